@@ -1,0 +1,47 @@
+"""HI mass fractions of galaxies, with an honest error, from their pictures."""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0.dev0"
+
+# Names are imported on first use: `import hifrac` must cost nothing, and torch costs seconds.
+_ROOM_OF = {
+    "CutoutRecipe": "hifrac.cutouts",
+    "Flag": "hifrac.flags",
+    "HIFractionEstimator": "hifrac.estimator",
+    "LocalCutouts": "hifrac.cutouts",
+    "ModelCard": "hifrac.models",
+    "SkyServerCutouts": "hifrac.cutouts",
+    "conf": "hifrac.config",
+    "decode_flags": "hifrac.flags",
+    "list_models": "hifrac.models",
+    "load_model": "hifrac.models",
+}
+
+__all__ = [
+    "CutoutRecipe",
+    "Flag",
+    "HIFractionEstimator",
+    "LocalCutouts",
+    "ModelCard",
+    "SkyServerCutouts",
+    "__version__",
+    "conf",
+    "decode_flags",
+    "list_models",
+    "load_model",
+]
+
+
+def __getattr__(name: str):
+    if name in _ROOM_OF:
+        value = getattr(importlib.import_module(_ROOM_OF[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

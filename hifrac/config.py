@@ -1,0 +1,81 @@
+"""The settings of the package: an Astropy configuration namespace.
+
+Every setting is read when a function runs, never when it is defined, so that
+``with conf.set_temp("timeout", 5): ...`` applies to everything inside.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from astropy import config as _config
+
+__all__ = ["Conf", "cache_dir", "conf", "data_dir"]
+
+
+class Conf(_config.ConfigNamespace):
+    """Configuration parameters of `hifrac`."""
+
+    data_dir = _config.ConfigItem(
+        "",
+        "Folder of the training data and reference catalogues. "
+        "The environment variable HIFRAC_DATA_DIR comes first.",
+    )
+    cache_dir = _config.ConfigItem(
+        "",
+        "Folder of the downloaded cutouts. Empty: HIFRAC_CACHE_DIR if set, else hifrac/ "
+        "in XDG_CACHE_HOME (~/.cache).",
+    )
+    model = _config.ConfigItem("default", "Name of the model used when none is named.")
+    device = _config.ConfigItem(
+        ["auto", "cpu", "cuda"], "Where the network runs; auto takes CUDA when there is one."
+    )
+    batch_size = _config.ConfigItem(128, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
+    timeout = _config.ConfigItem(
+        30.0, "Seconds to wait for a service to connect, and for each of its answers.", cfgtype="float(min=0.001)"
+    )
+    retries = _config.ConfigItem(
+        4, "How often a failed request is repeated (429, 5xx, connection errors).", cfgtype="integer(min=0)"
+    )
+    retry_backoff = _config.ConfigItem(
+        0.5, "Seconds before the first repeat; doubled at each further one.", cfgtype="float(min=0)"
+    )
+    max_rate = _config.ConfigItem(10.0, "Requests per second to one service, at most.", cfgtype="float(min=0)")
+    skyserver_url = _config.ConfigItem(
+        "https://skyserver.sdss.org/{data_release}/SkyServerWS/ImgCutout/getjpeg",
+        "Address of the SDSS image cutout service; {data_release} is replaced, e.g. by dr16.",
+    )
+    skyserver_data_release = _config.ConfigItem(
+        "", "SDSS data release asked for, e.g. DR16. Empty: the one of the model's recipe."
+    )
+
+
+conf = Conf()
+
+
+def data_dir() -> Path | None:
+    """Folder of the real data, or None when no folder is configured.
+
+    Returns
+    -------
+    path : `pathlib.Path` or None
+        ``HIFRAC_DATA_DIR``, else ``conf.data_dir``, else None.
+    """
+    folder = os.environ.get("HIFRAC_DATA_DIR") or conf.data_dir
+    return Path(folder).expanduser() if folder else None
+
+
+def cache_dir() -> Path:
+    """Folder of the downloaded cutouts (it may not exist yet).
+
+    Returns
+    -------
+    path : `pathlib.Path`
+        ``HIFRAC_CACHE_DIR``, else ``conf.cache_dir``, else ``hifrac`` in the
+        user's cache folder (XDG base directory specification).
+    """
+    folder = os.environ.get("HIFRAC_CACHE_DIR") or conf.cache_dir
+    if folder:
+        return Path(folder).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hifrac"

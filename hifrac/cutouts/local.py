@@ -1,0 +1,245 @@
+"""Cutouts at hand: picture files in a folder or in one archive, found by name."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hifrac.cutouts._archives import Collection, Folder, TarArchive, ZipArchive, is_tar
+from hifrac.cutouts.base import Cutout
+from hifrac.exceptions import BadImageError, FetchError, RowError
+
+__all__ = ["LocalCutouts"]
+
+# What is taken first when a name has files of several formats: pictures made for display before raw planes.
+_RANK = {"jpg": 0, "jpeg": 0, "png": 1, "fits": 2}
+
+
+class LocalCutouts:
+    """Pictures from files: ``<value of a column>.jpg``, ``.jpeg``, ``.png`` or ``.fits``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A folder (its sub-folders are not searched), or a ``.zip`` or
+        ``.tar`` archive, ``.tar.gz``, ``.tar.bz2`` and ``.tar.xz`` included, in
+        which the files may lie in any folder. Archives are recognised by
+        their content.
+    name : str, optional
+        The input column whose values are the names of the files. Values may be
+        integers, text or bytes; blanks around them do not count. Floating-point
+        values are refused, row by row: they cannot hold an 18-digit identifier.
+
+    Attributes
+    ----------
+    recipe : None
+        Files do not tell how they were made.
+    name_column : str
+        ``name``.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` is not text.
+    FileNotFoundError
+        If ``path`` does not exist.
+    ValueError
+        If ``path`` is neither a folder nor an intact archive, or ``name`` is
+        empty.
+
+    Notes
+    -----
+    The extension may be in capitals; the name must match exactly. If a name has files of several
+    formats, the JPEG is taken before the PNG, and the PNG before the FITS. Two
+    files of one format with the same name, say in two folders of an archive,
+    are an error of that row, because nothing tells which is meant. Files whose names begin
+    with a dot are ignored.
+
+    The files are listed once, when the first picture is asked for. A compressed
+    tar archive is then unpacked into an unnamed temporary file (as large as the
+    pictures), because it cannot be read in any other order than its own.
+
+    `fetch` may be used from several threads at once. Close the
+    archive with `close`, or use the object as a context manager.
+
+    Examples
+    --------
+    >>> import io, tempfile
+    >>> from pathlib import Path
+    >>> from hifrac import LocalCutouts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "1237648720693755918.jpg").write_bytes(b"...")
+    ...     with LocalCutouts(folder) as source:
+    ...         found, missing = source.fetch([0.0, 1.0], [0.0, 1.0], [1237648720693755918, 42])
+    >>> found.data
+    b'...'
+    >>> missing.error
+    FetchError(...'42'...)
+    """
+
+    recipe = None
+
+    def __init__(self, path: str | os.PathLike[str], name: str = "objid") -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name must be the name of a column, got {name!r}")
+        if not name:
+            raise ValueError("name must be the name of a column, got an empty text")
+        self.name_column = name
+        self._path = Path(path).expanduser()
+        if not self._path.exists():
+            raise FileNotFoundError(f"path does not exist: {self._path}")
+        if self._path.is_dir():
+            self._kind: type[Collection] = Folder
+        elif is_tar(self._path):  # first: a tar archive may end with a zip archive
+            self._kind = TarArchive
+        elif zipfile.is_zipfile(self._path):
+            self._kind = ZipArchive
+        else:
+            raise ValueError(f"path must be a folder or an intact zip or tar archive, got {self._path}")
+        self._lock = threading.Lock()
+        self._collection: Collection | None = None
+        self._index: dict[str, Any] = {}
+        self._twins: dict[str, tuple[str, str]] = {}
+        self._closed = False
+
+    def __enter__(self) -> LocalCutouts:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"LocalCutouts({str(self._path)!r}, name={self.name_column!r})"
+
+    def describe(self) -> str:
+        """One line for the provenance of a result: the name of the folder or archive, not its place."""
+        return f"local files in {self._path.name}, by {self.name_column}"
+
+    def close(self) -> None:
+        """Close the archive; pictures cannot be read any more. Closing twice is harmless."""
+        with self._lock:
+            self._closed = True
+            if self._collection is not None:
+                self._collection.close()
+            self._collection = None
+            self._index, self._twins = {}, {}
+
+    def fetch(
+        self,
+        ra: Sequence[float] | np.ndarray,
+        dec: Sequence[float] | np.ndarray,  # noqa: ARG002 (of the protocol)
+        names: Sequence[Any] | None = None,
+    ) -> Iterator[Cutout]:
+        """Pictures of names, one per row, in their order.
+
+        Parameters
+        ----------
+        ra, dec : array-like of float, shape (n,)
+            Not used: files are found by name.
+        names : sequence
+            The value of ``name_column`` of each row.
+
+        Yields
+        ------
+        cutout : `Cutout`
+            The file as it is, or as ``error`` what stopped this row:
+            `~hifrac.exceptions.FetchError` if there is no such file or the
+            value cannot be a name, `~hifrac.exceptions.BadImageError` if the
+            file's checksum or compression is damaged.
+
+        Raises
+        ------
+        ValueError
+            If ``names`` is missing or not as long as ``ra``, if the source
+            is closed, or if the archive proves damaged as a whole.
+        """
+        if names is None:
+            raise ValueError(f"names must be given: the values of the column {self.name_column!r}")
+        if len(names) != len(ra):
+            raise ValueError(f"names must have one value per row ({len(ra)}), got {len(names)}")
+        self._open()
+        return map(self._fetch_one, names)
+
+    def _fetch_one(self, value: Any) -> Cutout:
+        try:
+            return Cutout(data=self._read(self._stem(value)))
+        except RowError as error:
+            return Cutout(error=error)
+
+    def _open(self) -> Collection:
+        """The collection, its files listed."""
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"{self!r} is closed")
+            if self._collection is None:
+                collection = self._kind(self._path)
+                try:
+                    self._list(collection)
+                except BaseException:
+                    collection.close()
+                    raise
+                self._collection = collection
+            return self._collection
+
+    def _list(self, collection: Collection) -> None:
+        """Build the index: of each stem the file of the best format, and the stems with two of these."""
+        index: dict[str, tuple[int, str, Any]] = {}
+        for file_name, place in collection.files():
+            stem, _, extension = file_name.rpartition("/")[2].rpartition(".")
+            rank = _RANK.get(extension.lower())
+            if rank is None or not stem or stem.startswith("."):
+                continue
+            known = index.get(stem)
+            if known is None or rank < known[0]:
+                self._twins.pop(stem, None)
+                index[stem] = (rank, file_name, place)
+            elif file_name == known[1]:  # appended again: the later one counts
+                index[stem] = (rank, file_name, place)
+            elif rank == known[0]:
+                self._twins[stem] = (known[1], file_name)
+        self._index = {stem: place for stem, (_, _, place) in index.items()}
+
+    def _read(self, stem: str) -> bytes:
+        collection = self._open()
+        if stem in self._twins:
+            first, second = self._twins[stem]
+            raise FetchError(f"two pictures are named {stem!r} in {self._path}: {first} and {second}")
+        place = self._index.get(stem)
+        if place is None:
+            raise FetchError(f"no picture named {stem!r} (.jpg, .jpeg, .png, .fits) in {self._path}")
+        try:
+            return collection.read(place)
+        except BadImageError as error:
+            raise BadImageError(f"{stem}: {error} in {self._path}") from error
+        except OSError as error:
+            raise FetchError(f"the picture {stem!r} in {self._path} cannot be read: {error}") from error
+
+    def _stem(self, value: Any) -> str:
+        """The name that a value of the column is."""
+        column = self.name_column
+        if value is None or np.any(getattr(value, "mask", False)):
+            raise FetchError(f"{column} is masked: the row's picture has no name")
+        if isinstance(value, np.ndarray) and value.ndim == 0:  # a scalar of a masked column
+            value = np.asarray(getattr(value, "unmasked", value))[()]
+        if isinstance(value, bytes):
+            try:
+                value = value.decode()
+            except UnicodeDecodeError as error:
+                raise FetchError(f"{column} is not text: {value!r}") from error
+        if isinstance(value, float | np.floating):
+            raise FetchError(
+                f"{column} is a floating-point number ({value!r}): it has lost digits of a long identifier; "
+                "use an integer or text column"
+            )
+        if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | np.integer):
+            raise FetchError(f"{column} must be an integer or text, got {value!r}")
+        stem = str(value).strip()
+        if not stem or stem in (".", "..") or any(sign in stem for sign in "/\\\0"):
+            raise FetchError(f"{column} is no plain file name: {stem!r}")
+        return stem

@@ -1,0 +1,87 @@
+"""The recipe of a cutout: everything that decides what its pixels mean."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["CutoutRecipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutoutRecipe:
+    """How a picture was made; a model is only ever fed pixels of its own recipe.
+
+    Parameters
+    ----------
+    survey : str
+        Imaging survey, e.g. ``"sdss"``.
+    data_release : str
+        Data release of the survey, e.g. ``"DR16"``.
+    service : str
+        The service whose colour stretch the pixels carry, e.g. ``"getjpeg"``.
+    bands : tuple of str
+        The filters shown as red, green and blue.
+    pixel_scale : float
+        Arcseconds per pixel; positive.
+    width : int
+        Side of the square picture in pixels; positive.
+
+    Raises
+    ------
+    TypeError
+        If ``pixel_scale`` is no number or ``width`` is no integer.
+    ValueError
+        If ``bands`` has not three entries, or ``pixel_scale`` or ``width`` is
+        not positive.
+
+    Examples
+    --------
+    >>> from hifrac.cutouts import CutoutRecipe
+    >>> recipe = CutoutRecipe(survey="sdss", data_release="DR16", service="getjpeg",
+    ...                       bands=("i", "r", "g"), pixel_scale=0.4, width=128)
+    >>> print(recipe)
+    sdss DR16 getjpeg (i, r, g), 128 x 128 px at 0.4 arcsec/px
+    """
+
+    survey: str
+    data_release: str
+    service: str
+    bands: tuple[str, str, str]
+    pixel_scale: float
+    width: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bands", tuple(self.bands))
+        if len(self.bands) != 3:
+            raise ValueError(f"bands must name three filters (red, green, blue), got {self.bands}")
+        if isinstance(self.width, bool) or not isinstance(self.width, int):
+            raise TypeError(f"width must be an integer, got {self.width!r}")
+        if self.width <= 0:
+            raise ValueError(f"width must be positive, got {self.width}")
+        if isinstance(self.pixel_scale, bool) or not isinstance(self.pixel_scale, int | float):
+            raise TypeError(f"pixel_scale must be a number in arcsec, got {self.pixel_scale!r}")
+        if not 0 < self.pixel_scale < float("inf"):
+            raise ValueError(f"pixel_scale must be positive and finite, got {self.pixel_scale}")
+        # 1 and 1.0 are one recipe, in a model card and in the name of a store as well.
+        object.__setattr__(self, "pixel_scale", float(self.pixel_scale))
+
+    @property
+    def field_of_view(self) -> float:
+        """Side of the picture on the sky, in arcsec."""
+        return self.pixel_scale * self.width
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain types, as it stands in a model card."""
+        return {**asdict(self), "bands": list(self.bands)}
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> CutoutRecipe:
+        """The inverse of `to_dict`; an unknown or missing key is a TypeError."""
+        return cls(**facts)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.survey} {self.data_release} {self.service} ({', '.join(self.bands)}), "
+            f"{self.width} x {self.width} px at {self.pixel_scale:g} arcsec/px"
+        )

@@ -1,0 +1,122 @@
+"""The quality flags of a result row: the registry, and how to read them.
+
+The values are public interface: a bit is never renumbered, and the
+documentation page of the flags is generated from this file.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+__all__ = ["Flag", "decode_flags"]
+
+
+class Flag(enum.IntFlag):
+    """One bit of the ``flags`` column.
+
+    Attributes
+    ----------
+    summary : str
+        What the bit says, in one line.
+    advice : str
+        What follows for the row's estimate.
+    """
+
+    summary: str
+    advice: str
+
+    def __new__(cls, value: int, summary: str = "", advice: str = "") -> Flag:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.summary = summary
+        member.advice = advice
+        return member
+
+    BAD_COORDINATE = (
+        1,
+        "the position is masked, not finite, or outside the sphere",
+        "Nothing was fetched and every estimate is masked.",
+    )
+    OUT_OF_FOOTPRINT = (
+        2,
+        "the picture is blank: the survey did not image this position",
+        "Every estimate is masked.",
+    )
+    FETCH_FAILED = (
+        4,
+        "no picture could be obtained",
+        "Every estimate is masked. The service failed or refused, or the local "
+        "collection has no picture of that name; ask again later.",
+    )
+    BAD_IMAGE = (
+        8,
+        "a picture came, but it cannot be used",
+        "Every estimate is masked. The file is damaged or cut off, is not a "
+        "picture at all, or has not the size of the model's recipe.",
+    )
+    UNLIKELY_DETECTION = (
+        16,
+        "p_detect is below the model's recommended threshold",
+        "An ALFALFA-like survey would probably not detect this galaxy. The model "
+        "learned from detections, so its estimate is probably too high.",
+    )
+    OUT_OF_DISTRIBUTION = (
+        32,
+        "the picture resembles nothing in the training set",
+        "The estimate is an extrapolation and its interval is not calibrated.",
+    )
+    HIGH_DENSITY = (
+        64,
+        "log(1+delta5) >= 0.5: a dense environment",
+        "The relation between HI and morphology breaks here (Wu 2020, section 7).",
+    )
+
+
+#: The flags of rows for which nothing could be estimated.
+UNSERVED = Flag.BAD_COORDINATE | Flag.OUT_OF_FOOTPRINT | Flag.FETCH_FAILED | Flag.BAD_IMAGE
+
+
+def decode_flags(flags):
+    """Names of the flags that are set.
+
+    Parameters
+    ----------
+    flags : int or array-like of int
+        One value of the ``flags`` column, or many.
+
+    Returns
+    -------
+    names : list of str, or list of list of str
+        The names in the order of their bits, for one value; a list of such
+        lists for an array. An unflagged row gives an empty list.
+
+    Raises
+    ------
+    TypeError
+        If ``flags`` is not of an integer type.
+    ValueError
+        If ``flags`` has more than one dimension, is negative, or sets a bit
+        that has no name.
+
+    Examples
+    --------
+    >>> from hifrac import decode_flags
+    >>> decode_flags(0)
+    []
+    >>> decode_flags([48, 4])
+    [['UNLIKELY_DETECTION', 'OUT_OF_DISTRIBUTION'], ['FETCH_FAILED']]
+    """
+    values = np.asarray(flags)
+    if values.size == 0:
+        values = values.astype(int)
+    if not np.issubdtype(values.dtype, np.integer):
+        raise TypeError(f"flags must be integers, got {values.dtype}")
+    if values.ndim > 1:
+        raise ValueError(f"flags must be one value or one-dimensional, got shape {values.shape}")
+    known = sum(int(flag) for flag in Flag)
+    if np.any(values < 0) or np.any(values & ~np.array(known, dtype=np.int64)):
+        raise ValueError(f"flags sets a bit that has no name; the known bits sum to {known}")
+    names = [[flag.name for flag in Flag if value & flag] for value in np.atleast_1d(values)]
+    return names if values.ndim else names[0]

@@ -1,0 +1,287 @@
+"""Pictures: bytes of a JPEG, PNG or FITS file to an array of display colours.
+
+`decode` is the only door. What it accepts is a complete colour picture of the
+sky; everything else is an error that says what came instead.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+
+import numpy as np
+from PIL import Image
+
+from hifrac._picture_files import strip_jpeg, strip_png, what_instead
+from hifrac.exceptions import BadImageError, OutOfFootprintError
+
+__all__ = ["decode", "is_blank", "lupton_rgb"]
+
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_FITS = b"SIMPLE  ="
+
+# Refused before anything is decoded; Pillow itself warns from 89 million pixels on.
+_MAX_PIXELS = 8192 * 8192
+
+_FITS_LOCK = threading.Lock()
+
+
+def decode(data: bytes, *, width: int | None = None) -> np.ndarray:
+    """Pixels of a picture.
+
+    Parameters
+    ----------
+    data : bytes
+        A complete JPEG, PNG or FITS file; recognised by its content, not by a
+        name. JPEG and PNG must be colour pictures; an alpha channel is dropped
+        if it is opaque everywhere. FITS: the first image of the file must have
+        three planes in the order red, green, blue. Integer planes (0 to 255)
+        are display values; floating-point planes are calibrated fluxes and go
+        through `lupton_rgb` with its defaults.
+    width : int, optional
+        The side in pixels that the square picture must have. By default every
+        size is accepted.
+
+    Returns
+    -------
+    pixels : `~numpy.ndarray` of uint8, shape (height, width, 3)
+        Red, green and blue; the first row is the top of the picture (for FITS
+        the last row of the file). Writable, not shared with ``data``.
+
+    Raises
+    ------
+    TypeError
+        If ``data`` is not bytes.
+    ~hifrac.exceptions.BadImageError
+        If ``data`` is not a picture, is damaged or cut off, has no colour, has
+        transparent parts, has more than 67 million pixels, or does not
+        have the side ``width``.
+    ~hifrac.exceptions.OutOfFootprintError
+        If the picture is blank; see `is_blank`.
+    """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"data must be bytes, got {type(data).__name__}")
+    data = bytes(data)
+    if data.startswith(_JPEG):
+        pixels = _decode_picture(*strip_jpeg(data), "JPEG", width)
+    elif data.startswith(_PNG):
+        pixels = _decode_picture(*strip_png(data), "PNG", width)
+    elif data.startswith(_FITS):
+        pixels = _decode_fits(data, width)
+    else:
+        raise BadImageError(what_instead(data))
+    if is_blank(pixels):
+        raise OutOfFootprintError("the picture is blank: the survey has no image of this position")
+    if _has_no_colour(pixels):
+        raise BadImageError("greyscale picture: it has no colour (its three channels are equal)")
+    return pixels
+
+
+def is_blank(pixels: np.ndarray) -> bool:
+    """Whether a picture shows no sky where its target should be.
+
+    Services answer outside their footprint with a uniform picture, often with
+    a message printed on it. Real sky has noise, so the test asks for *exactly*
+    uniform ground. A picture is blank if
+
+    * no channel varies by more than 4 levels; or
+    * at least a third of the pixels have exactly one colour (the ground), and
+
+      - the central quarter of the picture (half its side) is ground to within
+        4 levels: the target was not imaged; or
+      - some row alternates like print: counting only steps between
+        neighbouring pixels of at least a third of the picture's range, its
+        steps sum to at least 3 times that range (a star alone: 2).
+
+    Of the 21,181 genuine SDSS cutouts of the package's data directory seven
+    have a third or more exactly uniform ground (73% at most: frames with a wrong
+    sky level), and their rows sum to 0.4 at most; none is called blank. A
+    printed message in letters of 8 to 16 pixels leaves 39% or more of a
+    128-pixel picture ground.
+
+    Parameters
+    ----------
+    pixels : `~numpy.ndarray` of uint8, shape (height, width, 3)
+        The picture.
+
+    Returns
+    -------
+    blank : bool
+        True for a blank picture. Some services also print failures of their
+        own on uniform ground; these cannot be told from a missing image.
+    """
+    height, width = pixels.shape[:2]
+    # A sample settles nearly all real pictures; it may only ever rule blankness out.
+    sample = pixels[:: max(1, height // 32), :: max(1, width // 32), 1]
+    if np.bincount(sample.ravel()).max() < 0.2 * sample.size:
+        return False
+    corner = pixels[0, 0].astype(np.int16)
+    if np.abs(pixels[:: max(1, height // 32)].astype(np.int16) - corner).max() <= 4 and _range(pixels) <= 4:
+        return True
+    packed = pixels.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
+    colours, counts = np.unique(packed, return_counts=True)
+    if counts.max() < packed.size / 3:
+        return False
+    ground = colours[counts.argmax()]
+    rgb = np.array([ground >> 16, ground >> 8 & 255, ground & 255], dtype=np.int16)
+    centre = pixels[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    if np.abs(centre.astype(np.int16) - rgb).max() <= 4:
+        return True
+    brightness = pixels.sum(axis=2, dtype=np.int32)
+    contrast = np.ptp(brightness)
+    steps = np.abs(np.diff(brightness, axis=1))
+    steps[3 * steps < contrast] = 0
+    return bool(contrast >= 96 and steps.sum(axis=1).max(initial=0) >= 3 * contrast)
+
+
+def lupton_rgb(
+    red: np.ndarray,
+    green: np.ndarray,
+    blue: np.ndarray,
+    *,
+    stretch: float = 0.5,
+    Q: float = 10.0,  # noqa: N803 (the symbol of the paper and of astropy)
+    minimum: float = 0.0,
+) -> np.ndarray:
+    """Display colours of calibrated fluxes: the asinh stretch of Lupton et al. (2004).
+
+    Parameters
+    ----------
+    red, green, blue : array-like of float, shape (height, width)
+        Sky-subtracted fluxes, all three on one scale; for SDSS frames in
+        nanomaggies per pixel. Pixels that are not finite count as
+        ``minimum``, in their own band only.
+    stretch : float, optional
+        Linear stretch of the faint end, in the unit of the fluxes. Positive.
+        The default suits SDSS frames in nanomaggies.
+    Q : float, optional
+        Softening: larger values compress the bright end more. Positive.
+    minimum : float, optional
+        The flux that is shown black.
+
+    Returns
+    -------
+    pixels : `~numpy.ndarray` of uint8, shape (height, width, 3)
+        The picture; its rows are in the order of the input.
+
+    Raises
+    ------
+    ValueError
+        If the planes are not two-dimensional and of one shape, or
+        ``stretch`` or ``Q`` is not positive and finite, or ``minimum`` is not finite.
+
+    Notes
+    -----
+    Lupton et al. 2004, PASP 116, 133, equations 1 and 2; the arithmetic is
+    `astropy.visualization.make_lupton_rgb`. It is not the stretch of SkyServer's JPEG
+    pictures: a model trained on these sees a different recipe.
+    """
+    from astropy.visualization import make_lupton_rgb  # imports matplotlib
+
+    planes = [np.array(plane, dtype=np.float64) for plane in (red, green, blue)]
+    if planes[0].ndim != 2 or len({plane.shape for plane in planes}) != 1:
+        shapes = ", ".join(str(plane.shape) for plane in planes)
+        raise ValueError(f"red, green and blue must be two-dimensional and of one shape, got {shapes}")
+    for name, value in (("stretch", stretch), ("Q", Q)):
+        if not 0 < value < np.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+    if not np.isfinite(minimum):
+        raise ValueError(f"minimum must be finite, got {minimum}")
+    for plane in planes:
+        # Bounded, so that no product within the stretch overflows.
+        plane[~np.isfinite(plane)] = minimum
+        np.clip(plane, -1e30, 1e30, out=plane)
+    with np.errstate(
+        all="ignore"
+    ):  # astropy divides by the intensity of black pixels, and then discards them
+        return make_lupton_rgb(*planes, minimum=minimum, stretch=stretch, Q=Q)
+
+
+def _has_no_colour(pixels: np.ndarray) -> bool:
+    """Whether something is shown, and in grey alone; compression may leave the noise of empty sky grey."""
+    red = pixels[..., 0]
+    if not (np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2])):
+        return False
+    return bool(np.ptp(red) >= 32)
+
+
+def _range(pixels: np.ndarray) -> int:
+    """The largest range of any channel."""
+    flat = pixels.reshape(-1, 3)
+    return int((flat.max(axis=0).astype(int) - flat.min(axis=0)).max())
+
+
+def _check_size(columns: int, rows: int, width: int | None) -> None:
+    """Refuse a size that is not the asked one, or beyond all sense."""
+    if width is not None and (columns, rows) != (width, width):
+        raise BadImageError(f"the picture has {columns} x {rows} pixels instead of {width} x {width}")
+    limit = min(_MAX_PIXELS, Image.MAX_IMAGE_PIXELS or _MAX_PIXELS)
+    if columns < 1 or rows < 1 or columns * rows > limit:
+        raise BadImageError(f"the picture claims to have {columns} x {rows} pixels: refused")
+
+
+def _decode_picture(data: bytes, size: tuple[int, int], kind: str, width: int | None) -> np.ndarray:
+    """Pixels of a stripped JPEG or PNG, by Pillow."""
+    _check_size(*size, width)
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
+            picture.load()
+            if picture.mode == "P":
+                picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+            elif picture.mode == "RGB" and "transparency" in picture.info:
+                picture = picture.convert("RGBA")
+            mode, pixels = picture.mode, np.array(picture)
+    except Exception as error:  # Pillow raises whatever its parsers meet in damaged bytes
+        raise BadImageError(f"damaged {kind}: {error}") from error
+    if mode == "RGBA":
+        opaque = pixels[..., 3] == 255
+        if not pixels[..., 3].any():
+            raise OutOfFootprintError("the picture is transparent everywhere: the survey has no image there")
+        if not opaque.all():
+            raise BadImageError(f"the picture is transparent in {np.mean(~opaque):.1%} of its pixels")
+        pixels = np.ascontiguousarray(pixels[..., :3])
+    elif mode in ("1", "L", "LA", "I", "I;16", "I;16B", "F"):
+        raise BadImageError(f"greyscale {kind}: it has no colour (mode {mode})")
+    elif mode != "RGB":
+        raise BadImageError(f"{kind} of mode {mode}: only RGB pictures can be used")
+    return pixels
+
+
+def _decode_fits(data: bytes, width: int | None) -> np.ndarray:
+    """Display colours of the first image of a FITS file, top row first."""
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
+
+    planes = None
+    try:
+        # The lock keeps our own threads from restoring each other's filters.
+        with _FITS_LOCK, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=AstropyWarning)
+            with fits.open(io.BytesIO(data), mode="readonly", memmap=False) as hdus:
+                for hdu in hdus:
+                    if hdu.is_image and hdu.header.get("NAXIS", 0) > 0:
+                        shape = tuple(hdu.shape)
+                        if len(shape) == 3 and shape[0] == 3:
+                            _check_size(shape[2], shape[1], width)
+                            planes = np.array(hdu.data)
+                        break
+                else:
+                    shape = ()
+    except BadImageError:
+        raise
+    except Exception as error:  # astropy raises whatever it meets in damaged bytes
+        raise BadImageError(f"damaged or cut-off FITS: {error}") from error
+    if planes is None:
+        raise BadImageError(f"FITS: the image must have three planes (3, height, width), got shape {shape}")
+    if planes.dtype.kind in "iu":
+        if planes.min() < 0 or planes.max() > 255:
+            span = f"{planes.min()} to {planes.max()}"
+            raise BadImageError(f"FITS: integer planes must be display values of 0 to 255, got {span}")
+        display = np.moveaxis(planes.astype(np.uint8), 0, -1)
+    elif not np.isfinite(planes).any():
+        raise OutOfFootprintError("every pixel is NaN: the survey has no image of this position")
+    else:
+        display = lupton_rgb(*planes)
+    return np.ascontiguousarray(display[::-1])

@@ -1,0 +1,174 @@
+"""The card of a model: every fact needed to use its weights correctly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hifrac.calibration import ConformalTable
+from hifrac.cutouts.recipe import CutoutRecipe
+from hifrac.exceptions import ModelError
+from hifrac.recognition import RecognitionTable
+
+__all__ = ["ModelCard"]
+
+FILE_NAME = "card.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """The facts of one model, as they stand in its ``card.json``.
+
+    Parameters
+    ----------
+    name : str
+        What ``HIFractionEstimator(model=...)`` calls it.
+    summary : str
+        One line.
+    created : str
+        Date of training, ISO 8601.
+    architecture : str
+        Name of the network class.
+    options : mapping
+        Keyword arguments of the network class.
+    recipe : `~hifrac.cutouts.CutoutRecipe`
+        The pictures that the model reads.
+    target : str
+        Definition of the estimated quantity.
+    mass_scale : str
+        The stellar masses that the target rests on.
+    training_set : str
+        What the weights were fitted to.
+    validity : str
+        For which galaxies the figures hold.
+    normalisation : str
+        What happens to a picture before the network.
+    calibration : `~hifrac.calibration.ConformalTable`
+        Residual quantiles of the interval.
+    recognition : `~hifrac.recognition.RecognitionTable`
+        Calibration of ``p_detect`` and ``ood_score``.
+    figures : mapping
+        Cross-validated figures of merit.
+    protocol : str
+        How the figures were obtained.
+    folds : mapping
+        Number of folds and the seed that fixes them.
+    command : str
+        The command that trained the model.
+    files : mapping
+        File name to sha256 of each artefact.
+    references : tuple of str
+        What to cite.
+    licence : str
+        Licence of the weights.
+    """
+
+    name: str
+    summary: str
+    created: str
+    architecture: str
+    options: Mapping[str, Any]
+    recipe: CutoutRecipe
+    target: str
+    mass_scale: str
+    training_set: str
+    validity: str
+    normalisation: str
+    calibration: ConformalTable
+    recognition: RecognitionTable
+    figures: Mapping[str, Any]
+    protocol: str
+    folds: Mapping[str, int]
+    command: str
+    files: Mapping[str, str]
+    references: tuple[str, ...]
+    licence: str = field(default="BSD-3-Clause")
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of the canonical weights: the model's identity."""
+        return self.files["weights.safetensors"]
+
+    def to_json(self) -> str:
+        """The card as JSON text."""
+        facts = asdict(self)
+        facts["recipe"] = self.recipe.to_dict()
+        return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card.
+
+        Parameters
+        ----------
+        text : str
+            What `to_json` wrote.
+
+        Returns
+        -------
+        card : ModelCard
+
+        Raises
+        ------
+        ~hifrac.exceptions.ModelError
+            If the text is no JSON object, or a fact is missing, unknown or wrong.
+        """
+        try:
+            facts = json.loads(text)
+            known = {entry.name for entry in fields(cls)}
+            if unknown := sorted(set(facts) - known):
+                raise TypeError(f"unknown facts: {', '.join(unknown)}")
+            facts["recipe"] = CutoutRecipe.from_dict(facts["recipe"])
+            facts["calibration"] = ConformalTable(**facts["calibration"])
+            facts["recognition"] = RecognitionTable(**facts["recognition"])
+            facts["references"] = tuple(facts["references"])
+            card = cls(**facts)
+            card.sha256  # noqa: B018 (a card without weights is no card)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"not a model card: {type(error).__name__}: {error}") from error
+        return card
+
+    @classmethod
+    def read(cls, folder: str | Path) -> ModelCard:
+        """Read the card of a model folder.
+
+        Raises
+        ------
+        ~hifrac.exceptions.ModelError
+            If the folder has no readable card.
+        """
+        path = Path(folder) / FILE_NAME
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"no readable model card at {path}: {error}") from error
+        try:
+            return cls.from_json(text)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+
+    def write(self, folder: str | Path) -> Path:
+        """Write ``card.json`` into a folder and return its path."""
+        path = Path(folder) / FILE_NAME
+        path.write_text(self.to_json(), encoding="utf-8")
+        return path
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{key} {value:.3g}" for key, value in self.figures.items())
+        lines = [
+            f"{self.name}: {self.summary}",
+            f"  target         {self.target}",
+            f"  mass scale     {self.mass_scale}",
+            f"  pictures       {self.recipe}",
+            f"  trained on     {self.training_set} ({self.created})",
+            f"  valid for      {self.validity}",
+            f"  figures        {figures}",
+            f"  obtained by    {self.protocol}",
+            f"  trained by     {self.command}",
+            f"  sha256         {self.sha256}",
+            f"  licence        {self.licence}",
+        ]
+        return "\n".join(lines)

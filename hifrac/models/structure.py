@@ -1,0 +1,324 @@
+"""The structure network: fixed layers that measure a galaxy, learned heads that read the measurements.
+
+With a few hundred labelled pictures, layers whose weights are learned from
+pixels lose to layers that are written down: apertures, moments and filters.
+So the first half of this network is fixed and differentiable almost
+everywhere, and only the heads (log M_HI/M*, detection, distance from the
+training set) are trained. All of it is one `torch.nn.Module`, and scripts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["NetworkOutput", "StructureNet", "bound"]
+
+
+class NetworkOutput(NamedTuple):
+    """What a network says of a batch of n pictures.
+
+    Attributes
+    ----------
+    log_hi_fraction : Tensor, shape (n,)
+        log10(M_HI / M*), in dex.
+    detection_logit : Tensor, shape (n,)
+        Log odds that the galaxy is a detection rather than a non-detection,
+        at equal prior odds.
+    distance : Tensor, shape (n,)
+        Mahalanobis distance from the training set in feature space.
+    """
+
+    log_hi_fraction: Tensor
+    detection_logit: Tensor
+    distance: Tensor
+
+
+class Ellipse(NamedTuple):
+    """An elliptical coordinate system per picture."""
+
+    radius: Tensor  # (n, h, w): elliptical radius, 1 on the one-sigma ellipse
+    major: Tensor  # (n,): sigma along the major axis, in pixels
+    minor: Tensor  # (n,): sigma along the minor axis, in pixels
+
+
+def _smoothing_matrix(sigma: float, width: int) -> Tensor:
+    """Matrix S such that S @ image @ S.T is the image under a Gaussian, borders reflected."""
+    half = max(1, math.ceil(3 * sigma))
+    offset = torch.arange(-half, half + 1)
+    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
+    column = torch.arange(width)[:, None] + offset
+    column = torch.where(column < 0, -column, column)
+    column = torch.where(column >= width, 2 * (width - 1) - column, column)
+    matrix = torch.zeros(width, width)
+    return matrix.scatter_add(1, column, (kernel / kernel.sum()).expand(width, -1))
+
+
+def _smooth(image: Tensor, matrix: Tensor) -> Tensor:
+    """Smoothing of (n, c, h, w); dense products beat depthwise convolutions on a CPU."""
+    return matrix @ image @ matrix.t()
+
+
+def _ellipse(second: Tensor, basis: Tensor, center: Tensor) -> Ellipse:
+    """Elliptical coordinates of second moments (n, 3) = (xx, yy, xy) about a centre (n, 2)."""
+    a, b, c = second[:, 0:1], second[:, 1:2], second[:, 2:3]
+    mean = 0.5 * (a + b)
+    spread = torch.sqrt(0.25 * (a - b) ** 2 + c * c + 1e-8)
+    # A needle is thinner than the seeing only by noise: the minor axis has a floor.
+    major, minor = torch.sqrt(mean + spread)[:, 0], torch.sqrt((mean - spread).clamp(min=0.08))[:, 0]
+    det = (a * b - c * c).clamp(min=1e-3)
+    x, y = center[:, 0:1], center[:, 1:2]
+    # b (X-x)^2 - 2c (X-x)(Y-y) + a (Y-y)^2, as one product with (1, X, Y, XX, YY, XY).
+    quadratic = torch.cat(
+        [b * x * x - 2 * c * x * y + a * y * y, 2 * (c * y - b * x), 2 * (c * x - a * y), b, a, -2 * c], 1
+    )
+    squared = (quadratic / det) @ basis.t()
+    return Ellipse(torch.sqrt(squared.clamp(min=1e-6)), major, minor)
+
+
+class StructureNet(nn.Module):
+    """Measures colour, size, shape and texture, and reads the HI fraction off them.
+
+    Parameters
+    ----------
+    width : int
+        Side of the square pictures in pixels; at least 64 and a multiple of 4.
+
+    Notes
+    -----
+    The measurements are
+
+    * mean red, green and blue in circular annuli;
+    * in annuli of the galaxy's own ellipse (adaptive second moments, Bernstein
+      & Jarvis 2002, AJ 123, 583, section 3.1.2): brightness, two colours, the
+      curve of growth;
+    * size, axis ratio, total flux;
+    * asymmetry under half a turn and clumpiness after a Gaussian smoothing
+      (Conselice 2003, ApJS 147, 1) at several scales;
+    * the distribution of colour over the galaxy's isophotal segment.
+
+    Fluxes undo the asinh stretch of the picture (Lupton et al. 2004, PASP 116,
+    133); the softening was chosen so that they follow catalogue magnitudes.
+    Neighbours are suppressed by taking the fainter of each pair of pixels that
+    face each other across the centre.
+
+    Thresholds act on integer sums of pixel values, which floating point adds
+    exactly, so that neither batch size nor threads can flip a pixel.
+    """
+
+    CIRCLES = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 10.0, 12.0, 15.0, 18.0, 22.0, 27.0, 33.0, 40.0, 64.0)
+    ELLIPSES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0)
+    QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        if width < 64 or width % 4:
+            raise ValueError(f"width must be a multiple of 4 and at least 64, got {width}")
+        self.width = width
+        self.isophote = 14.0  # counts of 255, mean of the three channels
+        axis = torch.arange(width, dtype=torch.float32) - (width - 1) / 2
+        rho = torch.hypot(axis[None, :], axis[:, None])
+        circles = torch.tensor(self.CIRCLES)[:, None, None]
+        rings = ((rho >= circles[:-1]) & (rho < circles[1:])).float()
+        rings = rings / rings.sum((1, 2), keepdim=True)
+        self.register_buffer("rings", rings.flatten(1).t().contiguous(), persistent=False)
+        # Everything else is measured on the picture binned two by two, in pixels of that.
+        half = width // 2
+        axis = torch.arange(half, dtype=torch.float32) - (half - 1) / 2
+        yy, xx = torch.meshgrid(axis, axis, indexing="ij")
+        basis = torch.stack([torch.ones_like(xx), xx, yy, xx * xx, yy * yy, xx * yy])
+        self.register_buffer("basis", basis.flatten(1).t().contiguous(), persistent=False)
+        self.register_buffer("smooth1", _smoothing_matrix(1.0, half), persistent=False)
+        self.register_buffer("smooth2", _smoothing_matrix(2.0, half), persistent=False)
+        steps = torch.arange(half)
+        near = ((steps[:, None] - steps[None, :]).abs() <= 2).float()
+        self.register_buffer("near", near, persistent=False)
+        self.register_buffer("ellipses", torch.tensor(self.ELLIPSES), persistent=False)
+        self.register_buffer("quantiles", torch.tensor(self.QUANTILES), persistent=False)
+        with torch.no_grad():
+            n = self.measure(torch.zeros(1, 3, width, width)).shape[1]
+        # The learned part.
+        self.register_buffer("center", torch.zeros(n))
+        self.register_buffer("scale", torch.ones(n))
+        self.register_buffer("location", torch.zeros(n))
+        self.register_buffer("whitening", torch.eye(n))
+        self.fraction = nn.Linear(n, 1)
+        self.detection = nn.Linear(n, 1)
+
+    def forward(self, pixels: Tensor) -> NetworkOutput:
+        """Read a batch of pictures.
+
+        Parameters
+        ----------
+        pixels : Tensor of uint8, shape (n, 3, width, width)
+            Red, green and blue as decoded, 0 to 255.
+
+        Returns
+        -------
+        output : NetworkOutput
+        """
+        return self.forward_head(self.forward_features(pixels))
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Standardised measurements, shape (n, features)."""
+        return self.standardise(self.measure(pixels.to(self.center.dtype)))
+
+    def standardise(self, measurements: Tensor) -> Tensor:
+        """Measurements in units of their spread over the training detections."""
+        return (measurements - self.center) / self.scale
+
+    def forward_head(self, features: Tensor) -> NetworkOutput:
+        """The heads, from the standardised measurements."""
+        bounded = bound(features)
+        return NetworkOutput(
+            self.fraction(bounded)[:, 0],
+            self.detection(bounded)[:, 0],
+            torch.linalg.vector_norm((features - self.location) @ self.whitening, dim=1),
+        )
+
+    def measure(self, pixels: Tensor) -> Tensor:
+        """Measurements of pictures (n, 3, width, width) of values 0 to 255: (n, features)."""
+        binned = functional.avg_pool2d(pixels, 2, divisor_override=1)
+        image = binned / (4 * 255.0)
+        facing = torch.minimum(image, image.flip(2, 3))
+        flux = _linear(facing)
+        second = self._adaptive_moments(flux.mean(1).flatten(1))
+        ellipse = _ellipse(second, self.basis, torch.zeros_like(second[:, :2]))
+        circles = (pixels.flatten(2) / 255.0) @ self.rings
+        profiles = self._profiles(image, facing, flux, ellipse)
+        segment = self._segment_features(self._segment(binned.sum(1)), image)
+        return torch.cat([circles.flatten(1), profiles, segment], dim=1)
+
+    def _adaptive_moments(self, light: Tensor) -> Tensor:
+        """Second moments (n, 3) of the elliptical Gaussian that matches the light it weights.
+
+        Twelve damped steps; the centre is the picture's, which is the galaxy's
+        by construction of the cutout.
+        """
+        zero = torch.zeros_like(light[:, :1])
+        second = torch.cat([zero + 9.0, zero + 9.0, zero], 1)
+        powers = self.basis[:, 3:]
+        sums = self.basis[:, [0, 3, 4, 5]]
+        for _ in range(12):
+            a, b, c = second[:, 0:1], second[:, 1:2], second[:, 2:3]
+            det = (a * b - c * c).clamp(min=1e-3)
+            exponent = (torch.cat([-0.5 * b, -0.5 * a, c], 1) / det) @ powers.t()
+            moments = (light * torch.exp(exponent.clamp(min=-60.0))) @ sums
+            # A Gaussian seen through itself has half its variance.
+            seen = 2.0 * moments[:, 1:] / moments[:, :1].clamp(min=1e-6)
+            size = 0.5 * (seen[:, 0:1] + seen[:, 1:2])
+            seen = seen * size.clamp(0.75**2, 7.0**2) / size.clamp(min=1e-4)
+            second = 0.5 * (second + seen)
+        return second
+
+    def _profiles(self, image: Tensor, facing: Tensor, flux: Tensor, ellipse: Ellipse) -> Tensor:
+        """Brightness, colours, growth, size, asymmetry and clumpiness in the galaxy's own ellipse."""
+        geometric = torch.sqrt(ellipse.major * ellipse.minor)
+        sharpness = 3.0 * geometric[:, None, None]  # edges as soft as a binned pixel
+        inside = torch.sigmoid((sharpness * (self.ellipses[:, None] - ellipse.radius[:, None])).clamp(min=-60.0))
+        rings = torch.cat([inside[:, :1], inside[:, 1:] - inside[:, :-1]], 1)
+        profile = rings @ facing.flatten(2).transpose(1, 2) / rings.sum(2, keepdim=True)
+        growth = inside @ flux.flatten(2).transpose(1, 2)
+        total = growth.mean(2)
+        log_growth = _log10(growth)[:, 3::4]
+        ratio = ellipse.minor / ellipse.major
+        aperture = inside[:, 9:10]
+        disc = aperture - inside[:, :1]
+        light = (image.flatten(2) * aperture).sum(2) + 1e-3
+        features = [
+            profile.mean(2),
+            profile[:, :, 0] - profile[:, :, 2],
+            profile[:, :, 0] - profile[:, :, 1],
+            torch.stack([torch.log10(ellipse.major), torch.log10(geometric), ratio, ratio**2], 1),
+            _log10(total[:, :-1] / total[:, -1:].clamp(min=1e-4)),
+            _log10(growth[:, -1]),
+            log_growth[:, :, 2] - log_growth[:, :, 0],
+            log_growth[:, :, 1] - log_growth[:, :, 0],
+            ((image - image.flip(2, 3)).abs().flatten(2) * aperture).sum(2) / light,
+        ]
+        for matrix in (self.smooth1, self.smooth2):
+            residual = (image - _smooth(image, matrix)).flatten(2)
+            features.append((residual.abs() * disc).sum(2) / light)
+            bright = (residual.clamp(min=0.0) * disc).sum(2) / light
+            features.append(bright[:, 0:1] - bright[:, 2:3])
+        return torch.cat(features, 1)
+
+    def _segment(self, counts: Tensor) -> Tensor:
+        """Mask (n, h, w) of the pixels above a threshold that connect to the centre.
+
+        ``counts`` are sums over twelve integer pixel values; sums over three by
+        three of them stay below 2^24, where float32 is exact.
+        """
+        summed = functional.avg_pool2d(counts[:, None], 3, stride=1, padding=1, divisor_override=1)[:, 0]
+        above = (summed > self.isophote * 12 * 9).to(counts.dtype)
+        middle = summed.shape[-1] // 2
+        mask = torch.zeros_like(above)
+        mask[:, middle - 2 : middle + 2, middle - 2 : middle + 2] = 1.0
+        above = torch.maximum(above, mask)  # a picture with nothing in the middle has a segment still
+        for _ in range(20):
+            # Growth by two pixels under the mask; enough steps for the corners and some detours.
+            mask = (self.near @ mask @ self.near > 0.5).to(above.dtype) * above
+        return mask
+
+    def _segment_features(self, mask: Tensor, image: Tensor) -> Tensor:
+        """Size, shape, colour distribution and texture of the isophotal segment."""
+        light = (image.mean(1) * mask).flatten(1)
+        moments = light @ self.basis
+        total = moments[:, :1].clamp(min=1e-3)
+        center = moments[:, 1:3] / total
+        x, y = center[:, 0], center[:, 1]
+        second = moments[:, 3:] / total - torch.stack([x * x, y * y, x * y], 1)
+        round_floor = torch.tensor([0.08, 0.08, 0.0], dtype=second.dtype, device=second.device)
+        ellipse = _ellipse(second + round_floor, self.basis, center)
+        ratio = ellipse.minor / ellipse.major
+        size = torch.stack([torch.log(mask.sum((1, 2))), torch.log(ellipse.major), ratio], 1)
+        features = [size, torch.log(total)]
+        outer = mask.flatten(1) * torch.sigmoid(3.0 * ellipse.major[:, None] * (ellipse.radius - 0.5))
+        for matrix in (self.smooth1, self.smooth2):
+            residual = (image - _smooth(image, matrix)).flatten(2)
+            bright = (residual.clamp(min=0.0) * outer[:, None]).sum(2)
+            tint = ((residual[:, 0] - residual[:, 2]).abs() * outer).sum(1, keepdim=True)
+            rough = (residual.mean(1).abs() * outer).sum(1, keepdim=True)
+            features.append(torch.cat([rough, bright[:, 2:3] - bright[:, 0:1], tint], 1) / total)
+        colour = image[:, 0] - image[:, 2]
+        features.append(_masked_quantiles(colour, mask, self.quantiles))
+        features.append(_masked_quantiles(colour / (image.mean(1) + 0.05), mask, self.quantiles))
+        return torch.cat(features, 1)
+
+
+def bound(features: Tensor) -> Tensor:
+    """Soft limit of standardised measurements.
+
+    Far outside the training set a measurement says "far", not "how far": one
+    odd pixel must not move the estimate by a dex.
+    """
+    return 4.0 * torch.tanh(features / 4.0)
+
+
+def _linear(image: Tensor) -> Tensor:
+    """Undo the asinh stretch: light that is proportional to flux, colours kept."""
+    light = (image - 0.02).clamp(min=0.0)  # 0.02: the sky level of the pictures
+    mean = light.mean(1, keepdim=True)
+    softening = 3.0
+    return light * (torch.sinh(softening * mean) / softening / mean.clamp(min=1e-3))
+
+
+def _log10(value: Tensor) -> Tensor:
+    return torch.log10(value.clamp(min=1e-4))
+
+
+def _masked_quantiles(values: Tensor, mask: Tensor, quantiles: Tensor) -> Tensor:
+    """Quantiles (n, q) of the values (n, h, w) where mask is one; the mask is never empty."""
+    flat = values.flatten(1)
+    # No colour reaches 1e3: what lies outside the mask sorts to the end.
+    ranked = torch.where(mask.flatten(1) > 0.5, flat, torch.full_like(flat, 1e3)).sort(1).values
+    last = mask.flatten(1).sum(1, keepdim=True) - 1
+    position = last * quantiles
+    low = position.floor()
+    high = torch.minimum(low + 1, last)
+    weight = position - low
+    return ranked.gather(1, low.long()) * (1 - weight) + ranked.gather(1, high.long()) * weight

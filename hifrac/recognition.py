@@ -1,0 +1,95 @@
+"""Pattern recognition: which rows to trust.
+
+Two questions, two numbers. ``p_detect``: would an ALFALFA-like survey detect
+this galaxy? ``ood_score``: does the picture resemble what the model was
+trained on at all?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hifrac.flags import Flag
+
+__all__ = ["RecognitionTable"]
+
+
+@dataclass(frozen=True)
+class RecognitionTable:
+    """What turns the network's raw answers into ``p_detect`` and ``ood_score``.
+
+    Parameters
+    ----------
+    slope, intercept : float
+        Calibration of the detection log odds (Platt 1999), fitted to
+        out-of-fold log odds at equal prior odds.
+    threshold : float
+        ``p_detect`` below it is flagged UNLIKELY_DETECTION.
+    percentiles : tuple of float
+        Percentiles, increasing from 0 to 100.
+    distances : tuple of float
+        Held-out training pictures: the distance at each percentile.
+    ood_threshold : float
+        ``ood_score`` at or above it is flagged OUT_OF_DISTRIBUTION.
+
+    Raises
+    ------
+    ValueError
+        If percentiles and distances differ in length or are not increasing.
+    """
+
+    slope: float
+    intercept: float
+    threshold: float
+    percentiles: tuple[float, ...]
+    distances: tuple[float, ...]
+    ood_threshold: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "percentiles", tuple(float(value) for value in self.percentiles))
+        object.__setattr__(self, "distances", tuple(float(value) for value in self.distances))
+        if len(self.percentiles) != len(self.distances):
+            raise ValueError("percentiles and distances differ in length")
+        if any(np.diff(self.percentiles) <= 0) or any(np.diff(self.distances) < 0):
+            raise ValueError("percentiles and distances must be increasing")
+
+    def p_detect(self, logit: np.ndarray) -> np.ndarray:
+        """Probability of detection, at equal prior odds.
+
+        Parameters
+        ----------
+        logit : array of float
+            Raw log odds of the network.
+
+        Returns
+        -------
+        probability : array of float
+            Between 0 and 1.
+        """
+        # tanh does not overflow, whatever the logit.
+        return 0.5 * (1 + np.tanh(0.5 * (self.slope * np.asarray(logit, dtype=float) + self.intercept)))
+
+    def ood_score(self, distance: np.ndarray) -> np.ndarray:
+        """Percentile of a distance among held-out training pictures.
+
+        Parameters
+        ----------
+        distance : array of float
+            Mahalanobis distance of the network.
+
+        Returns
+        -------
+        score : array of float
+            0 to 100; 100 for a picture farther than all of them, or for a
+            distance that is not finite.
+        """
+        score = np.interp(np.asarray(distance, dtype=float), self.distances, self.percentiles)
+        return np.where(np.isfinite(distance), score, 100.0)
+
+    def flags(self, p_detect: np.ndarray, ood_score: np.ndarray) -> np.ndarray:
+        """The flags that follow from the two numbers, as an integer array."""
+        unlikely = np.where(p_detect < self.threshold, int(Flag.UNLIKELY_DETECTION), 0)
+        strange = np.where(ood_score >= self.ood_threshold, int(Flag.OUT_OF_DISTRIBUTION), 0)
+        return unlikely | strange

@@ -1,0 +1,1 @@
+"""How a model is made from the data directory: samples, folds, fit, evaluation."""

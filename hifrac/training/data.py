@@ -1,0 +1,154 @@
+"""The training samples: pictures and labels read from the data directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from hifrac import images
+from hifrac.cutouts import LocalCutouts
+from hifrac.config import data_dir
+
+__all__ = ["BRIGHT", "TrainingSample", "read_sample", "sky_groups"]
+
+#: An undetected galaxy is bright when its central light (``flux_16px``, red
+#: counts within 16 px) reaches that of nearly every detection (250 of 259).
+BRIGHT = 30.0
+
+#: Galaxies closer than this never stand in different folds.
+SEPARATION = 90 * u.arcsec
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """Pictures with labels; detections first, then bright undetected galaxies.
+
+    Attributes
+    ----------
+    objid : array of str, shape (n,)
+        SDSS photometric objID.
+    pixels : array of uint8, shape (n, width, width, 3)
+        The decoded cutouts.
+    detected : array of bool, shape (n,)
+        Whether ALFALFA detected the galaxy.
+    log_hi_fraction : array of float, shape (n,)
+        log10(M_HI / M*); NaN where undetected.
+    photometry : array of float, shape (n, 2)
+        Catalogue g-i and i, of the detections; NaN elsewhere. A baseline's
+        input, never the network's.
+    group : array of int, shape (n,)
+        Galaxies of one group stay in one fold.
+    """
+
+    objid: np.ndarray
+    pixels: np.ndarray
+    detected: np.ndarray
+    log_hi_fraction: np.ndarray
+    photometry: np.ndarray
+    group: np.ndarray
+
+
+def _table(folder: Path, name: str, columns: tuple[str, ...]) -> Table:
+    path = folder / "cutouts" / name
+    if not path.is_file():
+        raise FileNotFoundError(f"data_dir: {path} is missing (set HIFRAC_DATA_DIR or conf.data_dir)")
+    table = Table.read(path, format="ascii.ecsv")
+    if missing := [column for column in columns if column not in table.colnames]:
+        raise ValueError(f"data_dir: {path} lacks the columns {', '.join(missing)}")
+    return table
+
+
+def sky_groups(objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Groups of galaxies that must not be split between folds.
+
+    Galaxies of one SDSS field (bits 16 and up of the objID: rerun, run, camcol,
+    field; SDSS glossary, "ObjID"), and galaxies closer than 90 arcsec where
+    positions are known.
+
+    Parameters
+    ----------
+    objid : array of str, shape (n,)
+        SDSS photometric objIDs.
+    ra, dec : array of float, shape (n,)
+        ICRS positions in degrees; NaN where unknown.
+
+    Returns
+    -------
+    group : array of int, shape (n,)
+        Labels from 0.
+    """
+    # What is left of an objID without its last 16 bits, the object's number, is the field.
+    field = np.array([int(one) >> 16 for one in objid])
+    _, first, by_field = np.unique(field, return_index=True, return_inverse=True)
+    links = [np.stack([np.arange(len(objid)), first[by_field]])]
+    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if known.size > 1:
+        positions = SkyCoord(ra[known], dec[known], unit="deg")
+        one, other, _, _ = positions.search_around_sky(positions, SEPARATION)
+        links.append(np.stack([known[one], known[other]]))
+    rows, columns = np.concatenate(links, axis=1)
+    graph = coo_matrix((np.ones(rows.size), (rows, columns)), shape=(len(objid), len(objid)))
+    return connected_components(graph, directed=False)[1]
+
+
+def read_sample(folder: str | Path | None = None, *, width: int = 128) -> TrainingSample:
+    """Read the labelled galaxies and the bright undetected ones of the ALFALFA footprint.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        The data directory; `~hifrac.config.data_dir` by default.
+    width : int, optional
+        Side of the pictures in pixels.
+
+    Returns
+    -------
+    sample : TrainingSample
+
+    Raises
+    ------
+    ValueError
+        If no data directory is configured, or a table lacks a column.
+    FileNotFoundError
+        If a file is missing.
+    ~hifrac.exceptions.RowError
+        If a picture is missing or damaged: training takes all or nothing.
+    """
+    root = Path(folder) if folder is not None else data_dir()
+    if root is None:
+        raise ValueError("data_dir: none is configured; set HIFRAC_DATA_DIR or conf.data_dir")
+    labels = _table(
+        root, "hi_labels.ecsv", ("objid", "ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel")
+    )
+    index = _table(
+        root, "index.ecsv", ("objid", "alfalfa_footprint", "alfalfa_detected", "flux_16px")
+    )
+    bright = index["alfalfa_footprint"] & ~index["alfalfa_detected"] & (index["flux_16px"] >= BRIGHT)
+    undetected = np.asarray(index["objid"][bright], dtype=str)
+    n, extra = len(labels), len(undetected)
+    objid = np.concatenate([np.asarray(labels["objid"], dtype=str), undetected])
+    nan = np.full(extra, np.nan)
+    archive = LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid")
+    pixels = np.empty((n + extra, width, width, 3), dtype=np.uint8)
+    for row, cutout in enumerate(archive.fetch(np.zeros(n + extra), np.zeros(n + extra), objid)):
+        if cutout.error is not None:
+            raise cutout.error
+        pixels[row] = images.decode(cutout.data, width=width)
+    ra, dec = (np.asarray(labels[name], dtype=float) for name in ("ra", "dec"))
+    photometry = np.full((n + extra, 2), np.nan)
+    photometry[:n] = np.column_stack([np.asarray(labels[name], dtype=float) for name in ("g_minus_i", "i_cmodel")])
+    return TrainingSample(
+        objid=objid,
+        pixels=pixels,
+        detected=np.arange(n + extra) < n,
+        log_hi_fraction=np.concatenate([np.asarray(labels["log_hi_fraction_true"], dtype=float), nan]),
+        photometry=photometry,
+        group=sky_groups(objid, np.concatenate([ra, nan]), np.concatenate([dec, nan])),
+    )

@@ -1,0 +1,138 @@
+"""The cross-validated table: the network beside simple models, on the same folds."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.table import Table
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from hifrac.calibration import ConformalTable
+from hifrac.metrics import coverage, detection_auc, regression_metrics
+from hifrac.training.data import TrainingSample
+from hifrac.training.fit import OutOfFold
+
+__all__ = ["cross_validation_table", "crossfold_coverage", "radial_colours"]
+
+N_BOOTSTRAP = 1000
+
+
+def radial_colours(features: np.ndarray) -> np.ndarray:
+    """The mean red, green and blue in 14 circular annuli: the first 42 measurements."""
+    return features[:, :42]
+
+
+def _held_out(model, inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, method: str) -> np.ndarray:
+    answers = np.empty(len(target))
+    for number in np.unique(fold):
+        held_out = fold == number
+        fitted = model().fit(inputs[~held_out], target[~held_out])
+        raw = getattr(fitted, method)(inputs[held_out])
+        answers[held_out] = raw[:, 1] if raw.ndim == 2 else raw
+    return answers
+
+
+def crossfold_coverage(truth: np.ndarray, estimate: np.ndarray, fold: np.ndarray) -> dict[str, float]:
+    """Coverage of the conformal intervals, each fold judged by residuals of the others.
+
+    Parameters
+    ----------
+    truth, estimate : array of float, shape (n,)
+        Measured values and out-of-fold estimates.
+    fold : array of int, shape (n,)
+        The fold of each row.
+
+    Returns
+    -------
+    shares : dict
+        ``coverage_68``, ``coverage_90``.
+    """
+    limits = np.empty((4, len(truth)))
+    for number in np.unique(fold):
+        held_out = fold == number
+        table = ConformalTable.from_residuals((truth - estimate)[~held_out])
+        for row, level in zip(limits, (0.16, 0.84, 0.05, 0.95), strict=True):
+            row[held_out] = estimate[held_out] + table.value(level)
+    return {
+        "coverage_68": coverage(truth, limits[0], limits[1]),
+        "coverage_90": coverage(truth, limits[2], limits[3]),
+    }
+
+
+def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, fold: np.ndarray) -> dict:
+    figures = regression_metrics(truth, estimate)
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(truth), (N_BOOTSTRAP, len(truth)))
+    squared = (estimate - truth) ** 2
+    figures["rmse_error"] = float(np.std(np.sqrt(squared[draws].mean(1))))
+    return {"model": name, **figures, **crossfold_coverage(truth, estimate, fold), "auc": np.nan}
+
+
+def cross_validation_table(
+    sample: TrainingSample, features: np.ndarray, answers: OutOfFold
+) -> Table:
+    """Figures of merit of the network and of simple models on the same folds.
+
+    Parameters
+    ----------
+    sample : TrainingSample
+        The labelled galaxies.
+    features : array of float, shape (n, features)
+        Raw measurements of their pictures.
+    answers : OutOfFold
+        The network's answers, from `~hifrac.training.fit.cross_validate`.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        One row a model: ``rmse`` with its bootstrap error, ``slope``,
+        ``slope_inverse``, ``sigma``, ``offset``, ``nmad``, ``coverage_68``,
+        ``coverage_90`` (of the 259 detections), and ``auc`` (detections
+        against bright undetected galaxies), NaN where a model has no answer.
+    """
+    seen = sample.detected
+    truth, fold = sample.log_hi_fraction[seen], answers.fold[seen]
+    colours = radial_colours(features)
+    penalties = np.logspace(-2, 4, 25)
+    rows = [
+        _regression_row("structure network", truth, answers.log_hi_fraction[seen], fold),
+        _regression_row(
+            "ridge on radial colours",
+            truth,
+            _held_out(
+                lambda: make_pipeline(StandardScaler(), RidgeCV(penalties)), colours[seen], truth, fold, "predict"
+            ),
+            fold,
+        ),
+        _regression_row(
+            "catalogue g-i and i, linear",
+            truth,
+            _held_out(LinearRegression, sample.photometry[seen], truth, fold, "predict"),
+            fold,
+        ),
+    ]
+    rows[0]["auc"] = detection_auc(seen, answers.detection_logit)
+    rows[1]["auc"] = detection_auc(
+        seen,
+        _held_out(
+            lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000)),
+            colours,
+            seen,
+            answers.fold,
+            "predict_proba",
+        ),
+    )
+    forest = _held_out(
+        lambda: RandomForestClassifier(300, random_state=0, n_jobs=-1), colours, seen, answers.fold, "predict_proba"
+    )
+    rows.append(
+        {key: np.nan for key in rows[0]}
+        | {"model": "random forest on radial colours", "auc": detection_auc(seen, forest)}
+    )
+    rows[1]["model"] = "ridge / logistic on radial colours"
+    table = Table(rows=rows)
+    for name in table.colnames[1:]:
+        table[name].info.format = ".3f"
+    return table

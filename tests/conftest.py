@@ -1,0 +1,63 @@
+"""What all tests share: a cache of their own, a service of their own, and the real data if there are any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from getjpeg_server import serve
+from hypothesis import settings
+from pictures import encode, galaxy
+
+from hifrac import conf
+
+# The same examples at each run, and no folder of them left behind.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HIFRAC_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def getjpeg():
+    """A getjpeg service on this computer with a galaxy at each whole degree of RA on the equator."""
+    files = {(float(ra), 0.0): encode(galaxy(ra)) for ra in range(8)}
+    with serve(files) as server:
+        yield server
+
+
+@pytest.fixture
+def quick_service(getjpeg, monkeypatch):
+    """`getjpeg` as the configured SDSS service, with patience for tenths of seconds only."""
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with (
+        conf.set_temp("skyserver_url", getjpeg.url),
+        conf.set_temp("timeout", 5.0),
+        conf.set_temp("retries", 2),
+        conf.set_temp("retry_backoff", 0.01),
+        conf.set_temp("max_rate", 0.0),
+    ):
+        yield getjpeg
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of the real data; the test is skipped without it."""
+    folder = os.environ.get("HIFRAC_DATA_DIR")
+    if not folder:
+        pytest.skip("HIFRAC_DATA_DIR is not set: no real data")
+    return Path(folder)
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get("HIFRAC_DATA_DIR"):
+        return
+    skip = pytest.mark.skip(reason="HIFRAC_DATA_DIR is not set: no real data")
+    for item in items:
+        if item.get_closest_marker("real_data"):
+            item.add_marker(skip)

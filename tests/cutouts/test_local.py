@@ -1,0 +1,336 @@
+import io
+import tarfile
+import tempfile
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, Table
+from astropy.utils.masked import Masked
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hifrac import images
+from hifrac.cutouts import LocalCutouts
+from hifrac.exceptions import BadImageError, FetchError
+
+OBJID = 1237648720693755918
+FILES = {
+    f"{OBJID}.jpg": b"jpg of objid",
+    "1237648720693755919.JPEG": b"jpeg in capitals",
+    "galaxy.v2.png": b"png with a dot",
+    "NGC 1.fits": b"fits with a blank",
+    "notes.txt": b"no picture",
+    ".hidden.jpg": b"hidden",
+}
+
+
+def in_folder(path: Path, files) -> Path:
+    folder = path / "pictures"
+    for name, content in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return folder
+
+
+def in_zip(path: Path, files, compression=zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path / "pictures.zip", "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path / "pictures.zip"
+
+
+def in_tar(path: Path, files, mode="") -> Path:
+    file = path / f"pictures.tar.{mode}"
+    with tarfile.open(file, f"w:{mode}") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file
+
+
+KINDS = {
+    "folder": in_folder,
+    "zip": in_zip,
+    "deflated": lambda path, files: in_zip(path, files, zipfile.ZIP_DEFLATED),
+    "tar": in_tar,
+    "tar.gz": lambda path, files: in_tar(path, files, "gz"),
+    "tar.bz2": lambda path, files: in_tar(path, files, "bz2"),
+    "tar.xz": lambda path, files: in_tar(path, files, "xz"),
+}
+ARCHIVES = [kind for kind in KINDS if kind != "folder"]
+
+
+def fetch(source, names):
+    zeros = np.zeros(len(names))
+    return list(source.fetch(zeros, zeros, names))
+
+
+def one(source, name):
+    (cutout,) = fetch(source, [name])
+    return cutout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_are_found_by_name_in_any_order(tmp_path, kind):
+    names = ["NGC 1", OBJID, "missing", "galaxy.v2", "1237648720693755919", OBJID]
+    with LocalCutouts(KINDS[kind](tmp_path, FILES)) as source:
+        found = fetch(source, names)
+    assert [cutout.data for cutout in found] == [
+        b"fits with a blank",
+        b"jpg of objid",
+        None,
+        b"png with a dot",
+        b"jpeg in capitals",
+        b"jpg of objid",
+    ]
+    assert isinstance(found[2].error, FetchError)
+    assert "'missing'" in str(found[2].error)
+    assert "pictures" in str(found[2].error)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_files_are_ignored(tmp_path, kind):
+    with LocalCutouts(KINDS[kind](tmp_path, FILES)) as source:
+        assert all(cutout.error for cutout in fetch(source, ["notes", "notes.txt", ".hidden", "hidden"]))
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_folders_within_an_archive_do_not_matter(tmp_path, kind):
+    files = {"a/b/1.jpg": b"one", "./2.jpg": b"two", "__MACOSX/a/b/._1.jpg": b"junk"}
+    with LocalCutouts(KINDS[kind](tmp_path, files)) as source:
+        assert [cutout.data for cutout in fetch(source, [1, 2])] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_formats_have_an_order(tmp_path, kind):
+    files = {"1.fits": b"fits", "1.png": b"png", "1.jpg": b"jpg", "2.png": b"png", "2.fits": b"fits"}
+    with LocalCutouts(KINDS[kind](tmp_path, files)) as source:
+        assert [cutout.data for cutout in fetch(source, [1, 2])] == [b"jpg", b"png"]
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_twins_are_an_error_of_their_rows_that_names_both(tmp_path, kind):
+    files = {
+        "old/1.jpg": b"old",
+        "new/1.jpeg": b"new",
+        "2.jpg": b"two",
+        "new/3.png": b"a",
+        "3.PNG": b"b",
+        "3.jpg": b"c",
+    }
+    with LocalCutouts(KINDS[kind](tmp_path, files)) as source:
+        twin, single, settled = fetch(source, [1, 2, 3])
+    assert isinstance(twin.error, FetchError)
+    assert "old/1.jpg and new/1.jpeg" in str(twin.error)
+    assert single.data == b"two"
+    assert settled.data == b"c"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_a_member_appended_again_replaces_the_first(tmp_path):
+    path = in_zip(tmp_path, {"1.jpg": b"old"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("1.jpg", b"new")
+    with LocalCutouts(path) as source:
+        assert one(source, 1).data == b"new"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        OBJID,
+        np.int64(OBJID),
+        np.uint64(OBJID),
+        str(OBJID),
+        f" {OBJID}\n",
+        np.str_(OBJID),
+        str(OBJID).encode(),
+    ],
+    ids=repr,
+)
+def test_values_that_are_names(tmp_path, value):
+    with LocalCutouts(in_folder(tmp_path, FILES)) as source:
+        assert one(source, value).data == b"jpg of objid"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float(OBJID), "objid is a floating-point number .* lost digits"),
+        (np.float64(OBJID), "objid is a floating-point number"),
+        (np.nan, "objid is a floating-point number"),
+        (np.ma.masked, "objid is masked"),
+        (None, "objid is masked"),
+        (Masked(7, mask=True), "objid is masked"),
+        (True, "objid must be an integer or text"),
+        (np.True_, "objid must be an integer or text"),
+        ([1], "objid must be an integer or text"),
+        (b"\xff\xfe", "objid is not text"),
+        ("", "objid is no plain file name"),
+        ("  ", "objid is no plain file name"),
+        ("..", "objid is no plain file name"),
+        ("../secret", "objid is no plain file name"),
+        ("a\\b", "objid is no plain file name"),
+        ("/etc/passwd", "objid is no plain file name"),
+        ("a\0b", "objid is no plain file name"),
+    ],
+    ids=repr,
+)
+def test_values_that_are_no_names(tmp_path, value, message):
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    with LocalCutouts(in_folder(tmp_path, FILES)) as source:
+        cutout = one(source, value)
+    assert isinstance(cutout.error, FetchError)
+    with pytest.raises(FetchError, match=message):
+        raise cutout.error
+
+
+def test_columns_of_tables(tmp_path):
+    folder = in_folder(tmp_path, FILES)
+    masked = MaskedColumn([OBJID, 5, OBJID], mask=[False, True, False])
+    with LocalCutouts(folder) as source:
+        for names in (masked, Masked(np.asarray(masked.data), mask=masked.mask)):
+            first, second, third = fetch(source, names)
+            assert first.data == third.data == b"jpg of objid"
+            assert "masked" in str(second.error)
+        text = Table({"objid": [str(OBJID), "x"]})["objid"]
+        assert fetch(source, text)[0].data == b"jpg of objid"
+        assert fetch(source, np.array([OBJID]).astype("S"))[0].data == b"jpg of objid"
+
+
+@given(st.text())
+def test_no_text_leaves_the_folder_or_raises(name):
+    folder = Path(__file__).parent
+    with LocalCutouts(folder) as source:
+        assert isinstance(one(source, name).error, FetchError)
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_every_integer_finds_its_own_file(number):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for near in (number, number + 1):
+            archive.writestr(f"{near}.jpg", str(near))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.zip")
+        path.write_bytes(file.getvalue())
+        with LocalCutouts(path) as source:
+            assert one(source, number).data == str(number).encode()
+
+
+def test_construction_refuses_what_cannot_work(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^path does not exist: .*nowhere"):
+        LocalCutouts(tmp_path / "nowhere")
+    other = tmp_path / "table.csv"
+    other.write_text("objid\n1\n")
+    empty = tmp_path / "empty.zip"
+    empty.touch()
+    whole = in_zip(tmp_path, FILES)
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(whole.read_bytes()[:-30])
+    for path in (other, empty, cut):
+        with pytest.raises(ValueError, match=r"^path must be a folder or an intact zip or tar archive"):
+            LocalCutouts(path)
+    with pytest.raises(TypeError, match=r"^name must be"):
+        LocalCutouts(tmp_path, name=3)
+    with pytest.raises(ValueError, match=r"^name must be"):
+        LocalCutouts(tmp_path, name="")
+
+
+def test_a_damaged_directory_of_a_zip_is_a_value_error(tmp_path):
+    path = in_zip(tmp_path, FILES)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2")] = 0
+    path.write_bytes(data)
+    with LocalCutouts(path) as source, pytest.raises(ValueError, match=r"^path is a damaged zip archive"):
+        fetch(source, [OBJID])
+
+
+@pytest.mark.parametrize("mode", ["", "gz"])
+def test_a_cut_off_tar_is_a_value_error(tmp_path, mode):
+    path = in_tar(tmp_path, {f"{n}.jpg": np.random.default_rng(n).bytes(5000) for n in range(4)}, mode)
+    path.write_bytes(path.read_bytes()[:9000])
+    with LocalCutouts(path) as source, pytest.raises(ValueError, match=r"^path is a damaged tar archive"):
+        fetch(source, [1])
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_is_a_bad_image_of_its_row_only(tmp_path, compression):
+    content = np.random.default_rng(0).bytes(500)
+    path = in_zip(tmp_path, {"1.jpg": content, "2.jpg": b"two"}, compression)
+    data = bytearray(path.read_bytes())
+    data[200] ^= 255
+    path.write_bytes(data)
+    with LocalCutouts(path) as source:
+        damaged, intact = fetch(source, [1, 2])
+    assert isinstance(damaged.error, BadImageError)
+    assert "1: the archive is damaged there" in str(damaged.error)
+    assert intact.data == b"two"
+
+
+def test_a_file_that_vanished_is_an_error_of_its_row(tmp_path):
+    folder = in_folder(tmp_path, FILES)
+    with LocalCutouts(folder) as source:
+        assert one(source, OBJID).data
+        (folder / f"{OBJID}.jpg").unlink()
+        gone, there = fetch(source, [OBJID, "NGC 1"])
+    assert isinstance(gone.error, FetchError)
+    assert there.data
+
+
+def test_rows_and_names_must_agree(tmp_path):
+    with LocalCutouts(tmp_path, name="id") as source:
+        with pytest.raises(ValueError, match=r"^names must be given: the values of the column 'id'"):
+            source.fetch([1.0], [2.0])
+        with pytest.raises(ValueError, match=r"^names must have one value per row \(1\), got 2"):
+            source.fetch([1.0], [2.0], ["a", "b"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_closing(tmp_path, kind):
+    source = LocalCutouts(KINDS[kind](tmp_path, FILES))
+    assert one(source, OBJID).data
+    source.close()
+    source.close()
+    with pytest.raises(ValueError, match="is closed"):
+        source.fetch([0.0], [0.0], [OBJID])
+
+
+def test_what_it_says_of_itself(tmp_path):
+    source = LocalCutouts(in_folder(tmp_path, FILES), name="id")
+    assert source.recipe is None
+    assert source.name_column == "id"
+    assert source.describe() == "local files in pictures, by id"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_read_what_is_there(tmp_path, kind):
+    files = {f"{n}.jpg": str(n).encode() * 100 for n in range(50)}
+    wrong = []
+    with LocalCutouts(KINDS[kind](tmp_path, files)) as source:
+
+        def read(seed):
+            numbers = np.random.default_rng(seed).integers(0, 50, 200)
+            wrong.extend(n for n in numbers if one(source, n).data != files[f"{n}.jpg"])
+
+        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+
+
+@pytest.mark.real_data
+def test_the_genuine_archive(real_data):
+    table = Table.read(real_data / "cutouts" / "hi_labels.ecsv")
+    with LocalCutouts(real_data / "cutouts" / "sdss_cutouts.zip") as source:
+        found = list(source.fetch(table["ra"], table["dec"], table["objid"]))
+    assert len(found) == 259
+    for cutout in found:
+        assert images.decode(cutout.data, width=128).shape == (128, 128, 3)
