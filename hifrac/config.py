@@ -33,7 +33,9 @@ class Conf(_config.ConfigNamespace):
     )
     batch_size = _config.ConfigItem(128, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
     timeout = _config.ConfigItem(
-        30.0, "Seconds to wait for a service to connect, and for each of its answers.", cfgtype="float(min=0.001)"
+        30.0,
+        "Seconds to wait for a service to connect, and for each of its answers.",
+        cfgtype="float(min=0.001)",
     )
     retries = _config.ConfigItem(
         4, "How often a failed request is repeated (429, 5xx, connection errors).", cfgtype="integer(min=0)"
@@ -41,7 +43,9 @@ class Conf(_config.ConfigNamespace):
     retry_backoff = _config.ConfigItem(
         0.5, "Seconds before the first repeat; doubled at each further one.", cfgtype="float(min=0)"
     )
-    max_rate = _config.ConfigItem(10.0, "Requests per second to one service, at most.", cfgtype="float(min=0)")
+    max_rate = _config.ConfigItem(
+        10.0, "Requests per second to one service, at most; 0 for no limit.", cfgtype="float(min=0)"
+    )
     skyserver_url = _config.ConfigItem(
         "https://skyserver.sdss.org/{data_release}/SkyServerWS/ImgCutout/getjpeg",
         "Address of the SDSS image cutout service; {data_release} is replaced, e.g. by dr16.",

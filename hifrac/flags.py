@@ -27,7 +27,7 @@ class Flag(enum.IntFlag):
     summary: str
     advice: str
 
-    def __new__(cls, value: int, summary: str = "", advice: str = "") -> Flag:
+    def __new__(cls, value: int, summary: str = "", advice: str = "") -> Flag:  # noqa: D102
         member = int.__new__(cls, value)
         member._value_ = value
         member.summary = summary

@@ -11,7 +11,8 @@ def _pair(truth, estimate) -> tuple[np.ndarray, np.ndarray]:
     truth, estimate = np.asarray(truth, dtype=float), np.asarray(estimate, dtype=float)
     if truth.ndim != 1 or truth.shape != estimate.shape:
         raise ValueError(
-            f"truth and estimate must be one-dimensional and equally long, got {truth.shape}, {estimate.shape}"
+            "truth and estimate must be one-dimensional and equally long, "
+            f"got {truth.shape}, {estimate.shape}"
         )
     if not (np.all(np.isfinite(truth)) and np.all(np.isfinite(estimate))):
         raise ValueError("truth and estimate must be finite")

@@ -14,6 +14,7 @@ import click
 import numpy as np
 from astropy.table import Column, Table
 
+from hifrac.demo import PICTURES
 from hifrac.simulate import (
     SDSS_RECIPE,
     SimulatedGalaxy,
@@ -23,10 +24,7 @@ from hifrac.simulate import (
     render_star,
 )
 
-__all__ = ["PICTURES", "SAMPLE", "DemoObject", "demo_catalog", "draw", "write_sample"]
-
-#: Folder of the bundled pictures and their catalogue.
-PICTURES = Path(__file__).parent / "pictures"
+__all__ = ["SAMPLE", "DemoObject", "demo_catalog", "draw", "write_sample"]
 
 #: Distance, in Mpc, at which the simulated galaxies are taken to be; it sets their masses.
 DISTANCE = 100.0

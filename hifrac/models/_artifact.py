@@ -53,9 +53,7 @@ def save(network: nn.Module, folder: Path) -> dict[str, str]:
     )
     with _deprecations_of_jit_silenced(), torch.no_grad():
         torch.jit.save(torch.jit.script(network), folder / SCRIPT)
-    return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, SCRIPT)
-    }
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, SCRIPT)}
 
 
 def _verified(folder: Path, name: str, card: ModelCard) -> bytes:

@@ -219,7 +219,8 @@ class StructureNet(nn.Module):
         """Brightness, colours, growth, size, asymmetry and clumpiness in the galaxy's own ellipse."""
         geometric = torch.sqrt(ellipse.major * ellipse.minor)
         sharpness = 3.0 * geometric[:, None, None]  # edges as soft as a binned pixel
-        inside = torch.sigmoid((sharpness * (self.ellipses[:, None] - ellipse.radius[:, None])).clamp(min=-60.0))
+        depth = sharpness * (self.ellipses[:, None] - ellipse.radius[:, None])
+        inside = torch.sigmoid(depth.clamp(min=-60.0))  # denormal numbers are slow
         rings = torch.cat([inside[:, :1], inside[:, 1:] - inside[:, :-1]], 1)
         profile = rings @ facing.flatten(2).transpose(1, 2) / rings.sum(2, keepdim=True)
         growth = inside @ flux.flatten(2).transpose(1, 2)

@@ -13,8 +13,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from hifrac import images
-from hifrac.cutouts import LocalCutouts
 from hifrac.config import data_dir
+from hifrac.cutouts import LocalCutouts
 
 __all__ = ["BRIGHT", "TrainingSample", "read_sample", "sky_groups"]
 
@@ -127,9 +127,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     labels = _table(
         root, "hi_labels.ecsv", ("objid", "ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel")
     )
-    index = _table(
-        root, "index.ecsv", ("objid", "alfalfa_footprint", "alfalfa_detected", "flux_16px")
-    )
+    index = _table(root, "index.ecsv", ("objid", "alfalfa_footprint", "alfalfa_detected", "flux_16px"))
     bright = index["alfalfa_footprint"] & ~index["alfalfa_detected"] & (index["flux_16px"] >= BRIGHT)
     undetected = np.asarray(index["objid"][bright], dtype=str)
     n, extra = len(labels), len(undetected)
@@ -143,7 +141,8 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
         pixels[row] = images.decode(cutout.data, width=width)
     ra, dec = (np.asarray(labels[name], dtype=float) for name in ("ra", "dec"))
     photometry = np.full((n + extra, 2), np.nan)
-    photometry[:n] = np.column_stack([np.asarray(labels[name], dtype=float) for name in ("g_minus_i", "i_cmodel")])
+    for column, name in enumerate(("g_minus_i", "i_cmodel")):
+        photometry[:n, column] = labels[name]
     return TrainingSample(
         objid=objid,
         pixels=pixels,

@@ -70,9 +70,7 @@ def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, fold: np
     return {"model": name, **figures, **crossfold_coverage(truth, estimate, fold), "auc": np.nan}
 
 
-def cross_validation_table(
-    sample: TrainingSample, features: np.ndarray, answers: OutOfFold
-) -> Table:
+def cross_validation_table(sample: TrainingSample, features: np.ndarray, answers: OutOfFold) -> Table:
     """Figures of merit of the network and of simple models on the same folds.
 
     Parameters
@@ -96,42 +94,31 @@ def cross_validation_table(
     truth, fold = sample.log_hi_fraction[seen], answers.fold[seen]
     colours = radial_colours(features)
     penalties = np.logspace(-2, 4, 25)
+
+    def ridge():
+        return make_pipeline(StandardScaler(), RidgeCV(penalties))
+
+    def logistic():
+        return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
+
+    def forest():
+        return RandomForestClassifier(300, random_state=0, n_jobs=-1)
+
+    by_colour = _held_out(ridge, colours[seen], truth, fold, "predict")
+    by_catalogue = _held_out(LinearRegression, sample.photometry[seen], truth, fold, "predict")
     rows = [
         _regression_row("structure network", truth, answers.log_hi_fraction[seen], fold),
-        _regression_row(
-            "ridge on radial colours",
-            truth,
-            _held_out(
-                lambda: make_pipeline(StandardScaler(), RidgeCV(penalties)), colours[seen], truth, fold, "predict"
-            ),
-            fold,
-        ),
-        _regression_row(
-            "catalogue g-i and i, linear",
-            truth,
-            _held_out(LinearRegression, sample.photometry[seen], truth, fold, "predict"),
-            fold,
-        ),
+        _regression_row("ridge (or logistic) on radial colours", truth, by_colour, fold),
+        _regression_row("linear in catalogue g-i and i", truth, by_catalogue, fold),
     ]
-    rows[0]["auc"] = detection_auc(seen, answers.detection_logit)
-    rows[1]["auc"] = detection_auc(
-        seen,
-        _held_out(
-            lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000)),
-            colours,
-            seen,
-            answers.fold,
-            "predict_proba",
-        ),
-    )
-    forest = _held_out(
-        lambda: RandomForestClassifier(300, random_state=0, n_jobs=-1), colours, seen, answers.fold, "predict_proba"
-    )
-    rows.append(
-        {key: np.nan for key in rows[0]}
-        | {"model": "random forest on radial colours", "auc": detection_auc(seen, forest)}
-    )
-    rows[1]["model"] = "ridge / logistic on radial colours"
+    rows.append(dict.fromkeys(rows[0], np.nan) | {"model": "random forest on radial colours"})
+    scores = {
+        0: answers.detection_logit,
+        1: _held_out(logistic, colours, seen, answers.fold, "predict_proba"),
+        3: _held_out(forest, colours, seen, answers.fold, "predict_proba"),
+    }
+    for row, score in scores.items():
+        rows[row]["auc"] = detection_auc(seen, score)
     table = Table(rows=rows)
     for name in table.colnames[1:]:
         table[name].info.format = ".3f"

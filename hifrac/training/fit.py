@@ -139,9 +139,7 @@ def fit_heads(
     return network.eval()
 
 
-def cross_validate(
-    sample: TrainingSample, features: np.ndarray, fold: np.ndarray
-) -> OutOfFold:
+def cross_validate(sample: TrainingSample, features: np.ndarray, fold: np.ndarray) -> OutOfFold:
     """Out-of-fold answers; everything learned, penalties included, is learned without the fold.
 
     Parameters

@@ -1,0 +1,169 @@
+"""What a user may hand in, parsed: positions in degrees, and the table to carry through."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import MaskedColumn, QTable, Row, Table
+from astropy.utils.masked import Masked
+
+from hifrac.exceptions import HifracWarning
+
+__all__ = ["RA_ALIASES", "Positions", "parse", "parse_log_mstar"]
+
+# In the order in which they are looked for; case does not matter.
+RA_ALIASES = ("ra", "raj2000", "ra_icrs", "radeg")
+DEC_ALIASES = ("dec", "dej2000", "decj2000", "de_icrs", "dec_icrs", "dedeg", "decdeg")
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Parsed input.
+
+    Attributes
+    ----------
+    table : `~astropy.table.QTable`
+        The input columns with their units, a new table of its own.
+    ra, dec : array of float, shape (n,)
+        ICRS degrees, RA from 0 to 360; NaN where the row has no valid position.
+    """
+
+    table: QTable
+    ra: np.ndarray
+    dec: np.ndarray
+
+
+def parse(data: Any) -> Positions:
+    """Parse a SkyCoord or a table.
+
+    Raises
+    ------
+    TypeError
+        If ``data`` is neither, or its positions are not numbers.
+    ValueError
+        If a table has no positions, or ``data`` has more than one dimension.
+    ~astropy.units.UnitConversionError
+        If a position's unit is no angle.
+    """
+    if isinstance(data, SkyCoord):
+        if data.ndim > 1:
+            raise ValueError(f"data must be one-dimensional, got a SkyCoord of shape {data.shape}")
+        ra, dec = _of_skycoord(data)
+        table = QTable({"ra": ra * u.deg, "dec": dec * u.deg})
+        return Positions(table, *_valid(ra, dec))
+    if isinstance(data, Row):
+        data = data.table[data.index : data.index + 1]
+    if not isinstance(data, Table):
+        raise TypeError(f"data must be a SkyCoord, Table or QTable, got {type(data).__name__}")
+    return Positions(_carried(data), *_valid(*_table_positions(data)))
+
+
+def _of_skycoord(coord: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
+    icrs = coord.icrs
+    return tuple(np.atleast_1d(_filled(angle.to(u.deg))) for angle in (icrs.ra, icrs.dec))
+
+
+def _filled(values: Any) -> np.ndarray:
+    """Plain floats of a quantity or column, NaN where masked."""
+    mask = getattr(values, "mask", None)
+    if mask is None:
+        mask = False
+    plain = getattr(values, "unmasked", values)
+    if isinstance(plain, np.ma.MaskedArray):
+        plain = plain.data
+    plain = np.asarray(getattr(plain, "value", plain), dtype=float)
+    return np.where(mask, np.nan, plain)
+
+
+def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """RA and Dec in degrees, from columns of known names or from a SkyCoord column."""
+    by_name = {name.lower(): name for name in reversed(table.colnames)}
+    found = [
+        next((by_name[alias] for alias in aliases if alias in by_name), None)
+        for aliases in (RA_ALIASES, DEC_ALIASES)
+    ]
+    if None not in found:
+        return tuple(_degrees(table[name], name) for name in found)
+    coordinates = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
+    if len(coordinates) == 1:
+        return _of_skycoord(table[coordinates[0]])
+    if coordinates:
+        raise ValueError(
+            f"data has several SkyCoord columns ({', '.join(coordinates)}); add ra and dec, or keep one"
+        )
+    missing = [name for name, column in zip(("ra", "dec"), found, strict=True) if column is None]
+    raise ValueError(
+        f"data has no {' and no '.join(missing)}; its columns are {', '.join(table.colnames) or '(none)'}; "
+        f"accepted, in any case: {', '.join(RA_ALIASES)} with {', '.join(DEC_ALIASES)}, "
+        "or one SkyCoord column"
+    )
+
+
+def _degrees(column: Any, name: str) -> np.ndarray:
+    unit = getattr(column, "unit", None)
+    if unit is None and getattr(column, "dtype", np.dtype(float)).kind not in "fiu":
+        raise TypeError(
+            f"{name} must hold numbers, got {column.dtype}; make sexagesimal text a SkyCoord column first"
+        )
+    if np.ndim(column) != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {np.shape(column)}")
+    if unit is None or unit == u.dimensionless_unscaled:
+        warnings.warn(f"{name} has no unit: read as degrees", HifracWarning, stacklevel=5)
+        return _filled(column)
+    try:
+        return _filled(column) * u.Unit(unit).to(u.deg)
+    except (u.UnitConversionError, AttributeError, TypeError, ValueError) as error:
+        raise u.UnitConversionError(f"{name} must be an angle, got the unit {unit}") from error
+
+
+def _valid(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """RA wrapped to 0-360; both NaN where the position is not on the sphere."""
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90) & (ra >= -180) & (ra <= 360)
+    return np.where(good, np.where(good, ra, 0) % 360.0, np.nan), np.where(good, dec, np.nan)
+
+
+def _carried(table: Table) -> QTable:
+    """A copy of the table as a QTable, units kept.
+
+    QTable alone warns of masked columns in logarithmic units and drops them to
+    plain columns; these become masked `~astropy.units.Dex` and the like here.
+    """
+    result = QTable(meta=table.meta, copy=True)
+    for name in table.colnames:
+        column = table[name]
+        unit = getattr(column, "unit", None)
+        quantity_class = getattr(unit, "_quantity_class", u.Quantity)
+        if isinstance(column, MaskedColumn) and unit is not None and quantity_class is not u.Quantity:
+            info = column.info
+            column = Masked(quantity_class(np.asarray(column.data.data, dtype=float), unit), mask=column.mask)
+            column.info.description, column.info.format = info.description, info.format
+        result[name] = column
+    return result
+
+
+def parse_log_mstar(table: Table) -> np.ndarray | None:
+    """log10(M*/Msun) of the column ``log_mstar``, NaN where unknown; None without the column.
+
+    Raises
+    ------
+    TypeError
+        If it does not hold numbers.
+    ~astropy.units.UnitConversionError
+        If its unit is not dex(solMass), dex, or none.
+    """
+    if "log_mstar" not in table.colnames:
+        return None
+    column = table["log_mstar"]
+    unit = getattr(column, "unit", None)
+    if getattr(column, "dtype", np.dtype(object)).kind not in "fiu":
+        raise TypeError(f"log_mstar must hold numbers, got {getattr(column, 'dtype', type(column))}")
+    if unit not in (None, u.dimensionless_unscaled, u.dex, u.dex(u.solMass)):
+        raise u.UnitConversionError(f"log_mstar must be in dex(solMass), got the unit {unit}")
+    values = _filled(column)
+    return np.where(np.isfinite(values), values, np.nan)

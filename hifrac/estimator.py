@@ -1,0 +1,315 @@
+"""The estimator: calls the rooms in the order of the data, and assembles the table."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import astropy
+import numpy as np
+from astropy.table import QTable, Table
+
+import hifrac
+from hifrac import images
+from hifrac._input import Positions, parse, parse_log_mstar
+from hifrac.columns import RESULT_COLUMNS, WITH_MASS, result_column
+from hifrac.config import conf
+from hifrac.cutouts import Cutout, CutoutSource, source_for
+from hifrac.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
+from hifrac.models import Model, load_model
+
+__all__ = ["HIFractionEstimator"]
+
+_ON_ERROR = ("flag", "raise")
+
+
+class HIFractionEstimator:
+    """HI mass fractions from pictures.
+
+    Parameters
+    ----------
+    model : str, path-like or `~hifrac.models.Model`, optional
+        Name of a bundled model, folder of a model, or a loaded model.
+    cutouts : `~hifrac.cutouts.CutoutSource`, optional
+        Where pictures come from, for instance
+        `~hifrac.cutouts.LocalCutouts`. By default the survey service that the
+        model's recipe names, through the local store.
+    device : {"auto", "cpu", "cuda"} or a torch device, optional
+        Where the network runs; ``conf.device`` by default.
+    batch_size : int, optional
+        Pictures in one pass of the network, at least 1; ``conf.batch_size`` by
+        default. The result does not depend on it.
+
+    Raises
+    ------
+    TypeError
+        If ``cutouts`` is no source, ``batch_size`` no integer, or ``device``
+        is given together with a loaded model.
+    ValueError
+        If ``batch_size`` is below 1, or ``cutouts`` gives pictures of another
+        recipe than the model's. For ``model`` and ``device`` see
+        `~hifrac.models.load_model`.
+
+    Notes
+    -----
+    Local files do not tell their recipe: that they are of the model's is the
+    caller's word, and only their size is checked.
+
+    Examples
+    --------
+    >>> from hifrac import HIFractionEstimator, LocalCutouts
+    >>> from hifrac.demo import PICTURES, sample_table
+    >>> estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+    >>> result = estimator.predict(sample_table())
+    >>> len(result)
+    27
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model = "default",
+        *,
+        cutouts: CutoutSource | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        if isinstance(model, Model):
+            if device is not None:
+                raise TypeError("device must not be given with a loaded model: it has one")
+            self.model = model
+        else:
+            self.model = load_model(model, device=device)
+        if batch_size is not None:
+            if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
+                raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
+            if batch_size < 1:
+                raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
+        if cutouts is None:
+            cutouts = source_for(self.model.card.recipe)
+        if not isinstance(cutouts, CutoutSource):
+            raise TypeError(f"cutouts must be a source of cutouts, got {type(cutouts).__name__}")
+        self.cutouts = cutouts
+        self._check_recipe()
+
+    def __repr__(self) -> str:
+        return (
+            f"<HIFractionEstimator: model {self.model.card.name!r} ({self.model.runtime}, "
+            f"{self.model.device}), {self.cutouts.describe()}>"
+        )
+
+    def predict(
+        self,
+        data: Any,
+        *,
+        environment: Any = None,
+        on_error: str = "flag",
+        overwrite: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> QTable:
+        """Estimate the HI mass fraction of each row.
+
+        Parameters
+        ----------
+        data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or `~astropy.table.QTable`
+            Positions. A table has ``ra`` and ``dec`` (aliases such as RAJ2000
+            and DEJ2000 in any case), or one SkyCoord column; their units are
+            honoured, and without units they are degrees, with a warning.
+            RA may run from -180 to 360. With ``log_mstar`` (dex of solar masses) the HI
+            mass is given as well. All columns are carried through.
+        environment : optional
+            Not implemented yet: a reference catalogue for the overdensity.
+        on_error : {"flag", "raise"}, optional
+            What to do with a row that cannot be served: mask and flag it, or
+            raise its error.
+        overwrite : bool, optional
+            Whether input columns with the name of a result column are
+            replaced; otherwise they are refused.
+        progress : callable, optional
+            Called now and then with the number of rows finished since the last call.
+
+        Returns
+        -------
+        result : `~astropy.table.QTable`
+            One row per input row, in order: the input columns, then those of
+            `hifrac.columns.RESULT_COLUMNS`. Estimates are masked where
+            nothing could be served, and ``flags`` says why (`~hifrac.decode_flags`).
+            ``meta["hifrac"]`` says what made it.
+
+        Raises
+        ------
+        TypeError
+            If ``data`` is of another type, or a position column does not hold numbers.
+        ValueError
+            If ``data`` has no positions, has the column of a result already,
+            lacks the column of file names, or ``on_error`` is unknown.
+        ~astropy.units.UnitConversionError
+            If a unit is wrong.
+        NotImplementedError
+            If ``environment`` is given.
+        ~hifrac.exceptions.RowError
+            With ``on_error="raise"``, what stopped the first row that failed.
+
+        Warns
+        -----
+        ~hifrac.exceptions.HifracWarning
+            If positions have no unit.
+        """
+        if environment is not None:
+            raise NotImplementedError("environment: the overdensity is not implemented yet; leave it out")
+        if on_error not in _ON_ERROR:
+            raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")
+        self._check_recipe()
+        positions = parse(data)
+        log_mstar = parse_log_mstar(positions.table)
+        result = positions.table
+        added = [
+            name
+            for name, column in RESULT_COLUMNS.items()
+            if column.when == "always" or (column.when == WITH_MASS and log_mstar is not None)
+        ]
+        if taken := [name for name in added if name in result.colnames]:
+            if not overwrite:
+                raise ValueError(
+                    f"data has the result columns {', '.join(taken)} already; "
+                    "rename them or say overwrite=True"
+                )
+            result.remove_columns(taken)
+        names = self._names(result)
+
+        values, flags = self._estimate(positions, names, on_error == "raise", progress)
+        masked = np.isnan(values["log_hi_fraction"])
+        if log_mstar is not None:
+            for suffix in ("", "_p16", "_p84"):
+                values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + log_mstar
+        for name in added:
+            if name == "flags":
+                result[name] = result_column(name, flags)
+            else:
+                result[name] = result_column(name, values[name], masked | np.isnan(values[name]))
+        result.meta["hifrac"] = self._provenance(on_error, overwrite)
+        return result
+
+    def _check_recipe(self) -> None:
+        """A model is only ever fed pixels of its own recipe."""
+        mine, theirs = self.model.card.recipe, self.cutouts.recipe
+        if theirs is None or mine == theirs:
+            return
+        if {**mine.to_dict(), "data_release": ""} != {**theirs.to_dict(), "data_release": ""}:
+            raise ValueError(f"cutouts gives {theirs}, but the model was trained on {mine}")
+        warnings.warn(
+            f"pictures of {theirs.data_release} for a model trained on {mine.data_release}",
+            HifracWarning,
+            stacklevel=3,
+        )
+
+    def _names(self, table: Table) -> Any:
+        """The column that names each row's picture, where the source wants one."""
+        column = self.cutouts.name_column
+        if column is None:
+            return None
+        if column not in table.colnames:
+            raise ValueError(
+                f"data has no column {column!r}, which names the pictures; "
+                f"its columns are {', '.join(table.colnames)}"
+            )
+        return table[column]
+
+    def _estimate(
+        self, positions: Positions, names: Any, stop: bool, progress: Callable[[int], object] | None
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Estimates (NaN where not served) and flags of all rows; memory for one batch of pictures."""
+        n, width = len(positions.ra), self.model.card.recipe.width
+        columns = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "ood_score")
+        values = {name: np.full(n, np.nan) for name in columns}
+        flags = np.zeros(n, dtype=np.int32)
+        size = int(self.batch_size or conf.batch_size)
+        pixels = np.empty((min(size, max(n, 1)), width, width, 3), dtype=np.uint8)
+        batch: list[int] = []
+        reported = 0
+        for row, cutout in self._cutouts(positions, names):
+            try:
+                if cutout.error is not None:
+                    raise cutout.error
+                pixels[len(batch)] = images.decode(cutout.data, width=width)
+            except RowError as error:
+                if stop:
+                    error.add_note(f"in row {row} of data")
+                    raise
+                flags[row] |= int(error.flag)
+            else:
+                batch.append(row)
+            if len(batch) == len(pixels):
+                self._run(batch, pixels, values, flags)
+                batch.clear()
+            if progress is not None and (row + 1 - reported >= 32 or row + 1 == n):
+                progress(row + 1 - reported)
+                reported = row + 1
+        if batch:
+            self._run(batch, pixels, values, flags)
+        return values, flags
+
+    def _cutouts(self, positions: Positions, names: Any) -> Iterator[tuple[int, Cutout]]:
+        """Each row with its cutout, in order; rows without a position are not asked for."""
+        good = np.flatnonzero(np.isfinite(positions.ra))
+        wanted = None if names is None else names[good]
+        fetched = iter(self.cutouts.fetch(positions.ra[good], positions.dec[good], wanted))
+        for row in range(len(positions.ra)):
+            if np.isnan(positions.ra[row]):
+                error = BadCoordinateError("the position is masked, not finite or not on the sphere")
+                yield row, Cutout(error=error)
+                continue
+            cutout = next(fetched, None)
+            if cutout is None:
+                error = FetchError(f"the source ended before row {row}: {self.cutouts.describe()}")
+                cutout = Cutout(error=error)
+            yield row, cutout
+
+    def _run(
+        self, rows: list[int], pixels: np.ndarray, values: dict[str, np.ndarray], flags: np.ndarray
+    ) -> None:
+        """Network, calibration and recognition of one batch, written to its rows."""
+        card = self.model.card
+        raw = self.model.run(pixels[: len(rows)])
+        estimate = raw.log_hi_fraction
+        values["log_hi_fraction"][rows] = estimate
+        values["log_hi_fraction_p16"][rows] = estimate + card.calibration.value(0.16)
+        values["log_hi_fraction_p84"][rows] = estimate + card.calibration.value(0.84)
+        p_detect = card.recognition.p_detect(raw.detection_logit)
+        ood_score = card.recognition.ood_score(raw.distance)
+        values["p_detect"][rows] = p_detect
+        values["ood_score"][rows] = ood_score
+        flags[rows] |= card.recognition.flags(p_detect, ood_score).astype(flags.dtype)
+
+    def _provenance(self, on_error: str, overwrite: bool) -> dict[str, Any]:
+        """What made a result, in plain types."""
+        import torch
+
+        card = self.model.card
+        return {
+            "version": hifrac.__version__,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": card.name,
+            "model_sha256": card.sha256,
+            "target": card.target,
+            "mass_scale": card.mass_scale,
+            "recipe": str(card.recipe),
+            "source": self.cutouts.describe(),
+            "runtime": f"{self.model.runtime} on {self.model.device}",
+            "arguments": {
+                "on_error": on_error,
+                "overwrite": overwrite,
+                "batch_size": int(self.batch_size or conf.batch_size),
+            },
+            "packages": {
+                "python": sys.version.split()[0],
+                "numpy": np.__version__,
+                "astropy": astropy.__version__,
+                "torch": str(torch.__version__),
+            },
+            "references": list(card.references),
+        }
