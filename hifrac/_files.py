@@ -12,9 +12,10 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import registry
 from astropy.table import Column, MaskedColumn, Table
+from astropy.time import Time
 from astropy.utils.exceptions import AstropyWarning
 
-__all__ = ["output_format", "plain_table", "read_table", "write_table"]
+__all__ = ["check_output", "output_format", "plain_table", "read_table", "write_table"]
 
 # Astropy knows a VOTable by its content, which a file to be written does not have.
 _VOTABLE = (".vot", ".votable", ".xml")
@@ -22,6 +23,7 @@ _VOTABLE = (".vot", ".votable", ".xml")
 # Messages about what a format cannot hold; the documentation says it once.
 _FORMAT_LIMITS = (
     "The unit '.*' could not be saved in native FITS format",
+    "'.*' did not parse as fits unit",
     "Attribute `.*` of type .* cannot be added to FITS Header",
     "Keyword name '.*' is greater than 8 characters",
     ".*W50.*",
@@ -36,19 +38,25 @@ def read_table(path: str | Path) -> Table:
     ------
     FileNotFoundError
         If there is no such file.
+    IsADirectoryError
+        If it is a folder.
     ValueError
         If it is no table that Astropy can read.
     """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a table")
+    if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
             return Table.read(path)
     except Exception as error:  # each reader of Astropy raises errors of its own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"{path} cannot be read as a table: {reason[0]}") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if reason.startswith("Format could not be identified"):
+            reason = "neither its name nor its content tells the format; use .ecsv, .fits, .csv and such"
+        raise ValueError(f"{path} cannot be read as a table: {reason}") from error
 
 
 def output_format(path: str | Path) -> str:
@@ -70,6 +78,21 @@ def output_format(path: str | Path) -> str:
     )
 
 
+def check_output(table: Table, path: str | Path, *, overwrite: bool = False) -> None:
+    """Make sure that a table of such columns can be written, before the work that fills it.
+
+    The table is written beside its place as a trial, and removed again: that
+    finds the missing folder, the missing library, and the column that the
+    format cannot hold.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, ValueError, OSError
+        As `write_table`.
+    """
+    _write(table, Path(path), overwrite=overwrite, keep=False)
+
+
 def write_table(table: Table, path: str | Path, *, overwrite: bool = False) -> None:
     """Write a table whole or not at all.
 
@@ -89,15 +112,26 @@ def write_table(table: Table, path: str | Path, *, overwrite: bool = False) -> N
     ------
     FileExistsError
         If the file exists and ``overwrite`` is false.
+    FileNotFoundError
+        If its folder does not exist.
+    IsADirectoryError
+        If it is a folder.
     ValueError
-        If the format is not known.
+        If the format is not known, or cannot hold the table.
     OSError
         If the file cannot be written.
     """
-    path = Path(path)
+    _write(table, Path(path), overwrite=overwrite, keep=True)
+
+
+def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
     kind = output_format(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {path.parent}")
     # Same extension: some writers look at it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     options = {"serialize_meta": True, "path": "result"} if kind == "hdf5" else {}
@@ -108,8 +142,16 @@ def write_table(table: Table, path: str | Path, *, overwrite: bool = False) -> N
             plain = plain_table(table)
             if kind == "fits":
                 _suit_fits(plain)
+            elif kind == "votable":
+                _suit_votable(plain)
             plain.write(partial, format=kind, overwrite=True, **options)
-        os.replace(partial, path)
+        if keep:
+            os.replace(partial, path)
+    except OSError as error:  # would name the partial file
+        raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
+    except Exception as error:  # each writer of Astropy raises errors of its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} cannot be written: {reason}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -121,17 +163,16 @@ def plain_table(table: Table) -> Table:
         column = table[name]
         info = column.info
         if isinstance(column, SkyCoord):
-            result[f"{name}_ra"] = Column(column.icrs.ra.deg, unit=u.deg)
-            result[f"{name}_dec"] = Column(column.icrs.dec.deg, unit=u.deg)
+            sphere = column.icrs.spherical
+            result[f"{name}_ra"] = _plain_quantity(sphere.lon.to(u.deg))
+            result[f"{name}_dec"] = _plain_quantity(sphere.lat.to(u.deg))
             continue
         if isinstance(column, u.Quantity):
-            mask = getattr(column, "mask", None)
-            values = np.asarray(getattr(column, "unmasked", column).value)
-            kind = Column if mask is None else MaskedColumn
-            plain = kind(values, unit=column.unit, **({} if mask is None else {"mask": mask}))
+            plain = _plain_quantity(column)
         elif getattr(column, "dtype", np.dtype(float)).kind == "O":
-            mask = np.asarray(getattr(column, "mask", np.zeros(len(column), bool)))
-            text = ["" if hidden else str(value) for value, hidden in zip(column, mask, strict=True)]
+            hidden = np.asarray(getattr(column, "mask", np.zeros(len(column), bool)))
+            mask = [bool(hide) or value is None for value, hide in zip(column, hidden, strict=True)]
+            text = ["" if hide else str(value) for value, hide in zip(column, mask, strict=True)]
             plain = MaskedColumn(text, mask=mask, dtype=str)
         else:
             plain = column.copy()
@@ -140,10 +181,41 @@ def plain_table(table: Table) -> Table:
     return result
 
 
+def _plain_quantity(values: u.Quantity) -> Column:
+    """A column of a quantity, masked if it is."""
+    mask = getattr(values, "mask", None)
+    plain = np.asarray(getattr(values, "unmasked", values).value)
+    if mask is None:
+        return Column(plain, unit=values.unit)
+    return MaskedColumn(plain, unit=values.unit, mask=mask)
+
+
+def _suit_votable(table: Table) -> None:
+    """Times as text."""
+    for name in table.colnames:
+        if isinstance(table[name], Time):
+            table[name] = Column(table[name].isot, description=table[name].info.description)
+
+
 def _suit_fits(table: Table) -> None:
-    """Say in words what a FITS header has no place for."""
-    for column in table.columns.values():
-        if column.unit is not None and str(column.unit).startswith("dex"):
+    """Say in words what a FITS header has no place for, and keep what is masked apart."""
+    for name in table.colnames:
+        column = table[name]
+        if column.info.description:
+            column.info.description = column.info.description.encode("ascii", "replace").decode()
+        if isinstance(column, MaskedColumn) and column.dtype.kind in "biu" and column.mask.any():
+            # FITS has no masked truth values, and masks every integer that equals the null.
+            kind = np.dtype(np.int16) if column.dtype.kind == "b" else column.dtype
+            values, limits = column.data.data.astype(kind), np.iinfo(kind)
+            null = next((one for one in (limits.min, limits.max) if one not in values), column.fill_value)
+            table[name] = MaskedColumn(
+                values, mask=column.mask, fill_value=null, unit=column.unit, description=column.description
+            )
+        elif getattr(column, "dtype", np.dtype(float)).kind == "U":
+            for value in column:
+                if value is not np.ma.masked and not value.isascii():
+                    raise ValueError(f"FITS holds ASCII text alone, but {name} has {str(value)!r}")
+        elif str(getattr(column, "unit", "")).startswith("dex"):
             column.description = f"{column.description or ''} [{column.unit}]".strip()
             column.unit = None
     provenance = table.meta.pop("hifrac", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,16 @@ from hifrac.exceptions import HifracWarning
 
 __all__ = ["RA_ALIASES", "Positions", "parse", "parse_log_mstar"]
 
-# In the order in which they are looked for; case does not matter.
-RA_ALIASES = ("ra", "raj2000", "ra_icrs", "radeg")
-DEC_ALIASES = ("dec", "dej2000", "decj2000", "de_icrs", "dec_icrs", "dedeg", "decdeg")
+# In the order in which they are looked for; case does not matter. A pair of one
+# system comes before a mixture.
+_PAIRS = (
+    ("ra", ("dec",)),
+    ("raj2000", ("dej2000", "decj2000")),
+    ("ra_icrs", ("de_icrs", "dec_icrs")),
+    ("radeg", ("dedeg", "decdeg")),
+)
+RA_ALIASES = tuple(ra for ra, _ in _PAIRS)
+DEC_ALIASES = tuple(dec for _, names in _PAIRS for dec in names)
 
 
 @dataclass(frozen=True)
@@ -46,14 +54,13 @@ def parse(data: Any) -> Positions:
     TypeError
         If ``data`` is neither, or its positions are not numbers.
     ValueError
-        If a table has no positions, or ``data`` has more than one dimension.
+        If a table has no positions, ``data`` has more than one dimension, or
+        its frame cannot be transformed to ICRS.
     ~astropy.units.UnitConversionError
         If a position's unit is no angle.
     """
     if isinstance(data, SkyCoord):
-        if data.ndim > 1:
-            raise ValueError(f"data must be one-dimensional, got a SkyCoord of shape {data.shape}")
-        ra, dec = _of_skycoord(data)
+        ra, dec = _of_skycoord(data, "data")
         table = QTable({"ra": ra * u.deg, "dec": dec * u.deg})
         return Positions(table, *_valid(ra, dec))
     if isinstance(data, Row):
@@ -63,9 +70,14 @@ def parse(data: Any) -> Positions:
     return Positions(_carried(data), *_valid(*_table_positions(data)))
 
 
-def _of_skycoord(coord: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
-    icrs = coord.icrs
-    return tuple(np.atleast_1d(_filled(angle.to(u.deg))) for angle in (icrs.ra, icrs.dec))
+def _of_skycoord(coord: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:
+    if coord.ndim > 1:
+        raise ValueError(f"{name} must be one-dimensional, got a SkyCoord of shape {coord.shape}")
+    try:
+        sphere = coord.icrs.spherical
+    except Exception as error:  # Astropy raises AttributeError for a frame without place or time
+        raise ValueError(f"{name} cannot be transformed from {coord.frame.name} to ICRS: {error}") from error
+    return tuple(np.atleast_1d(_filled(angle.to(u.deg))) for angle in (sphere.lon, sphere.lat))
 
 
 def _filled(values: Any) -> np.ndarray:
@@ -82,16 +94,21 @@ def _filled(values: Any) -> np.ndarray:
 
 def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """RA and Dec in degrees, from columns of known names or from a SkyCoord column."""
-    by_name = {name.lower(): name for name in reversed(table.colnames)}
-    found = [
-        next((by_name[alias] for alias in aliases if alias in by_name), None)
-        for aliases in (RA_ALIASES, DEC_ALIASES)
-    ]
+    coordinates = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
+    numbers = [name for name in table.colnames if name not in coordinates]
+    by_name = {name.lower(): name for name in reversed(numbers)}
+    by_name |= {name: name for name in numbers if name.islower()}  # "ra" rather than "RA"
+    pairs = ((ra, dec) for ra, names in _PAIRS for dec in names)
+    found = next(([by_name[one] for one in pair] for pair in pairs if by_name.keys() >= set(pair)), None)
+    if found is None:
+        found = [
+            next((by_name[alias] for alias in aliases if alias in by_name), None)
+            for aliases in (RA_ALIASES, DEC_ALIASES)
+        ]
     if None not in found:
         return tuple(_degrees(table[name], name) for name in found)
-    coordinates = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
     if len(coordinates) == 1:
-        return _of_skycoord(table[coordinates[0]])
+        return _of_skycoord(table[coordinates[0]], coordinates[0])
     if coordinates:
         raise ValueError(
             f"data has several SkyCoord columns ({', '.join(coordinates)}); add ra and dec, or keep one"
@@ -106,9 +123,11 @@ def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 def _degrees(column: Any, name: str) -> np.ndarray:
     unit = getattr(column, "unit", None)
-    if unit is None and getattr(column, "dtype", np.dtype(float)).kind not in "fiu":
+    dtype = getattr(column, "dtype", None)
+    if dtype is None or dtype.kind not in "fiu":
         raise TypeError(
-            f"{name} must hold numbers, got {column.dtype}; make sexagesimal text a SkyCoord column first"
+            f"{name} must hold numbers, got {type(column).__name__ if dtype is None else dtype}; "
+            "make sexagesimal text a SkyCoord column first"
         )
     if np.ndim(column) != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {np.shape(column)}")
@@ -133,6 +152,7 @@ def _carried(table: Table) -> QTable:
 
     QTable alone warns of masked columns in logarithmic units and drops them to
     plain columns; these become masked `~astropy.units.Dex` and the like here.
+    It also warns of a unit on what are no numbers, which stays a plain column.
     """
     result = QTable(meta=table.meta, copy=True)
     for name in table.colnames:
@@ -143,7 +163,10 @@ def _carried(table: Table) -> QTable:
             info = column.info
             column = Masked(quantity_class(np.asarray(column.data.data, dtype=float), unit), mask=column.mask)
             column.info.description, column.info.format = info.description, info.format
-        result[name] = column
+            column.info.meta = copy.deepcopy(info.meta)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="column .* has a unit but is kept as a")
+            result[name] = column
     return result
 
 
@@ -154,6 +177,8 @@ def parse_log_mstar(table: Table) -> np.ndarray | None:
     ------
     TypeError
         If it does not hold numbers.
+    ValueError
+        If it has more than one dimension.
     ~astropy.units.UnitConversionError
         If its unit is not dex(solMass), dex, or none.
     """
@@ -163,6 +188,8 @@ def parse_log_mstar(table: Table) -> np.ndarray | None:
     unit = getattr(column, "unit", None)
     if getattr(column, "dtype", np.dtype(object)).kind not in "fiu":
         raise TypeError(f"log_mstar must hold numbers, got {getattr(column, 'dtype', type(column))}")
+    if np.ndim(column) != 1:
+        raise ValueError(f"log_mstar must be one-dimensional, got shape {np.shape(column)}")
     if unit not in (None, u.dimensionless_unscaled, u.dex, u.dex(u.solMass)):
         raise u.UnitConversionError(f"log_mstar must be in dex(solMass), got the unit {unit}")
     values = _filled(column)

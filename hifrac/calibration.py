@@ -33,7 +33,8 @@ class ConformalTable:
     Raises
     ------
     ValueError
-        If levels and values differ in length, or are not increasing.
+        If levels and values differ in length, are not increasing, or a value
+        is not finite.
     """
 
     n: int
@@ -47,6 +48,8 @@ class ConformalTable:
         object.__setattr__(self, "values", tuple(float(value) for value in self.values))
         if len(self.levels) != len(self.values):
             raise ValueError(f"levels and values differ in length: {len(self.levels)}, {len(self.values)}")
+        if not np.all(np.isfinite(self.values)):
+            raise ValueError(f"values must be finite, got {self.values}")
         if any(np.diff(self.levels) <= 0) or any(np.diff(self.values) < 0):
             raise ValueError("levels and values must be increasing")
         if not all(0 < level < 1 for level in self.levels):
@@ -71,11 +74,13 @@ class ConformalTable:
         ------
         ValueError
             If a residual is not finite, or there are too few of them for the
-            outermost level: n must be at least 1/level - 1.
+            outermost level: n must be at least 1/level - 1, where level counts
+            from the nearer end.
         """
-        ranked = np.sort(np.asarray(residuals, dtype=float))
+        ranked = np.asarray(residuals, dtype=float)
         if ranked.ndim != 1 or not np.all(np.isfinite(ranked)):
             raise ValueError("residuals must be one-dimensional and finite")
+        ranked = np.sort(ranked)
         n = ranked.size
         values = []
         for level in levels:
@@ -85,9 +90,11 @@ class ConformalTable:
                 rank = math.floor(position + 1e-9)
             elif level > 0.5:
                 rank = math.ceil(position - 1e-9)
-            else:
+            elif n:
                 values.append(float(np.median(ranked)))
                 continue
+            else:
+                rank = 0
             if not 1 <= rank <= n:
                 raise ValueError(f"residuals: {n} are too few for the level {level}")
             values.append(float(ranked[rank - 1]))

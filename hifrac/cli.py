@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
 
@@ -33,7 +34,17 @@ def _one_line_errors(command: Callable) -> Callable:
             warnings.showwarning = show
             try:
                 return command(*args, **kwargs)
-            except (HifracError, ValueError, TypeError, OSError, NotImplementedError, ImportError) as error:
+            except BrokenPipeError:  # of `hifrac ... | head`: click ends quietly
+                raise
+            except (
+                HifracError,
+                ValueError,
+                TypeError,
+                OSError,
+                RuntimeError,
+                ImportError,
+                MemoryError,
+            ) as error:
                 text = " ".join(str(error).split()) or type(error).__name__
                 raise click.ClickException(text) from error
 
@@ -41,7 +52,27 @@ def _one_line_errors(command: Callable) -> Callable:
 
 
 @contextmanager
-def _progress(total: int, label: str):
+def _first_failures() -> Iterator[dict]:
+    """The first failure of each flag, from the log of the estimator."""
+    first: dict = {}
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            first.setdefault(record.flag, record.getMessage())
+
+    logger, handler = logging.getLogger("hifrac.estimator"), Keep()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield first
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def _progress(total: int, label: str) -> Iterator[Callable[[int], object]]:
     """A progress bar on a terminal; silence elsewhere."""
     from tqdm import tqdm
 
@@ -61,14 +92,10 @@ def main() -> None:
 @click.option(
     "--cutouts", type=click.Path(path_type=Path), help="Folder or archive of pictures; nothing is fetched."
 )
-@click.option(
-    "--name", default="objid", show_default=True, help="Column that names the pictures of --cutouts."
-)
+@click.option("--name", default=None, help="Column that names the pictures of --cutouts.  [default: objid]")
 @click.option("--model", default=None, help="Bundled model, or folder of a model.  [default: default]")
 @click.option("--device", default=None, help="auto, cpu or cuda.  [default: auto]")
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=None, help="Pictures in one pass of the network."
-)
+@click.option("--batch-size", type=int, default=None, help="Pictures in one pass of the network.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
 @_one_line_errors
@@ -76,7 +103,7 @@ def predict(
     table: Path,
     output: Path,
     cutouts: Path | None,
-    name: str,
+    name: str | None,
     model: str | None,
     device: str | None,
     batch_size: int | None,
@@ -89,8 +116,7 @@ def predict(
     CSV, VOTable, Parquet, ...). INPUT has columns ra and dec. Without
     --cutouts the pictures come from the survey service of the model.
     """
-    from hifrac._files import output_format, read_table, write_table
-    from hifrac.config import conf
+    from hifrac._files import check_output, output_format, read_table, write_table
     from hifrac.cutouts import LocalCutouts
     from hifrac.estimator import HIFractionEstimator
 
@@ -98,24 +124,36 @@ def predict(
     output_format(output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {output.parent}")
+    if name is not None and cutouts is None:
+        raise ValueError("--name names pictures of --cutouts: give that as well")
     rows = read_table(table)
-    source = None if cutouts is None else LocalCutouts(cutouts, name=name)
-    estimator = HIFractionEstimator(
-        model=conf.model if model is None else model, cutouts=source, device=device, batch_size=batch_size
-    )
-    with _progress(len(rows), "estimating") as progress:
+    check_output(rows, output, overwrite=overwrite)
+    with ExitStack() as stack:
+        source = None
+        if cutouts is not None:
+            column = "objid" if name is None else name
+            if column not in rows.colnames:
+                raise ValueError(
+                    f"--name: {table} has no column {column!r} to name its pictures; "
+                    f"its columns are {', '.join(rows.colnames) or '(none)'}"
+                )
+            try:
+                source = stack.enter_context(LocalCutouts(cutouts, name=column))
+            except (ValueError, OSError) as error:
+                raise ValueError(f"--cutouts: {error}") from error
+        estimator = HIFractionEstimator(model=model, cutouts=source, device=device, batch_size=batch_size)
+        first = stack.enter_context(_first_failures())
+        progress = stack.enter_context(_progress(len(rows), "estimating"))
         result = estimator.predict(rows, overwrite=replace_columns, progress=progress)
     write_table(result, output, overwrite=overwrite)
-    lines, estimated = _summary(result)
+    lines, estimated = _summary(result, first)
     click.echo("\n".join(lines))
     click.echo(f"written to {output}")
     if len(result) and not estimated:
         raise SystemExit(1)
 
 
-def _summary(result) -> tuple[list[str], int]:
+def _summary(result, first: dict | None = None) -> tuple[list[str], int]:
     """Lines that count the rows by outcome, and the number of estimated rows."""
     import numpy as np
 
@@ -126,7 +164,11 @@ def _summary(result) -> tuple[list[str], int]:
     estimated = int(np.sum(~unserved))
     lines = [f"{len(flags)} rows, {estimated} estimated, {int(np.sum(unserved))} not"]
     counts = {flag: int(np.sum((flags & int(flag)) != 0)) for flag in Flag}
-    lines += [f"  {count:7d}  {flag.name}: {flag.summary}" for flag, count in counts.items() if count]
+    for flag, count in counts.items():
+        if count:
+            lines.append(f"  {count:7d}  {flag.name}: {flag.summary}")
+        if count and first and flag in first:
+            lines.append(f"           first in {first[flag]}")
     return lines, estimated
 
 
@@ -179,7 +221,16 @@ def train(output: Path, data_dir: Path | None, seed: int) -> None:
     Needs the extra `train` (scikit-learn) and the data directory. Prints the
     cross-validated figures beside those of simple models on the same folds.
     """
-    from hifrac.training.train import train as make
+    from hifrac import config
+
+    if data_dir is None and config.data_dir() is None:
+        raise ValueError("no data directory: give --data-dir, or set HIFRAC_DATA_DIR")
+    try:
+        from hifrac.training.train import train as make
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "sklearn":
+            raise
+        raise ImportError("training needs scikit-learn: pip install 'hifrac[train]'") from error
 
     table = make(output, data=data_dir, seed=seed)
     click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ __all__ = ["HIFractionEstimator"]
 
 _ON_ERROR = ("flag", "raise")
 
+log = logging.getLogger(__name__)
+
 
 class HIFractionEstimator:
     """HI mass fractions from pictures.
@@ -33,7 +37,8 @@ class HIFractionEstimator:
     Parameters
     ----------
     model : str, path-like or `~hifrac.models.Model`, optional
-        Name of a bundled model, folder of a model, or a loaded model.
+        Name of a bundled model, folder of a model, or a loaded model;
+        ``conf.model``, which is ``"default"``, by default.
     cutouts : `~hifrac.cutouts.CutoutSource`, optional
         Where pictures come from, for instance
         `~hifrac.cutouts.LocalCutouts`. By default the survey service that the
@@ -59,6 +64,8 @@ class HIFractionEstimator:
     Local files do not tell their recipe: that they are of the model's is the
     caller's word, and only their size is checked.
 
+    What stopped a row is logged at level INFO by the logger ``hifrac.estimator``.
+
     Examples
     --------
     >>> from hifrac import HIFractionEstimator, LocalCutouts
@@ -71,7 +78,7 @@ class HIFractionEstimator:
 
     def __init__(
         self,
-        model: str | Path | Model = "default",
+        model: str | Path | Model | None = None,
         *,
         cutouts: CutoutSource | None = None,
         device: str | None = None,
@@ -91,8 +98,10 @@ class HIFractionEstimator:
         self.batch_size = batch_size
         if cutouts is None:
             cutouts = source_for(self.model.card.recipe)
-        if not isinstance(cutouts, CutoutSource):
-            raise TypeError(f"cutouts must be a source of cutouts, got {type(cutouts).__name__}")
+        if isinstance(cutouts, type) or not isinstance(cutouts, CutoutSource):
+            raise TypeError(
+                f"cutouts must be a source of cutouts, such as LocalCutouts(path, name=...), got {cutouts!r}"
+            )
         self.cutouts = cutouts
         self._check_recipe()
 
@@ -176,7 +185,7 @@ class HIFractionEstimator:
             if not overwrite:
                 raise ValueError(
                     f"data has the result columns {', '.join(taken)} already; "
-                    "rename them or say overwrite=True"
+                    "rename them, or say overwrite=True (--replace-columns)"
                 )
             result.remove_columns(taken)
         names = self._names(result)
@@ -231,24 +240,26 @@ class HIFractionEstimator:
         pixels = np.empty((min(size, max(n, 1)), width, width, 3), dtype=np.uint8)
         batch: list[int] = []
         reported = 0
-        for row, cutout in self._cutouts(positions, names):
-            try:
-                if cutout.error is not None:
-                    raise cutout.error
-                pixels[len(batch)] = images.decode(cutout.data, width=width)
-            except RowError as error:
-                if stop:
-                    error.add_note(f"in row {row} of data")
-                    raise
-                flags[row] |= int(error.flag)
-            else:
-                batch.append(row)
-            if len(batch) == len(pixels):
-                self._run(batch, pixels, values, flags)
-                batch.clear()
-            if progress is not None and (row + 1 - reported >= 32 or row + 1 == n):
-                progress(row + 1 - reported)
-                reported = row + 1
+        with closing(self._cutouts(positions, names)) as cutouts:
+            for row, cutout in cutouts:
+                try:
+                    if cutout.error is not None:
+                        raise cutout.error
+                    pixels[len(batch)] = images.decode(cutout.data, width=width)
+                except RowError as error:
+                    if stop:
+                        error.add_note(f"in row {row} of data")
+                        raise
+                    log.info("row %d: %s", row, error, extra={"flag": error.flag})
+                    flags[row] |= int(error.flag)
+                else:
+                    batch.append(row)
+                if len(batch) == len(pixels):
+                    self._run(batch, pixels, values, flags)
+                    batch.clear()
+                if progress is not None and (row + 1 - reported >= 32 or row + 1 == n):
+                    progress(row + 1 - reported)
+                    reported = row + 1
         if batch:
             self._run(batch, pixels, values, flags)
         return values, flags
@@ -258,16 +269,21 @@ class HIFractionEstimator:
         good = np.flatnonzero(np.isfinite(positions.ra))
         wanted = None if names is None else names[good]
         fetched = iter(self.cutouts.fetch(positions.ra[good], positions.dec[good], wanted))
-        for row in range(len(positions.ra)):
-            if np.isnan(positions.ra[row]):
-                error = BadCoordinateError("the position is masked, not finite or not on the sphere")
-                yield row, Cutout(error=error)
-                continue
-            cutout = next(fetched, None)
-            if cutout is None:
-                error = FetchError(f"the source ended before row {row}: {self.cutouts.describe()}")
-                cutout = Cutout(error=error)
-            yield row, cutout
+        try:
+            for row in range(len(positions.ra)):
+                if np.isnan(positions.ra[row]):
+                    error = BadCoordinateError("the position is masked, not finite or not on the sphere")
+                    yield row, Cutout(error=error)
+                    continue
+                cutout = next(fetched, None)
+                if cutout is None:
+                    error = FetchError(f"the source ended before row {row}: {self.cutouts.describe()}")
+                    cutout = Cutout(error=error)
+                yield row, cutout
+        finally:
+            # A generator's connections end here, not when an error's traceback is forgotten.
+            if hasattr(fetched, "close"):
+                fetched.close()
 
     def _run(
         self, rows: list[int], pixels: np.ndarray, values: dict[str, np.ndarray], flags: np.ndarray

@@ -8,6 +8,9 @@ __all__ = ["coverage", "detection_auc", "regression_metrics"]
 
 
 def _pair(truth, estimate) -> tuple[np.ndarray, np.ndarray]:
+    # numpy drops a mask without a word, and what lies under it would count.
+    if np.any(getattr(truth, "mask", False)) or np.any(getattr(estimate, "mask", False)):
+        raise ValueError("truth and estimate must not be masked: select the rows first")
     truth, estimate = np.asarray(truth, dtype=float), np.asarray(estimate, dtype=float)
     if truth.ndim != 1 or truth.shape != estimate.shape:
         raise ValueError(
@@ -39,8 +42,8 @@ def regression_metrics(truth, estimate) -> dict[str, float]:
     Raises
     ------
     ValueError
-        If the lengths differ, there are fewer than 3 rows, a value is not
-        finite, or truth or estimate is constant.
+        If the lengths differ, there are fewer than 3 rows, a value is masked
+        or not finite, or truth or estimate is constant.
     """
     truth, estimate = _pair(truth, estimate)
     if truth.size < 3:
@@ -75,7 +78,8 @@ def coverage(truth, lower, upper) -> float:
     Raises
     ------
     ValueError
-        If the lengths differ, there is no row, or a value is not finite.
+        If the lengths differ, there is no row, or a value is masked or not
+        finite.
     """
     truth, lower = _pair(truth, lower)
     truth, upper = _pair(truth, upper)
@@ -103,14 +107,15 @@ def detection_auc(detected, score) -> float:
     Raises
     ------
     ValueError
-        If the lengths differ, a score is not finite, or one kind is missing.
+        If the lengths differ, a value is masked, a score is not finite, or one
+        kind is missing.
     """
     from scipy.stats import rankdata
 
-    detected = np.asarray(detected)
-    if detected.dtype != bool:
-        raise ValueError(f"detected must be boolean, got {detected.dtype}")
+    if np.asarray(detected).dtype != bool:
+        raise ValueError(f"detected must be boolean, got {np.asarray(detected).dtype}")
     _, score = _pair(detected, score)
+    detected = np.asarray(detected)
     positives = int(detected.sum())
     negatives = detected.size - positives
     if not positives or not negatives:

@@ -37,7 +37,8 @@ class RecognitionTable:
     Raises
     ------
     ValueError
-        If percentiles and distances differ in length or are not increasing.
+        If percentiles and distances differ in length, are not increasing, or
+        the percentiles do not run from 0 to 100; or if a number is not finite.
     """
 
     slope: float
@@ -54,6 +55,11 @@ class RecognitionTable:
             raise ValueError("percentiles and distances differ in length")
         if any(np.diff(self.percentiles) <= 0) or any(np.diff(self.distances) < 0):
             raise ValueError("percentiles and distances must be increasing")
+        if not self.percentiles or (self.percentiles[0], self.percentiles[-1]) != (0, 100):
+            raise ValueError("percentiles must run from 0 to 100")
+        numbers = (self.slope, self.intercept, self.threshold, self.ood_threshold, *self.distances)
+        if not np.all(np.isfinite(numbers)):
+            raise ValueError("slope, intercept, thresholds and distances must be finite")
 
     def p_detect(self, logit: np.ndarray) -> np.ndarray:
         """Probability of detection, at equal prior odds.

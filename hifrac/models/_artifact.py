@@ -48,9 +48,9 @@ def save(network: nn.Module, folder: Path) -> dict[str, str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = network.cpu().eval()
-    safetensors.torch.save_file(
-        {key: value.contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS
-    )
+    # Not save_file: it makes a file that nobody else may read.
+    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
     with _deprecations_of_jit_silenced(), torch.no_grad():
         torch.jit.save(torch.jit.script(network), folder / SCRIPT)
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, SCRIPT)}

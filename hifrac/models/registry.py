@@ -108,7 +108,8 @@ class Model:
                 f"pixels must be uint8 of shape (n, {width}, {width}, 3), got {pixels.dtype} {pixels.shape}"
             )
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+            # Writable, or PyTorch warns; only then is anything copied.
+            batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device)
             output = self.network(batch.permute(0, 3, 1, 2).contiguous())
         return RawOutput(*(tensor.double().cpu().numpy() for tensor in output))
 
@@ -175,9 +176,13 @@ def _resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        kind = torch.device(device).type
+        place = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}") from error
-    if kind == "cuda" and not torch.cuda.is_available():
+    if place.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device: {device!r} was asked for, but PyTorch finds no CUDA device here")
-    return str(device)
+    try:
+        torch.zeros(1, device=place).cpu()
+    except (AssertionError, ImportError, RuntimeError) as error:  # what it raises depends on the kind
+        raise ValueError(f"device: {device!r} was asked for, but PyTorch cannot compute on it here") from error
+    return str(place)

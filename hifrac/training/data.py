@@ -133,12 +133,12 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     n, extra = len(labels), len(undetected)
     objid = np.concatenate([np.asarray(labels["objid"], dtype=str), undetected])
     nan = np.full(extra, np.nan)
-    archive = LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid")
     pixels = np.empty((n + extra, width, width, 3), dtype=np.uint8)
-    for row, cutout in enumerate(archive.fetch(np.zeros(n + extra), np.zeros(n + extra), objid)):
-        if cutout.error is not None:
-            raise cutout.error
-        pixels[row] = images.decode(cutout.data, width=width)
+    with LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid") as archive:
+        for row, cutout in enumerate(archive.fetch(np.zeros(n + extra), np.zeros(n + extra), objid)):
+            if cutout.error is not None:
+                raise cutout.error
+            pixels[row] = images.decode(cutout.data, width=width)
     ra, dec = (np.asarray(labels[name], dtype=float) for name in ("ra", "dec"))
     photometry = np.full((n + extra, 2), np.nan)
     for column, name in enumerate(("g_minus_i", "i_cmodel")):

@@ -46,7 +46,8 @@ def measure(network: StructureNet, pixels: np.ndarray, batch_size: int = 128) ->
     batches = []
     with torch.inference_mode():
         for start in range(0, len(pixels), batch_size):
-            batch = torch.from_numpy(pixels[start : start + batch_size]).permute(0, 3, 1, 2)
+            part = np.require(pixels[start : start + batch_size], requirements=["C", "W"])
+            batch = torch.from_numpy(part).permute(0, 3, 1, 2)
             batches.append(network.measure(batch.float()).double().numpy())
     return np.concatenate(batches)
 

@@ -1,0 +1,104 @@
+"""Configuration of the documentation, on the base that Astropy's packages share."""
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sphinx_astropy.conf.v2 import *  # noqa: F403
+from sphinx_astropy.conf.v2 import (
+    exclude_patterns,
+    extensions,
+    html_theme_options,
+    intersphinx_mapping,
+    numpydoc_xref_ignore,
+)
+
+import hifrac
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+# -- Project -------------------------------------------------------------------
+
+project = "hifrac"
+author = "The hifrac developers"
+copyright = f"{datetime.now(UTC).year}, {author}"
+version = ".".join(hifrac.__version__.split(".")[:2])
+release = hifrac.__version__
+
+# -- What is read --------------------------------------------------------------
+
+for unused in (
+    "matplotlib.sphinxext.plot_directive",
+    "sphinx.ext.inheritance_diagram",
+    "sphinx_astropy.ext.generate_config",
+):
+    if unused in extensions:
+        extensions.remove(unused)
+extensions += ["hifrac_docs", "sphinx_click"]
+# Fragments of the change log; docs/changes/README.rst is for those who write them.
+exclude_patterns += ["changes/*", "_ext"]
+
+# -- References ----------------------------------------------------------------
+
+# The build must not need a network. HIFRAC_DOCS_INTERSPHINX=1 turns links to
+# other projects on; without it they are plain text.
+_elsewhere = {
+    name: intersphinx_mapping[name] for name in ("astropy", "matplotlib", "numpy", "python", "scipy")
+}
+_elsewhere["torch"] = ("https://docs.pytorch.org/docs/stable/", None)
+_linked = os.environ.get("HIFRAC_DOCS_INTERSPHINX", "") not in ("", "0")
+intersphinx_mapping = _elsewhere if _linked else {}
+
+# Every reference into hifrac must resolve; those into other projects cannot
+# be checked offline, and are listed by the project they point to.
+nitpicky = True
+_others = (
+    "astropy",
+    "click",
+    "collections",
+    "matplotlib",
+    "numpy",
+    "os",
+    "pathlib",
+    "scipy",
+    "sklearn",
+    "torch",
+    "typing",
+    "zipfile",
+)
+nitpick_ignore_regex = [("py:.*", rf"({'|'.join(_others)})(\..*)?")]
+# Type hints and builtins as they stand in signatures.
+nitpick_ignore_regex += [
+    (
+        "py:.*",
+        r"(Any|Axes|Callable|ClassVar|Figure|Iterator|Mapping|Path|QTable|Sequence|SkyCoord|Table|Tensor|"
+        r"bool|bytes|callable|dict|float|int|list|object|str|tuple|np\.\S+|nn\.\S+|"
+        r"AstropyUserWarning|ConfigNamespace|Exception|FileExistsError|FileNotFoundError|IntFlag|Protocol|"
+        r"NotImplementedError|OSError|TypeError|ValueError|enum\.\S+)",
+    )
+]
+
+autodoc_typehints = "none"  # the docstrings say types, shapes and units
+autodoc_member_order = "bysource"
+autoclass_content = "class"
+numpydoc_xref_param_type = False
+numpydoc_xref_ignore |= {"array", "shape"}
+automodsumm_inherited_members = False
+
+# -- Appearance ----------------------------------------------------------------
+
+html_title = f"hifrac {release}"
+html_static_path = ["_static"]
+html_css_files = ["hifrac.css"]
+html_show_sourcelink = False
+html_sidebars = {"index": [], "search": [], "genindex": []}
+html_theme_options = {
+    **html_theme_options,
+    "header_links_before_dropdown": 6,
+    "logo": {"text": "hifrac"},
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}

@@ -1,0 +1,395 @@
+"""The structure network: its measurements against independent implementations, its symmetries, its limits."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pictures import galaxy, sky
+from scipy import ndimage
+
+from hifrac.models.structure import (
+    StructureNet,
+    _ellipse,
+    _linear,
+    _masked_quantiles,
+    _smooth,
+    _smoothing_matrix,
+    bound,
+)
+from hifrac.simulate import SimulatedGalaxy, render
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    # Threads that wait for each other make these many small computations slow on a busy machine.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network whose heads answer something: as made they are random, here they are reproducible."""
+    torch.manual_seed(0)
+    return StructureNet(128).eval()
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A galaxy without any symmetry of its own."""
+    spiral = SimulatedGalaxy(
+        i_mag=14.5, g_minus_r=0.45, r_minus_i=0.2, r50=8.0, axial_ratio=0.55, position_angle=25.0,
+        bulge_fraction=0.2, n_arms=2, n_clumps=25, clump_fraction=0.15,
+    )  # fmt: skip
+    return render(spiral, rng=4)
+
+
+def batch(*pictures):
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def disguise(pictures, turns, mirrored):
+    turned = torch.rot90(pictures, turns, (2, 3))
+    return turned.flip(3) if mirrored else turned
+
+
+DIHEDRAL = [(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
+
+
+def gaussian(major, minor, angle, side=64, height=1.0):
+    """An elliptical Gaussian in the middle of a square; the angle from the first axis, in degrees."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    along, across = x * cosine + y * sine, y * cosine - x * sine
+    return height * np.exp(-0.5 * ((along / major) ** 2 + (across / minor) ** 2))
+
+
+def measured_ellipse(network, light):
+    second = network._adaptive_moments(torch.from_numpy(light).float().reshape(1, -1))
+    ellipse = _ellipse(second, network.basis, torch.zeros(1, 2))
+    return ellipse.major.item(), ellipse.minor.item(), second[0].numpy()
+
+
+# Smoothing
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0])
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10)
+def test_smoothing_is_that_of_scipy(sigma, seed):
+    image = np.random.default_rng(seed).normal(size=(2, 3, 40, 40)).astype(np.float32)
+    ours = _smooth(torch.from_numpy(image), _smoothing_matrix(sigma, 40)).numpy()
+    expected = ndimage.gaussian_filter(image, sigma, axes=(2, 3), mode="mirror", truncate=3)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+@given(sigma=st.floats(0.3, 4.0), width=st.integers(26, 70))
+@settings(max_examples=30)
+def test_the_smoothing_matrix_is_that_of_scipy_for_any_width(sigma, width):
+    matrix = _smoothing_matrix(sigma, width).numpy()
+    expected = ndimage.gaussian_filter1d(
+        np.eye(width), sigma, axis=0, mode="mirror", radius=max(1, math.ceil(3 * sigma))
+    )
+    np.testing.assert_allclose(matrix, expected, atol=1e-6)
+    np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)
+
+
+# The segment
+
+
+def scipy_segment(network, counts):
+    """What connects to the middle, by scipy, for a picture whose pixels connect over gaps of at most one."""
+    summed = ndimage.convolve(counts, np.ones((3, 3)), mode="constant")
+    middle = np.zeros(counts.shape, dtype=bool)
+    half = counts.shape[0] // 2
+    middle[half - 2 : half + 2, half - 2 : half + 2] = True
+    above = (summed > network.isophote * 12 * 9) | middle
+    return above, middle
+
+
+def our_segment(network, counts):
+    return network._segment(torch.from_numpy(counts).float()[None])[0].numpy() > 0.5
+
+
+@given(seed=st.integers(0, 2**32 - 1), scale=st.floats(1.0, 5.0), share=st.floats(0.2, 0.8))
+@settings(max_examples=40)
+def test_the_segment_is_the_constrained_dilation_of_scipy(network, seed, scale, share):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(64, 64)), scale)
+    counts = np.round(network.isophote * 12 * (1 + (noise - np.quantile(noise, 1 - share)) / noise.std()).clip(0))
+    above, middle = scipy_segment(network, counts)
+    expected = ndimage.binary_dilation(middle, np.ones((5, 5)), iterations=20, mask=above)
+    np.testing.assert_array_equal(our_segment(network, counts), expected)
+
+
+@given(
+    blobs=st.lists(
+        st.tuples(st.integers(4, 59), st.integers(4, 59), st.floats(1.5, 5.0), st.floats(1.5, 6.0)), max_size=6
+    ),
+    size=st.floats(1.5, 8.0),
+)
+@settings(max_examples=40)
+def test_the_segment_is_the_labelled_region_of_the_middle(network, blobs, size):
+    y, x = np.mgrid[:64, :64]
+    height = 3 * network.isophote * 12
+    counts = gaussian(size, 0.6 * size, 30, height=height)
+    for row, column, sigma, ratio in blobs:
+        counts += height * ratio / 6 * np.exp(-0.5 * ((y - row) ** 2 + (x - column) ** 2) / sigma**2)
+    counts = np.round(counts)
+    above, middle = scipy_segment(network, counts)
+    labels, n_labels = ndimage.label(above, np.ones((3, 3)))
+    own = labels == labels[32, 32]
+    assume(n_labels > 1)
+    # Regions two pixels apart are one to the network and two to scipy: look at the others only.
+    assume(not np.any(ndimage.binary_dilation(own, np.ones((5, 5))) & above & ~own))
+    np.testing.assert_array_equal(our_segment(network, counts), own)
+
+
+def test_a_dark_picture_has_the_middle_as_its_segment(network):
+    mask = our_segment(network, np.zeros((64, 64)))
+    assert mask.sum() == 16
+    assert mask[30:34, 30:34].all()
+
+
+def test_the_segment_reaches_the_corners_of_a_bright_picture(network):
+    assert our_segment(network, np.full((64, 64), 12 * 200.0)).all()
+
+
+def test_a_neighbour_that_does_not_touch_is_left_out(network):
+    counts = np.zeros((64, 64))
+    counts[28:36, 28:36] = 12 * 200
+    alone = our_segment(network, counts)
+    counts[50:58, 50:58] = 12 * 255
+    np.testing.assert_array_equal(our_segment(network, counts), alone)
+
+
+# Quantiles
+
+
+@given(
+    values=hnp.arrays(np.float32, (2, 6, 6), elements=st.floats(-5, 5, width=32)),
+    mask=hnp.arrays(bool, (2, 6, 6)),
+    quantiles=st.lists(st.floats(0, 1), min_size=1, max_size=6),
+)
+def test_masked_quantiles_are_those_of_numpy(values, mask, quantiles):
+    mask[:, 2, 3] = True
+    ours = _masked_quantiles(
+        torch.from_numpy(values), torch.from_numpy(mask).float(), torch.tensor(quantiles, dtype=torch.float32)
+    )
+    expected = np.stack([np.quantile(v[m], quantiles) for v, m in zip(values, mask, strict=True)])
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-4)
+
+
+# The adaptive ellipse
+
+
+@given(major=st.floats(2.0, 5.0), ratio=st.floats(0.5, 1.0), angle=st.floats(0, 180), height=st.floats(0.05, 50.0))
+@settings(max_examples=40)
+def test_the_ellipse_of_a_gaussian_is_recovered(network, major, ratio, angle, height):
+    found_major, found_minor, second = measured_ellipse(network, gaussian(major, ratio * major, angle, height=height))
+    assert found_major == pytest.approx(major, rel=0.04)
+    assert found_minor == pytest.approx(ratio * major, rel=0.04)
+    assert found_minor / found_major == pytest.approx(ratio, abs=0.04)
+    if ratio < 0.9:
+        xx, yy, xy = second
+        found = math.degrees(0.5 * math.atan2(2 * xy, xx - yy))
+        assert abs((found - angle + 90) % 180 - 90) < 1
+
+
+@given(major=st.floats(2.0, 5.0), ratio=st.floats(0.4, 1.0), angle=st.floats(0, 180))
+@settings(max_examples=20)
+def test_the_ellipse_is_a_fixed_point_of_the_weighted_moments(network, major, ratio, angle):
+    # Independently, in double precision: under its own Gaussian weight a Gaussian has half its moments.
+    light = gaussian(major, ratio * major, angle)
+    _, _, (xx, yy, xy) = measured_ellipse(network, light)
+    y, x = np.mgrid[:64, :64] - 31.5
+    inverse = np.linalg.inv([[xx, xy], [xy, yy]])
+    weight = light * np.exp(-0.5 * (inverse[0, 0] * x * x + 2 * inverse[0, 1] * x * y + inverse[1, 1] * y * y))
+    moments = [2 * np.sum(weight * product) / np.sum(weight) for product in (x * x, y * y, x * y)]
+    np.testing.assert_allclose([xx, yy, xy], moments, atol=0.06 * major**2)
+
+
+@given(ratio=st.floats(0.3, 1.0), angle=st.floats(0, 180), factor=st.floats(0.01, 100.0))
+@settings(max_examples=20)
+def test_the_ellipse_does_not_depend_on_the_brightness(network, ratio, angle, factor):
+    light = gaussian(4.0, 4.0 * ratio, angle)
+    np.testing.assert_allclose(
+        measured_ellipse(network, factor * light)[2], measured_ellipse(network, light)[2], rtol=1e-3, atol=1e-3
+    )
+
+
+def test_larger_galaxies_measure_larger_and_needles_stay_finite(network):
+    sizes = [measured_ellipse(network, gaussian(sigma, 0.6 * sigma, 20))[0] for sigma in (1.5, 2.5, 4.0, 6.0)]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 4
+    major, minor, _ = measured_ellipse(network, gaussian(6.0, 0.3, 0))
+    assert 0 < minor < 0.5 * major < math.inf
+
+
+@given(
+    second=st.tuples(st.floats(0.5, 40), st.floats(0.05, 1.0), st.floats(0, 180)),
+    center=st.tuples(st.floats(-3, 3), st.floats(-3, 3)),
+)
+@settings(max_examples=30)
+def test_elliptical_coordinates_are_those_of_the_eigenvectors(network, second, center):
+    variance, ratio, angle = second
+    assume(variance * ratio**2 > 0.1)  # thinner than that is below the floor of the minor axis
+    turn = np.array([[math.cos(math.radians(angle)), -math.sin(math.radians(angle))],
+                     [math.sin(math.radians(angle)), math.cos(math.radians(angle))]])  # fmt: skip
+    matrix = turn @ np.diag([variance, variance * ratio**2]) @ turn.T
+    assume(np.linalg.det(matrix) > 0.01)
+    ellipse = _ellipse(
+        torch.tensor([[matrix[0, 0], matrix[1, 1], matrix[0, 1]]]).float(), network.basis, torch.tensor([center]).float()
+    )
+    assert ellipse.major.item() == pytest.approx(math.sqrt(variance), rel=1e-3)
+    assert ellipse.minor.item() == pytest.approx(math.sqrt(variance) * ratio, rel=1e-2)
+    y, x = np.mgrid[:64, :64] - 31.5
+    offset = np.stack([x - center[0], y - center[1]])
+    expected = np.sqrt(np.einsum("iyx,ij,jyx->yx", offset, np.linalg.inv(matrix), offset))
+    far = expected > 0.3
+    np.testing.assert_allclose(ellipse.radius.numpy().reshape(64, 64)[far], expected[far], rtol=1e-2)
+
+
+# The stretch
+
+
+@given(hnp.arrays(np.float32, (1, 3, 4, 4), elements=st.floats(0, 1, width=32)))
+def test_undoing_the_stretch_keeps_colours_and_order(image):
+    image = torch.from_numpy(image)
+    flux = _linear(image)
+    assert torch.isfinite(flux).all()
+    assert (flux >= 0).all()
+    assert torch.all(_linear((image + 0.05).clamp(max=1.05)) >= flux)
+    light = (image - 0.02).clamp(min=0)
+    # The same factor in the three channels of a pixel: cross products vanish.
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        np.testing.assert_allclose(flux[:, one] * light[:, other], flux[:, other] * light[:, one], atol=1e-5)
+
+
+def test_the_bound_is_the_identity_near_zero_and_limited_far_out():
+    x = torch.linspace(-200, 200, 4001, dtype=torch.float64)
+    y = bound(x)
+    assert torch.all(torch.diff(y) >= 0)
+    torch.testing.assert_close(y, -bound(-x))
+    assert torch.all(y.abs() <= x.abs())
+    near = x.abs() < 0.5
+    torch.testing.assert_close(y[near], x[near], rtol=0.01, atol=0)
+    assert y.max() < 10
+
+
+# The network as a whole
+
+
+@pytest.mark.parametrize(("turns", "mirrored"), DIHEDRAL[1:])
+def test_measurements_do_not_depend_on_the_orientation(network, picture, turns, mirrored):
+    pictures = batch(picture, galaxy(3), sky(1)).float()
+    with torch.inference_mode():
+        expected = network.measure(pictures)
+        found = network.measure(disguise(pictures, turns, mirrored))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@given(
+    major=st.floats(3.0, 12.0), ratio=st.floats(0.2, 1.0), angle=st.floats(0, 180), which=st.sampled_from(DIHEDRAL[1:])
+)
+@settings(max_examples=15)
+def test_no_ellipse_depends_on_the_orientation_of_the_axes(network, major, ratio, angle, which):
+    shape = gaussian(major, ratio * major, angle, side=128, height=220)
+    pixels = np.round(shape[..., None] * [1.0, 0.8, 0.6] + 5).astype(np.uint8)
+    pictures = batch(pixels).float()
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            network.measure(disguise(pictures, *which)), network.measure(pictures), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_the_measurements_tell_galaxies_apart(network, picture):
+    with torch.inference_mode():
+        one, other, swapped = network.measure(batch(picture, galaxy(3), picture[..., ::-1]).float())
+    assert (one - other).abs().max() > 0.1
+    assert (one - swapped).abs().max() > 0.1
+
+
+def test_the_answers_have_one_number_a_picture(network, picture):
+    pictures = batch(picture, galaxy(1), sky(1))
+    with torch.inference_mode():
+        output = network(pictures)
+        features = network.forward_features(pictures)
+        assert features.shape[0] == 3
+        torch.testing.assert_close(network.forward_head(features), output, rtol=0, atol=0)
+        torch.testing.assert_close(
+            features, network.standardise(network.measure(pictures.float())), rtol=0, atol=0
+        )
+    assert output._fields == ("log_hi_fraction", "detection_logit", "distance")
+    assert [part.shape for part in output] == [(3,)] * 3
+    assert (output.distance >= 0).all()
+
+
+def test_no_pictures_are_no_answers(network):
+    with torch.inference_mode():
+        output = network(torch.zeros(0, 3, 128, 128, dtype=torch.uint8))
+    assert [part.shape for part in output] == [(0,)] * 3
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((128, 128, 3), np.uint8),
+        np.full((128, 128, 3), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8),
+        np.pad(np.full((2, 2, 3), 255, np.uint8), ((63, 63), (63, 63), (0, 0))),
+        np.pad(np.full((1, 1, 3), 255, np.uint8), ((0, 127), (0, 127), (0, 0))),
+        np.pad(np.full((128, 1, 3), 255, np.uint8), ((0, 0), (63, 64), (0, 0))),
+        np.indices((128, 128)).sum(0)[..., None].repeat(3, 2).astype(np.uint8) % 2 * 255,
+    ],
+    ids=["black", "white", "noise", "point", "corner", "needle", "chessboard"],
+)
+def test_every_picture_has_finite_measurements_and_gradients(network, pixels):
+    pictures = batch(pixels).float().requires_grad_()
+    measured = network.measure(pictures)
+    assert torch.isfinite(measured).all()
+    measured.sum().backward()
+    assert torch.isfinite(pictures.grad).all()
+
+
+def test_the_estimate_has_a_gradient_on_the_galaxy(network, picture):
+    pictures = batch(picture).float().requires_grad_()
+    network(pictures).log_hi_fraction.sum().backward()
+    slope = pictures.grad[0].abs().sum(0)
+    assert torch.isfinite(slope).all()
+    assert slope[40:88, 40:88].mean() > slope[:20, :20].mean() > 0
+
+
+def test_the_place_in_the_batch_changes_nothing(network, picture):
+    pictures = [picture, *(galaxy(seed) for seed in range(6))]
+    with torch.inference_mode():
+        together = network.measure(batch(*pictures).float())
+        reverse = network.measure(batch(*pictures[::-1]).float()).flip(0)
+        alone = torch.cat([network.measure(batch(one).float()) for one in pictures])
+    torch.testing.assert_close(reverse, together, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [64, 96])
+def test_other_widths_work(width):
+    network = StructureNet(width).eval()
+    with torch.inference_mode():
+        output = network(batch(galaxy(0, width=width), galaxy(1, width=width)))
+    assert all(torch.isfinite(part).all() for part in output)
+
+
+@pytest.mark.parametrize("width", [0, -128, 60, 66, 127])
+def test_a_width_that_cannot_be_measured(width):
+    with pytest.raises(ValueError, match=r"^width must be a multiple of 4 and at least 64, got"):
+        StructureNet(width)
+
+
+def test_only_what_is_learned_is_stored():
+    # A derived table in the file could disagree with the code; and two networks share their files' keys.
+    state = StructureNet(64).state_dict()
+    assert set(state) == set(StructureNet(128).state_dict())
+    assert not {"rings", "basis", "near"} & {key.partition(".")[0] for key in state}

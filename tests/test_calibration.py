@@ -1,0 +1,154 @@
+"""Conformal quantiles: their guarantee, and what they refuse."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hifrac.calibration import ConformalTable
+
+RESIDUALS = hnp.arrays(float, st.integers(20, 120), elements=st.integers(-3000, 3000).map(lambda x: x / 1000))
+
+
+@given(RESIDUALS)
+def test_the_guarantee_holds_for_every_set_of_exchangeable_values(values):
+    # Each of n + 1 values is equally likely to be the new one. So the shares over all choices of the
+    # new one are probabilities, and the guarantee is an inequality without any sampling error.
+    tables = [ConformalTable.from_residuals(np.delete(values, k)) for k in range(values.size)]
+    for level in ConformalTable.LEVELS:
+        limits = np.array([table.value(level) for table in tables])
+        if level > 0.5:
+            assert np.mean(values <= limits) >= level - 1e-12
+        elif level < 0.5:
+            assert np.mean(values < limits) <= level + 1e-12
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng, shape: rng.normal(0.1, 0.2, shape),
+        lambda rng, shape: rng.standard_t(2, shape),
+        lambda rng, shape: rng.exponential(1.0, shape) - 0.5,
+        lambda rng, shape: rng.integers(0, 4, shape) / 4,
+    ],
+    ids=["normal", "heavy-tailed", "skewed", "discrete"],
+)
+@pytest.mark.parametrize("n", [19, 60, 259])
+def test_the_coverage_is_at_least_nominal_in_simulations(draw, n):
+    trials = 1500
+    draws = draw(np.random.default_rng(n), (trials, n + 1))
+    tables = [ConformalTable.from_residuals(row[:-1]) for row in draws]
+    new = draws[:, -1]
+    for low, high in ((0.16, 0.84), (0.05, 0.95)):
+        lower, upper = (np.array([table.value(level) for table in tables]) for level in (low, high))
+        nominal = high - low
+        sampling = math.sqrt(nominal * (1 - nominal) / trials)
+        share = np.mean((lower <= new) & (new <= upper))
+        assert share >= nominal - 3 * sampling
+
+
+def test_the_coverage_is_not_much_more_than_nominal():
+    # The width of an honest interval is not a free lunch: at most 2/(n+1) too wide.
+    trials, n = 3000, 99
+    draws = np.random.default_rng(5).normal(size=(trials, n + 1))
+    tables = [ConformalTable.from_residuals(row[:-1]) for row in draws]
+    lower, upper = (np.array([table.value(level) for table in tables]) for level in (0.16, 0.84))
+    share = np.mean((lower <= draws[:, -1]) & (draws[:, -1] <= upper))
+    assert share == pytest.approx(0.68, abs=2 / (n + 1) + 3 * math.sqrt(0.68 * 0.32 / trials))
+
+
+@given(RESIDUALS)
+def test_values_increase_with_the_level_and_come_from_the_residuals(values):
+    table = ConformalTable.from_residuals(values)
+    assert table.n == len(values)
+    assert table.levels == ConformalTable.LEVELS
+    assert list(table.values) == sorted(table.values)
+    assert table.value(0.5) == np.median(values)
+    assert {table.value(level) for level in (0.05, 0.16, 0.84, 0.95)} <= set(values)
+
+
+@given(RESIDUALS, st.integers(0, 2**32 - 1))
+def test_the_order_of_the_residuals_does_not_matter(values, seed):
+    shuffled = np.random.default_rng(seed).permutation(values)
+    assert ConformalTable.from_residuals(shuffled) == ConformalTable.from_residuals(values)
+
+
+@given(RESIDUALS, st.sampled_from([-1.0, 0.25, 2.0]))
+def test_a_shift_of_the_residuals_shifts_the_table(values, shift):
+    moved = ConformalTable.from_residuals(values + shift)
+    np.testing.assert_allclose(moved.values, np.array(ConformalTable.from_residuals(values).values) + shift, atol=1e-12)
+
+
+@given(RESIDUALS)
+def test_the_mirrored_residuals_give_the_mirrored_table(values):
+    table = ConformalTable.from_residuals(values)
+    mirrored = ConformalTable.from_residuals(-values)
+    np.testing.assert_array_equal(mirrored.values, -np.array(table.values)[::-1])
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 18])
+def test_too_few_residuals_for_the_outermost_level(n):
+    with pytest.raises(ValueError, match=rf"^residuals: {n} are too few for the level 0.05"):
+        ConformalTable.from_residuals(np.linspace(0, 1, n))
+    assert ConformalTable.from_residuals(np.linspace(0, 1, 19)).value(0.05) == 0
+
+
+def test_too_few_residuals_for_an_upper_level_only():
+    with pytest.raises(ValueError, match=r"^residuals: 50 are too few for the level 0.99"):
+        ConformalTable.from_residuals(np.arange(50.0), levels=(0.5, 0.99))
+    table = ConformalTable.from_residuals(np.arange(99.0), levels=(0.5, 0.99))
+    assert table.value(0.99) == 98
+
+
+def test_no_residuals_have_no_median():
+    with pytest.raises(ValueError, match=r"^residuals: 0 are too few for the level 0.5"):
+        ConformalTable.from_residuals([], levels=(0.5,))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_residuals_must_be_finite(bad):
+    with pytest.raises(ValueError, match=r"^residuals must be one-dimensional and finite"):
+        ConformalTable.from_residuals([*np.arange(30.0), bad])
+
+
+@pytest.mark.parametrize("shape", [(), (5, 6)])
+def test_residuals_must_be_one_dimensional(shape):
+    with pytest.raises(ValueError, match=r"^residuals must be one-dimensional"):
+        ConformalTable.from_residuals(np.zeros(shape))
+
+
+@pytest.mark.parametrize("level", [0.25, 0.8400001, 0, 1, math.nan])
+def test_a_level_that_is_not_tabulated(level):
+    table = ConformalTable.from_residuals(np.arange(30.0))
+    with pytest.raises(ValueError, match=r"^level must be one of \(0.05, 0.16, 0.5, 0.84, 0.95\), got"):
+        table.value(level)
+
+
+@pytest.mark.parametrize(
+    ("levels", "values", "message"),
+    [
+        ((0.1, 0.9), (0.0,), "differ in length"),
+        ((0.9, 0.1), (0.0, 1.0), "must be increasing"),
+        ((0.1, 0.1), (0.0, 1.0), "must be increasing"),
+        ((0.1, 0.9), (1.0, 0.0), "must be increasing"),
+        ((0.0, 0.9), (0.0, 1.0), "between 0 and 1"),
+        ((0.1, 1.0), (0.0, 1.0), "between 0 and 1"),
+        ((0.1, math.nan), (0.0, 1.0), "between 0 and 1"),
+        ((0.1, 0.9), (0.0, math.nan), "finite"),
+        ((0.1, 0.9), (-math.inf, 0.0), "finite"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused(levels, values, message):
+    with pytest.raises(ValueError, match=message):
+        ConformalTable(n=30, levels=levels, values=values)
+
+
+def test_a_table_cannot_be_changed():
+    table = ConformalTable(n=30, levels=[0.1, 0.9], values=[0, 1])
+    assert table.levels == (0.1, 0.9)
+    assert hash(table) == hash(ConformalTable(n=30, levels=(0.1, 0.9), values=(0.0, 1.0)))
+    with pytest.raises(AttributeError):
+        table.n = 31
