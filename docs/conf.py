@@ -32,10 +32,11 @@ for unused in (
     "matplotlib.sphinxext.plot_directive",
     "sphinx.ext.inheritance_diagram",
     "sphinx_astropy.ext.generate_config",
+    "sphinx_astropy.ext.missing_static",  # looks for _static in the working directory
 ):
     if unused in extensions:
         extensions.remove(unused)
-extensions += ["hifrac_docs", "sphinx_click"]
+extensions += ["hifrac_docs"]
 # Fragments of the change log; docs/changes/README.rst is for those who write them.
 exclude_patterns += ["changes/*", "_ext"]
 
@@ -92,11 +93,13 @@ html_title = f"hifrac {release}"
 html_static_path = ["_static"]
 html_css_files = ["hifrac.css"]
 html_show_sourcelink = False
-html_sidebars = {"index": [], "search": [], "genindex": []}
+templates_path = ["_templates"]
+smartquotes_action = "qe"  # no dashes: they would spoil the names of options
+html_sidebars = {"**": ["all-pages"]}
 html_theme_options = {
     **html_theme_options,
-    "header_links_before_dropdown": 6,
-    "logo": {"text": "hifrac"},
+    "logo": {"text": f"hifrac {release}"},
+    "navbar_center": [],
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +52,17 @@ def read_table(path: str | Path) -> Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
-            return Table.read(path)
+            table = Table.read(path)
     except Exception as error:  # each reader of Astropy raises errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if reason.startswith("Format could not be identified"):
             reason = "neither its name nor its content tells the format; use .ecsv, .fits, .csv and such"
         raise ValueError(f"{path} cannot be read as a table: {reason}") from error
+    for column in table.columns.values():
+        # The VOTable standard has no dex, but Astropy has.
+        if isinstance(getattr(column, "unit", None), u.UnrecognizedUnit):
+            column.unit = u.Unit(str(column.unit), parse_strict="silent")
+    return table
 
 
 def output_format(path: str | Path) -> str:
@@ -140,10 +146,10 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
             for message in _FORMAT_LIMITS:
                 warnings.filterwarnings("ignore", message=message, category=Warning)
             plain = plain_table(table)
+            if kind in ("fits", "votable"):
+                _times_as_text(plain)
             if kind == "fits":
                 _suit_fits(plain)
-            elif kind == "votable":
-                _suit_votable(plain)
             plain.write(partial, format=kind, overwrite=True, **options)
         if keep:
             os.replace(partial, path)
@@ -190,8 +196,8 @@ def _plain_quantity(values: u.Quantity) -> Column:
     return MaskedColumn(plain, unit=values.unit, mask=mask)
 
 
-def _suit_votable(table: Table) -> None:
-    """Times as text."""
+def _times_as_text(table: Table) -> None:
+    """ISO 8601 where a format has no times, or pairs of numbers that nobody can read."""
     for name in table.colnames:
         if isinstance(table[name], Time):
             table[name] = Column(table[name].isot, description=table[name].info.description)
@@ -207,7 +213,9 @@ def _suit_fits(table: Table) -> None:
             # FITS has no masked truth values, and masks every integer that equals the null.
             kind = np.dtype(np.int16) if column.dtype.kind == "b" else column.dtype
             values, limits = column.data.data.astype(kind), np.iinfo(kind)
-            null = next((one for one in (limits.min, limits.max) if one not in values), column.fill_value)
+            used = set(values[~column.mask].tolist())
+            candidates = chain((limits.min, limits.max), range(limits.min + 1, limits.max))
+            null = next((one for one in candidates if one not in used), column.fill_value)
             table[name] = MaskedColumn(
                 values, mask=column.mask, fill_value=null, unit=column.unit, description=column.description
             )

@@ -58,7 +58,7 @@ def _first_failures() -> Iterator[dict]:
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            first.setdefault(record.flag, record.getMessage())
+            first.setdefault(getattr(record, "flag", None), record.getMessage())
 
     logger, handler = logging.getLogger("hifrac.estimator"), Keep()
     level = logger.level
@@ -218,7 +218,7 @@ def models() -> None:
 def train(output: Path, data_dir: Path | None, seed: int) -> None:
     """Train the default model and write its folder OUTPUT.
 
-    Needs the extra `train` (scikit-learn) and the data directory. Prints the
+    Needs the extra "train" (scikit-learn) and the data directory. Prints the
     cross-validated figures beside those of simple models on the same folds.
     """
     from hifrac import config

@@ -146,7 +146,7 @@ class HIFractionEstimator:
         result : `~astropy.table.QTable`
             One row per input row, in order: the input columns, then those of
             `hifrac.columns.RESULT_COLUMNS`. Estimates are masked where
-            nothing could be served, and ``flags`` says why (`~hifrac.decode_flags`).
+            nothing could be served, and ``flags`` says why (`~hifrac.flags.decode_flags`).
             ``meta["hifrac"]`` says what made it.
 
         Raises

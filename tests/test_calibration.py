@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -14,6 +14,7 @@ RESIDUALS = hnp.arrays(float, st.integers(20, 120), elements=st.integers(-3000, 
 
 
 @given(RESIDUALS)
+@settings(max_examples=40)
 def test_the_guarantee_holds_for_every_set_of_exchangeable_values(values):
     # Each of n + 1 values is equally likely to be the new one. So the shares over all choices of the
     # new one are probabilities, and the guarantee is an inequality without any sampling error.
@@ -79,7 +80,9 @@ def test_the_order_of_the_residuals_does_not_matter(values, seed):
 @given(RESIDUALS, st.sampled_from([-1.0, 0.25, 2.0]))
 def test_a_shift_of_the_residuals_shifts_the_table(values, shift):
     moved = ConformalTable.from_residuals(values + shift)
-    np.testing.assert_allclose(moved.values, np.array(ConformalTable.from_residuals(values).values) + shift, atol=1e-12)
+    np.testing.assert_allclose(
+        moved.values, np.array(ConformalTable.from_residuals(values).values) + shift, atol=1e-12
+    )
 
 
 @given(RESIDUALS)

@@ -27,7 +27,9 @@ def test_the_figures_agree_with_numpy_scipy_and_sklearn(pair):
     figures = regression_metrics(truth, estimate)
     assert figures["rmse"] == pytest.approx(root_mean_squared_error(truth, estimate))
     assert figures["slope"] == pytest.approx(np.polyfit(truth, estimate, 1)[0], rel=1e-6, abs=1e-9)
-    assert figures["slope_inverse"] == pytest.approx(stats.linregress(estimate, truth).slope, rel=1e-6, abs=1e-9)
+    assert figures["slope_inverse"] == pytest.approx(
+        stats.linregress(estimate, truth).slope, rel=1e-6, abs=1e-9
+    )
     assert figures["sigma"] == pytest.approx(np.std(estimate - truth, ddof=1))
     assert figures["offset"] == pytest.approx(np.mean(estimate) - np.mean(truth), abs=1e-12)
     robust = stats.median_abs_deviation(estimate - truth, scale="normal")
@@ -41,7 +43,9 @@ def test_the_error_splits_into_scatter_and_offset(pair):
     assume(spread(truth, estimate))
     figures = regression_metrics(truth, estimate)
     n = truth.size
-    assert figures["rmse"] ** 2 == pytest.approx(figures["sigma"] ** 2 * (n - 1) / n + figures["offset"] ** 2, abs=1e-12)
+    assert figures["rmse"] ** 2 == pytest.approx(
+        figures["sigma"] ** 2 * (n - 1) / n + figures["offset"] ** 2, abs=1e-12
+    )
 
 
 @given(PAIRS.filter(lambda pair: spread(pair[0])), st.sampled_from([-0.5, 0.0, 2.0]))
@@ -97,7 +101,9 @@ def test_masked_rows_are_refused_and_never_silently_counted(masked):
 )
 def test_coverage_counts_closed_intervals(columns):
     truth, lower, upper = columns
-    expected = sum(low <= value <= high for value, low, high in zip(truth, lower, upper, strict=True)) / truth.size
+    expected = (
+        sum(low <= value <= high for value, low, high in zip(truth, lower, upper, strict=True)) / truth.size
+    )
     assert coverage(truth, lower, upper) == pytest.approx(expected)
     assert coverage(truth, truth, truth) == 1
 

@@ -3,21 +3,26 @@
 ``result-columns``, ``flag-table``, ``settings-table``, ``public-names``
     From the registries `hifrac.columns`, `hifrac.flags`, `hifrac.config` and the
     list of lazy names in `hifrac`.
-``model-card``, ``model-protocol``, ``calibration-table``, ``cross-validation-table``
+``model-card``, ``model-command``, ``calibration-table``, ``cross-validation-table``
     From the files of a bundled model.
+``command-help``
+    From the command line.
 
-The page ``changes`` gets the change log of the repository appended, if there is one.
+The page ``changes`` gets the change log of the repository appended, and the fragments of the next one.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
+from textwrap import indent
 from typing import ClassVar
 
+import click
 import numpy as np
 from astropy.config import ConfigItem
 from astropy.table import Table
@@ -196,20 +201,41 @@ class CrossValidation(_OfModel):
 
     def text(self) -> str:
         table = Table.read(self.file("cross_validation.ecsv"), format="ascii.ecsv")
-        header = ["Model", *(_literal(name) for name in table.colnames if name != "model")]
-        rows = []
-        for row in table:
-            numbers = [
-                "—" if np.ma.is_masked(row[name]) or np.isnan(row[name]) else f"{row[name]:.3f}"
-                for name in table.colnames
-                if name != "model"
-            ]
-            rows.append([str(row["model"]), *numbers])
-        made = (
-            f"Made by ``{table.meta['command']}``: {table.meta['protocol']}. "
-            f"Weights with sha256 ``{table.meta['model'][:12]}…``.\n\n"
+        if table.meta["model"] != self.card().sha256:
+            raise self.error("cross_validation.ecsv is not of the weights that card.json describes")
+        # Turned: the figures are more than the models.
+        header = ("Figure", *(str(name) for name in table["model"]))
+        rows = (
+            (_literal(name), *map(self._number, table[name])) for name in table.colnames if name != "model"
         )
-        return made + _list_table(header, rows)
+        return f"Obtained by {table.meta['protocol']}.\n\n{_list_table(header, rows)}"
+
+    @staticmethod
+    def _number(value: float) -> str:
+        return "—" if np.ma.is_masked(value) or np.isnan(value) else f"{value:.3f}"
+
+
+class CommandHelp(SphinxDirective):
+    """The help of a click group and of its commands, as a terminal shows it."""
+
+    required_arguments = 1
+
+    def run(self):
+        module, _, name = self.arguments[0].partition(":")
+        imported = importlib.import_module(module)
+        self.env.note_dependency(imported.__file__)
+        group = getattr(imported, name)
+        # Settings such as the names of the help option go from the group's context to the commands'.
+        whole = group.make_context("hifrac", [], resilient_parsing=True, terminal_width=70)
+        text = self._section(whole)
+        for one in sorted(group.commands):
+            text += self._section(click.Context(group.commands[one], parent=whole, info_name=one))
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+    @staticmethod
+    def _section(context: click.Context) -> str:
+        path, shown = context.command_path, indent(context.get_help(), "   ")
+        return f"{path}\n{'=' * len(path)}\n\n.. code-block:: text\n\n{shown}\n\n"
 
 
 def append_change_log(_app, docname: str, source: list[str]) -> None:
@@ -217,15 +243,22 @@ def append_change_log(_app, docname: str, source: list[str]) -> None:
     if docname != "changes":
         return
     if CHANGE_LOG.is_file():
-        source[0] += "\n" + CHANGE_LOG.read_text(encoding="utf-8")
-    else:
-        source[0] += "\nNothing has been released yet.\n"
+        # The page has that title already.
+        source[0] += "\n" + re.sub(r"\AChanges\n=+\n", "", CHANGE_LOG.read_text(encoding="utf-8"))
+    # What towncrier will collect at the next release: <issue>.<type>.rst.
+    if fragments := sorted(CHANGE_LOG.parent.glob("docs/changes/*.*.rst")):
+        source[0] += "\nNot released yet\n================\n"
+    for fragment in fragments:
+        source[0] += f"\n* {indent(fragment.read_text(encoding='utf-8').strip(), '  ').lstrip()}\n"
 
 
-def without_signature_noise(_app, what, name, obj, options, lines) -> None:  # noqa: ARG001
-    """Name the fields of named tuples by their own words instead of 'Alias for field number'."""
-    if lines and lines[0].startswith("Alias for field number"):
-        lines.clear()
+def describe_members(_app, what, name, obj, options, lines) -> None:  # noqa: ARG001
+    if 'flags.Flag' in name: print('HOOK', what, name, type(obj), lines)
+    """Words of the registry for each flag; none of Python's for the fields of named tuples."""
+    if isinstance(obj, flags.Flag):
+        lines[:] = [f"{obj.summary[0].upper()}{obj.summary[1:]}.", "", obj.advice]
+    elif lines and lines[0].startswith("Alias for field number"):
+        lines.clear()  # the class docstring says it better
 
 
 def setup(app):
@@ -238,9 +271,9 @@ def setup(app):
         ("model-command", Command),
         ("calibration-table", Calibration),
         ("cross-validation-table", CrossValidation),
+        ("command-help", CommandHelp),
     ):
         app.add_directive(name, directive)
     app.connect("source-read", append_change_log)
-    app.connect("autodoc-process-docstring", without_signature_noise)
-    importlib.invalidate_caches()
+    app.connect("autodoc-process-docstring", describe_members)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -93,7 +93,7 @@ class Model:
 
         Returns
         -------
-        output : `RawOutput`
+        output : `~hifrac.models.registry.RawOutput`
 
         Raises
         ------
@@ -184,5 +184,7 @@ def _resolve_device(device: str) -> str:
     try:
         torch.zeros(1, device=place).cpu()
     except (AssertionError, ImportError, RuntimeError) as error:  # what it raises depends on the kind
-        raise ValueError(f"device: {device!r} was asked for, but PyTorch cannot compute on it here") from error
+        raise ValueError(
+            f"device: {device!r} was asked for, but PyTorch cannot compute on it here"
+        ) from error
     return str(place)

@@ -114,6 +114,22 @@ class StructureNet(nn.Module):
     ELLIPSES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0)
     QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
+    #: The measurements in their order: name and number of columns.
+    GROUPS = (
+        ("circles", 42),
+        ("profile", 36),
+        ("ellipse", 4),
+        ("growth", 11),
+        ("flux", 3),
+        ("aperture_colours", 6),
+        ("asymmetry", 3),
+        ("clumpiness", 8),
+        ("segment_shape", 3),
+        ("segment_flux", 1),
+        ("segment_clumpiness", 6),
+        ("colour_quantiles", 10),
+    )
+
     def __init__(self, width: int = 128) -> None:
         super().__init__()
         if width < 64 or width % 4:
@@ -141,6 +157,8 @@ class StructureNet(nn.Module):
         self.register_buffer("quantiles", torch.tensor(self.QUANTILES), persistent=False)
         with torch.no_grad():
             n = self.measure(torch.zeros(1, 3, width, width)).shape[1]
+        if n != sum(size for _, size in self.GROUPS):
+            raise RuntimeError(f"GROUPS does not list the {n} measurements")
         # The learned part.
         self.register_buffer("center", torch.zeros(n))
         self.register_buffer("scale", torch.ones(n))
@@ -148,6 +166,19 @@ class StructureNet(nn.Module):
         self.register_buffer("whitening", torch.eye(n))
         self.fraction = nn.Linear(n, 1)
         self.detection = nn.Linear(n, 1)
+
+    @classmethod
+    def columns(cls, names: tuple[str, ...]) -> list[int]:
+        """Columns of the measurements that belong to the named groups."""
+        chosen: list[int] = []
+        start = 0
+        for name, size in cls.GROUPS:
+            if name in names:
+                chosen.extend(range(start, start + size))
+            start += size
+        if unknown := set(names) - {name for name, _ in cls.GROUPS}:
+            raise ValueError(f"names: no measurements are called {', '.join(sorted(unknown))}")
+        return chosen
 
     def forward(self, pixels: Tensor) -> NetworkOutput:
         """Read a batch of pictures.

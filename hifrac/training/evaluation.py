@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hifrac.calibration import ConformalTable
 from hifrac.metrics import coverage, detection_auc, regression_metrics
+from hifrac.models.structure import StructureNet
 from hifrac.training.data import TrainingSample
 from hifrac.training.fit import OutOfFold
 
@@ -21,7 +22,7 @@ N_BOOTSTRAP = 1000
 
 def radial_colours(features: np.ndarray) -> np.ndarray:
     """The mean red, green and blue in 14 circular annuli: the first 42 measurements."""
-    return features[:, :42]
+    return features[:, StructureNet.columns(("circles",))]
 
 
 def _held_out(model, inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, method: str) -> np.ndarray:

@@ -127,8 +127,8 @@ def train(
         figures=figures,
         protocol=f"{N_FOLDS}-fold cross-validation, pooled; galaxies of one SDSS field or closer than "
         f"{SEPARATION.value:g} arcsec share a fold; penalties chosen inside each training part; the "
-        "measurements themselves were "
-        "designed on the same galaxies, so expect a slightly larger error on new ones",
+        "measurements themselves were designed and selected on the same galaxies (in folds of other seeds), "
+        "so expect a slightly larger error on new ones",
         folds={"n_folds": N_FOLDS, "seed": seed},
         command=f"hifrac train {folder.name} --seed {seed}",
         files=files,

@@ -69,7 +69,9 @@ CARDS = st.builds(
     protocol=TEXTS,
     folds=st.dictionaries(TEXTS, st.integers(), max_size=2),
     command=TEXTS,
-    files=st.dictionaries(TEXTS, TEXTS, max_size=2).map(lambda files: {**files, "weights.safetensors": "00ff"}),
+    files=st.dictionaries(TEXTS, TEXTS, max_size=2).map(
+        lambda files: {**files, "weights.safetensors": "00ff"}
+    ),
     references=st.lists(TEXTS, max_size=3).map(tuple),
     licence=TEXTS,
 )
@@ -94,7 +96,9 @@ def test_json_gives_back_exactly_the_same_card(card):
 
 
 def test_a_file_gives_back_exactly_the_same_card(card, tmp_path):
-    strange = dataclasses.replace(card, summary="10\u207b\u00b9 \u2013 \u03c3 \u2265 \U0001f52d", name="\u00e9")
+    strange = dataclasses.replace(
+        card, summary="10\u207b\u00b9 \u2013 \u03c3 \u2265 \U0001f52d", name="\u00e9"
+    )
     path = strange.write(tmp_path)
     assert path == tmp_path / "card.json"
     assert ModelCard.read(tmp_path) == strange
@@ -114,7 +118,15 @@ def test_the_identity_is_that_of_the_weights(card):
 
 def test_the_card_in_words_has_what_a_user_must_know(card):
     text = str(card)
-    for fact in (card.name, card.summary, card.target, card.mass_scale, card.validity, card.sha256, card.licence):
+    for fact in (
+        card.name,
+        card.summary,
+        card.target,
+        card.mass_scale,
+        card.validity,
+        card.sha256,
+        card.licence,
+    ):
         assert fact in text
     assert str(card.recipe) in text
     assert f"rmse {card.figures['rmse']:.3g}" in text
@@ -193,7 +205,7 @@ def test_no_text_is_more_than_a_model_error(text):
 
 
 def test_a_folder_without_a_card(tmp_path):
-    with pytest.raises(ModelError, match="no readable model card at .*card.json"):
+    with pytest.raises(ModelError, match=r"no readable model card at .*card\.json"):
         ModelCard.read(tmp_path)
     with pytest.raises(ModelError, match="no readable model card at"):
         ModelCard.read(tmp_path / "nowhere")

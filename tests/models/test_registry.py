@@ -30,9 +30,18 @@ no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA 
 with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    # Threads that wait for each other make these many small computations slow on a busy machine.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def pixels():
-    """64 pictures: the simulated galaxies of the demonstration, others without clumps, a star, sky, nothing."""
+    """64 pictures: the demonstration, smooth disks, a star, sky, and nothing at all."""
     pictures = [
         images.decode(path.read_bytes())
         for path in sorted(PICTURES.glob("*.jpg"))
@@ -67,7 +76,13 @@ def folder(tmp_path):
 def replace(folder, name, data):
     """Put other bytes in place of a file, and their hash into the card."""
     (folder / name).write_bytes(data)
-    edit(folder, files={**json.loads((folder / "card.json").read_text())["files"], name: hashlib.sha256(data).hexdigest()})
+    edit(
+        folder,
+        files={
+            **json.loads((folder / "card.json").read_text())["files"],
+            name: hashlib.sha256(data).hexdigest(),
+        },
+    )
 
 
 def edit(folder, **facts):
@@ -147,7 +162,9 @@ def test_a_picture_of_nothing_is_far_from_the_training_set(model, pixels):
 
 
 def test_script_and_python_agree(pixels):
-    eager, script = (load_model(device="cpu", runtime=runtime).run(pixels) for runtime in ("eager", "torchscript"))
+    eager, script = (
+        load_model(device="cpu", runtime=runtime).run(pixels) for runtime in ("eager", "torchscript")
+    )
     assert_same(eager, script)
 
 
@@ -304,14 +321,18 @@ def test_nonsense_is_no_device(device):
 
 @pytest.mark.parametrize("device", ["meta", "vulkan"])
 def test_a_device_that_cannot_compute_here(device):
-    with pytest.raises(ValueError, match=rf"^device: '{device}' was asked for, but PyTorch cannot compute on it"):
+    with pytest.raises(
+        ValueError, match=rf"^device: '{device}' was asked for, but PyTorch cannot compute on it"
+    ):
         load_model(device=device)
 
 
 @no_cuda
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", torch.device("cuda")])
 def test_cuda_where_there_is_none(device):
-    with pytest.raises(ValueError, match=r"^device: .*cuda.* was asked for, but PyTorch finds no CUDA device here"):
+    with pytest.raises(
+        ValueError, match=r"^device: .*cuda.* was asked for, but PyTorch finds no CUDA device here"
+    ):
         load_model(device=device)
 
 
@@ -345,7 +366,9 @@ def changed(path, place):
 def test_one_changed_byte_of_the_script(folder, monkeypatch, place):
     changed(folder / SCRIPT, place)
     forbid(monkeypatch, torch.jit, "load")
-    with pytest.raises(ModelIntegrityError, match=r"model\.pt is not the file its card describes.*nothing of it"):
+    with pytest.raises(
+        ModelIntegrityError, match=r"model\.pt is not the file its card describes.*nothing of it"
+    ):
         load_model(folder, runtime="torchscript")
 
 
@@ -437,7 +460,9 @@ def test_consistently_edited_weights_are_another_model(folder, pixels):
     )
 
 
-@pytest.mark.parametrize("junk", [b"", b"{}", b"not a model", b"\0" * 4096, b"\xff" * 64, b"PK\x03\x04" + b"\0" * 64])
+@pytest.mark.parametrize(
+    "junk", [b"", b"{}", b"not a model", b"\0" * 4096, b"\xff" * 64, b"PK\x03\x04" + b"\0" * 64]
+)
 @pytest.mark.parametrize(("name", "runtime"), [(SCRIPT, "torchscript"), (WEIGHTS, "eager")])
 def test_junk_with_the_right_hash(folder, name, runtime, junk):
     replace(folder, name, junk)

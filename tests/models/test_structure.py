@@ -1,6 +1,7 @@
 """The structure network: its measurements against independent implementations, its symmetries, its limits."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -120,7 +121,9 @@ def our_segment(network, counts):
 @settings(max_examples=40)
 def test_the_segment_is_the_constrained_dilation_of_scipy(network, seed, scale, share):
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(64, 64)), scale)
-    counts = np.round(network.isophote * 12 * (1 + (noise - np.quantile(noise, 1 - share)) / noise.std()).clip(0))
+    counts = np.round(
+        network.isophote * 12 * (1 + (noise - np.quantile(noise, 1 - share)) / noise.std()).clip(0)
+    )
     above, middle = scipy_segment(network, counts)
     expected = ndimage.binary_dilation(middle, np.ones((5, 5)), iterations=20, mask=above)
     np.testing.assert_array_equal(our_segment(network, counts), expected)
@@ -128,7 +131,8 @@ def test_the_segment_is_the_constrained_dilation_of_scipy(network, seed, scale, 
 
 @given(
     blobs=st.lists(
-        st.tuples(st.integers(4, 59), st.integers(4, 59), st.floats(1.5, 5.0), st.floats(1.5, 6.0)), max_size=6
+        st.tuples(st.integers(4, 59), st.integers(4, 59), st.floats(1.5, 5.0), st.floats(1.5, 6.0)),
+        max_size=6,
     ),
     size=st.floats(1.5, 8.0),
 )
@@ -140,7 +144,7 @@ def test_the_segment_is_the_labelled_region_of_the_middle(network, blobs, size):
     for row, column, sigma, ratio in blobs:
         counts += height * ratio / 6 * np.exp(-0.5 * ((y - row) ** 2 + (x - column) ** 2) / sigma**2)
     counts = np.round(counts)
-    above, middle = scipy_segment(network, counts)
+    above, _ = scipy_segment(network, counts)
     labels, n_labels = ndimage.label(above, np.ones((3, 3)))
     own = labels == labels[32, 32]
     assume(n_labels > 1)
@@ -187,10 +191,17 @@ def test_masked_quantiles_are_those_of_numpy(values, mask, quantiles):
 # The adaptive ellipse
 
 
-@given(major=st.floats(2.0, 5.0), ratio=st.floats(0.5, 1.0), angle=st.floats(0, 180), height=st.floats(0.05, 50.0))
+@given(
+    major=st.floats(2.0, 5.0),
+    ratio=st.floats(0.5, 1.0),
+    angle=st.floats(0, 180),
+    height=st.floats(0.05, 50.0),
+)
 @settings(max_examples=40)
 def test_the_ellipse_of_a_gaussian_is_recovered(network, major, ratio, angle, height):
-    found_major, found_minor, second = measured_ellipse(network, gaussian(major, ratio * major, angle, height=height))
+    found_major, found_minor, second = measured_ellipse(
+        network, gaussian(major, ratio * major, angle, height=height)
+    )
     assert found_major == pytest.approx(major, rel=0.04)
     assert found_minor == pytest.approx(ratio * major, rel=0.04)
     assert found_minor / found_major == pytest.approx(ratio, abs=0.04)
@@ -208,7 +219,9 @@ def test_the_ellipse_is_a_fixed_point_of_the_weighted_moments(network, major, ra
     _, _, (xx, yy, xy) = measured_ellipse(network, light)
     y, x = np.mgrid[:64, :64] - 31.5
     inverse = np.linalg.inv([[xx, xy], [xy, yy]])
-    weight = light * np.exp(-0.5 * (inverse[0, 0] * x * x + 2 * inverse[0, 1] * x * y + inverse[1, 1] * y * y))
+    weight = light * np.exp(
+        -0.5 * (inverse[0, 0] * x * x + 2 * inverse[0, 1] * x * y + inverse[1, 1] * y * y)
+    )
     moments = [2 * np.sum(weight * product) / np.sum(weight) for product in (x * x, y * y, x * y)]
     np.testing.assert_allclose([xx, yy, xy], moments, atol=0.06 * major**2)
 
@@ -218,7 +231,10 @@ def test_the_ellipse_is_a_fixed_point_of_the_weighted_moments(network, major, ra
 def test_the_ellipse_does_not_depend_on_the_brightness(network, ratio, angle, factor):
     light = gaussian(4.0, 4.0 * ratio, angle)
     np.testing.assert_allclose(
-        measured_ellipse(network, factor * light)[2], measured_ellipse(network, light)[2], rtol=1e-3, atol=1e-3
+        measured_ellipse(network, factor * light)[2],
+        measured_ellipse(network, light)[2],
+        rtol=1e-3,
+        atol=1e-3,
     )
 
 
@@ -243,7 +259,9 @@ def test_elliptical_coordinates_are_those_of_the_eigenvectors(network, second, c
     matrix = turn @ np.diag([variance, variance * ratio**2]) @ turn.T
     assume(np.linalg.det(matrix) > 0.01)
     ellipse = _ellipse(
-        torch.tensor([[matrix[0, 0], matrix[1, 1], matrix[0, 1]]]).float(), network.basis, torch.tensor([center]).float()
+        torch.tensor([[matrix[0, 0], matrix[1, 1], matrix[0, 1]]]).float(),
+        network.basis,
+        torch.tensor([center]).float(),
     )
     assert ellipse.major.item() == pytest.approx(math.sqrt(variance), rel=1e-3)
     assert ellipse.minor.item() == pytest.approx(math.sqrt(variance) * ratio, rel=1e-2)
@@ -294,7 +312,10 @@ def test_measurements_do_not_depend_on_the_orientation(network, picture, turns, 
 
 
 @given(
-    major=st.floats(3.0, 12.0), ratio=st.floats(0.2, 1.0), angle=st.floats(0, 180), which=st.sampled_from(DIHEDRAL[1:])
+    major=st.floats(3.0, 12.0),
+    ratio=st.floats(0.2, 1.0),
+    angle=st.floats(0, 180),
+    which=st.sampled_from(DIHEDRAL[1:]),
 )
 @settings(max_examples=15)
 def test_no_ellipse_depends_on_the_orientation_of_the_axes(network, major, ratio, angle, which):
@@ -393,3 +414,27 @@ def test_only_what_is_learned_is_stored():
     state = StructureNet(64).state_dict()
     assert set(state) == set(StructureNet(128).state_dict())
     assert not {"rings", "basis", "near"} & {key.partition(".")[0] for key in state}
+
+
+def test_the_groups_of_measurements_are_a_partition(network, picture):
+    names = [name for name, _ in StructureNet.GROUPS]
+    assert len(set(names)) == len(names)
+    assert [column for name in names for column in StructureNet.columns((name,))] == list(
+        range(len(network.center))
+    )
+    assert StructureNet.columns(tuple(names[:2])) == StructureNet.columns(tuple(names[1::-1]))
+    with pytest.raises(ValueError, match=r"^names: no measurements are called surprise"):
+        StructureNet.columns((names[0], "surprise"))
+
+
+def test_the_circles_are_mean_colours_in_annuli(network, picture):
+    y, x = np.mgrid[:128, :128] - 63.5
+    radius = np.hypot(x, y)
+    edges = StructureNet.CIRCLES
+    expected = [
+        [picture[(radius >= low) & (radius < high), band].mean() / 255 for low, high in pairwise(edges)]
+        for band in range(3)
+    ]
+    with torch.inference_mode():
+        found = network.measure(batch(picture).float())[0, StructureNet.columns(("circles",))]
+    np.testing.assert_allclose(found.numpy(), np.ravel(expected), atol=1e-5)

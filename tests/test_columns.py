@@ -1,0 +1,69 @@
+"""The registry of result columns."""
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.table import Column, MaskedColumn, QTable
+from astropy.utils.masked import Masked
+
+from hifrac.columns import RESULT_COLUMNS, WITH_MASS, result_column
+
+ALWAYS = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "ood_score", "flags")
+MASSES = ("log_mhi", "log_mhi_p16", "log_mhi_p84")
+
+
+def test_the_names_and_units_are_those_of_the_contract():
+    assert tuple(RESULT_COLUMNS) == (*ALWAYS, *MASSES)
+    assert {name: entry.unit for name, entry in RESULT_COLUMNS.items()} == {
+        **dict.fromkeys(ALWAYS[:3], u.dex),
+        **dict.fromkeys(ALWAYS[3:], None),
+        **dict.fromkeys(MASSES, u.dex(u.solMass)),
+    }
+    assert all(
+        entry.when == (WITH_MASS if name in MASSES else "always") for name, entry in RESULT_COLUMNS.items()
+    )
+
+
+def test_every_column_is_described_in_one_line():
+    for name, entry in RESULT_COLUMNS.items():
+        assert entry.name == name
+        assert 10 < len(entry.description) < 100
+        assert "\n" not in entry.description
+
+
+@pytest.mark.parametrize("name", [*ALWAYS, *MASSES])
+def test_a_column_with_values_and_without(name):
+    values = np.array([1, 2], dtype=np.int32) if name == "flags" else np.array([1.5, 2.5])
+    column = QTable({name: result_column(name, values, np.array([False, True]))})[name]
+    assert column.info.description == RESULT_COLUMNS[name].description
+    assert np.asarray(column.mask).tolist() == [False, True]
+    assert getattr(column, "unit", None) == RESULT_COLUMNS[name].unit
+    plain = getattr(column, "unmasked", column)
+    assert np.asarray(getattr(plain, "value", plain))[0] == values[0]
+
+
+def test_masked_values_are_not_kept_under_their_mask():
+    column = result_column("log_hi_fraction", np.array([1.0, 2.0]), np.array([False, True]))
+    assert np.isnan(column.unmasked[1])
+    assert np.isnan(result_column("p_detect", np.array([0.5]), np.array([True])).data.data[0])
+
+
+def test_the_kinds_of_column():
+    values = np.array([0.5, 0.25])
+    assert isinstance(result_column("log_hi_fraction", values), Masked)
+    assert isinstance(result_column("log_mhi", values), u.Dex)
+    assert isinstance(result_column("p_detect", values, values < 0), MaskedColumn)
+    flags = result_column("flags", np.array([0, 4], dtype=np.int32))
+    assert type(flags) is Column
+    assert flags.dtype == np.int32
+
+
+def test_the_values_given_are_not_changed():
+    values = np.array([1.0, 2.0])
+    result_column("log_hi_fraction", values, np.array([True, True]))
+    assert values.tolist() == [1.0, 2.0]
+
+
+def test_a_column_that_is_not_registered_is_refused():
+    with pytest.raises(KeyError):
+        result_column("colour", np.zeros(1))

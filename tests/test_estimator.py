@@ -1,0 +1,877 @@
+"""The estimator, from positions to the table."""
+
+import dataclasses
+import io
+import logging
+import tracemalloc
+import weakref
+from datetime import datetime
+
+import numpy as np
+import pytest
+import torch
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io.misc import yaml
+from astropy.table import Column, MaskedColumn, QTable, Table
+from getjpeg_server import Reply, serve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import encode, galaxy, printed
+
+import hifrac
+from hifrac import Flag, HIFractionEstimator, LocalCutouts, SkyServerCutouts, conf, images, load_model
+from hifrac.columns import RESULT_COLUMNS
+from hifrac.config import cache_dir
+from hifrac.cutouts import Cutout
+from hifrac.demo import PICTURES, sample_table
+from hifrac.exceptions import (
+    BadCoordinateError,
+    BadImageError,
+    FetchError,
+    HifracWarning,
+    OutOfFootprintError,
+    RowError,
+)
+from hifrac.flags import UNSERVED
+
+ESTIMATES = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "ood_score")
+MASSES = ("log_mhi", "log_mhi_p16", "log_mhi_p84")
+ADDED = (*ESTIMATES, "flags")
+
+GOOD = encode(galaxy(1))
+HTML = b"<!DOCTYPE html><html><body>The service is down for maintenance.</body></html>"
+# What goes wrong with a picture, and the flag and the error that it ends as.
+TROUBLES = {
+    "missing": (FetchError("no picture"), Flag.FETCH_FAILED, FetchError),
+    "damaged": (GOOD[: len(GOOD) // 2], Flag.BAD_IMAGE, BadImageError),
+    "noise": (b"\xff\xd8\xff" + bytes(range(256)), Flag.BAD_IMAGE, BadImageError),
+    "empty": (b"", Flag.BAD_IMAGE, BadImageError),
+    "html": (HTML, Flag.BAD_IMAGE, BadImageError),
+    "small": (encode(galaxy(1, width=64)), Flag.BAD_IMAGE, BadImageError),
+    "large": (encode(galaxy(1, width=256)), Flag.BAD_IMAGE, BadImageError),
+    "grey": (encode(galaxy(1)[..., 0]), Flag.BAD_IMAGE, BadImageError),
+    "blank": (encode(np.full((128, 128, 3), 0, np.uint8)), Flag.OUT_OF_FOOTPRINT, OutOfFootprintError),
+    "printed": (encode(printed(), "PNG"), Flag.OUT_OF_FOOTPRINT, OutOfFootprintError),
+}
+
+
+class Source:
+    """A source of given cutouts: bytes, or the error of a row."""
+
+    def __init__(self, contents, *, name_column=None, recipe=None):
+        self.contents = contents
+        self.name_column = name_column
+        self.recipe = recipe
+        self.asked = []
+
+    def fetch(self, ra, dec, names=None):
+        self.asked.append((ra, dec, names))
+        for content in self.contents:
+            yield Cutout(error=content) if isinstance(content, Exception) else Cutout(data=content)
+
+    def describe(self):
+        return "given cutouts"
+
+
+class Brightness(torch.nn.Module):
+    """Stands in for the network where only what happens around it matters: the mean of each colour."""
+
+    def forward(self, batch):
+        mean = batch.double().mean(dim=(2, 3)) / 255
+        return mean[:, 0], mean[:, 1], mean[:, 2]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("default", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def quick_model(model):
+    return dataclasses.replace(model, network=Brightness(), runtime="eager")
+
+
+@pytest.fixture
+def demo(model):
+    """The bundled sample, and its estimator."""
+    return sample_table(), HIFractionEstimator(model, cutouts=LocalCutouts(PICTURES, name="name"))
+
+
+@pytest.fixture(scope="module")
+def demo_result(model):
+    return HIFractionEstimator(model, cutouts=LocalCutouts(PICTURES, name="name")).predict(sample_table())
+
+
+def sky(n, **columns):
+    """A table of n good positions."""
+    return Table({"ra": np.linspace(1, 300, n) * u.deg, "dec": np.linspace(-80, 80, n) * u.deg, **columns})
+
+
+def plain(column):
+    """The numbers of a result column, NaN where masked."""
+    values = getattr(column, "unmasked", column)
+    values = np.array(getattr(values, "value", values), dtype=float)
+    return np.where(np.asarray(getattr(column, "mask", np.zeros(len(values), bool))), np.nan, values)
+
+
+def numbers(result, names=ADDED):
+    return np.stack([plain(result[name]) for name in names])
+
+
+def assert_masked_rows(result, masked):
+    for name in ESTIMATES:
+        assert np.asarray(result[name].mask).tolist() == list(masked), name
+
+
+# The result
+
+
+@pytest.mark.parametrize("with_mass", [False, True])
+def test_the_columns_are_those_of_the_registry(demo, with_mass):
+    data, estimator = demo
+    if not with_mass:
+        data.remove_column("log_mstar")
+    result = estimator.predict(data)
+    assert type(result) is QTable
+    expected = list(RESULT_COLUMNS) if with_mass else list(ADDED)
+    assert result.colnames == data.colnames + expected
+    for name in expected:
+        entry, column = RESULT_COLUMNS[name], result[name]
+        assert getattr(column, "unit", None) == entry.unit, name
+        assert column.info.description == entry.description, name
+        assert column.dtype == np.dtype(np.int32 if name == "flags" else float), name
+        assert hasattr(column, "mask") == (name != "flags"), name
+
+
+def test_one_row_per_row_in_their_order(demo_result):
+    assert demo_result["name"].tolist() == sample_table()["name"].tolist()
+    assert_masked_rows(demo_result, [False] * 26 + [True])
+    flags = demo_result["flags"]
+    assert flags[26] == Flag.OUT_OF_FOOTPRINT
+    assert not np.any(flags[:26] & int(UNSERVED))
+
+
+def test_the_values_make_sense(demo_result):
+    value, low, high, p_detect, ood = numbers(demo_result, ESTIMATES)[:, :26]
+    assert np.all((low < value) & (value < high))
+    assert np.all((value > -4) & (value < 3))
+    assert np.all((p_detect >= 0) & (p_detect <= 1))
+    assert np.all((ood >= 0) & (ood <= 100))
+
+
+def test_the_interval_is_that_of_the_card(demo_result, model):
+    value, low, high = numbers(demo_result, ESTIMATES[:3])[:, :26]
+    np.testing.assert_allclose(low - value, model.card.calibration.value(0.16))
+    np.testing.assert_allclose(high - value, model.card.calibration.value(0.84))
+
+
+def test_the_flags_follow_from_their_numbers(demo_result, model):
+    table = model.card.recognition
+    p_detect, ood = numbers(demo_result, ("p_detect", "ood_score"))[:, :26]
+    flags = np.asarray(demo_result["flags"][:26])
+    assert ((flags & Flag.UNLIKELY_DETECTION) != 0).tolist() == (p_detect < table.threshold).tolist()
+    assert ((flags & Flag.OUT_OF_DISTRIBUTION) != 0).tolist() == (ood >= table.ood_threshold).tolist()
+
+
+def test_masses_are_added_in_dex(demo_result):
+    log_mstar = np.asarray(sample_table()["log_mstar"])
+    for mass, fraction in zip(MASSES, ESTIMATES[:3], strict=True):
+        expected = plain(demo_result[fraction]) + log_mstar
+        np.testing.assert_array_equal(plain(demo_result[mass]), expected)
+        assert np.asarray(demo_result[mass].mask).tolist() == np.isnan(expected).tolist()
+    # Where the stellar mass is unknown, the fraction is not: the star and the blank sky.
+    assert np.asarray(demo_result["log_mhi"].mask).tolist() == [False] * 24 + [True] * 3
+
+
+@pytest.mark.parametrize("unit", [u.dex(u.solMass), u.dex, None], ids=str)
+def test_masses_of_any_accepted_unit(quick_model, unit):
+    column = MaskedColumn([9.0, 10.0, np.nan], mask=[False, True, False], unit=unit)
+    result = HIFractionEstimator(quick_model, cutouts=Source([GOOD] * 3)).predict(sky(3, log_mstar=column))
+    fraction = plain(result["log_hi_fraction"])
+    np.testing.assert_array_equal(plain(result["log_mhi"]), [fraction[0] + 9, np.nan, np.nan])
+    assert result["log_mhi"].unit == u.dex(u.solMass)
+    assert np.asarray(result["log_mstar"].mask).tolist() == [False, True, False]
+
+
+def test_linear_masses_are_refused(quick_model):
+    with pytest.raises(u.UnitConversionError, match="log_mstar"):
+        HIFractionEstimator(quick_model, cutouts=Source([GOOD])).predict(sky(1, log_mstar=[1e10] * u.solMass))
+
+
+# What may be handed in
+
+
+@pytest.mark.parametrize(
+    "form", ["scalar", "array", "galactic", "table", "qtable", "row", "column", "radians"]
+)
+def test_the_same_position_in_any_form(quick_model, form):
+    coords = SkyCoord([123.25], [-4.5], unit="deg")
+    table = Table({"ra": [123.25] * u.deg, "dec": [-4.5] * u.deg})
+    data = {
+        "scalar": coords[0],
+        "array": coords,
+        "galactic": coords.galactic,
+        "table": table,
+        "qtable": QTable(table),
+        "row": table[0],
+        "column": QTable({"place": coords}),
+        "radians": Table({"RA": np.radians([123.25]) * u.rad, "Dec": np.radians([-4.5]) * u.rad}),
+    }[form]
+    source = Source([GOOD])
+    result = HIFractionEstimator(quick_model, cutouts=source).predict(data)
+    ((ra, dec, names),) = source.asked
+    np.testing.assert_allclose([ra, dec], [[123.25], [-4.5]], atol=1e-9)
+    assert names is None
+    assert len(result) == 1
+    assert result["flags"].tolist()[0] & UNSERVED == 0
+    assert result.colnames[-6:] == list(ADDED)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [SkyCoord([], [], unit="deg"), sky(0), QTable(sky(0, log_mstar=[] * u.dex))],
+    ids=["SkyCoord", "Table", "QTable"],
+)
+def test_no_rows(quick_model, data):
+    said = []
+    result = HIFractionEstimator(quick_model, cutouts=Source([])).predict(data, progress=said.append)
+    assert len(result) == 0
+    assert set(ADDED) <= set(result.colnames)
+    assert result["log_hi_fraction"].unit == u.dex
+    assert sum(said) == 0
+    assert result.meta["hifrac"]["model"] == "default"
+
+
+def test_columns_are_carried_and_the_input_is_left_alone(quick_model):
+    def make():
+        data = sky(
+            3,
+            objid=np.array([1237648722312298550, 2, 3]),
+            mag=Column([1.0, 2.0, 3.0], unit="mag", description="of i", format=".1f"),
+            note=MaskedColumn(["a", "b", "c"], mask=[False, True, False]),
+        )
+        data.meta = {"deep": {"list": [1]}, "hifrac": "of an earlier run"}
+        return data
+
+    data = make()
+    result = HIFractionEstimator(quick_model, cutouts=Source([GOOD, HTML, GOOD])).predict(data)
+    assert data.colnames == make().colnames
+    assert data.meta == make().meta
+    assert all(np.all(data[name] == make()[name]) for name in ("objid", "mag", "ra"))
+    assert result["objid"].dtype == np.int64
+    assert result["objid"].tolist() == data["objid"].tolist()
+    assert (result["mag"].unit, result["mag"].info.description, result["mag"].info.format) == (
+        u.mag,
+        "of i",
+        ".1f",
+    )
+    assert result["note"].mask.tolist() == [False, True, False]
+    assert result.meta["deep"] == {"list": [1]}
+    assert result.meta["hifrac"]["version"] == hifrac.__version__
+
+
+def test_duplicate_rows_are_estimated_alike(model):
+    data = sky(1)[[0, 0, 0]]
+    result = HIFractionEstimator(model, cutouts=Source([GOOD] * 3), batch_size=2).predict(data)
+    values = numbers(result)
+    np.testing.assert_allclose(values, values[:, :1] * np.ones(3), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_existing_result_columns_are_refused_by_name_or_replaced(quick_model, name):
+    data = sky(2, **{name: ["old", "old"]})
+    source = Source([GOOD, GOOD])
+    estimator = HIFractionEstimator(quick_model, cutouts=source)
+    with pytest.raises(ValueError, match=rf"^data has the result columns {name} already; .*overwrite=True"):
+        estimator.predict(data)
+    assert source.asked == []
+    result = estimator.predict(data, overwrite=True)
+    assert result.colnames == ["ra", "dec", *ADDED]
+    assert result[name].dtype.kind in "fi"
+    assert data[name].tolist() == ["old", "old"]
+
+
+def test_a_result_can_be_predicted_again(demo, demo_result):
+    _, estimator = demo
+    with pytest.raises(ValueError, match=", ".join((*ADDED, *MASSES))):
+        estimator.predict(demo_result)
+    again = estimator.predict(demo_result, overwrite=True)
+    assert again.colnames == demo_result.colnames
+    np.testing.assert_array_equal(numbers(again), numbers(demo_result))
+
+
+def test_a_column_named_as_a_mass_is_only_in_the_way_of_a_mass(quick_model):
+    data = sky(1, log_mhi=[9.5])
+    estimator = HIFractionEstimator(quick_model, cutouts=Source([GOOD]))
+    assert estimator.predict(data)["log_mhi"].tolist() == [9.5]
+    data["log_mstar"] = [10.0]
+    with pytest.raises(ValueError, match="log_mhi already"):
+        estimator.predict(data)
+
+
+def test_positions_without_units_warn_the_caller(quick_model):
+    data = Table({"ra": [1.0], "dec": [2.0]})
+    source = Source([GOOD])
+    with pytest.warns(HifracWarning, match="has no unit: read as degrees") as caught:
+        HIFractionEstimator(quick_model, cutouts=source).predict(data)
+    assert {warning.filename for warning in caught} == {__file__}
+    assert source.asked[0][0].tolist() == [1.0]
+
+
+def test_what_is_no_table_is_refused(quick_model):
+    estimator = HIFractionEstimator(quick_model, cutouts=Source([]))
+    with pytest.raises(TypeError, match=r"^data must be a SkyCoord, Table or QTable, got dict"):
+        estimator.predict({"ra": [1.0], "dec": [2.0]})
+    with pytest.raises(ValueError, match=r"^data has no ra and no dec; its columns are RAA, DECC; accepted"):
+        estimator.predict(Table({"RAA": [1.0], "DECC": [2.0]}))
+    with pytest.raises(u.UnitConversionError, match=r"^ra must be an angle, got the unit m"):
+        estimator.predict(Table({"ra": [1.0] * u.m, "dec": [2.0] * u.deg}))
+
+
+def test_names_are_those_of_the_rows_with_a_position(quick_model):
+    data = sky(3, who=["a", "b", "c"])
+    data["ra"][1] = np.nan
+    source = Source([GOOD, GOOD], name_column="who")
+    HIFractionEstimator(quick_model, cutouts=source).predict(data)
+    ((ra, dec, names),) = source.asked
+    assert list(names) == ["a", "c"]
+    assert len(ra) == len(dec) == 2
+
+
+def test_a_missing_column_of_names_lists_what_was_found(quick_model):
+    estimator = HIFractionEstimator(quick_model, cutouts=LocalCutouts(PICTURES))
+    with pytest.raises(ValueError, match=r"^data has no column 'objid', .*; its columns are ra, dec$"):
+        estimator.predict(SkyCoord([1.0], [2.0], unit="deg"))
+
+
+# Rows that cannot be served
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_bad_picture_is_masked_and_flagged_and_stops_no_other(quick_model, trouble):
+    content, flag, _ = TROUBLES[trouble]
+    result = HIFractionEstimator(quick_model, cutouts=Source([GOOD, content, GOOD])).predict(
+        sky(3, log_mstar=[9.0] * 3)
+    )
+    assert result["flags"][1] == flag
+    assert not np.any(result["flags"][[0, 2]] & int(UNSERVED))
+    assert_masked_rows(result, [False, True, False])
+    assert np.asarray(result["log_mhi"].mask).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_or_raised_when_asked_with_the_number_of_its_row(quick_model, trouble):
+    content, _, error = TROUBLES[trouble]
+    estimator = HIFractionEstimator(quick_model, cutouts=Source([GOOD, content, GOOD]))
+    with pytest.raises(error) as caught:
+        estimator.predict(sky(3), on_error="raise")
+    assert isinstance(caught.value, RowError)
+    assert caught.value.__notes__[-1] == "in row 1 of data"
+
+
+@pytest.mark.parametrize("ra", [np.nan, np.inf, -np.inf, 400.0, -200.0])
+def test_a_bad_position_is_not_asked_for(quick_model, ra):
+    data = sky(3)
+    data["ra"][0] = ra
+    source = Source([GOOD, GOOD])
+    estimator = HIFractionEstimator(quick_model, cutouts=source)
+    result = estimator.predict(data)
+    assert len(source.asked[0][0]) == 2
+    assert result["flags"][0] == Flag.BAD_COORDINATE
+    assert_masked_rows(result, [True, False, False])
+    with pytest.raises(BadCoordinateError, match="masked, not finite or not on the sphere") as caught:
+        estimator.predict(data, on_error="raise")
+    assert caught.value.__notes__[-1] == "in row 0 of data"
+
+
+def test_masked_positions(quick_model):
+    data = Table(
+        {
+            "ra": MaskedColumn([1.0, 2.0, 3.0], mask=[True, False, False], unit="deg"),
+            "dec": MaskedColumn([1.0, 2.0, 3.0], mask=[False, False, True], unit="deg"),
+        }
+    )
+    result = HIFractionEstimator(quick_model, cutouts=Source([GOOD])).predict(data)
+    assert [row & int(UNSERVED) for row in result["flags"]] == [1, 0, 1]
+    assert np.asarray(result["ra"].mask).tolist() == [True, False, False]
+
+
+def test_all_rows_may_fail(quick_model):
+    result = HIFractionEstimator(quick_model, cutouts=Source([HTML] * 3)).predict(sky(3))
+    assert result["flags"].tolist() == [int(Flag.BAD_IMAGE)] * 3
+    assert_masked_rows(result, [True] * 3)
+
+
+def test_files_that_are_missing_or_no_pictures(model, tmp_path):
+    for name in ("damaged", "html", "small", "blank"):
+        (tmp_path / f"{name}.jpg").write_bytes(TROUBLES[name][0])
+    (tmp_path / "good.jpg").write_bytes(GOOD)
+    names = ["good", "damaged", "html", "small", "blank", "missing"]
+    with LocalCutouts(tmp_path, name="who") as source:
+        result = HIFractionEstimator(model, cutouts=source).predict(sky(6, who=names))
+    assert result["flags"][0] & int(UNSERVED) == 0
+    assert result["flags"][1:].tolist() == [8, 8, 8, 2, 4]
+
+
+def test_what_stopped_a_row_is_logged(quick_model, caplog):
+    with caplog.at_level(logging.INFO, "hifrac.estimator"):
+        HIFractionEstimator(quick_model, cutouts=Source([GOOD, HTML])).predict(sky(2))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("row 1: ")
+    assert "HTML" in record.getMessage()
+    assert record.flag is Flag.BAD_IMAGE
+
+
+@pytest.mark.parametrize("on_error", ["ignore", None, True])
+def test_on_error_is_one_of_two(quick_model, on_error):
+    with pytest.raises(ValueError, match=r"^on_error must be one of \('flag', 'raise'\)"):
+        HIFractionEstimator(quick_model, cutouts=Source([])).predict(sky(1), on_error=on_error)
+
+
+def test_environment_is_not_implemented(quick_model):
+    source = Source([GOOD])
+    with pytest.raises(NotImplementedError, match=r"^environment"):
+        HIFractionEstimator(quick_model, cutouts=source).predict(sky(1), environment=Table())
+    assert source.asked == []
+
+
+# Sources
+
+
+def test_a_source_that_ends_early_fails_the_rows_it_left(quick_model):
+    estimator = HIFractionEstimator(quick_model, cutouts=Source([GOOD]))
+    result = estimator.predict(sky(3))
+    assert result["flags"].tolist()[1:] == [int(Flag.FETCH_FAILED)] * 2
+    assert_masked_rows(result, [False, True, True])
+    with pytest.raises(FetchError, match=r"^the source ended before row 1: given cutouts"):
+        estimator.predict(sky(3), on_error="raise")
+
+
+@pytest.mark.parametrize("trouble", ["raise", "consumer", "end"])
+def test_a_source_is_closed_at_once(quick_model, trouble):
+    closed = []
+
+    class Closing(Source):
+        def fetch(self, *args):
+            try:
+                yield Cutout(data=GOOD)
+                yield Cutout(data=HTML if trouble == "raise" else GOOD)
+                yield Cutout(data=GOOD)
+            finally:
+                closed.append(True)
+
+    def stop(n):
+        raise KeyboardInterrupt
+
+    estimator = HIFractionEstimator(quick_model, cutouts=Closing([]))
+    if trouble == "end":
+        estimator.predict(sky(2))
+    elif trouble == "raise":
+        with pytest.raises(BadImageError):
+            estimator.predict(sky(3), on_error="raise")
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            estimator.predict(sky(3), progress=stop)
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("source", ["pictures.zip", 3, object(), LocalCutouts, SkyServerCutouts], ids=repr)
+def test_what_is_no_source_is_refused(quick_model, source):
+    with pytest.raises(TypeError, match=r"^cutouts must be a source of cutouts, such as LocalCutouts"):
+        HIFractionEstimator(quick_model, cutouts=source)
+
+
+@pytest.mark.parametrize(
+    "change", [{"pixel_scale": 0.2}, {"width": 64}, {"survey": "legacy"}, {"bands": ("z", "r", "g")}], ids=str
+)
+def test_pictures_of_another_recipe_are_refused(quick_model, change):
+    other = dataclasses.replace(quick_model.card.recipe, **change)
+    with pytest.raises(ValueError, match=r"^cutouts gives .*, but the model was trained on"):
+        HIFractionEstimator(quick_model, cutouts=Source([], recipe=other))
+    # A different release on top does not make it better.
+    both = dataclasses.replace(other, data_release="DR99")
+    with pytest.raises(ValueError, match=r"^cutouts gives"):
+        HIFractionEstimator(quick_model, cutouts=Source([], recipe=both))
+
+
+def test_pictures_of_another_release_warn(quick_model):
+    with pytest.warns(HifracWarning, match=r"^pictures of DR17 for a model trained on DR\d+") as caught:
+        estimator = HIFractionEstimator(quick_model, cutouts=SkyServerCutouts(data_release="DR17"))
+    assert caught[0].filename == __file__
+    with pytest.warns(HifracWarning, match=r"^pictures of DR17"):
+        estimator.predict(sky(0))
+
+
+def test_the_recipe_is_checked_when_it_predicts(quick_model):
+    estimator = HIFractionEstimator(quick_model)
+    with conf.set_temp("skyserver_data_release", "DR12"), pytest.warns(HifracWarning, match="DR12"):
+        estimator.predict(sky(0))
+
+
+def test_by_default_the_survey_of_the_model_is_asked(quick_model):
+    estimator = HIFractionEstimator(quick_model)
+    assert isinstance(estimator.cutouts, SkyServerCutouts)
+    assert estimator.cutouts.recipe == quick_model.card.recipe
+
+
+# Construction
+
+
+@pytest.mark.parametrize("size", [1.5, "8", True, [1]])
+def test_a_batch_size_is_an_integer(quick_model, size):
+    with pytest.raises(TypeError, match=r"^batch_size must be an integer"):
+        HIFractionEstimator(quick_model, batch_size=size)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_size_is_positive(quick_model, size):
+    with pytest.raises(ValueError, match=f"^batch_size must be at least 1, got {size}"):
+        HIFractionEstimator(quick_model, batch_size=size)
+
+
+def test_a_loaded_model_has_its_device(quick_model):
+    with pytest.raises(TypeError, match=r"^device must not be given with a loaded model"):
+        HIFractionEstimator(quick_model, device="cpu")
+
+
+def test_models_that_are_not_there():
+    with pytest.raises(ValueError, match=r"no model named 'nothing'.*bundled models: default"):
+        HIFractionEstimator("nothing")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there():
+    with pytest.raises(ValueError, match=r"^device"):
+        HIFractionEstimator(device="cuda")
+
+
+def test_options_have_names(quick_model):
+    with pytest.raises(TypeError):
+        HIFractionEstimator(quick_model, Source([]))
+    with pytest.raises(TypeError):
+        HIFractionEstimator(quick_model, cutouts=Source([])).predict(sky(0), None)
+
+
+def test_the_repr_says_what_it_is(quick_model):
+    text = repr(HIFractionEstimator(quick_model, cutouts=Source([])))
+    assert text == "<HIFractionEstimator: model 'default' (eager, cpu), given cutouts>"
+
+
+# Provenance
+
+
+def test_the_provenance_is_complete_and_of_plain_types(model):
+    source = Source([GOOD])
+    estimator = HIFractionEstimator(model, cutouts=source, batch_size=7)
+    said = estimator.predict(sky(1), on_error="raise", overwrite=True).meta["hifrac"]
+    card = model.card
+    assert said["version"] == hifrac.__version__
+    assert datetime.fromisoformat(said["date"]).utcoffset().total_seconds() == 0
+    assert (said["model"], said["model_sha256"]) == (card.name, card.sha256)
+    assert (said["target"], said["mass_scale"]) == (card.target, card.mass_scale)
+    assert said["recipe"] == str(card.recipe)
+    assert said["source"] == "given cutouts"
+    assert said["runtime"] == "torchscript on cpu"
+    assert said["arguments"] == {"on_error": "raise", "overwrite": True, "batch_size": 7}
+    assert set(said["packages"]) == {"python", "numpy", "astropy", "torch"}
+    assert any("Wu 2020" in reference for reference in said["references"])
+
+    def check(value):
+        assert type(value) in (str, int, bool, dict, list)
+        for one in value.values() if type(value) is dict else value if type(value) is list else ():
+            check(one)
+
+    check(said)
+    assert yaml.load(yaml.dump(said)) == said
+
+
+def test_the_result_goes_through_ecsv(demo_result):
+    file = io.StringIO()
+    demo_result.write(file, format="ascii.ecsv")
+    back = QTable.read(file.getvalue(), format="ascii.ecsv")
+    assert back.meta["hifrac"] == demo_result.meta["hifrac"]
+    assert back.colnames == demo_result.colnames
+    for name in ADDED:
+        np.testing.assert_array_equal(plain(back[name]), plain(demo_result[name]))
+        assert getattr(back[name], "unit", None) == getattr(demo_result[name], "unit", None)
+
+
+# The same answer
+
+
+def test_twice_is_identical_bit_by_bit(demo, demo_result):
+    data, estimator = demo
+    again = estimator.predict(data)
+    names = (*ADDED, *MASSES)
+    assert numbers(again, names).tobytes() == numbers(demo_result, names).tobytes()
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_the_batch_size_changes_nothing(model, demo_result, size):
+    estimator = HIFractionEstimator(model, cutouts=LocalCutouts(PICTURES, name="name"), batch_size=size)
+    result = estimator.predict(sample_table())
+    np.testing.assert_allclose(numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3]), atol=1e-5)
+    np.testing.assert_allclose(numbers(result, ESTIMATES[3:]), numbers(demo_result, ESTIMATES[3:]), atol=1e-3)
+    assert result["flags"].tolist() == demo_result["flags"].tolist()
+
+
+def test_the_batch_size_of_the_configuration(demo, demo_result):
+    data, estimator = demo
+    with conf.set_temp("batch_size", 5):
+        result = estimator.predict(data)
+    assert result.meta["hifrac"]["arguments"]["batch_size"] == 5
+    np.testing.assert_allclose(numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3]), atol=1e-5)
+
+
+def test_the_order_of_the_rows_changes_nothing(demo, demo_result):
+    data, estimator = demo
+    order = np.random.default_rng(7).permutation(len(data))
+    result = estimator.predict(data[order])
+    assert result["name"].tolist() == data["name"][order].tolist()
+    np.testing.assert_allclose(
+        numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3])[:, order], atol=1e-5
+    )
+    assert result["flags"].tolist() == demo_result["flags"][order].tolist()
+
+
+def test_the_number_of_threads_changes_nothing(demo, demo_result):
+    data, estimator = demo
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        result = estimator.predict(data)
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3]), atol=1e-5)
+
+
+def test_both_artefacts_of_the_model_agree(demo_result):
+    eager = HIFractionEstimator(
+        load_model("default", device="cpu", runtime="eager"), cutouts=LocalCutouts(PICTURES, name="name")
+    )
+    result = eager.predict(sample_table())
+    assert result.meta["hifrac"]["runtime"] == "eager on cpu"
+    assert demo_result.meta["hifrac"]["runtime"] == "torchscript on cpu"
+    np.testing.assert_allclose(numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3]), atol=1e-5)
+    assert result["flags"].tolist() == demo_result["flags"].tolist()
+
+
+# Streaming
+
+
+def test_never_more_pictures_in_memory_than_one_batch(quick_model, monkeypatch):
+    n, size = 3000, 16
+    contents = [encode(galaxy(seed)) for seed in range(4)]
+    picture = [images.decode(content) for content in contents]
+    seen = {"asked": 0, "decoded": 0, "alive": 0, "most": 0, "ahead": 0}
+    waiting = []
+
+    class Endless(Source):
+        def fetch(self, ra, dec, names=None):
+            for row in range(len(ra)):
+                seen["asked"] += 1
+                seen["ahead"] = max(seen["ahead"], seen["asked"] - seen["decoded"])
+                yield Cutout(data=contents[row % 4])
+
+    def decode(data, *, width=None):
+        pixels = picture[contents.index(data)].copy()
+        seen["decoded"] += 1
+        seen["alive"] += 1
+        seen["most"] = max(seen["most"], seen["alive"])
+        weakref.finalize(pixels, lambda: seen.update(alive=seen["alive"] - 1))
+        return pixels
+
+    run = type(quick_model).run
+
+    def watched(self, pixels):
+        waiting.append(len(pixels))
+        return run(self, pixels)
+
+    monkeypatch.setattr(images, "decode", decode)
+    monkeypatch.setattr(type(quick_model), "run", watched)
+    estimator = HIFractionEstimator(quick_model, cutouts=Endless([]), batch_size=size)
+    tracemalloc.start()
+    try:
+        result = estimator.predict(sky(n))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(result) == n
+    assert sum(waiting) == n
+    assert max(waiting) == size
+    assert seen["ahead"] <= 1
+    assert seen["most"] <= 2
+    assert peak < 16e6  # all pictures: 147 MB
+    np.testing.assert_allclose(
+        plain(result["log_hi_fraction"])[:8], [picture[row % 4][..., 0].mean() / 255 for row in range(8)]
+    )
+
+
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 100])
+def test_progress_adds_up_to_the_rows(quick_model, n):
+    said = []
+    data = sky(n)
+    data["ra"][::7] = np.nan
+    estimator = HIFractionEstimator(quick_model, cutouts=Source([GOOD, HTML] * n), batch_size=8)
+    estimator.predict(data, progress=said.append)
+    assert sum(said) == n
+    assert min(said) >= 1
+    assert len(said) == -(-n // 32)
+
+
+KINDS = {
+    "good": (0, GOOD),
+    "other": (0, encode(galaxy(5))),
+    **{name: (int(flag), content) for name, (content, flag, _) in TROUBLES.items()},
+}
+BAD_RA = (np.nan, np.inf, -np.inf, 361.0, -181.0, 1e300)
+
+
+@settings(max_examples=40)
+@given(
+    rows=st.lists(st.sampled_from([*KINDS, *BAD_RA]), max_size=24),
+    size=st.integers(1, 9),
+    masked=st.sets(st.integers(0, 23)),
+)
+def test_any_mixture_of_rows(quick_model, rows, size, masked):
+    masked = {row for row in masked if row < len(rows)}
+    ra = MaskedColumn(
+        [one if isinstance(one, float) else 10.0 for one in rows],
+        mask=[row in masked for row in range(len(rows))],
+        dtype=float,
+        unit="deg",
+    )
+    data = Table({"id": np.arange(len(rows)), "ra": ra, "dec": np.zeros(len(rows)) * u.deg})
+    expected, contents = [], []
+    for row, one in enumerate(rows):
+        if row in masked or isinstance(one, float):
+            expected.append(int(Flag.BAD_COORDINATE))
+        else:
+            flag, content = KINDS[one]
+            expected.append(flag)
+            contents.append(content)
+    said = []
+    estimator = HIFractionEstimator(quick_model, cutouts=Source(contents), batch_size=size)
+    result = estimator.predict(data, progress=said.append)
+    assert result["id"].tolist() == list(range(len(rows)))
+    assert [flags & int(UNSERVED) for flags in result["flags"]] == expected
+    assert_masked_rows(result, [flag != 0 for flag in expected])
+    assert sum(said) == len(rows)
+    value = plain(result["log_hi_fraction"])
+    for row, one in enumerate(rows):
+        if expected[row] == 0:
+            assert value[row] == pytest.approx(images.decode(KINDS[one][1])[..., 0].mean() / 255)
+
+
+# Through the service of the survey
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """The configured service is a server on this computer."""
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def use(server):
+        for name, value in {"timeout": 10.0, "retries": 2, "retry_backoff": 0.01, "max_rate": 0.0}.items():
+            monkeypatch.setattr(conf, name, value)
+        monkeypatch.setattr(conf, "skyserver_url", server.url)
+
+    before = {
+        name: getattr(conf, name)
+        for name in ("timeout", "retries", "retry_backoff", "max_rate", "skyserver_url")
+    }
+    yield use
+    for name, value in before.items():
+        setattr(conf, name, value)
+
+
+def by_position(table, read):
+    return {
+        (float(ra), float(dec)): read(name)
+        for ra, dec, name in zip(table["ra"], table["dec"], table["name"], strict=True)
+    }
+
+
+def test_the_service_gives_what_the_files_give_and_then_the_store(model, demo_result, patient):
+    data = sample_table()
+    pictures = by_position(data, lambda name: (PICTURES / f"{name}.jpg").read_bytes())
+    with serve(pictures) as server:
+        patient(server)
+        estimator = HIFractionEstimator(model)
+        result = estimator.predict(data)
+        assert len(server.requests) == len(data)
+        np.testing.assert_array_equal(
+            numbers(result, (*ADDED, *MASSES)), numbers(demo_result, (*ADDED, *MASSES))
+        )
+        assert result.meta["hifrac"]["source"].startswith("SDSS SkyServer getjpeg DR16 (http://127.0.0.1:")
+        # The blank picture is not kept; the others need no service any more.
+        assert len(list(cache_dir().rglob("*.jpg"))) == 26
+        del server.requests[:]
+        again = HIFractionEstimator(model).predict(data[:26])
+        assert server.requests == []
+    np.testing.assert_array_equal(numbers(again), numbers(demo_result)[:, :26])
+
+
+def test_a_service_that_fails_for_some_rows(quick_model, patient, monkeypatch):
+    # One connection: then the requests come in the order of the rows, and a script can tell them apart.
+    monkeypatch.setattr("hifrac.cutouts.skyserver._CONNECTIONS", 1)
+    script = {
+        **dict.fromkeys((1, 2, 3), Reply(503, b"busy")),
+        4: Reply(200, HTML, {"Content-Type": "text/html"}),
+        5: Reply(200, GOOD[: len(GOOD) // 2]),
+        **dict.fromkeys((6, 7, 8), Reply(200, GOOD[:100], announced=len(GOOD))),
+        9: Reply(404, b"no such page"),
+        10: Reply(404, b"", reason="NOT FOUND. Requested (ra, dec) is outside the SDSS footprint."),
+        11: Reply(200, encode(galaxy(1, width=64))),
+    }
+    with serve(lambda params: GOOD) as server:
+        server.script = script
+        patient(server)
+        estimator = HIFractionEstimator(quick_model)
+        result = estimator.predict(sky(9))
+        assert len(server.requests) == 13
+        served = [flags & int(UNSERVED) for flags in result["flags"]]
+        assert served == [0, 4, 8, 8, 8, 4, 2, 8, 0]
+        assert_masked_rows(result, [False] + [True] * 7 + [False])
+        # What failed was not kept: it comes once the service is well.
+        server.script = {}
+        again = estimator.predict(sky(9))
+        assert len(server.requests) == 13 + 7
+    assert not np.any(again["flags"] & int(UNSERVED))
+
+
+def test_the_error_of_the_service_reaches_the_caller(quick_model, patient):
+    with serve(lambda params: GOOD) as server:
+        server.always = Reply(503, b"busy", {"Retry-After": "0"})
+        patient(server)
+        with pytest.raises(FetchError, match="the service answered 503") as caught:
+            HIFractionEstimator(quick_model).predict(sky(3), on_error="raise")
+    assert (caught.value.status, caught.value.retry_after) == (503, 0.0)
+    assert caught.value.__notes__[-1] == "in row 0 of data"
+
+
+@pytest.mark.real_data
+def test_real_galaxies_from_files_and_from_the_service(model, real_data, patient):
+    labels = Table.read(real_data / "cutouts" / "hi_labels.ecsv")
+    labels["name"] = labels["objid"]
+    with LocalCutouts(real_data / "cutouts" / "sdss_cutouts.zip", name="objid") as archive:
+        with serve({}) as server:
+            patient(server)
+            local = HIFractionEstimator(model, cutouts=archive).predict(labels)
+            assert server.requests == []
+        zeros = np.zeros(1)
+        pictures = by_position(labels, lambda name: next(archive.fetch(zeros, zeros, [name])).data)
+    assert len(local) == 259
+    assert_masked_rows(local, [False] * 259)
+    assert not np.any(local["flags"] & int(UNSERVED))
+    assert "log_mhi" in local.colnames  # the measured one, carried through
+    assert local["log_mhi"].unmasked.value.tolist() == labels["log_mhi"].tolist()
+    with serve(pictures) as server:
+        patient(server)
+        fetched = HIFractionEstimator(model).predict(labels)
+        assert len(server.requests) == 259
+    np.testing.assert_array_equal(numbers(fetched), numbers(local))
+    truth = np.asarray(labels["log_hi_fraction_true"])
+    assert np.sqrt(np.mean((plain(local["log_hi_fraction"]) - truth) ** 2)) < 0.234

@@ -1,0 +1,444 @@
+"""What a user may hand in."""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import Angle, Latitude, Longitude, SkyCoord
+from astropy.table import Column, MaskedColumn, QTable, Row, Table
+from astropy.utils.masked import Masked
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hifrac._input import DEC_ALIASES, RA_ALIASES, parse, parse_log_mstar
+from hifrac.exceptions import HifracWarning
+
+DEX_SOLAR = u.dex(u.solMass)
+
+
+def table(ra=(10.0, 20.0), dec=(1.0, -2.0), unit=u.deg, **columns):
+    return Table({"ra": Column(ra, unit=unit), "dec": Column(dec, unit=unit), **columns})
+
+
+def positions(data):
+    parsed = parse(data)
+    assert parsed.ra.dtype == parsed.dec.dtype == np.dtype(float)
+    assert parsed.ra.shape == parsed.dec.shape == (len(parsed.table),)
+    assert isinstance(parsed.table, QTable)
+    return parsed.ra.tolist(), parsed.dec.tolist()
+
+
+# SkyCoord
+
+
+def test_a_scalar_coordinate_is_one_row():
+    parsed = parse(SkyCoord(10.0, 20.0, unit="deg"))
+    assert (parsed.ra.tolist(), parsed.dec.tolist()) == ([10.0], [20.0])
+    assert parsed.table.colnames == ["ra", "dec"]
+    assert parsed.table["ra"].unit == parsed.table["dec"].unit == u.deg
+
+
+def test_an_array_of_coordinates():
+    assert positions(SkyCoord([10.0, 20.0], [1.0, -2.0], unit="deg")) == ([10.0, 20.0], [1.0, -2.0])
+    assert positions(SkyCoord([], [], unit="deg")) == ([], [])
+
+
+@pytest.mark.parametrize("frame", ["galactic", "fk5", "fk4", "barycentrictrueecliptic", "supergalactic"])
+def test_coordinates_of_another_frame_are_transformed(frame):
+    ra, dec = positions(SkyCoord([10.0, 20.0], [1.0, -2.0], unit="deg").transform_to(frame))
+    np.testing.assert_allclose(ra, [10.0, 20.0], atol=1e-9)
+    np.testing.assert_allclose(dec, [1.0, -2.0], atol=1e-9)
+
+
+def test_coordinates_with_a_distance_or_in_cartesian_form():
+    coords = SkyCoord([10.0, 20.0] * u.deg, [1.0, -2.0] * u.deg, distance=[5.0, 7.0] * u.Mpc)
+    for form in (coords, SkyCoord(coords, representation_type="cartesian")):
+        ra, dec = positions(form)
+        np.testing.assert_allclose(ra, [10.0, 20.0])
+        np.testing.assert_allclose(dec, [1.0, -2.0])
+
+
+def test_masked_and_nan_coordinates_are_no_position():
+    ra = Masked([10.0, 20.0, 30.0] * u.deg, mask=[False, True, False])
+    dec = Masked([1.0, 2.0, np.nan] * u.deg, mask=[False, True, False])
+    for coords in (SkyCoord(ra, dec), SkyCoord(ra, dec).galactic):
+        found = parse(coords)
+        np.testing.assert_allclose(found.ra, [10.0, np.nan, np.nan])
+        np.testing.assert_allclose(found.dec, [1.0, np.nan, np.nan])
+
+
+def test_coordinates_of_two_dimensions_are_refused():
+    grid = SkyCoord(np.zeros((2, 3)), np.zeros((2, 3)), unit="deg")
+    with pytest.raises(ValueError, match=r"^data must be one-dimensional, got a SkyCoord of shape \(2, 3\)"):
+        parse(grid)
+    with pytest.raises(ValueError, match=r"^place must be one-dimensional, got a SkyCoord of shape \(2, 3\)"):
+        parse(QTable({"place": grid}))
+
+
+def test_a_frame_that_cannot_be_transformed_is_named():
+    with pytest.raises(ValueError, match=r"^data cannot be transformed from altaz to ICRS"):
+        parse(SkyCoord([10.0], [20.0], unit="deg", frame="altaz"))
+
+
+# Tables
+
+
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_tables_with_units(kind):
+    assert positions(kind({"ra": [10.0, 20.0] * u.deg, "dec": [1.0, -2.0] * u.deg})) == (
+        [10.0, 20.0],
+        [1.0, -2.0],
+    )
+
+
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_a_row_is_one_row(kind):
+    row = kind({"ra": [10.0, 20.0] * u.deg, "dec": [1.0, -2.0] * u.deg, "id": ["a", "b"]})[1]
+    assert isinstance(row, Row)
+    parsed = parse(row)
+    assert (parsed.ra.tolist(), parsed.dec.tolist()) == ([20.0], [-2.0])
+    assert parsed.table["id"].tolist() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "ra", "dec"),
+    [
+        (u.deg, 180.0, 45.0),
+        (u.rad, np.pi, np.pi / 4),
+        (u.hourangle, 12.0, 3.0),
+        (u.arcmin, 10800.0, 2700.0),
+        (u.arcsec, 648000.0, 162000.0),
+        (u.mas, 648e6, 162e6),
+    ],
+    ids=str,
+)
+def test_units_are_honoured(unit, ra, dec):
+    for kind in (Table, QTable):
+        found = positions(kind(table([ra], [dec], unit)))
+        np.testing.assert_allclose(found, [[180.0], [45.0]], rtol=1e-12)
+
+
+def test_each_column_has_its_own_unit():
+    found = positions(Table({"ra": [12.0] * u.hourangle, "dec": [45.0] * u.deg}))
+    np.testing.assert_allclose(found, [[180.0], [45.0]])
+
+
+@pytest.mark.parametrize("unit", [u.m, u.s, u.hour, u.mag, u.deg / u.s, u.dex(u.solMass)], ids=str)
+@pytest.mark.parametrize("name", ["ra", "dec"])
+def test_a_unit_that_is_no_angle_is_refused_by_the_name_of_its_column(name, unit):
+    data = table()
+    data[name].unit = unit
+    with pytest.raises(u.UnitConversionError, match=f"^{name} must be an angle, got the unit"):
+        parse(data)
+
+
+def test_an_unknown_unit_is_refused():
+    data = table()
+    data["ra"].unit = u.Unit("furlongs", parse_strict="silent")
+    with pytest.raises(u.UnitConversionError, match=r"^ra must be an angle, got the unit furlongs"):
+        parse(data)
+
+
+@pytest.mark.parametrize("unit", [None, u.dimensionless_unscaled], ids=["none", "dimensionless"])
+def test_without_units_degrees_are_read_and_said(unit):
+    with pytest.warns(HifracWarning) as caught:
+        found = positions(table(unit=unit))
+    assert found == ([10.0, 20.0], [1.0, -2.0])
+    said = [str(warning.message) for warning in caught]
+    assert said == ["ra has no unit: read as degrees", "dec has no unit: read as degrees"]
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec"),
+    [
+        ("ra", "dec"),
+        ("RA", "DEC"),
+        ("Ra", "Dec"),
+        ("RAJ2000", "DEJ2000"),
+        ("raj2000", "DECJ2000"),
+        ("RA_ICRS", "DE_ICRS"),
+        ("ra_icrs", "dec_icrs"),
+        ("RAdeg", "DEdeg"),
+        ("RADEG", "DecDeg"),
+    ],
+)
+def test_aliases_in_any_case(ra, dec):
+    assert positions(Table({"id": [1], dec: [2.0] * u.deg, ra: [1.0] * u.deg})) == ([1.0], [2.0])
+
+
+def test_ra_and_dec_come_before_their_aliases():
+    names = ("RAJ2000", "DEJ2000", "RA", "DEC", "ra", "dec")
+    data = Table({name: [float(value)] * u.deg for value, name in enumerate(names)})
+    assert positions(data) == ([4.0], [5.0])
+    del data["ra", "dec"]
+    assert positions(data) == ([2.0], [3.0])
+
+
+def test_a_pair_of_one_system_comes_before_a_mixture():
+    data = Table({"dec": [1.0] * u.deg, "RAJ2000": [2.0] * u.deg, "DEJ2000": [3.0] * u.deg})
+    assert positions(data) == ([2.0], [3.0])
+    del data["DEJ2000"]
+    assert positions(data) == ([2.0], [1.0])
+
+
+def test_a_skycoord_column():
+    place = SkyCoord([10.0, 20.0], [1.0, -2.0], unit="deg")
+    for coords in (place, place.galactic):
+        found = positions(QTable({"id": [1, 2], "place": coords}))
+        np.testing.assert_allclose(found, [[10.0, 20.0], [1.0, -2.0]])
+    assert positions(QTable({"ra": place, "dec": [5.0, 6.0] * u.deg})) == ([10.0, 20.0], [1.0, -2.0])
+
+
+def test_columns_come_before_a_skycoord_and_several_skycoords_are_ambiguous():
+    place = SkyCoord([10.0], [20.0], unit="deg")
+    with_columns = QTable({"place": place, "ra": [1.0] * u.deg, "dec": [2.0] * u.deg})
+    assert positions(with_columns) == ([1.0], [2.0])
+    with pytest.raises(ValueError, match=r"several SkyCoord columns \(one, two\); add ra and dec"):
+        parse(QTable({"one": place, "two": place}))
+
+
+@pytest.mark.parametrize(
+    ("columns", "missing"),
+    [((), "no ra and no dec"), (("ra",), "no dec"), (("DEJ2000",), "no ra"), (("glon", "glat"), "no ra and")],
+)
+def test_missing_positions_list_what_was_found_and_what_is_accepted(columns, missing):
+    data = Table({name: [1.0] * u.deg for name in columns})
+    with pytest.raises(ValueError, match=f"^data has {missing}") as error:
+        parse(data)
+    assert f"its columns are {', '.join(columns) or '(none)'};" in str(error.value)
+    for alias in (*RA_ALIASES, *DEC_ALIASES):
+        assert alias in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        Column(["00:42:44", "01:33:50"]),
+        Column([b"1", b"2"]),
+        Column(["1", "2"], unit="deg"),
+        Column([1.0, None], dtype=object),
+        Column([1.0, None], dtype=object, unit="deg"),
+        Column([1 + 1j, 2], unit="deg"),
+        Column([True, False]),
+    ],
+    ids=["text", "bytes", "text with unit", "object", "object with unit", "complex", "bool"],
+)
+def test_positions_that_are_no_numbers_are_refused(column):
+    with pytest.raises(TypeError, match=r"^ra must hold numbers, got .*SkyCoord"):
+        parse(Table({"ra": column, "dec": [1.0, 2.0] * u.deg}))
+
+
+def test_columns_of_two_dimensions_are_refused():
+    with pytest.raises(ValueError, match=r"^ra must be one-dimensional, got shape \(2, 2\)"):
+        parse(Table({"ra": np.zeros((2, 2)) * u.deg, "dec": np.zeros((2, 2)) * u.deg}))
+
+
+@pytest.mark.parametrize("data", [None, [1.0, 2.0], (1.0, 2.0), {"ra": [1.0]}, "m31", 3.0, np.zeros((2, 2))])
+def test_other_types_are_refused(data):
+    with pytest.raises(
+        TypeError, match=f"^data must be a SkyCoord, Table or QTable, got {type(data).__name__}"
+    ):
+        parse(data)
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "expected"),
+    [
+        (0.0, 0.0, (0.0, 0.0)),
+        (359.9999, 0.0, (359.9999, 0.0)),
+        (-0.0001, 0.0, (359.9999, 0.0)),
+        (360.0, 0.0, (0.0, 0.0)),
+        (-180.0, 0.0, (180.0, 0.0)),
+        (5.0, 90.0, (5.0, 90.0)),
+        (5.0, -90.0, (5.0, -90.0)),
+        (5.0, 90.0000001, None),
+        (5.0, -91.0, None),
+        (360.0000001, 0.0, None),
+        (-180.0000001, 0.0, None),
+        (1e300, 0.0, None),
+        (np.nan, 0.0, None),
+        (0.0, np.nan, None),
+        (np.inf, 0.0, None),
+        (0.0, -np.inf, None),
+    ],
+)
+def test_the_edges_of_the_sphere(ra, dec, expected):
+    found = np.array(positions(table([1.0, ra], [2.0, dec])))
+    assert found[:, 0].tolist() == [1.0, 2.0]
+    np.testing.assert_allclose(found[:, 1], (np.nan, np.nan) if expected is None else expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_masked_cells_are_no_position(kind):
+    data = kind(
+        {
+            "ra": MaskedColumn([1.0, 2.0, 3.0], mask=[True, False, False], unit="deg"),
+            "dec": MaskedColumn([4.0, 5.0, 6.0], mask=[False, True, False], unit="deg"),
+        }
+    )
+    found = parse(data)
+    np.testing.assert_array_equal(found.ra, [np.nan, np.nan, 3.0])
+    np.testing.assert_array_equal(found.dec, [np.nan, np.nan, 6.0])
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32, ">f8", "<i8"])
+def test_numbers_of_any_kind(dtype):
+    values = np.array([7, 8], dtype=dtype)
+    assert positions(table(values, values)) == ([7.0, 8.0], [7.0, 8.0])
+
+
+def test_angles_and_longitudes():
+    data = QTable({"ra": Longitude([1, 2], unit="deg"), "dec": Latitude([3, 4], unit="deg")})
+    assert positions(data) == ([1.0, 2.0], [3.0, 4.0])
+    assert positions(QTable({"ra": Angle(["1d"]), "dec": Angle(["2d"])})) == ([1.0], [2.0])
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(allow_nan=True, allow_infinity=True), st.floats(allow_nan=True)), max_size=20
+    )
+)
+def test_any_numbers_give_a_position_or_none(pairs):
+    ra, dec = np.array(pairs, dtype=float).reshape(-1, 2).T
+    parsed = parse(table(ra, dec))
+    good = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90) & (ra >= -180) & (ra <= 360)
+    assert np.isfinite(parsed.ra).tolist() == np.isfinite(parsed.dec).tolist() == good.tolist()
+    assert np.all((parsed.ra[good] >= 0) & (parsed.ra[good] <= 360))
+    distance = np.abs((parsed.ra[good] - ra[good] + 180) % 360 - 180)
+    assert np.all(distance < 1e-9)
+    assert parsed.dec[good].tolist() == dec[good].tolist()
+
+
+# What is carried through
+
+
+def carried():
+    data = Table(
+        {
+            "objid": np.array([1237648722312298550, 2, 3]),
+            "ra": Column([1.0, 2.0, 3.0], unit="deg", description="J2000", format=".5f", meta={"ucd": "pos"}),
+            "dec": MaskedColumn([1.0, 2.0, 3.0], unit="deg", mask=[False, True, False]),
+            "name": Column(["a", "b", "c"], description="of the galaxy"),
+            "grade": Column(["x", "y", "z"], unit="mag"),  # not numbers, and yet with a unit
+            "count": MaskedColumn([1, 2, 3], mask=[True, False, False]),
+            "flux": Column([1.0, 2.0, 3.0], unit=u.Unit("nanomaggies", parse_strict="silent")),
+            "mass": MaskedColumn([9.0, 10.0, 11.0], unit=DEX_SOLAR, mask=[False, True, False]),
+            "vector": np.arange(6.0).reshape(3, 2),
+        },
+        meta={"catalogue": "ours", "nested": {"list": [1, 2]}},
+    )
+    data["mass"].description, data["mass"].format, data["mass"].meta["ucd"] = "stellar", ".2f", "phys.mass"
+    return data
+
+
+def test_columns_units_descriptions_and_meta_are_carried_without_a_warning():
+    data = carried()
+    result = parse(data).table
+    assert result.colnames == data.colnames
+    for name in data.colnames:
+        old, new = data[name], result[name]
+        assert str(old.unit or "") == str(getattr(new, "unit", None) or ""), name
+        assert (old.info.description, old.info.format) == (new.info.description, new.info.format), name
+        assert dict(old.info.meta or {}) == dict(new.info.meta or {}), name
+        mask = np.asarray(getattr(old, "mask", np.zeros(old.shape, bool)))
+        np.testing.assert_array_equal(np.asarray(getattr(new, "mask", np.zeros(new.shape, bool))), mask)
+        plain = getattr(getattr(new, "unmasked", new), "value", new)
+        np.testing.assert_array_equal(np.asarray(plain)[~mask], np.asarray(old)[~mask])
+    assert result["objid"].dtype == data["objid"].dtype
+    assert isinstance(result["mass"], u.Dex)
+    assert result.meta == data.meta
+
+
+def test_the_input_is_never_touched():
+    data, twin = carried(), carried()
+    result = parse(data).table
+    result["ra"][0] = 99 * u.deg
+    result["name"][0] = "z"
+    result.meta["nested"]["list"].append(3)
+    result["ra"].info.meta["ucd"] = "changed"
+    result["mass"].info.meta["ucd"] = "changed"
+    result["new"] = 1
+    assert data.colnames == twin.colnames
+    assert data.meta == twin.meta
+    assert all(data[name].info.meta == twin[name].info.meta for name in data.colnames)
+    assert data["ra"][0] == 1.0
+    assert data["name"][0] == "a"
+
+
+def test_a_coordinate_is_never_touched():
+    coords = SkyCoord([1.0], [2.0], unit="deg")
+    parse(coords).table["ra"][0] = 9 * u.deg
+    assert coords.ra.deg.tolist() == [1.0]
+
+
+def test_duplicate_rows_stay():
+    assert positions(table([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])) == ([1.0] * 3, [2.0] * 3)
+
+
+def test_no_rows():
+    assert positions(table([], [])) == ([], [])
+
+
+# Stellar masses
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        Column([10.0, 9.5], unit=DEX_SOLAR),
+        Column([10.0, 9.5], unit="dex(solMass)"),
+        Column([10.0, 9.5], unit="dex"),
+        Column([10.0, 9.5]),
+        MaskedColumn([10.0, 9.5], unit=DEX_SOLAR),
+        u.Dex([10.0, 9.5], DEX_SOLAR),
+        np.array([10.0, 9.5], dtype=np.float32),
+    ],
+    ids=["dex(solMass)", "by name", "dex", "none", "masked column", "quantity", "float32"],
+)
+def test_masses_in_dex_of_solar_masses_or_without_a_unit(column):
+    data = parse(table(log_mstar=column)).table
+    assert parse_log_mstar(data).tolist() == [10.0, 9.5]
+
+
+@pytest.mark.parametrize("unit", [DEX_SOLAR, u.dex, None], ids=str)
+def test_unknown_masses(unit):
+    column = MaskedColumn([10.0, 9.0, np.nan, np.inf], mask=[True, False, False, False], unit=unit)
+    data = parse(table(np.arange(4.0), np.arange(4.0), log_mstar=column)).table
+    np.testing.assert_array_equal(parse_log_mstar(data), [np.nan, 9.0, np.nan, np.nan])
+    assert np.asarray(data["log_mstar"].mask).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("unit", [u.solMass, u.dex(u.kg), u.mag, u.dex(10 * u.solMass), u.deg], ids=str)
+def test_masses_in_another_unit_are_refused(unit):
+    data = parse(table(log_mstar=Column([10.0, 9.0], unit=unit))).table
+    with pytest.raises(u.UnitConversionError, match=r"^log_mstar must be in dex\(solMass\), got the unit"):
+        parse_log_mstar(data)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [["a", "b"], [True, False], np.array([None, 1.0], dtype=object), SkyCoord([1, 2], [1, 2], unit="deg")],
+)
+def test_masses_that_are_no_numbers_are_refused(column):
+    with pytest.raises(TypeError, match=r"^log_mstar must hold numbers"):
+        parse_log_mstar(parse(table(log_mstar=column)).table)
+
+
+def test_masses_of_two_dimensions_are_refused():
+    with pytest.raises(ValueError, match=r"^log_mstar must be one-dimensional, got shape \(2, 3\)"):
+        parse_log_mstar(parse(table(log_mstar=np.zeros((2, 3)))).table)
+
+
+def test_without_the_column_there_are_no_masses():
+    assert parse_log_mstar(parse(table()).table) is None
+
+
+def test_the_warning_points_at_the_caller_of_predict():
+    def predict(data):
+        return parse(data)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        predict(table(unit=None))
+    assert {warning.filename for warning in caught} == {__file__}
