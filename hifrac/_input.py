@@ -106,7 +106,7 @@ def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
             for aliases in (RA_ALIASES, DEC_ALIASES)
         ]
     if None not in found:
-        return tuple(_degrees(table[name], name) for name in found)
+        return _degrees(table[found[0]], found[0]), _degrees(table[found[1]], found[1])
     if len(coordinates) == 1:
         return _of_skycoord(table[coordinates[0]], coordinates[0])
     if coordinates:

@@ -18,8 +18,10 @@ class ConformalTable:
     A new galaxy drawn like the labelled ones has its truth below
     ``estimate + value(level)`` with a probability of at least ``level`` for
     levels above one half, at most ``level`` below, whatever the distribution
-    of the residuals (Vovk, Gammerman & Shafer 2005, chapter 2; with the
-    residuals of cross-validation: Barber et al. 2021, Ann. Stat. 49, 486).
+    of the residuals, if these are of galaxies held out from one fit (Vovk,
+    Gammerman & Shafer 2005, chapter 2). With the residuals of
+    cross-validation this holds approximately (Barber et al. 2021, Ann. Stat.
+    49, 486).
 
     Parameters
     ----------

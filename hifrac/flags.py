@@ -115,8 +115,9 @@ def decode_flags(flags):
         raise TypeError(f"flags must be integers, got {values.dtype}")
     if values.ndim > 1:
         raise ValueError(f"flags must be one value or one-dimensional, got shape {values.shape}")
+    values = values.astype(np.int64)
     known = sum(int(flag) for flag in Flag)
-    if np.any(values < 0) or np.any(values & ~np.array(known, dtype=np.int64)):
+    if np.any(values < 0) or np.any(values & ~known):
         raise ValueError(f"flags sets a bit that has no name; the known bits sum to {known}")
     names = [[flag.name for flag in Flag if value & flag] for value in np.atleast_1d(values)]
     return names if values.ndim else names[0]

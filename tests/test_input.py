@@ -1,7 +1,5 @@
 """What a user may hand in."""
 
-import warnings
-
 import numpy as np
 import pytest
 from astropy import units as u
@@ -432,13 +430,3 @@ def test_masses_of_two_dimensions_are_refused():
 
 def test_without_the_column_there_are_no_masses():
     assert parse_log_mstar(parse(table()).table) is None
-
-
-def test_the_warning_points_at_the_caller_of_predict():
-    def predict(data):
-        return parse(data)
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        predict(table(unit=None))
-    assert {warning.filename for warning in caught} == {__file__}

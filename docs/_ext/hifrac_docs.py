@@ -252,11 +252,10 @@ def append_change_log(_app, docname: str, source: list[str]) -> None:
         source[0] += f"\n* {indent(fragment.read_text(encoding='utf-8').strip(), '  ').lstrip()}\n"
 
 
-def describe_members(_app, what, name, obj, options, lines) -> None:  # noqa: ARG001
-    if 'flags.Flag' in name: print('HOOK', what, name, type(obj), lines)
-    """Words of the registry for each flag; none of Python's for the fields of named tuples."""
-    if isinstance(obj, flags.Flag):
-        lines[:] = [f"{obj.summary[0].upper()}{obj.summary[1:]}.", "", obj.advice]
+def edit_docstring(_app, _what, _name, obj, _options, lines) -> None:
+    """Point from the flags to their page; leave out what Python says of fields of named tuples."""
+    if obj is flags.Flag:
+        lines += ["", "What each bit means, and what follows: :doc:`/flags`.", ""]
     elif lines and lines[0].startswith("Alias for field number"):
         lines.clear()  # the class docstring says it better
 
@@ -275,5 +274,5 @@ def setup(app):
     ):
         app.add_directive(name, directive)
     app.connect("source-read", append_change_log)
-    app.connect("autodoc-process-docstring", describe_members)
+    app.connect("autodoc-process-docstring", edit_docstring)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -29,8 +29,8 @@ def sample_table() -> Table:
     --------
     >>> from hifrac.demo import sample_table
     >>> print(sample_table()["name", "morphology"][:3])
-           name        morphology
-    ------------------ ----------
+          name       morphology
+    ----------------- ----------
     sim-01-elliptical elliptical
     sim-02-elliptical elliptical
     sim-03-elliptical elliptical

@@ -68,8 +68,9 @@ def _ellipse(second: Tensor, basis: Tensor, center: Tensor) -> Ellipse:
     a, b, c = second[:, 0:1], second[:, 1:2], second[:, 2:3]
     mean = 0.5 * (a + b)
     spread = torch.sqrt(0.25 * (a - b) ** 2 + c * c + 1e-8)
-    # A needle is thinner than the seeing only by noise: the minor axis has a floor.
-    major, minor = torch.sqrt(mean + spread)[:, 0], torch.sqrt((mean - spread).clamp(min=0.08))[:, 0]
+    # What is thinner than the seeing is so only by noise: the axes have a floor.
+    major = torch.sqrt((mean + spread).clamp(min=0.08))[:, 0]
+    minor = torch.sqrt((mean - spread).clamp(min=0.08))[:, 0]
     det = (a * b - c * c).clamp(min=1e-3)
     x, y = center[:, 0:1], center[:, 1:2]
     # b (X-x)^2 - 2c (X-x)(Y-y) + a (Y-y)^2, as one product with (1, X, Y, XX, YY, XY).

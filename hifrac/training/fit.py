@@ -118,12 +118,14 @@ def fit_heads(
             {"alpha": HUBER_PENALTIES},
             scoring="neg_mean_squared_error",
             cv=GroupKFold(5),
+            n_jobs=-1,
         ).fit(bounded[detected][:, columns], target, groups=group[detected])
         detection = GridSearchCV(
             LogisticRegression(class_weight="balanced", max_iter=3000),
             {"C": LOGISTIC_INVERSE_PENALTIES},
             scoring="roc_auc",
             cv=StratifiedGroupKFold(5, shuffle=True, random_state=0),
+            n_jobs=-1,
         ).fit(bounded, detected, groups=group)
     # Shrunk covariance (Ledoit & Wolf 2004) of all training pictures: many of
     # the measurements are nearly collinear.

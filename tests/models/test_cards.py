@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hifrac import CutoutRecipe, ModelCard, list_models
@@ -88,6 +88,7 @@ def facts(card):
 
 
 @given(CARDS)
+@settings(max_examples=40)
 def test_json_gives_back_exactly_the_same_card(card):
     text = card.to_json()
     again = ModelCard.from_json(text)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.table import Table
 from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits
@@ -16,19 +18,31 @@ from threadpoolctl import threadpool_limits
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 from hifrac.training import evaluation
+from hifrac.training import train as training
 from hifrac.training.data import TrainingSample, read_sample
 from hifrac.training.fit import measure
-from hifrac.training.train import train
 
 N_DETECTED, N_UNDETECTED = 46, 46
 SCATTER = 0.1
 TRAINED_WITH = {"name": "tiny", "seed": 7}
+N_FOLDS = 3
+
+
+@contextmanager
+def one_thread():
+    """Threads that wait for each other make many small fits slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    # Threads that wait for each other make these many small fits slow on a busy machine.
-    with threadpool_limits(1):
+    with one_thread():
         yield
 
 
@@ -96,7 +110,7 @@ def sample(data_folder) -> TrainingSample:
 @pytest.fixture(scope="session")
 def features(sample) -> np.ndarray:
     """Raw measurements of the sample."""
-    with threadpool_limits(1):
+    with one_thread():
         return measure(StructureNet(128), sample.pixels)
 
 
@@ -122,14 +136,15 @@ def trained(data_folder, tmp_path_factory) -> Trained:
     logger.setLevel(logging.INFO)
     folder = tmp_path_factory.mktemp("models") / "deep" / "tiny"
     try:
-        with threadpool_limits(1), pytest.MonkeyPatch.context() as patch:
+        with one_thread(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "N_FOLDS", N_FOLDS)
             # Of the simple models beside the network the forest is slow: here it is a small wood.
             patch.setattr(
                 evaluation,
                 "RandomForestClassifier",
                 lambda *_, **__: RandomForestClassifier(20, random_state=0),
             )
-            table = train(folder, data=data_folder, **TRAINED_WITH)
+            table = training.train(folder, data=data_folder, **TRAINED_WITH)
     finally:
         logger.removeHandler(keeper)
         logger.setLevel(level)

@@ -1,0 +1,136 @@
+"""The package as a whole: what importing it costs, and the house rules."""
+
+import ast
+import configparser
+import importlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import hifrac
+
+PACKAGE = Path(hifrac.__file__).parent
+ROOT = PACKAGE.parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+IDS = [str(path.relative_to(ROOT)) for path in MODULES]
+HEAVY = ("torch", "torchvision", "matplotlib", "sklearn", "scipy", "pandas", "requests", "astropy")
+
+from_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="not a checkout")
+
+
+def python(*args):
+    return subprocess.run(
+        [sys.executable, *args], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("module", ["hifrac", "hifrac.cli"])
+def test_importing_costs_nothing(module):
+    found = python("-c", f"import sys, {module}; print(*sys.modules)").split()
+    assert module in found
+    assert [name for name in HEAVY if name in found] == []
+
+
+def test_the_input_side_does_without_torch():
+    found = python(
+        "-c", "import sys; from hifrac import LocalCutouts, decode_flags, conf; print(*sys.modules)"
+    )
+    assert [name for name in ("torch", "matplotlib", "sklearn") if name in found.split()] == []
+
+
+def test_the_version():
+    assert python("-m", "hifrac", "--version") == f"hifrac, version {hifrac.__version__}\n"
+
+
+def test_the_public_names():
+    assert list(hifrac.__all__) == sorted(hifrac.__all__)
+    for name in hifrac.__all__:
+        assert getattr(hifrac, name) is not None
+    assert set(hifrac.__all__) <= set(dir(hifrac))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = hifrac.nothing
+
+
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_house_rules(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    first = (ast.get_docstring(tree) or "").partition("\n")[0]
+    assert first.endswith("."), "a room says what lives there"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 600, "past 600 lines it is two rooms"
+    for node in ast.walk(tree):
+        place = f"{path.name}:{getattr(node, 'lineno', 0)}"
+        assert not isinstance(node, ast.Assert), f"{place}: assert is no validation"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            mutable = (ast.List, ast.Dict, ast.Set, ast.ListComp)
+            assert not any(isinstance(one, mutable) for one in defaults), f"{place}: a mutable default"
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        assert called != "print", f"{place}: print"
+        assert called not in ("pickle.load", "pickle.loads", "eval", "exec"), f"{place}: {called}"
+        if called.startswith("logging."):
+            method = called.removeprefix("logging.")
+            assert method not in ("debug", "info", "warning", "error", "exception", "log", "basicConfig"), (
+                place
+            )
+            assert method != "getLogger" or node.args, f"{place}: the root logger"
+        if called.endswith("warnings.warn"):
+            assert len(node.args) > 1, f"{place}: a warning without its class"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_what_a_module_exports_is_there(path):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    if name == "hifrac.__main__":
+        return
+    if name.startswith("hifrac.training"):
+        pytest.importorskip("sklearn")
+    module = importlib.import_module(name)
+    exported = getattr(module, "__all__", [])
+    assert len(set(exported)) == len(exported)
+    assert [one for one in exported if not hasattr(module, one)] == []
+
+
+@from_checkout
+def test_the_top_level():
+    expected = {
+        ".ci",
+        ".pre-commit-config.yaml",
+        "CHANGES.rst",
+        "CITATION.cff",
+        "LICENSE",
+        "README.md",
+        "benchmarks",
+        "docs",
+        "hifrac",
+        "pyproject.toml",
+        "setup.cfg",
+        "tests",
+        "tox.ini",
+    }
+    assert sorted(expected - {path.name for path in ROOT.iterdir()}) == []
+    assert (ROOT / ".ci" / "run").is_file()
+    assert not (ROOT / "tests" / "__init__.py").exists()
+
+
+@from_checkout
+def test_the_metadata():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["name"] == "hifrac"
+    assert project["dynamic"] == ["version"]
+    assert project["license"] == "BSD-3-Clause"
+    assert project["scripts"] == {"hifrac": "hifrac.cli:main"}
+    assert {"train", "test", "docs"} <= set(project["optional-dependencies"])
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert setup.sections() == ["flake8"]
+
+
+@from_checkout
+def test_the_bundled_model_is_small():
+    files = (PACKAGE / "models" / "weights" / "default").iterdir()
+    assert sum(path.stat().st_size for path in files if path.name != "out_of_fold.ecsv") < 6e6
