@@ -13,20 +13,10 @@ from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, QTable, Row, Table
 from astropy.utils.masked import Masked
 
+from hifrac.columns import DEC_ALIASES, POSITION_COLUMNS, RA_ALIASES
 from hifrac.exceptions import HifracWarning
 
-__all__ = ["RA_ALIASES", "Positions", "parse", "parse_log_mstar"]
-
-# In the order in which they are looked for; case does not matter. A pair of one
-# system comes before a mixture.
-_PAIRS = (
-    ("ra", ("dec",)),
-    ("raj2000", ("dej2000", "decj2000")),
-    ("ra_icrs", ("de_icrs", "dec_icrs")),
-    ("radeg", ("dedeg", "decdeg")),
-)
-RA_ALIASES = tuple(ra for ra, _ in _PAIRS)
-DEC_ALIASES = tuple(dec for _, names in _PAIRS for dec in names)
+__all__ = ["Positions", "parse", "parse_log_mstar"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +88,7 @@ def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
     numbers = [name for name in table.colnames if name not in coordinates]
     by_name = {name.lower(): name for name in reversed(numbers)}
     by_name |= {name: name for name in numbers if name.islower()}  # "ra" rather than "RA"
-    pairs = ((ra, dec) for ra, names in _PAIRS for dec in names)
+    pairs = ((ra, dec) for ra, names in POSITION_COLUMNS for dec in names)
     found = next(([by_name[one] for one in pair] for pair in pairs if by_name.keys() >= set(pair)), None)
     if found is None:
         found = [

@@ -116,9 +116,9 @@ def predict(
     CSV, VOTable, Parquet, ...). INPUT has columns ra and dec. Without
     --cutouts the pictures come from the survey service of the model.
     """
-    from hifrac._files import check_output, output_format, read_table, write_table
     from hifrac.cutouts import LocalCutouts
     from hifrac.estimator import HIFractionEstimator
+    from hifrac.tables import check_output, output_format, read_table, write_table
 
     # What can be refused is refused before hours of work, not after.
     output_format(output)

@@ -1,4 +1,4 @@
-"""The columns that a result adds: the registry.
+"""The columns that a result adds, and those that tell a position: the registry.
 
 Names, units and meanings are public interface; the documentation page of the
 result columns is generated from this file.
@@ -13,7 +13,26 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn
 from astropy.utils.masked import Masked
 
-__all__ = ["RESULT_COLUMNS", "WITH_MASS", "ResultColumn", "result_column"]
+__all__ = [
+    "DEC_ALIASES",
+    "POSITION_COLUMNS",
+    "RA_ALIASES",
+    "RESULT_COLUMNS",
+    "WITH_MASS",
+    "ResultColumn",
+    "result_column",
+]
+
+#: Names of position columns, in the order in which they are looked for; case
+#: does not matter. A pair of one system comes before a mixture.
+POSITION_COLUMNS = (
+    ("ra", ("dec",)),
+    ("raj2000", ("dej2000", "decj2000")),
+    ("ra_icrs", ("de_icrs", "dec_icrs")),
+    ("radeg", ("dedeg", "decdeg")),
+)
+RA_ALIASES = tuple(ra for ra, _ in POSITION_COLUMNS)
+DEC_ALIASES = tuple(dec for _, names in POSITION_COLUMNS for dec in names)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Conf(_config.ConfigNamespace):
     device = _config.ConfigItem(
         ["auto", "cpu", "cuda"], "Where the network runs; auto takes CUDA when there is one."
     )
-    batch_size = _config.ConfigItem(128, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
+    batch_size = _config.ConfigItem(64, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
     timeout = _config.ConfigItem(
         30.0,
         "Seconds to wait for a service to connect, and for each of its answers.",

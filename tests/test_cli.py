@@ -14,10 +14,10 @@ from pictures import encode, galaxy
 
 import hifrac
 from hifrac import conf
-from hifrac._files import read_table, write_table
 from hifrac.cli import main
 from hifrac.columns import RESULT_COLUMNS
 from hifrac.demo import PICTURES, sample_table
+from hifrac.tables import read_table, write_table
 
 FORMATS = ("ecsv", "fits", "csv", "vot", "parquet", "hdf5")
 NEEDS = {"parquet": ("pandas", "pyarrow"), "hdf5": ("h5py",)}

@@ -9,7 +9,8 @@ from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hifrac._input import DEC_ALIASES, RA_ALIASES, parse, parse_log_mstar
+from hifrac._input import parse, parse_log_mstar
+from hifrac.columns import DEC_ALIASES, RA_ALIASES
 from hifrac.exceptions import HifracWarning
 
 DEX_SOLAR = u.dex(u.solMass)

@@ -214,13 +214,15 @@ class StructureNet(nn.Module):
 
     def measure(self, pixels: Tensor) -> Tensor:
         """Measurements of pictures (n, 3, width, width) of values 0 to 255: (n, features)."""
-        binned = functional.avg_pool2d(pixels, 2, divisor_override=1)
+        # By rows, then by columns: several times faster than pooling.
+        rows = pixels[:, :, 0::2] + pixels[:, :, 1::2]
+        binned = rows[..., 0::2] + rows[..., 1::2]
         image = binned / (4 * 255.0)
         facing = torch.minimum(image, image.flip(2, 3))
         flux = _linear(facing)
         second = self._adaptive_moments(flux.mean(1).flatten(1))
         ellipse = _ellipse(second, self.basis, torch.zeros_like(second[:, :2]))
-        circles = (pixels.flatten(2) / 255.0) @ self.rings
+        circles = pixels.flatten(2) @ self.rings / 255.0
         profiles = self._profiles(image, facing, flux, ellipse)
         segment = self._segment_features(self._segment(binned.sum(1)), image)
         return torch.cat([circles.flatten(1), profiles, segment], dim=1)
@@ -250,18 +252,18 @@ class StructureNet(nn.Module):
     def _profiles(self, image: Tensor, facing: Tensor, flux: Tensor, ellipse: Ellipse) -> Tensor:
         """Brightness, colours, growth, size, asymmetry and clumpiness in the galaxy's own ellipse."""
         geometric = torch.sqrt(ellipse.major * ellipse.minor)
-        sharpness = 3.0 * geometric[:, None, None]  # edges as soft as a binned pixel
-        depth = sharpness * (self.ellipses[:, None] - ellipse.radius[:, None])
-        inside = torch.sigmoid(depth.clamp(min=-60.0))  # denormal numbers are slow
-        rings = torch.cat([inside[:, :1], inside[:, 1:] - inside[:, :-1]], 1)
-        profile = rings @ facing.flatten(2).transpose(1, 2) / rings.sum(2, keepdim=True)
+        softness = 0.75 * geometric[:, None]  # edges as soft as a binned pixel
+        depth = (0.5 + softness * self.ellipses)[..., None] - (softness * ellipse.radius)[:, None]
+        inside = depth.clamp(0.0, 1.0)
+        bright = _rings(inside @ facing.flatten(2).transpose(1, 2))
+        profile = bright / _rings(inside.sum(2, keepdim=True)).clamp(min=1e-3)
         growth = inside @ flux.flatten(2).transpose(1, 2)
         total = growth.mean(2)
         log_growth = _log10(growth)[:, 3::4]
         ratio = ellipse.minor / ellipse.major
-        aperture = inside[:, 9:10]
-        disc = aperture - inside[:, :1]
-        light = (image.flatten(2) * aperture).sum(2) + 1e-3
+        aperture = inside[:, 9]
+        disc = aperture - inside[:, 0]
+        light = _weighted(image, aperture) + 1e-3
         features = [
             profile.mean(2),
             profile[:, :, 0] - profile[:, :, 2],
@@ -271,12 +273,12 @@ class StructureNet(nn.Module):
             _log10(growth[:, -1]),
             log_growth[:, :, 2] - log_growth[:, :, 0],
             log_growth[:, :, 1] - log_growth[:, :, 0],
-            ((image - image.flip(2, 3)).abs().flatten(2) * aperture).sum(2) / light,
+            _weighted((image - image.flip(2, 3)).abs(), aperture) / light,
         ]
         for matrix in (self.smooth1, self.smooth2):
-            residual = (image - _smooth(image, matrix)).flatten(2)
-            features.append((residual.abs() * disc).sum(2) / light)
-            bright = (residual.clamp(min=0.0) * disc).sum(2) / light
+            residual = image - _smooth(image, matrix)
+            features.append(_weighted(residual.abs(), disc) / light)
+            bright = _weighted(residual.clamp(min=0.0), disc) / light
             features.append(bright[:, 0:1] - bright[:, 2:3])
         return torch.cat(features, 1)
 
@@ -292,9 +294,9 @@ class StructureNet(nn.Module):
         mask = torch.zeros_like(above)
         mask[:, middle - 2 : middle + 2, middle - 2 : middle + 2] = 1.0
         above = torch.maximum(above, mask)  # a picture with nothing in the middle has a segment still
-        for _ in range(20):
-            # Growth by two pixels under the mask; enough steps for the corners and some detours.
-            mask = (self.near @ mask @ self.near > 0.5).to(above.dtype) * above
+        for _ in range(16):
+            # Growth by two pixels under the mask; enough steps for the corners.
+            mask = torch.minimum(self.near @ mask @ self.near, above)
         return mask
 
     def _segment_features(self, mask: Tensor, image: Tensor) -> Tensor:
@@ -310,12 +312,13 @@ class StructureNet(nn.Module):
         ratio = ellipse.minor / ellipse.major
         size = torch.stack([torch.log(mask.sum((1, 2))), torch.log(ellipse.major), ratio], 1)
         features = [size, torch.log(total)]
-        outer = mask.flatten(1) * torch.sigmoid(3.0 * ellipse.major[:, None] * (ellipse.radius - 0.5))
+        depth = 0.75 * ellipse.major[:, None] * (ellipse.radius - 0.5)
+        outer = mask.flatten(1) * (0.5 + depth).clamp(0.0, 1.0)
         for matrix in (self.smooth1, self.smooth2):
-            residual = (image - _smooth(image, matrix)).flatten(2)
-            bright = (residual.clamp(min=0.0) * outer[:, None]).sum(2)
-            tint = ((residual[:, 0] - residual[:, 2]).abs() * outer).sum(1, keepdim=True)
-            rough = (residual.mean(1).abs() * outer).sum(1, keepdim=True)
+            residual = image - _smooth(image, matrix)
+            bright = _weighted(residual.clamp(min=0.0), outer)
+            tint = _weighted((residual[:, 0:1] - residual[:, 2:3]).abs(), outer)
+            rough = _weighted(residual.mean(1, keepdim=True).abs(), outer)
             features.append(torch.cat([rough, bright[:, 2:3] - bright[:, 0:1], tint], 1) / total)
         colour = image[:, 0] - image[:, 2]
         features.append(_masked_quantiles(colour, mask, self.quantiles))
@@ -338,6 +341,16 @@ def _linear(image: Tensor) -> Tensor:
     mean = light.mean(1, keepdim=True)
     softening = 3.0
     return light * (torch.sinh(softening * mean) / softening / mean.clamp(min=1e-3))
+
+
+def _weighted(image: Tensor, weight: Tensor) -> Tensor:
+    """Sums (n, c) of (n, c, h, w) under the weight (n, h*w)."""
+    return (image.flatten(2) @ weight[:, :, None])[..., 0]
+
+
+def _rings(apertures: Tensor) -> Tensor:
+    """What lies in the rings between nested apertures (n, k, c); the first is a disc."""
+    return torch.cat([apertures[:, :1], apertures[:, 1:] - apertures[:, :-1]], 1)
 
 
 def _log10(value: Tensor) -> Tensor:

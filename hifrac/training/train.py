@@ -122,7 +122,7 @@ def train(
         recipe=RECIPE,
         target="log10(M_HI / M*), dex",
         mass_scale="M* of Taylor et al. (2011, g-i colour method) as in Durbala et al. (2020); "
-        "M_HI of ALFALFA (Haynes et al. 2018); GSWLC-2 masses would lower the target by about 0.2 dex",
+        "M_HI of ALFALFA (Haynes et al. 2018); GSWLC-2 masses are larger and would lower the target",
         training_set=f"{seen.sum()} ALFALFA-SDSS galaxies (Durbala et al. 2020); detection: against "
         f"{(~seen).sum()} undetected spectroscopic galaxies of the ALFALFA footprint with "
         f"flux_16px >= {BRIGHT:g}",
