@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -231,16 +232,25 @@ class HIFractionEstimator:
     def _estimate(
         self, positions: Positions, names: Any, stop: bool, progress: Callable[[int], object] | None
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Estimates (NaN where not served) and flags of all rows; memory for one batch of pictures."""
+        """Estimates (NaN where not served) and flags of all rows.
+
+        One batch is decoded while the network works on the one before: memory
+        is for two batches of pictures, however many rows there are.
+        """
         n, width = len(positions.ra), self.model.card.recipe.width
         columns = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "ood_score")
         values = {name: np.full(n, np.nan) for name in columns}
         flags = np.zeros(n, dtype=np.int32)
         size = int(self.batch_size or conf.batch_size)
-        pixels = np.empty((min(size, max(n, 1)), width, width, 3), dtype=np.uint8)
+        shape = (min(size, max(n, 1)), width, width, 3)
+        pixels, spare = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
         batch: list[int] = []
+        running: Future[None] | None = None
         reported = 0
-        with closing(self._cutouts(positions, names)) as cutouts:
+        with (
+            closing(self._cutouts(positions, names)) as cutouts,
+            ThreadPoolExecutor(1, thread_name_prefix="hifrac-network") as network,
+        ):
             for row, cutout in cutouts:
                 try:
                     if cutout.error is not None:
@@ -255,13 +265,17 @@ class HIFractionEstimator:
                 else:
                     batch.append(row)
                 if len(batch) == len(pixels):
-                    self._run(batch, pixels, values, flags)
-                    batch.clear()
+                    if running is not None:
+                        running.result()
+                    running = network.submit(self._run, batch, pixels, values, flags)
+                    batch, pixels, spare = [], spare, pixels
                 if progress is not None and (row + 1 - reported >= 32 or row + 1 == n):
                     progress(row + 1 - reported)
                     reported = row + 1
-        if batch:
-            self._run(batch, pixels, values, flags)
+            if running is not None:
+                running.result()
+            if batch:
+                self._run(batch, pixels, values, flags)
         return values, flags
 
     def _cutouts(self, positions: Positions, names: Any) -> Iterator[tuple[int, Cutout]]:
