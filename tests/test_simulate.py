@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hifrac.cutouts import SDSS_RECIPE
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.simulate import (
-    SDSS_RECIPE,
     SimulatedGalaxy,
     encode_jpeg,
     model_flux,

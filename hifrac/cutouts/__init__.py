@@ -6,10 +6,11 @@ from typing import Any
 
 from hifrac.cutouts.base import Cutout, CutoutSource
 from hifrac.cutouts.local import LocalCutouts
-from hifrac.cutouts.recipe import CutoutRecipe
+from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 from hifrac.cutouts.skyserver import SkyServerCutouts
 
 __all__ = [
+    "SDSS_RECIPE",
     "Cutout",
     "CutoutRecipe",
     "CutoutSource",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["CutoutRecipe"]
+__all__ = ["SDSS_RECIPE", "CutoutRecipe"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +85,9 @@ class CutoutRecipe:
             f"{self.survey} {self.data_release} {self.service} ({', '.join(self.bands)}), "
             f"{self.width} x {self.width} px at {self.pixel_scale:g} arcsec/px"
         )
+
+
+#: SDSS SkyServer's colour pictures as the default model reads them.
+SDSS_RECIPE = CutoutRecipe(
+    survey="sdss", data_release="DR16", service="getjpeg", bands=("i", "r", "g"), pixel_scale=0.4, width=128
+)

@@ -18,7 +18,7 @@ from hifrac.config import conf
 from hifrac.cutouts._http import Answer, Client, RateLimit
 from hifrac.cutouts._store import PictureStore, canonical_position
 from hifrac.cutouts.base import Cutout
-from hifrac.cutouts.recipe import CutoutRecipe
+from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 from hifrac.exceptions import (
     BadCoordinateError,
     BadImageError,
@@ -37,10 +37,6 @@ _CONNECTIONS, _WINDOW = 4, 16
 
 # The service clips requests to these limits without a word.
 _WIDTHS, _SCALES = (64, 2048), (0.015, 60.0)
-
-_DR16 = CutoutRecipe(
-    survey="sdss", data_release="DR16", service="getjpeg", bands=("i", "r", "g"), pixel_scale=0.4, width=128
-)
 
 
 class SkyServerCutouts:
@@ -103,7 +99,7 @@ class SkyServerCutouts:
         data_release: str | None = None,
         store: bool = True,
     ) -> None:
-        recipe = _DR16 if recipe is None else recipe
+        recipe = SDSS_RECIPE if recipe is None else recipe
         if not isinstance(recipe, CutoutRecipe):
             raise TypeError(f"recipe must be a CutoutRecipe, got {type(recipe).__name__}")
         if (recipe.survey.lower(), recipe.service.lower()) != ("sdss", "getjpeg"):

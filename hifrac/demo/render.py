@@ -14,9 +14,9 @@ import click
 import numpy as np
 from astropy.table import Column, Table
 
+from hifrac.cutouts import SDSS_RECIPE
 from hifrac.demo import PICTURES
 from hifrac.simulate import (
-    SDSS_RECIPE,
     SimulatedGalaxy,
     encode_jpeg,
     render,

@@ -13,7 +13,7 @@ from astropy.table import Table
 from sklearn.linear_model import LogisticRegression
 
 from hifrac.calibration import ConformalTable
-from hifrac.cutouts.recipe import CutoutRecipe
+from hifrac.cutouts import SDSS_RECIPE
 from hifrac.exceptions import ModelError
 from hifrac.models import ModelCard, _artifact, load_model
 from hifrac.models.structure import StructureNet
@@ -26,9 +26,6 @@ __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
-RECIPE = CutoutRecipe(
-    survey="sdss", data_release="DR16", service="getjpeg", bands=("i", "r", "g"), pixel_scale=0.4, width=128
-)
 N_FOLDS = 5
 #: p_detect is flagged below the value that 90% of the detections reach, out of fold.
 COMPLETENESS = 0.90
@@ -94,10 +91,10 @@ def train(
         If the TorchScript file disagrees with the weights.
     """
     folder = Path(output)
-    sample = read_sample(data, width=RECIPE.width)
+    sample = read_sample(data, width=SDSS_RECIPE.width)
     seen = sample.detected
     log.info("%d detections, %d bright undetected galaxies", seen.sum(), (~seen).sum())
-    network = StructureNet(RECIPE.width)
+    network = StructureNet(SDSS_RECIPE.width)
     features = measure(network, sample.pixels)
     fold = assign_folds(seen, sample.group, N_FOLDS, seed)
     answers = cross_validate(sample, features, fold)
@@ -118,8 +115,8 @@ def train(
         summary="log10(M_HI/M*) from SDSS colour pictures; measured structure, robust linear heads",
         created=datetime.now(UTC).date().isoformat(),
         architecture="StructureNet",
-        options={"width": RECIPE.width},
-        recipe=RECIPE,
+        options={"width": SDSS_RECIPE.width},
+        recipe=SDSS_RECIPE,
         target="log10(M_HI / M*), dex",
         mass_scale="M* of Taylor et al. (2011, g-i colour method) as in Durbala et al. (2020); "
         "M_HI of ALFALFA (Haynes et al. 2018); GSWLC-2 masses are larger and would lower the target",

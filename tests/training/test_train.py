@@ -45,7 +45,7 @@ def test_the_card_says_how_the_model_was_made(card, sample):
     assert card.name == "tiny"
     assert card.folds == {"n_folds": 3, "seed": 7}
     assert card.command == "hifrac train tiny --seed 7"
-    assert card.recipe == training.RECIPE
+    assert card.recipe == training.SDSS_RECIPE
     assert f"{sample.detected.sum()} ALFALFA" in card.training_set
     assert f"{(~sample.detected).sum()} undetected" in card.training_set
     assert card.references == training.REFERENCES

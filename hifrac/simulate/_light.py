@@ -5,14 +5,11 @@ Arrays are pictures: north is up (towards row 0) and east is left. Bands are i, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from astropy.modeling.functional_models import Sersic2D
 from scipy import ndimage, special
 
-if TYPE_CHECKING:
-    from hifrac.simulate import SimulatedGalaxy
+from hifrac.simulate.galaxy import SimulatedGalaxy
 
 # Colours of the parts relative to the disk, (g-r, r-i) in mag: bulges are old, clumps young.
 BULGE_EXCESS = (0.30, 0.15)
