@@ -125,7 +125,7 @@ def test_the_segment_is_the_constrained_dilation_of_scipy(network, seed, scale, 
         network.isophote * 12 * (1 + (noise - np.quantile(noise, 1 - share)) / noise.std()).clip(0)
     )
     above, middle = scipy_segment(network, counts)
-    expected = ndimage.binary_dilation(middle, np.ones((5, 5)), iterations=20, mask=above)
+    expected = ndimage.binary_dilation(middle, np.ones((5, 5)), iterations=16, mask=above)
     np.testing.assert_array_equal(our_segment(network, counts), expected)
 
 
