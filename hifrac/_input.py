@@ -168,7 +168,7 @@ def parse_log_mstar(table: Table) -> np.ndarray | None:
     TypeError
         If it does not hold numbers.
     ValueError
-        If it has more than one dimension.
+        If it has more than one dimension, or holds what can be no logarithm.
     ~astropy.units.UnitConversionError
         If its unit is not dex(solMass), dex, or none.
     """
@@ -183,4 +183,8 @@ def parse_log_mstar(table: Table) -> np.ndarray | None:
     if unit not in (None, u.dimensionless_unscaled, u.dex, u.dex(u.solMass)):
         raise u.UnitConversionError(f"log_mstar must be in dex(solMass), got the unit {unit}")
     values = _filled(column)
+    if np.any(values[np.isfinite(values)] > 20):
+        raise ValueError(
+            f"log_mstar must be log10(M*/Msun), got {np.nanmax(values):g}: is it the mass itself?"
+        )
     return np.where(np.isfinite(values), values, np.nan)

@@ -15,13 +15,14 @@ __all__ = ["ConformalTable"]
 class ConformalTable:
     """Quantiles of out-of-fold residuals, truth minus estimate.
 
-    A new galaxy drawn like the labelled ones has its truth below
+    A new galaxy drawn like those of the residuals has its truth below
     ``estimate + value(level)`` with a probability of at least ``level`` for
-    levels above one half, at most ``level`` below, whatever the distribution
-    of the residuals, if these are of galaxies held out from one fit (Vovk,
-    Gammerman & Shafer 2005, chapter 2). With the residuals of
-    cross-validation this holds approximately (Barber et al. 2021, Ann. Stat.
-    49, 486).
+    levels above one half, at most ``level`` below, whatever their
+    distribution, if the residuals are of galaxies held out from one fit (Vovk,
+    Gammerman & Shafer 2005, chapter 2). Pooled residuals of cross-validation,
+    added to the estimate of a later fit, carry no such guarantee in general
+    (Barber et al. 2021, Ann. Stat. 49, 486): that the nominal share is reached
+    is then measured, not proved.
 
     Parameters
     ----------

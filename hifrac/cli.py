@@ -232,6 +232,9 @@ def train(output: Path, data_dir: Path | None, seed: int) -> None:
             raise
         raise ImportError("training needs scikit-learn: pip install 'hifrac[train]'") from error
 
-    table = make(output, data=data_dir, seed=seed)
-    click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)))
+    figures, beyond = make(output, data=data_dir, seed=seed)
+    click.echo("\n".join(figures.pformat(max_lines=-1, max_width=-1)))
+    if beyond is not None:
+        click.echo("\nGalaxies that ALFALFA did not detect:")
+        click.echo("\n".join(beyond.pformat(max_lines=-1, max_width=-1)))
     click.echo(f"written to {output}")

@@ -67,7 +67,10 @@ RESULT_COLUMNS = {
         ResultColumn("log_hi_fraction_p16", u.dex, "16th percentile of the HI mass fraction, conformal"),
         ResultColumn("log_hi_fraction_p84", u.dex, "84th percentile of the HI mass fraction, conformal"),
         ResultColumn(
-            "p_detect", None, "probability that an ALFALFA-like survey detects it, at equal prior odds"
+            "p_detect",
+            None,
+            "probability of an ALFALFA-like detection against bright "
+            "undetected galaxies at any redshift, at equal prior odds",
         ),
         ResultColumn(
             "ood_score", None, "percentile (0-100) of the distance from the training set; 100 is farthest"

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,7 @@ class HIFractionEstimator:
         if on_error not in _ON_ERROR:
             raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")
         self._check_recipe()
+        self._warn_of_release()
         positions = parse(data)
         log_mstar = parse_log_mstar(positions.table)
         result = positions.table
@@ -207,15 +209,18 @@ class HIFractionEstimator:
     def _check_recipe(self) -> None:
         """A model is only ever fed pixels of its own recipe."""
         mine, theirs = self.model.card.recipe, self.cutouts.recipe
-        if theirs is None or mine == theirs:
-            return
-        if {**mine.to_dict(), "data_release": ""} != {**theirs.to_dict(), "data_release": ""}:
+        if theirs is not None and replace(theirs, data_release=mine.data_release) != mine:
             raise ValueError(f"cutouts gives {theirs}, but the model was trained on {mine}")
-        warnings.warn(
-            f"pictures of {theirs.data_release} for a model trained on {mine.data_release}",
-            HifracWarning,
-            stacklevel=3,
-        )
+
+    def _warn_of_release(self) -> None:
+        """Another data release is the same sky and stretch, but not the same reduction."""
+        mine, theirs = self.model.card.recipe, self.cutouts.recipe
+        if theirs is not None and theirs.data_release != mine.data_release:
+            warnings.warn(
+                f"pictures of {theirs.data_release} for a model trained on {mine.data_release}",
+                HifracWarning,
+                stacklevel=3,
+            )
 
     def _names(self, table: Table) -> Any:
         """The column that names each row's picture, where the source wants one."""
@@ -328,6 +333,7 @@ class HIFractionEstimator:
             "target": card.target,
             "mass_scale": card.mass_scale,
             "recipe": str(card.recipe),
+            "pictures": str(self.cutouts.recipe or "as the files are"),
             "source": self.cutouts.describe(),
             "runtime": f"{self.model.runtime} on {self.model.device}",
             "arguments": {

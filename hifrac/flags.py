@@ -58,13 +58,14 @@ class Flag(enum.IntFlag):
     )
     UNLIKELY_DETECTION = (
         16,
-        "p_detect is below the model's recommended threshold",
-        "An ALFALFA-like survey would probably not detect this galaxy. The model "
-        "learned from detections, so its estimate is probably too high.",
+        "p_detect is below the value that 90% of known detections reach",
+        "The model learned from detections: if an ALFALFA-like survey would in fact "
+        "not detect this galaxy, the estimate is too high. One detection in ten "
+        "carries this flag, too.",
     )
     OUT_OF_DISTRIBUTION = (
         32,
-        "the picture resembles nothing in the training set",
+        "the picture is farther from the training set than 99% of held-out training pictures",
         "The estimate is an extrapolation and its interval is not calibrated.",
     )
     HIGH_DENSITY = (

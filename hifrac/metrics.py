@@ -34,8 +34,8 @@ def regression_metrics(truth, estimate) -> dict[str, float]:
     -------
     figures : dict
         ``rmse``; ``slope`` (of the linear regression of estimate on truth, as
-        in the paper); ``slope_inverse`` (of truth on estimate: unity means
-        that the estimate is an unbiased predictor); ``sigma`` (standard
+        in the paper); ``slope_inverse`` (of truth on estimate: unity,
+        together with no offset, means that the estimate is an unbiased predictor); ``sigma`` (standard
         deviation of estimate minus truth, ddof=1); ``offset`` (its mean);
         ``nmad`` (1.4826 times its median absolute deviation from the median).
 

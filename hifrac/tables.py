@@ -58,6 +58,8 @@ def read_table(path: str | Path) -> Table:
         if reason.startswith("Format could not be identified"):
             reason = "neither its name nor its content tells the format; use .ecsv, .fits, .csv and such"
         raise ValueError(f"{path} cannot be read as a table: {reason}") from error
+    if not table.colnames:
+        raise ValueError(f"{path} cannot be read as a table: it has no columns")
     for column in table.columns.values():
         # The VOTable standard has no dex, but Astropy has.
         if isinstance(getattr(column, "unit", None), u.UnrecognizedUnit):

@@ -215,6 +215,21 @@ class CrossValidation(_OfModel):
         return "—" if np.ma.is_masked(value) or np.isnan(value) else f"{value:.3f}"
 
 
+class Beyond(CrossValidation):
+    """The figures of a model on galaxies that ALFALFA did not detect."""
+
+    def text(self) -> str:
+        table = Table.read(self.file("beyond_alfalfa.ecsv"), format="ascii.ecsv")
+        if table.meta["model"] != self.card().sha256:
+            raise self.error("beyond_alfalfa.ecsv is not of the weights that card.json describes")
+        names = table.colnames[2:]
+        header = ("Galaxies", "n", *(_literal(name) for name in names))
+        rows = (
+            (str(row["sample"]), str(row["n"]), *(self._number(row[name]) for name in names)) for row in table
+        )
+        return _list_table(header, rows)
+
+
 class CommandHelp(SphinxDirective):
     """The help of a click group and of its commands, as a terminal shows it."""
 
@@ -270,6 +285,7 @@ def setup(app):
         ("model-command", Command),
         ("calibration-table", Calibration),
         ("cross-validation-table", CrossValidation),
+        ("beyond-table", Beyond),
         ("command-help", CommandHelp),
     ):
         app.add_directive(name, directive)

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -19,7 +20,7 @@ import hifrac
 from hifrac.config import conf
 from hifrac.exceptions import BadImageError, FetchError
 
-__all__ = ["Answer", "Client", "RateLimit"]
+__all__ = ["Answer", "Client", "RateLimit", "rate_limit"]
 
 REPEATED_STATUSES = (429, 500, 502, 503, 504)
 
@@ -73,6 +74,14 @@ class RateLimit:
         stop.wait(turn - now)
 
 
+_LIMITS: dict[str, RateLimit] = {}
+
+
+def rate_limit(url: str) -> RateLimit:
+    """The rate limit of the host of an address: one for all that speak to it."""
+    return _LIMITS.setdefault(urlsplit(url).netloc.rpartition("@")[2].lower(), RateLimit())
+
+
 class _Repeat(Retry):
     """urllib3's Retry that can be stopped, and does not wait for ever.
 
@@ -81,10 +90,11 @@ class _Repeat(Retry):
     """
 
     stop: threading.Event
+    limit: RateLimit
 
     def new(self, **changes: Any) -> _Repeat:
         fresh = super().new(**changes)
-        fresh.stop = self.stop
+        fresh.stop, fresh.limit = self.stop, self.limit
         return fresh
 
     def get_backoff_time(self) -> float:
@@ -99,6 +109,7 @@ class _Repeat(Retry):
     def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
         asked = self.get_retry_after(response) if response is not None else None
         self.stop.wait(self.get_backoff_time() if asked is None else max(0.0, asked))
+        self.limit.wait(self.stop)
 
     def increment(
         self,
@@ -141,10 +152,10 @@ class Client:
             allowed_methods={"GET"},
             raise_on_status=False,
         )
-        self._repeat.stop = self._stop
+        self._repeat.stop, self._repeat.limit = self._stop, limit
         self._session = requests.Session()
         self._session.max_redirects = _MAX_REDIRECTS
-        self._session.headers["User-Agent"] = f"hifrac/{hifrac.__version__} (+https://hifrac.readthedocs.io)"
+        self._session.headers["User-Agent"] = f"hifrac/{hifrac.__version__}"
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections, max_retries=self._repeat))
 
@@ -178,7 +189,10 @@ class Client:
             If the content was cut off each time.
         """
         request = requests.Request("GET", url, params=params)
-        for attempt in range(self._retries + 1):
+        sent = 0
+        while sent <= self._retries:
+            if sent:
+                self._stop.wait(min(_LONGEST_WAIT, conf.retry_backoff * 2 ** (sent - 1)))
             self._limit.wait(self._stop)
             if self._stop.is_set():
                 raise FetchError("stopped before the request was sent", url=url)
@@ -186,8 +200,7 @@ class Client:
                 return self._get_once(request)
             except _CutOffError as error:
                 cut_off = error
-            if attempt < self._retries:
-                self._stop.wait(min(_LONGEST_WAIT, conf.retry_backoff * 2**attempt))
+                sent += 1 + error.repeats
         raise BadImageError(f"the service's answer was cut off: {cut_off} ({url})") from cut_off
 
     def _get_once(self, request: requests.Request) -> Answer:
@@ -202,8 +215,9 @@ class Client:
                 return Answer(
                     url, status, response.reason or "", body, self._repeat.get_retry_after(response)
                 )
-        except requests.exceptions.ChunkedEncodingError as error:
-            raise _CutOffError(error) from error
+        except _CutOffError as error:
+            error.repeats = len(getattr(response.raw.retries, "history", ()))
+            raise
         except requests.TooManyRedirects as error:
             last = error.response
             raise FetchError(
@@ -217,17 +231,28 @@ class Client:
 
 
 class _CutOffError(Exception):
-    """The content ended before its announced length."""
+    """The content ended before its announced length.
+
+    Attributes
+    ----------
+    repeats : int
+        How many repeats had been spent before this answer came.
+    """
+
+    repeats = 0
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:
     """The whole content, within the deadline and a bound of its size."""
     parts, size = [], 0
-    for part in response.iter_content(2**14):
-        parts.append(part)
-        size += len(part)
-        if size > _MAX_BYTES or time.monotonic() > deadline:
-            raise requests.exceptions.ReadTimeout("the answer is too long or too slow")
+    try:
+        for part in response.iter_content(2**14):
+            parts.append(part)
+            size += len(part)
+            if size > _MAX_BYTES or time.monotonic() > deadline:
+                raise requests.exceptions.ReadTimeout("the answer is too long or too slow")
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise _CutOffError(error) from error
     announced = response.headers.get("Content-Length", "")
     if announced.isdecimal() and "Content-Encoding" not in response.headers and size != int(announced):
         raise _CutOffError(f"{size} bytes of {announced}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from hifrac import images
 from hifrac.config import conf
-from hifrac.cutouts._http import Answer, Client, RateLimit
+from hifrac.cutouts._http import Answer, Client, rate_limit
 from hifrac.cutouts._store import PictureStore, canonical_position
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
@@ -118,7 +118,6 @@ class SkyServerCutouts:
         self._base_url = base_url
         self._data_release = data_release
         self._keep = store
-        self._limit = RateLimit()
         self._warned = False
 
     @property
@@ -218,7 +217,7 @@ class SkyServerCutouts:
         # The window bounds what is held in memory, however many rows there are.
         window: deque[concurrent.futures.Future[Cutout]] = deque()
         try:
-            with Client(_CONNECTIONS, self._limit) as client:
+            with Client(_CONNECTIONS, rate_limit(url)) as client:
                 for position in zip(ra, dec, strict=True):
                     if len(window) == _WINDOW:
                         yield window.popleft().result()

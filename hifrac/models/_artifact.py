@@ -1,7 +1,8 @@
 """Model files: written, verified by sha256, and loaded. The only file that names torch.jit.
 
-Nothing is ever unpickled. A file whose hash differs from its card is refused
-before a byte of it is interpreted.
+Python's pickle is never used, and a file whose hash differs from its card is
+refused before a byte of it is interpreted. The card is in the same folder,
+though: a model folder from a stranger is a stranger's program.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class ModelCard:
     protocol : str
         How the figures were obtained.
     folds : mapping
-        Number of folds and the seed that fixes them.
+        Number of folds, the seed that fixes them, and their sha256.
     command : str
         The command that trained the model.
     files : mapping
@@ -81,7 +81,7 @@ class ModelCard:
     recognition: RecognitionTable
     figures: Mapping[str, Any]
     protocol: str
-    folds: Mapping[str, int]
+    folds: Mapping[str, Any]
     command: str
     files: Mapping[str, str]
     references: tuple[str, ...]

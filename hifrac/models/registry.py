@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import resources
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,7 @@ class Model:
             # Writable, or PyTorch warns; only then is anything copied.
             batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device)
             output = self.network(batch.permute(0, 3, 1, 2).contiguous())
-        return RawOutput(*(tensor.double().cpu().numpy() for tensor in output))
+        return RawOutput(*(tensor.cpu().double().numpy() for tensor in output))
 
 
 def load_model(
@@ -136,6 +137,8 @@ def load_model(
 
     Raises
     ------
+    TypeError
+        If ``model`` is neither text nor a path.
     ~hifrac.exceptions.UnknownModelError
         If there is neither such a name nor such a folder.
     ~hifrac.exceptions.ModelIntegrityError
@@ -146,6 +149,8 @@ def load_model(
         If ``runtime`` or ``device`` is unknown, or ``device`` is not on this machine.
     """
     wanted = conf.model if model is None else model
+    if not isinstance(wanted, str | PathLike):
+        raise TypeError(f"model must be a name or a folder, got {type(wanted).__name__}")
     bundled = _bundled()
     if isinstance(wanted, str) and wanted in bundled:
         folder = bundled[wanted]

@@ -16,7 +16,7 @@ from hifrac import images
 from hifrac.config import data_dir
 from hifrac.cutouts import LocalCutouts
 
-__all__ = ["BRIGHT", "TrainingSample", "read_sample", "sky_groups"]
+__all__ = ["BRIGHT", "BeyondSample", "TrainingSample", "read_beyond", "read_sample", "sky_groups"]
 
 #: An undetected galaxy is bright when its central light (``flux_16px``, red
 #: counts within 16 px) reaches that of nearly every detection (250 of 259).
@@ -53,6 +53,81 @@ class TrainingSample:
     log_hi_fraction: np.ndarray
     photometry: np.ndarray
     group: np.ndarray
+
+
+@dataclass(frozen=True)
+class BeyondSample:
+    """Galaxies with a deeper HI measurement that ALFALFA did not detect; arrays of length n.
+
+    Attributes
+    ----------
+    objid : array of str
+        SDSS photometric objID.
+    pixels : array of uint8, shape (n, width, width, 3)
+        The decoded cutouts.
+    log_hi_fraction : array of float
+        log10(M_HI / M*), or its upper limit.
+    is_limit : array of bool
+        Where it is an upper limit.
+    """
+
+    objid: np.ndarray
+    pixels: np.ndarray
+    log_hi_fraction: np.ndarray
+    is_limit: np.ndarray
+
+
+def _pictures(root: Path, objid: np.ndarray, width: int) -> np.ndarray:
+    """The decoded cutouts of the archive, all of them or an error."""
+    pixels = np.empty((len(objid), width, width, 3), dtype=np.uint8)
+    nowhere = np.zeros(len(objid))
+    with LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid") as archive:
+        for row, cutout in enumerate(archive.fetch(nowhere, nowhere, objid)):
+            if cutout.error is not None:
+                raise cutout.error
+            pixels[row] = images.decode(cutout.data, width=width)
+    return pixels
+
+
+def _root(folder: str | Path | None) -> Path:
+    root = Path(folder) if folder is not None else data_dir()
+    if root is None:
+        raise ValueError("data_dir: none is configured; set HIFRAC_DATA_DIR or conf.data_dir")
+    return root
+
+
+def read_beyond(folder: str | Path | None = None, *, width: int = 128) -> BeyondSample | None:
+    """Read the RESOLVE galaxies that ALFALFA did not detect; they train nothing.
+
+    Parameters
+    ----------
+    folder, width
+        As of `read_sample`.
+
+    Returns
+    -------
+    sample : BeyondSample or None
+        None if the data directory has no ``resolve_labels.ecsv``.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, ~hifrac.exceptions.RowError
+        As `read_sample`.
+    """
+    root = _root(folder)
+    if not (root / "cutouts" / "resolve_labels.ecsv").is_file():
+        return None
+    table = _table(
+        root, "resolve_labels.ecsv", ("objid", "log_hi_fraction_true", "is_limit", "alfalfa_detected")
+    )
+    table = table[~table["alfalfa_detected"]]
+    objid = np.asarray(table["objid"], dtype=str)
+    return BeyondSample(
+        objid=objid,
+        pixels=_pictures(root, objid, width),
+        log_hi_fraction=np.asarray(table["log_hi_fraction_true"], dtype=float),
+        is_limit=np.asarray(table["is_limit"], dtype=bool),
+    )
 
 
 def _table(folder: Path, name: str, columns: tuple[str, ...]) -> Table:
@@ -121,9 +196,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     ~hifrac.exceptions.RowError
         If a picture is missing or damaged: training takes all or nothing.
     """
-    root = Path(folder) if folder is not None else data_dir()
-    if root is None:
-        raise ValueError("data_dir: none is configured; set HIFRAC_DATA_DIR or conf.data_dir")
+    root = _root(folder)
     labels = _table(
         root, "hi_labels.ecsv", ("objid", "ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel")
     )
@@ -133,12 +206,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     n, extra = len(labels), len(undetected)
     objid = np.concatenate([np.asarray(labels["objid"], dtype=str), undetected])
     nan = np.full(extra, np.nan)
-    pixels = np.empty((n + extra, width, width, 3), dtype=np.uint8)
-    with LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid") as archive:
-        for row, cutout in enumerate(archive.fetch(np.zeros(n + extra), np.zeros(n + extra), objid)):
-            if cutout.error is not None:
-                raise cutout.error
-            pixels[row] = images.decode(cutout.data, width=width)
+    pixels = _pictures(root, objid, width)
     ra, dec = (np.asarray(labels[name], dtype=float) for name in ("ra", "dec"))
     photometry = np.full((n + extra, 2), np.nan)
     for column, name in enumerate(("g_minus_i", "i_cmodel")):

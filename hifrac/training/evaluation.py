@@ -11,13 +11,15 @@ from sklearn.preprocessing import StandardScaler
 
 from hifrac.calibration import ConformalTable
 from hifrac.metrics import coverage, detection_auc, regression_metrics
+from hifrac.models import ModelCard
 from hifrac.models.structure import StructureNet
-from hifrac.training.data import TrainingSample
+from hifrac.training.data import BeyondSample, TrainingSample
 from hifrac.training.fit import OutOfFold
 
-__all__ = ["cross_validation_table", "crossfold_coverage", "radial_colours"]
+__all__ = ["beyond_table", "cross_validation_table", "crossfold_coverage", "radial_colours"]
 
 N_BOOTSTRAP = 1000
+BEYOND_FIGURES = ("offset", "rmse", "coverage_68", "limits_violated", "limits_below_p16")
 
 
 def radial_colours(features: np.ndarray) -> np.ndarray:
@@ -122,5 +124,53 @@ def cross_validation_table(sample: TrainingSample, features: np.ndarray, answers
         rows[row]["auc"] = detection_auc(seen, score)
     table = Table(rows=rows)
     for name in table.colnames[1:]:
+        table[name].info.format = ".3f"
+    return table
+
+
+def beyond_table(
+    sample: BeyondSample, card: ModelCard, estimate: np.ndarray, p_detect: np.ndarray, ood_score: np.ndarray
+) -> Table:
+    """How the estimates fare on galaxies that ALFALFA did not detect.
+
+    Parameters
+    ----------
+    sample : BeyondSample
+        The galaxies, their HI fractions and upper limits.
+    card : ModelCard
+        Calibration and thresholds of the model.
+    estimate, p_detect, ood_score : array of float, shape (n,)
+        Its answers, from networks that did not train on the galaxies.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        For detections and upper limits, all of them and those without a flag:
+        ``n``; ``offset`` (mean of estimate minus value or limit, dex);
+        ``rmse`` and ``coverage_68`` (detections alone); ``limits_violated``
+        (share of estimates above the limit), ``limits_below_p16`` (share of
+        limits below the interval); NaN where a figure has no meaning.
+    """
+    flagged = card.recognition.flags(p_detect, ood_score) != 0
+    difference = estimate - sample.log_hi_fraction
+    low, high = (card.calibration.value(level) for level in (0.16, 0.84))
+    rows = []
+    for limits in (False, True):
+        for unflagged in (False, True):
+            chosen = (sample.is_limit == limits) & ~(flagged & unflagged)
+            d = difference[chosen]
+            name = ("upper limits" if limits else "detections") + (", without a flag" if unflagged else "")
+            row = {"sample": name, "n": len(d), **dict.fromkeys(BEYOND_FIGURES, np.nan)}
+            if len(d):
+                row["offset"] = d.mean()
+                if limits:
+                    row["limits_violated"] = np.mean(d > 0)
+                    row["limits_below_p16"] = np.mean(d + low > 0)
+                else:
+                    row["rmse"] = np.sqrt(np.mean(d**2))
+                    row["coverage_68"] = np.mean((d + low <= 0) & (d + high >= 0))
+            rows.append(row)
+    table = Table(rows=rows)
+    for name in table.colnames[2:]:
         table[name].info.format = ".3f"
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedGroupKFo
 from hifrac.models.structure import StructureNet, bound
 from hifrac.training.data import TrainingSample
 
-__all__ = ["OutOfFold", "assign_folds", "cross_validate", "fit_heads", "measure"]
+__all__ = ["OutOfFold", "assign_folds", "centred", "cross_validate", "fit_heads", "measure"]
 
 # Penalties tried by the inner cross-validation; HuberRegressor weighs them
 # against the sum of the losses, in units of the residual scale.
@@ -181,3 +181,30 @@ def cross_validate(sample: TrainingSample, features: np.ndarray, fold: np.ndarra
             raw = torch.from_numpy(features[held_out]).float()
             answers[:, held_out] = torch.stack(network.forward_head(network.standardise(raw))).numpy()
     return OutOfFold(*answers, fold=fold)
+
+
+def centred(answers: OutOfFold, target: np.ndarray, detected: np.ndarray) -> tuple[OutOfFold, float]:
+    """Shift estimates to medians: half of the held-out galaxies lie above theirs.
+
+    Parameters
+    ----------
+    answers : OutOfFold
+        Out-of-fold answers.
+    target : array of float, shape (n,)
+        log10(M_HI / M*) of the detections.
+    detected : array of bool, shape (n,)
+        Whether the galaxy is a detection.
+
+    Returns
+    -------
+    answers : OutOfFold
+        Each fold shifted by the median residual of the others.
+    shift : float
+        The median residual of all, for the final network.
+    """
+    residual = (target - answers.log_hi_fraction)[detected]
+    fold = answers.fold[detected]
+    estimate = answers.log_hi_fraction.copy()
+    for number in np.unique(answers.fold):
+        estimate[answers.fold == number] += np.median(residual[fold != number])
+    return replace(answers, log_hi_fraction=estimate), float(np.median(residual))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from hifrac.exceptions import ModelError
 from hifrac.models import ModelCard, _artifact, load_model
 from hifrac.models.structure import StructureNet
 from hifrac.recognition import RecognitionTable
-from hifrac.training.data import BRIGHT, SEPARATION, TrainingSample, read_sample
-from hifrac.training.evaluation import cross_validation_table
-from hifrac.training.fit import OutOfFold, assign_folds, cross_validate, fit_heads, measure
+from hifrac.training.data import BRIGHT, SEPARATION, TrainingSample, read_beyond, read_sample
+from hifrac.training.evaluation import beyond_table, cross_validation_table
+from hifrac.training.fit import OutOfFold, assign_folds, centred, cross_validate, fit_heads, measure
 
 __all__ = ["train"]
 
@@ -46,13 +46,18 @@ def _recognition(sample: TrainingSample, answers: OutOfFold) -> RecognitionTable
     platt = LogisticRegression(class_weight="balanced", C=1e6).fit(
         answers.detection_logit[:, None], sample.detected
     )
+    # Both kinds count alike, although there are many more undetected galaxies.
+    levels = np.linspace(0, 1, 2001)
+    balanced = np.concatenate(
+        [np.quantile(answers.distance[kind], levels) for kind in (sample.detected, ~sample.detected)]
+    )
     # The outermost distance is open-ended: the farthest galaxy has nothing behind it.
     table = RecognitionTable(
         slope=float(platt.coef_[0, 0]),
         intercept=float(platt.intercept_[0]),
         threshold=0.0,
         percentiles=PERCENTILES,
-        distances=tuple(np.percentile(answers.distance, PERCENTILES)),
+        distances=tuple(np.percentile(balanced, PERCENTILES)),
         ood_threshold=OOD_PERCENTILE,
     )
     probability = table.p_detect(answers.detection_logit)
@@ -62,14 +67,15 @@ def _recognition(sample: TrainingSample, answers: OutOfFold) -> RecognitionTable
 
 def train(
     output: str | Path, *, data: str | Path | None = None, name: str = "default", seed: int = 12345
-) -> Table:
+) -> tuple[Table, Table | None]:
     """Train the default model and write its folder.
 
     Parameters
     ----------
     output : path-like
         Folder for ``weights.safetensors``, ``model.pt``, ``card.json``,
-        ``cross_validation.ecsv`` and ``out_of_fold.ecsv``; made if missing.
+        ``cross_validation.ecsv``, ``beyond_alfalfa.ecsv`` and
+        ``out_of_fold.ecsv``; made if missing.
     data : path-like, optional
         The data directory; `~hifrac.config.data_dir` by default.
     name : str, optional
@@ -79,8 +85,11 @@ def train(
 
     Returns
     -------
-    table : `~astropy.table.Table`
+    figures : `~astropy.table.Table`
         The cross-validated figures, as written to ``cross_validation.ecsv``.
+    beyond : `~astropy.table.Table` or None
+        Those on galaxies that ALFALFA did not detect, as written to
+        ``beyond_alfalfa.ecsv``; None if the data directory has none.
 
     Raises
     ------
@@ -98,9 +107,7 @@ def train(
     features = measure(network, sample.pixels)
     fold = assign_folds(seen, sample.group, N_FOLDS, seed)
     answers = cross_validate(sample, features, fold)
-    # The estimate is a median: half of the held-out galaxies lie above it.
-    shift = float(np.median((sample.log_hi_fraction - answers.log_hi_fraction)[seen]))
-    answers = replace(answers, log_hi_fraction=answers.log_hi_fraction + shift)
+    answers, shift = centred(answers, sample.log_hi_fraction, seen)
     table = cross_validation_table(sample, features, answers)
     figures = {key: round(float(table[key][0]), 4) for key in table.colnames if key not in ("model", "sigma")}
     log.info("cross-validated: %s", figures)
@@ -108,7 +115,9 @@ def train(
     network = fit_heads(network, features, seen, sample.log_hi_fraction, sample.group)
     with torch.no_grad():
         network.fraction.bias += shift
-    files = _artifact.save(network, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    staged = folder / ".staged"
+    files = _artifact.save(network, staged)
     truth = sample.log_hi_fraction[seen]
     card = ModelCard(
         name=name,
@@ -124,24 +133,29 @@ def train(
         f"{(~seen).sum()} undetected spectroscopic galaxies of the ALFALFA footprint with "
         f"flux_16px >= {BRIGHT:g}",
         validity="galaxies that ALFALFA would detect, z < 0.06, i = 12-18, log10(M_HI/M*) = "
-        f"{truth.min():.1f} to {truth.max():.1f}; gas-poor galaxies are overestimated (see p_detect)",
+        f"{truth.min():.1f} to {truth.max():.1f}; gas-poor galaxies are overestimated, flagged or not",
         normalisation="none outside the network: it takes decoded values 0 to 255",
         calibration=ConformalTable.from_residuals(truth - answers.log_hi_fraction[seen]),
         recognition=_recognition(sample, answers),
         figures=figures,
         protocol=f"{N_FOLDS}-fold cross-validation, pooled; galaxies of one SDSS field or closer than "
         f"{SEPARATION.value:g} arcsec share a fold; penalties chosen inside each training part; "
-        "one constant then centres the median residual on zero; the "
+        "a constant, of the other folds too, centres the residuals on their median; the "
         "measurements themselves were designed and selected on the same galaxies (in folds of other seeds), "
         "so expect a slightly larger error on new ones",
-        folds={"n_folds": N_FOLDS, "seed": seed},
-        command=f"hifrac train {folder.name} --seed {seed}",
+        folds={"n_folds": N_FOLDS, "seed": seed, "sha256": _fold_hash(sample.objid, fold)},
+        command=f"hifrac train OUTPUT --seed {seed}",
         files=files,
         references=REFERENCES,
     )
-    card.write(folder)
+    card.write(staged)
+    _require_equal_artefacts(staged, sample.pixels[:64])
+    beyond = _beyond(staged, data, sample, answers)
     table.meta = {"command": card.command, "protocol": card.protocol, "model": card.sha256}
-    table.write(folder / "cross_validation.ecsv", overwrite=True)
+    table.write(staged / "cross_validation.ecsv", overwrite=True)
+    if beyond is not None:
+        beyond.meta = {"command": card.command, "model": card.sha256}
+        beyond.write(staged / "beyond_alfalfa.ecsv", overwrite=True)
     out_of_fold = Table(
         {
             "objid": sample.objid,
@@ -153,9 +167,39 @@ def train(
             "distance": answers.distance,
         }
     )
-    out_of_fold.write(folder / "out_of_fold.ecsv", overwrite=True)
-    _require_equal_artefacts(folder, sample.pixels[:64])
-    return table
+    out_of_fold.write(staged / "out_of_fold.ecsv", overwrite=True)
+    # Only a whole and verified model takes the place of another; its card comes last.
+    for path in sorted(staged.iterdir(), key=lambda path: path.name == "card.json"):
+        path.replace(folder / path.name)
+    staged.rmdir()
+    return table, beyond
+
+
+def _fold_hash(objid: np.ndarray, fold: np.ndarray) -> str:
+    """What tells whether two sets of folds are the same."""
+    lines = sorted(f"{one},{number}" for one, number in zip(objid, fold, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _beyond(
+    folder: Path, data: str | Path | None, sample: TrainingSample, answers: OutOfFold
+) -> Table | None:
+    """The figures beyond ALFALFA: estimates of the final network, recognition out of fold."""
+    beyond = read_beyond(data, width=SDSS_RECIPE.width)
+    if beyond is None:
+        return None
+    model = load_model(folder, device="cpu")
+    raw = model.run(beyond.pixels)
+    # Some are among the undetected galaxies that the detection head and the distance were fitted to.
+    logit, distance = raw.detection_logit.copy(), raw.distance.copy()
+    row_of = {name: row for row, name in enumerate(sample.objid)}
+    for place, name in enumerate(beyond.objid):
+        if (row := row_of.get(name)) is not None:
+            logit[place], distance[place] = answers.detection_logit[row], answers.distance[row]
+    recognition = model.card.recognition
+    return beyond_table(
+        beyond, model.card, raw.log_hi_fraction, recognition.p_detect(logit), recognition.ood_score(distance)
+    )
 
 
 def _require_equal_artefacts(folder: Path, pixels: np.ndarray, tolerance: float = 1e-5) -> None:

@@ -132,7 +132,7 @@ def test_pictures_come_in_row_order(quick_service):
 def test_requests_say_who_asks(quick_service):
     fetch(SkyServerCutouts(), [3])
     (request,) = quick_service.requests
-    assert request.headers["User-Agent"] == f"hifrac/{hifrac.__version__} (+https://hifrac.readthedocs.io)"
+    assert request.headers["User-Agent"] == f"hifrac/{hifrac.__version__}"
     assert request.path == "/dr16/SkyServerWS/ImgCutout/getjpeg"
     assert request.params == SkyServerCutouts().payload(3, 0)[0][1]
 

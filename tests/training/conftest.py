@@ -99,6 +99,15 @@ def data_folder(tmp_path_factory) -> Path:
             "flux_16px": [50.0] * (n + m) + [50.0, 29.9],
         }
     ).write(root / "cutouts" / "index.ecsv")
+    # Deeper data: two detections and four limits that ALFALFA does not have, and one galaxy that it has.
+    Table(
+        {
+            "objid": [*undetected[:6], names[0]],
+            "log_hi_fraction_true": [-1.5, 0.0, -1.0, -1.2, 5.0, -1.1, 0.3],
+            "is_limit": [False, False, True, True, True, True, False],
+            "alfalfa_detected": [False] * 6 + [True],
+        }
+    ).write(root / "cutouts" / "resolve_labels.ecsv")
     return root
 
 
@@ -120,6 +129,7 @@ class Trained:
 
     folder: Path
     table: Table
+    beyond: Table
     messages: list[str]
 
 
@@ -144,8 +154,8 @@ def trained(data_folder, tmp_path_factory) -> Trained:
                 "RandomForestClassifier",
                 lambda *_, **__: RandomForestClassifier(20, random_state=0),
             )
-            table = training.train(folder, data=data_folder, **TRAINED_WITH)
+            table, beyond = training.train(folder, data=data_folder, **TRAINED_WITH)
     finally:
         logger.removeHandler(keeper)
         logger.setLevel(level)
-    return Trained(folder, table, messages)
+    return Trained(folder, table, beyond, messages)

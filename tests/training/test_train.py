@@ -18,11 +18,18 @@ from hifrac.metrics import detection_auc, regression_metrics
 from hifrac.models import _artifact
 from hifrac.models.structure import StructureNet
 from hifrac.training import train as training
-from hifrac.training.data import read_sample
+from hifrac.training.data import read_beyond, read_sample
 from hifrac.training.evaluation import crossfold_coverage
-from hifrac.training.fit import assign_folds
+from hifrac.training.fit import assign_folds, centred, cross_validate, measure
 
-FILES = ["card.json", "cross_validation.ecsv", "model.pt", "out_of_fold.ecsv", "weights.safetensors"]
+FILES = [
+    "beyond_alfalfa.ecsv",
+    "card.json",
+    "cross_validation.ecsv",
+    "model.pt",
+    "out_of_fold.ecsv",
+    "weights.safetensors",
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +50,8 @@ def test_the_folder_holds_the_model_and_its_evidence(trained, card):
 
 def test_the_card_says_how_the_model_was_made(card, sample):
     assert card.name == "tiny"
-    assert card.folds == {"n_folds": 3, "seed": 7}
-    assert card.command == "hifrac train tiny --seed 7"
+    assert {**card.folds, "sha256": ""} == {"n_folds": 3, "seed": 7, "sha256": ""}
+    assert card.command == "hifrac train OUTPUT --seed 7"
     assert card.recipe == training.SDSS_RECIPE
     assert f"{sample.detected.sum()} ALFALFA" in card.training_set
     assert f"{(~sample.detected).sum()} undetected" in card.training_set
@@ -119,6 +126,41 @@ def test_the_table_does_not_flatter_the_network(trained, out_of_fold):
 def test_the_folds_are_those_of_the_seed(card, out_of_fold, sample):
     expected = assign_folds(sample.detected, sample.group, card.folds["n_folds"], card.folds["seed"])
     np.testing.assert_array_equal(out_of_fold["fold"], expected)
+    lines = sorted(f"{name},{number}" for name, number in zip(sample.objid, expected, strict=True))
+    assert card.folds["sha256"] == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def test_what_lies_beyond_the_survey_is_reported_apart(trained, card, out_of_fold, data_folder):
+    labels = Table.read(data_folder / "cutouts" / "resolve_labels.ecsv")
+    labels = labels[~labels["alfalfa_detected"]]
+    beyond = read_beyond(data_folder)
+    np.testing.assert_array_equal(beyond.objid, labels["objid"])
+    estimate = load_model(trained.folder, device="cpu").run(beyond.pixels).log_hi_fraction
+    difference = estimate - np.asarray(labels["log_hi_fraction_true"])
+    limits = np.asarray(labels["is_limit"])
+    held_out = out_of_fold[[list(out_of_fold["objid"]).index(name) for name in labels["objid"]]]
+    score = card.recognition.ood_score(np.asarray(held_out["distance"]))
+    clean = card.recognition.flags(np.asarray(held_out["p_detect"]), score) == 0
+
+    rows = {row["sample"]: row for row in trained.beyond}
+    assert [int(row["n"]) for row in trained.beyond] == [
+        2,
+        np.sum(clean & ~limits),
+        4,
+        np.sum(clean & limits),
+    ]
+    assert rows["detections"]["rmse"] == pytest.approx(np.sqrt(np.mean(difference[~limits] ** 2)))
+    assert rows["detections"]["offset"] == pytest.approx(difference[~limits].mean())
+    assert rows["upper limits"]["limits_violated"] == 0.75  # one limit is far above all estimates
+    assert np.isnan(rows["upper limits"]["rmse"])
+    written = Table.read(trained.folder / "beyond_alfalfa.ecsv")
+    assert written.meta["model"] == card.sha256
+
+
+def test_without_deeper_data_there_is_no_such_report(tmp_path, data_folder):
+    shutil.copytree(data_folder, tmp_path / "data")
+    (tmp_path / "data" / "cutouts" / "resolve_labels.ecsv").unlink()
+    assert read_beyond(tmp_path / "data") is None
 
 
 def test_the_recognition_is_calibrated_on_held_out_galaxies(card, out_of_fold):
@@ -131,8 +173,10 @@ def test_the_recognition_is_calibrated_on_held_out_galaxies(card, out_of_fold):
     assert np.mean(p_detect[seen] >= table.threshold) == pytest.approx(training.COMPLETENESS, abs=0.03)
     scores = table.ood_score(distance)
     assert (scores.min(), scores.max()) == (0, 100)
-    assert np.mean(scores) == pytest.approx(50, abs=2)
-    assert np.mean(scores >= table.ood_threshold) == pytest.approx(1 - table.ood_threshold / 100, abs=0.02)
+    # Both kinds count alike.
+    means = [np.mean(scores[kind]) for kind in (seen, ~seen)]
+    assert np.mean(means) == pytest.approx(50, abs=2)
+    assert np.mean(scores >= table.ood_threshold) == pytest.approx(1 - table.ood_threshold / 100, abs=0.03)
 
 
 def test_training_twice_gives_the_same_model(trained, card, data_folder, tmp_path, monkeypatch):
@@ -228,6 +272,17 @@ def test_the_committed_figures_are_of_these_data_and_folds(real_data):
     (row,) = (row for row in table if "catalogue" in row["model"])
     for name, value in regression_metrics(truth, estimate).items():
         assert row[name] == pytest.approx(value, abs=1e-6)
+
+    # So do the network's own figures, from the pictures on: this is the cross-validation itself.
+    features = measure(StructureNet(sample.pixels.shape[1]), sample.pixels)
+    answers, _ = centred(cross_validate(sample, features, fold), sample.log_hi_fraction, seen)
+    again = regression_metrics(truth, answers.log_hi_fraction[seen])
+    for name in ("rmse", "slope", "offset", "nmad"):
+        assert card.figures[name] == pytest.approx(again[name], abs=3e-3)
+    assert card.figures["auc"] == pytest.approx(detection_auc(seen, answers.detection_logit), abs=2e-3)
+    shares = crossfold_coverage(truth, answers.log_hi_fraction[seen], answers.fold[seen])
+    for name, share in shares.items():
+        assert card.figures[name] == pytest.approx(share, abs=0.012)
 
     # The network has seen these galaxies: it must do better on them than on held-out ones.
     answer = load_model(device="cpu").run(sample.pixels[seen])
