@@ -69,8 +69,7 @@ RESULT_COLUMNS = {
         ResultColumn(
             "p_detect",
             None,
-            "probability of an ALFALFA-like detection against bright "
-            "undetected galaxies at any redshift, at equal prior odds",
+            "probability of an ALFALFA-like detection, against bright undetected galaxies, at equal odds",
         ),
         ResultColumn(
             "ood_score", None, "percentile (0-100) of the distance from the training set; 100 is farthest"

@@ -497,11 +497,13 @@ def test_pictures_of_another_recipe_are_refused(quick_model, change):
 
 
 def test_pictures_of_another_release_warn(quick_model):
+    estimator = HIFractionEstimator(quick_model, cutouts=SkyServerCutouts(data_release="DR17"))
     with pytest.warns(HifracWarning, match=r"^pictures of DR17 for a model trained on DR\d+") as caught:
-        estimator = HIFractionEstimator(quick_model, cutouts=SkyServerCutouts(data_release="DR17"))
+        result = estimator.predict(sky(0))
+    assert len(caught) == 1
     assert caught[0].filename == __file__
-    with pytest.warns(HifracWarning, match=r"^pictures of DR17"):
-        estimator.predict(sky(0))
+    assert "DR17" in result.meta["hifrac"]["pictures"]
+    assert "DR17" not in result.meta["hifrac"]["recipe"]
 
 
 def test_the_recipe_is_checked_when_it_predicts(quick_model):
@@ -661,7 +663,7 @@ def test_both_artefacts_of_the_model_agree(demo_result):
 # Streaming
 
 
-def test_never_more_pictures_in_memory_than_one_batch(quick_model, monkeypatch):
+def test_pictures_in_memory_are_bounded_by_the_batch(quick_model, monkeypatch):
     n, size = 3000, 16
     contents = [encode(galaxy(seed)) for seed in range(4)]
     picture = [images.decode(content) for content in contents]

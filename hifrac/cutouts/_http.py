@@ -79,7 +79,11 @@ _LIMITS: dict[str, RateLimit] = {}
 
 def rate_limit(url: str) -> RateLimit:
     """The rate limit of the host of an address: one for all that speak to it."""
-    return _LIMITS.setdefault(urlsplit(url).netloc.rpartition("@")[2].lower(), RateLimit())
+    try:
+        host = urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:  # no address at all: asking it will say so
+        host = url
+    return _LIMITS.setdefault(host, RateLimit())
 
 
 class _Repeat(Retry):

@@ -374,3 +374,22 @@ def test_a_store_that_cannot_be_written_loses_no_picture_and_warns_once(quick_se
     assert len(caught) == 1
     fetch(source, range(8))  # a second warning would be an error
     assert all(cutout.data for cutout in found)
+
+
+def test_repeats_obey_the_rate_limit_too_and_sources_share_it(quick_service):
+    quick_service.always = Reply(503, b"down")
+    with conf.set_temp("max_rate", 25.0), conf.set_temp("retries", 3), conf.set_temp("retry_backoff", 0.0):
+        for ra in (0.0, 1.0):
+            list(SkyServerCutouts(store=False).fetch([ra], [0.0]))
+    times = [request.time for request in quick_service.requests]
+    assert len(times) == 2 * 4
+    assert np.diff(times).sum() >= (len(times) - 1) / 25.0 - 0.04
+
+
+def test_cut_off_answers_and_refusals_share_one_number_of_repeats(quick_service):
+    cut_off = Reply(200, b"half", announced=400)
+    quick_service.script = {k: cut_off if k % 3 == 2 else Reply(503, b"down") for k in range(60)}
+    with conf.set_temp("retries", 4), conf.set_temp("retry_backoff", 0.0):
+        (cutout,) = SkyServerCutouts(store=False).fetch([0.0], [0.0])
+    assert cutout.error is not None
+    assert len(quick_service.requests) <= 2 * 4 + 1
