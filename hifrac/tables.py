@@ -63,7 +63,9 @@ def read_table(path: str | Path) -> Table:
     for column in table.columns.values():
         # The VOTable standard has no dex, but Astropy has.
         if isinstance(getattr(column, "unit", None), u.UnrecognizedUnit):
-            column.unit = u.Unit(str(column.unit), parse_strict="silent")
+            text = str(column.unit)  # older versions of Astropy write dex(solMass) as [solMass]
+            kind = "cds" if text.startswith("[") else None
+            column.unit = u.Unit(text, format=kind, parse_strict="silent")
     return table
 
 
