@@ -34,7 +34,12 @@ class Conf(_config.ConfigNamespace):
     batch_size = _config.ConfigItem(64, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
     timeout = _config.ConfigItem(
         30.0,
-        "Seconds to wait for a service to connect, and for each of its answers.",
+        "Seconds to wait for a service to connect, and for each of its answers to be complete.",
+        cfgtype="float(min=0.001)",
+    )
+    cutout_timeout = _config.ConfigItem(
+        120.0,
+        "Seconds for one cutout, all repeats and the waiting between them included.",
         cfgtype="float(min=0.001)",
     )
     retries = _config.ConfigItem(
@@ -44,7 +49,16 @@ class Conf(_config.ConfigNamespace):
         0.5, "Seconds before the first repeat; doubled at each further one.", cfgtype="float(min=0)"
     )
     max_rate = _config.ConfigItem(
-        10.0, "Requests per second to one service, at most; 0 for no limit.", cfgtype="float(min=0)"
+        10.0, "Requests per second to one host, at most, by all programs of this user on this computer; "
+        "0 for no limit.", cfgtype="float(min=0)"
+    )
+    offline = _config.ConfigItem(
+        False, "Never touch the network: what is not in the local store is flagged.", cfgtype="boolean"
+    )
+    store_layout = _config.ConfigItem(
+        ["folders", "file"],
+        "How a new store keeps its pictures: each in a file of its own, or all in one file "
+        "(for systems with a limit on the number of files).",
     )
     skyserver_url = _config.ConfigItem(
         "https://skyserver.sdss.org/{data_release}/SkyServerWS/ImgCutout/getjpeg",

@@ -260,7 +260,8 @@ class HIFractionEstimator:
                 try:
                     if cutout.error is not None:
                         raise cutout.error
-                    pixels[len(batch)] = images.decode(cutout.data, width=width)
+                    # A service's picture was decoded when it was verified.
+                    pixels[len(batch)] = self._decode(cutout.data) if cutout.pixels is None else cutout.pixels
                 except RowError as error:
                     if stop:
                         error.add_note(f"in row {row} of data")
@@ -282,6 +283,10 @@ class HIFractionEstimator:
             if batch:
                 self._run(batch, pixels, values, flags)
         return values, flags
+
+    def _decode(self, data: bytes) -> np.ndarray:
+        recipe = self.model.card.recipe
+        return images.decode(data, width=recipe.width, stretch=images.STRETCHES.get(recipe.survey))
 
     def _cutouts(self, positions: Positions, names: Any) -> Iterator[tuple[int, Cutout]]:
         """Each row with its cutout, in order; rows without a position are not asked for."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import threading
 import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -16,7 +18,10 @@ from PIL import Image
 from hifrac._picture_files import strip_jpeg, strip_png, what_instead
 from hifrac.exceptions import BadImageError, OutOfFootprintError
 
-__all__ = ["decode", "is_blank", "lupton_rgb"]
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+__all__ = ["STRETCHES", "Stretch", "decode", "header_wcs", "is_blank", "lupton_rgb"]
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -28,7 +33,55 @@ _MAX_PIXELS = 8192 * 8192
 _FITS_LOCK = threading.Lock()
 
 
-def decode(data: bytes, *, width: int | None = None) -> np.ndarray:
+@dataclass(frozen=True)
+class Stretch:
+    """How a survey's colour pictures are made of fluxes: value = amplitude asinh(softening I).
+
+    ``I`` is the mean over the three bands of weight times flux, less
+    ``minimum``; each band then has its share of the value (Lupton et al. 2004).
+
+    Parameters
+    ----------
+    weights : tuple of float
+        Factors of the bands shown as red, green and blue.
+    amplitude : float
+        Grey levels; positive.
+    softening : float
+        Per unit of weighted flux; positive.
+    minimum : float
+        The weighted flux that is shown black.
+    source : str
+        Where the numbers are from.
+    """
+
+    weights: tuple[float, float, float]
+    amplitude: float
+    softening: float
+    minimum: float
+    source: str
+
+    def rgb(self, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
+        """Display colours of three planes of flux; see `lupton_rgb`, with these parameters."""
+        # Lupton's Q is stated at a tenth of the range, as astropy has it.
+        q = 10 * np.sinh(25.5 / self.amplitude)
+        planes = [weight * np.asarray(plane) for weight, plane in zip(self.weights, (red, green, blue), strict=True)]
+        return lupton_rgb(*planes, stretch=q / self.softening, Q=q, minimum=self.minimum)
+
+
+#: The stretches of the surveys' own JPEG pictures, by survey.
+STRETCHES = {
+    # Fluxes in nanomaggies per native pixel of 0.396 arcsec (i, r, g).
+    "sdss": Stretch((1.0, 1.14, 1.48), 37.5, 12.9, 0.0, "fit to DR16 getjpeg pictures, see hifrac.simulate"),
+    # Nanomaggies per pixel of 0.262 arcsec (z, r, g): asinh(20 I) / sqrt(20) of the range.
+    "legacy": Stretch(
+        (2.2, 3.4, 6.0), 255 / 20**0.5, 20.0, -0.03, "https://github.com/legacysurvey/imagine, map/views.py"
+    ),
+}
+
+
+def decode(
+    data: bytes, *, width: int | None = None, stretch: Stretch | str | None = None
+) -> np.ndarray:
     """Pixels of a picture.
 
     Parameters
@@ -43,6 +96,9 @@ def decode(data: bytes, *, width: int | None = None) -> np.ndarray:
     width : int, optional
         The side in pixels that the square picture must have. By default every
         size is accepted.
+    stretch : `Stretch` or str, optional
+        How floating-point planes of a FITS file become display colours, or
+        its name in `STRETCHES`; the defaults of `lupton_rgb` by default.
 
     Returns
     -------
@@ -54,6 +110,8 @@ def decode(data: bytes, *, width: int | None = None) -> np.ndarray:
     ------
     TypeError
         If ``data`` is not bytes.
+    ValueError
+        If ``stretch`` is not the name of one.
     ~hifrac.exceptions.BadImageError
         If ``data`` is not a picture, is damaged or cut off, has no colour, has
         transparent parts, has more than 67 million pixels, or does not
@@ -64,12 +122,16 @@ def decode(data: bytes, *, width: int | None = None) -> np.ndarray:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"data must be bytes, got {type(data).__name__}")
     data = bytes(data)
+    if isinstance(stretch, str):
+        if stretch not in STRETCHES:
+            raise ValueError(f"stretch must be one of {', '.join(STRETCHES)}, got {stretch!r}")
+        stretch = STRETCHES[stretch]
     if data.startswith(_JPEG):
         pixels = _decode_picture(*strip_jpeg(data), "JPEG", width)
     elif data.startswith(_PNG):
         pixels = _decode_picture(*strip_png(data), "PNG", width)
     elif data.startswith(_FITS):
-        pixels = _decode_fits(data, width)
+        pixels = _decode_fits(data, width, stretch)
     else:
         raise BadImageError(what_instead(data))
     if is_blank(pixels):
@@ -77,6 +139,50 @@ def decode(data: bytes, *, width: int | None = None) -> np.ndarray:
     if _has_no_colour(pixels):
         raise BadImageError("greyscale picture: it has no colour (its three channels are equal)")
     return pixels
+
+
+def header_wcs(data: bytes) -> WCS | None:
+    """World coordinates in the header of a FITS picture, for the rows as `decode` gives them.
+
+    Parameters
+    ----------
+    data : bytes
+        A picture file; JPEG and PNG have no world coordinates.
+
+    Returns
+    -------
+    wcs : `~astropy.wcs.WCS` or None
+        Celestial, two axes, first row on top; None if the file is not FITS
+        or its first image has no celestial coordinates.
+    """
+    if not data.startswith(_FITS):
+        return None
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
+    from astropy.wcs import WCS
+
+    try:
+        with _FITS_LOCK, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=AstropyWarning)
+            with fits.open(io.BytesIO(data), mode="readonly", memmap=False) as hdus:
+                image = next(hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) > 0)
+                wcs = WCS(image.header).celestial
+                height, width = image.shape[-2:]
+    except Exception:  # noqa: BLE001
+        return None
+    if wcs.naxis != 2 or not wcs.has_celestial:
+        return None
+    wcs.wcs.crpix = wcs.wcs.crpix[0], height + 1 - wcs.wcs.crpix[1]
+    matrix = wcs.wcs.cd if wcs.wcs.has_cd() else wcs.wcs.pc
+    matrix = matrix * np.array([[1.0, -1.0], [1.0, -1.0]])
+    if wcs.wcs.has_cd():
+        wcs.wcs.cd = matrix
+    else:
+        # x = cdelt * pc * pixel: the flip of the second pixel axis is a sign of its column.
+        wcs.wcs.pc = matrix
+    wcs.array_shape = height, width
+    wcs.wcs.set()
+    return wcs
 
 
 def is_blank(pixels: np.ndarray) -> bool:
@@ -249,7 +355,7 @@ def _decode_picture(data: bytes, size: tuple[int, int], kind: str, width: int | 
     return pixels
 
 
-def _decode_fits(data: bytes, width: int | None) -> np.ndarray:
+def _decode_fits(data: bytes, width: int | None, stretch: Stretch | None) -> np.ndarray:
     """Display colours of the first image of a FITS file, top row first."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
@@ -283,5 +389,5 @@ def _decode_fits(data: bytes, width: int | None) -> np.ndarray:
     elif not np.isfinite(planes).any():
         raise OutOfFootprintError("every pixel is NaN: the survey has no image of this position")
     else:
-        display = lupton_rgb(*planes)
+        display = lupton_rgb(*planes) if stretch is None else stretch.rgb(*planes)
     return np.ascontiguousarray(display[::-1])

@@ -7,17 +7,23 @@ from typing import Any
 from hifrac.cutouts.base import Cutout, CutoutSource
 from hifrac.cutouts.local import LocalCutouts
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
+from hifrac.cutouts.remote import RemoteCutouts
 from hifrac.cutouts.skyserver import SkyServerCutouts
 
 __all__ = [
     "SDSS_RECIPE",
+    "SURVEYS",
     "Cutout",
     "CutoutRecipe",
     "CutoutSource",
     "LocalCutouts",
+    "RemoteCutouts",
     "SkyServerCutouts",
     "source_for",
 ]
+
+#: The survey services, by the names that the command line has for them.
+SURVEYS: dict[str, type[RemoteCutouts]] = {"sdss": SkyServerCutouts}
 
 _SERVICES = {("sdss", "getjpeg"): SkyServerCutouts}
 

@@ -1,33 +1,43 @@
-"""HTTP for cutout services: one session, repeats, and a limit of the rate.
+"""HTTP for cutout services: repeats, time limits, and a record of every attempt.
 
 This is transport only. What an answer means is the source's business.
 """
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Retry
 
 import hifrac
 from hifrac.config import conf
-from hifrac.exceptions import BadImageError, FetchError
+from hifrac.cutouts._politeness import LONGEST_WAIT, HostLimit, host_limit
+from hifrac.exceptions import BadImageError, FetchError, RowError
 
-__all__ = ["Answer", "Client", "RateLimit", "rate_limit"]
+__all__ = ["Answer", "Attempt", "Client", "Errand", "StoppedError"]
 
 REPEATED_STATUSES = (429, 500, 502, 503, 504)
 
-# A service that asks to be left alone for longer gets what it asks: the row fails and says until when.
-_LONGEST_WAIT = 60.0
 _MAX_REDIRECTS = 5
 _MAX_BYTES = 256 * 2**20
+
+# A host is given up when it asked for a long leave so often without a break,
+# or gave no answer of any kind for so many cutouts and seconds.
+_REFUSALS = 3
+_SILENT_CUTOUTS, _SILENT_SECONDS = 20, 60.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,54 +65,40 @@ class Answer:
     retry_after: float | None = None
 
 
-class RateLimit:
-    """Spaces the requests of all threads evenly: at most ``conf.max_rate`` per second."""
+@dataclass(frozen=True)
+class Attempt:
+    """One request that was sent, for the manifest.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._next = 0.0
+    Parameters
+    ----------
+    when : float
+        Seconds since 1970 (UTC) at which it was sent.
+    request : str
+        The address with its parameters.
+    status : int or None
+        HTTP status, if there was an answer.
+    body : bytes or None
+        The content, if it came completely.
+    error : `Exception` or None
+        What was wrong with it.
+    """
 
-    def wait(self, stop: threading.Event) -> None:
-        """Return when the next request may go out, or when ``stop`` is set."""
-        rate = conf.max_rate
-        if rate <= 0:
-            return
-        with self._lock:
-            now = time.monotonic()
-            turn = max(now, self._next)
-            self._next = turn + 1 / rate
-        stop.wait(turn - now)
+    when: float
+    request: str
+    status: int | None = None
+    body: bytes | None = None
+    error: Exception | None = None
 
 
-_LIMITS: dict[str, RateLimit] = {}
-
-
-def rate_limit(url: str) -> RateLimit:
-    """The rate limit of the host of an address: one for all that speak to it."""
-    try:
-        host = urlsplit(url).netloc.rpartition("@")[2].lower()
-    except ValueError:  # no address at all: asking it will say so
-        host = url
-    return _LIMITS.setdefault(host, RateLimit())
+class StoppedError(FetchError):
+    """The user, or a reader who had enough, stopped the round before this cutout was done."""
 
 
 class _Repeat(Retry):
-    """urllib3's Retry that can be stopped, and does not wait for ever.
-
-    The first repeat comes after ``conf.retry_backoff`` seconds (urllib3 sends it
-    at once), and a ``Retry-After`` beyond a minute ends the repeats.
-    """
-
-    stop: threading.Event
-    limit: RateLimit
-
-    def new(self, **changes: Any) -> _Repeat:
-        fresh = super().new(**changes)
-        fresh.stop, fresh.limit = self.stop, self.limit
-        return fresh
+    """urllib3's Retry: the first repeat comes after ``conf.retry_backoff`` seconds, not at once."""
 
     def get_backoff_time(self) -> float:
-        return float(min(_LONGEST_WAIT, self.backoff_factor * 2 ** max(0, len(self.history) - 1)))
+        return float(min(LONGEST_WAIT, self.backoff_factor * 2 ** max(0, len(self.history) - 1)))
 
     def get_retry_after(self, response: Any) -> float | None:
         try:
@@ -110,68 +106,82 @@ class _Repeat(Retry):
         except urllib3.exceptions.InvalidHeader:
             return None
 
-    def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
-        asked = self.get_retry_after(response) if response is not None else None
-        self.stop.wait(self.get_backoff_time() if asked is None else max(0.0, asked))
-        self.limit.wait(self.stop)
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: urllib3.BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: Any = None,
-        _stacktrace: Any = None,
-    ) -> Retry:
-        asked = self.get_retry_after(response) if response is not None else None
-        if self.stop.is_set() or (asked is not None and asked > _LONGEST_WAIT):
-            raise urllib3.exceptions.MaxRetryError(_pool, url or "", error)
-        return super().increment(method, url, response, error, _pool, _stacktrace)
-
 
 class Client:
-    """A session for one round of requests; its settings are those of ``conf`` at its beginning.
+    """One round of requests; its settings are those of ``conf`` at its beginning.
 
-    Thread-safe. Used as a context manager, it stops waiting and closes its
-    connections on leaving.
-
-    Parameters
-    ----------
-    connections : int
-        How many threads will call `get` at the same time.
-    limit : `RateLimit`
-        Shared by all that speak to the service.
+    Thread-safe: each thread has a session, and one connection, of its own.
+    Used as a context manager, it ends on leaving all that is still going on.
     """
 
-    def __init__(self, connections: int, limit: RateLimit) -> None:
-        self._stop = threading.Event()
-        self._limit = limit
-        self._timeout = conf.timeout
-        self._retries = conf.retries
-        self._repeat = _Repeat(
-            total=conf.retries,
-            backoff_factor=conf.retry_backoff,
-            status_forcelist=REPEATED_STATUSES,
-            allowed_methods={"GET"},
-            raise_on_status=False,
-        )
-        self._repeat.stop, self._repeat.limit = self._stop, limit
-        self._session = requests.Session()
-        self._session.max_redirects = _MAX_REDIRECTS
-        self._session.headers["User-Agent"] = f"hifrac/{hifrac.__version__}"
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections, max_retries=self._repeat))
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.timeout = conf.timeout
+        self.cutout_timeout = conf.cutout_timeout
+        self.repeat = _Repeat(total=conf.retries, backoff_factor=conf.retry_backoff)
+        self.prepare = _session().prepare_request
+        self._lock = threading.Lock()
+        self._lines: dict[tuple[int, int], _Line] = {}
+        self._health: dict[HostLimit, _Health] = {}
+        self._watch = threading.Thread(target=self._watch_lines, name="hifrac-watch", daemon=True)
 
     def __enter__(self) -> Client:
+        self._watch.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._stop.set()
-        self._session.close()
+        self.stop.set()
+        with self._lock:
+            lines = list(self._lines.values())
+        for line in lines:
+            line.break_off()
+        self._watch.join()
+        for line in lines:
+            line.close()
 
-    def get(self, url: str, params: dict[str, str]) -> Answer:
-        """The answer to one request, after repeats where they help.
+    def errand(self) -> Errand:
+        """The requests of one cutout."""
+        return Errand(self)
+
+    def line(self, limit: HostLimit) -> _Line:
+        """The calling thread's line to a host."""
+        key = threading.get_ident(), id(limit)
+        with self._lock:
+            if key not in self._lines:
+                self._lines[key] = _Line(limit)
+            return self._lines[key]
+
+    def health(self, limit: HostLimit) -> _Health:
+        """How the host has been doing in this round."""
+        with self._lock:
+            return self._health.setdefault(limit, _Health())
+
+    def _watch_lines(self) -> None:
+        """Break off what takes too long, and give way to other programs."""
+        while not self.stop.wait(0.1):
+            with self._lock:
+                lines = list(self._lines.values())
+            for line in lines:
+                line.look_after()
+
+
+class Errand:
+    """The requests of one cutout: they share a time limit, a number of repeats, and a record.
+
+    Attributes
+    ----------
+    attempts : list of `Attempt`
+        What was sent, in order.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.attempts: list[Attempt] = []
+        self._client = client
+        self._repeat = client.repeat
+        self._deadline: float | None = None
+
+    def get(self, url: str, params: dict[str, str], accept: Callable[[Answer], T]) -> T:
+        """What an accepted answer amounts to, after repeats where they help.
 
         Parameters
         ----------
@@ -179,85 +189,335 @@ class Client:
             The address.
         params : dict of str
             The query.
+        accept : callable
+            Turns an `Answer` into the result. It raises a
+            `~hifrac.exceptions.RowError` for any other: with a
+            `~hifrac.exceptions.BadImageError` the request is repeated.
 
         Returns
         -------
-        answer : `Answer`
-            With any status, the repeated ones included when repeats did not help.
+        result : object
+            What ``accept`` returned.
 
         Raises
         ------
+        ~hifrac.exceptions.RowError
+            What ``accept`` raised.
         ~hifrac.exceptions.FetchError
-            If no answer came.
+            If no answer came, or only such as ask to come again.
         ~hifrac.exceptions.BadImageError
-            If the content was cut off each time.
+            If the answer was cut off each time.
+        StoppedError
+            If the client ended meanwhile.
         """
-        request = requests.Request("GET", url, params=params)
-        sent = 0
-        while sent <= self._retries:
-            if sent:
-                self._stop.wait(min(_LONGEST_WAIT, conf.retry_backoff * 2 ** (sent - 1)))
-            self._limit.wait(self._stop)
-            if self._stop.is_set():
-                raise FetchError("stopped before the request was sent", url=url)
-            try:
-                return self._get_once(request)
-            except _CutOffError as error:
-                cut_off = error
-                sent += 1 + error.repeats
-        raise BadImageError(f"the service's answer was cut off: {cut_off} ({url})") from cut_off
-
-    def _get_once(self, request: requests.Request) -> Answer:
-        url = request.url
         try:
-            prepared = self._session.prepare_request(request)
-            url = prepared.url
-            settings = self._session.merge_environment_settings(url, {}, True, None, None)
-            with self._session.send(prepared, timeout=self._timeout, **settings) as response:
-                status = response.status_code
-                body = _read(response, time.monotonic() + self._timeout)
-                return Answer(
-                    url, status, response.reason or "", body, self._repeat.get_retry_after(response)
-                )
-        except _CutOffError as error:
-            error.repeats = len(getattr(response.raw.retries, "history", ()))
-            raise
-        except requests.TooManyRedirects as error:
-            last = error.response
-            raise FetchError(
-                f"the service redirects without end: {url}",
-                url=url,
-                status=None if last is None else last.status_code,
-            ) from error
-        # Beyond its own exceptions, requests lets through urllib3's and, for odd addresses, ValueError.
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            request = self._client.prepare(requests.Request("GET", url, params=params))
+        except (requests.RequestException, ValueError) as error:
             raise FetchError(f"no answer from the service: {error} ({url})", url=url) from error
+        redirects = 0
+        while True:
+            answer, raw, error = self._once(request)
+            if answer is not None and answer.status in (301, 302, 303, 307, 308) and raw.next is not None:
+                redirects += 1
+                if redirects > _MAX_REDIRECTS:
+                    raise FetchError(
+                        f"the service redirects without end: {url}", url=url, status=answer.status
+                    )
+                request = raw.next
+                continue
+            if error is None and answer.status not in REPEATED_STATUSES:
+                try:
+                    result = accept(answer)
+                except RowError as refusal:
+                    self._note(answer, refusal)
+                    if not isinstance(refusal, BadImageError):
+                        raise
+                    error = refusal
+                else:
+                    self._note(answer, None)
+                    return result
+            elif error is None:
+                error = FetchError(
+                    f"the service answered {answer.status} {answer.reason} ({answer.url})",
+                    url=answer.url,
+                    status=answer.status,
+                    retry_after=answer.retry_after,
+                )
+                self._note(answer, error)
+            self._wait_to_repeat(request, raw, error)
+
+    def _note(self, answer: Answer, error: Exception | None) -> None:
+        self.attempts[-1] = Attempt(
+            self.attempts[-1].when, self.attempts[-1].request, answer.status, answer.body, error
+        )
+
+    def _wait_to_repeat(self, request: Any, raw: requests.Response | None, error: RowError) -> None:
+        """Wait as long as is due before a repeat; raise the error where none is due."""
+        limit = host_limit(request.url)
+        asked = None if raw is None else self._repeat.get_retry_after(raw.raw)
+        if asked is not None and raw.status_code in REPEATED_STATUSES:
+            self._client.health(limit).leave_asked(asked)
+            if asked > LONGEST_WAIT:
+                raise error
+            limit.pause(asked)
+        try:
+            self._repeat = self._repeat.increment("GET", request.url, error=error)
+        except urllib3.exceptions.MaxRetryError:
+            raise error from None
+        pause = self._repeat.get_backoff_time() if asked is None else max(0.0, asked)
+        if time.monotonic() + pause > self._deadline:
+            raise error
+        if self._client.stop.wait(pause):
+            raise StoppedError("stopped", url=request.url) from error
+
+    def _once(self, request: Any) -> tuple[Answer | None, requests.Response | None, RowError | None]:
+        """Send a request: the answer and what requests made of it, or what went wrong."""
+        client, url = self._client, request.url
+        limit = host_limit(url)
+        health = client.health(limit)
+        if (given_up := health.given_up()) is not None:
+            raise FetchError(f"not asked: {given_up} ({url})", url=url, retry_after=health.retry_after)
+        line = client.line(limit)
+        patience = time.monotonic() + client.cutout_timeout if self._deadline is None else self._deadline
+        if not line.open(client.stop, patience) or not limit.wait(client.stop, patience):
+            line.rest()
+            if client.stop.is_set():
+                raise StoppedError("stopped before the request was sent", url=url)
+            raise FetchError(f"no turn came within {client.cutout_timeout:g} s ({url})", url=url)
+        if self._deadline is None:  # the time of a cutout begins with its first request
+            self._deadline = time.monotonic() + client.cutout_timeout
+        seconds = min(client.timeout, max(0.001, self._deadline - time.monotonic()))
+        self.attempts.append(Attempt(time.time(), url))
+        try:
+            with line.within(seconds) as session:
+                settings = session.merge_environment_settings(url, {}, True, None, None)
+                with session.send(request, timeout=seconds, allow_redirects=False, **settings) as response:
+                    body = _read(response)
+                    health.answered()
+                    retry_after = self._repeat.get_retry_after(response.raw)
+                    return (
+                        Answer(url, response.status_code, response.reason or "", body, retry_after),
+                        response,
+                        None,
+                    )
+        except _CutOffError as cut_off:
+            health.answered()
+            error: RowError = BadImageError(f"the service's answer was cut off: {cut_off} ({url})")
+        # Beyond its own exceptions, requests lets through urllib3's and, for odd addresses, ValueError.
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as failure:
+            reason = f"not complete after {seconds:g} s" if line.broken_off else failure
+            error = FetchError(f"no answer from the service: {reason} ({url})", url=url)
+            error.__cause__ = failure
+            health.silent(first=len(self.attempts) == 1)
+        if client.stop.is_set():
+            raise StoppedError("stopped before the answer was complete", url=url)
+        self.attempts[-1] = Attempt(self.attempts[-1].when, url, error=error)
+        return None, None, error
 
 
 class _CutOffError(Exception):
-    """The content ended before its announced length.
-
-    Attributes
-    ----------
-    repeats : int
-        How many repeats had been spent before this answer came.
-    """
-
-    repeats = 0
+    """The content ended before its announced length."""
 
 
-def _read(response: requests.Response, deadline: float) -> bytes:
-    """The whole content, within the deadline and a bound of its size."""
+def _read(response: requests.Response) -> bytes:
+    """The whole content, within a bound of its size."""
     parts, size = [], 0
     try:
-        for part in response.iter_content(2**14):
+        for part in response.iter_content(2**16):
             parts.append(part)
             size += len(part)
-            if size > _MAX_BYTES or time.monotonic() > deadline:
-                raise requests.exceptions.ReadTimeout("the answer is too long or too slow")
+            if size > _MAX_BYTES:
+                raise requests.exceptions.ReadTimeout("the answer is too long")
     except requests.exceptions.ChunkedEncodingError as error:
         raise _CutOffError(error) from error
     announced = response.headers.get("Content-Length", "")
     if announced.isdecimal() and "Content-Encoding" not in response.headers and size != int(announced):
         raise _CutOffError(f"{size} bytes of {announced}")
     return b"".join(parts)
+
+
+class _Health:
+    """Whether there is any use in asking a host further. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._refusals = 0
+        self._silent = 0
+        self._silent_since: float | None = None
+        self.retry_after: float | None = None
+
+    def answered(self) -> None:
+        with self._lock:
+            self._silent, self._silent_since = 0, None
+
+    def silent(self, *, first: bool) -> None:
+        """No answer came; ``first`` says whether to the first request of a cutout."""
+        with self._lock:
+            self._silent += first
+            if self._silent_since is None:
+                self._silent_since = time.monotonic()
+
+    def leave_asked(self, seconds: float) -> None:
+        """The host asked to be left alone."""
+        with self._lock:
+            self._refusals = self._refusals + 1 if seconds > LONGEST_WAIT else 0
+            self.retry_after = seconds
+
+    def given_up(self) -> str | None:
+        """Why the host is not asked any more in this round, or None."""
+        with self._lock:
+            if self._refusals >= _REFUSALS:
+                return f"the service asked to be left alone for {self.retry_after:g} s"
+            if self._silent >= _SILENT_CUTOUTS and time.monotonic() - self._silent_since > _SILENT_SECONDS:
+                return f"the service gave no answer for {time.monotonic() - self._silent_since:.0f} s"
+            return None
+
+
+class _Line:
+    """A thread's session with one connection to one host, which it may keep open between requests."""
+
+    def __init__(self, limit: HostLimit) -> None:
+        self._limit = limit
+        self._lock = threading.RLock()
+        self._number: int | None = None
+        self._session: requests.Session | None = None
+        self._deadline: float | None = None
+        self._closed = False
+        self.connection: Any = None
+        self.broken_off = False
+
+    def open(self, stop: threading.Event, until: float) -> bool:
+        """Be allowed to have a connection; False if stopped, or too late."""
+        with self._lock:
+            if self._number is not None:
+                self._deadline = until + 1  # not idle: not to be closed
+                return True
+        number = self._limit.take_connection(stop, until)
+        if number is None:
+            return False
+        with self._lock:
+            self._number, self._session = number, _session()
+            self._deadline = until + 1
+            if self._closed:
+                self.close()
+                return False
+        return True
+
+    def rest(self) -> None:
+        """Nothing is going on: the line may be closed when others want it."""
+        with self._lock:
+            self._deadline = None
+            if self._closed:
+                self._end()
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[requests.Session]:
+        """The session, for one exchange that is broken off after some time."""
+        with self._lock:
+            self.broken_off = False
+            self._deadline = time.monotonic() + seconds
+            session = self._session
+        if session is None:
+            raise requests.ConnectionError("closed")
+        _THREAD.line = self
+        try:
+            yield session
+        finally:
+            with self._lock:
+                self._deadline = None
+                if (
+                    self.broken_off
+                    or self._closed
+                    or (self._number is not None and self._limit.is_wanted(self._number))
+                ):
+                    self._end()
+
+    def look_after(self) -> None:
+        """Break off an exchange that takes too long; give way where the line is idle."""
+        with self._lock:
+            if self._deadline is not None:
+                if time.monotonic() > self._deadline:
+                    self.break_off()
+            elif self._number is not None and self._limit.is_wanted(self._number):
+                self._end()
+
+    def break_off(self) -> None:
+        """Make an exchange that goes on in its thread end at once."""
+        with self._lock:
+            self.broken_off = True
+            sock = getattr(self.connection, "line_socket", None)
+            if self._deadline is not None and sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close for good."""
+        with self._lock:
+            self._closed = True
+            if self._deadline is None or self._session is None:
+                self._end()
+
+    def _end(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        if self._number is not None:
+            self._limit.give_connection(self._number)
+        self._session = self._number = self.connection = None
+
+
+_THREAD = threading.local()
+
+
+class _Watched:
+    """A connection that tells the line of its thread its socket: whoever looks after the line can end it."""
+
+    def connect(self) -> None:
+        super().connect()
+        # http.client forgets the socket of an answer that ends its connection.
+        self.line_socket = self.sock
+
+    def request(self, *args: Any, **options: Any) -> None:
+        line = getattr(_THREAD, "line", None)
+        if line is not None:
+            line.connection = self
+        super().request(*args, **options)
+
+
+class _WatchedHTTP(_Watched, HTTPConnection):
+    pass
+
+
+class _WatchedHTTPS(_Watched, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _WatchedHTTP
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _WatchedHTTPS
+
+
+class _Adapter(HTTPAdapter):
+    """One connection, no repeats of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(pool_connections=2, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **options)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.headers["User-Agent"] = f"hifrac/{hifrac.__version__}"
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter())
+    return session

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from hifrac import images
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.exceptions import RowError
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 __all__ = ["Cutout", "CutoutSource"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cutout:
-    """What a source gave for one position: the bytes of a picture, or why there are none.
+    """What a source gave for one position: a picture, or why there is none.
 
     Parameters
     ----------
     data : bytes or None
-        The file as the source holds it (JPEG, PNG or FITS), not yet decoded.
+        The file as the source holds it (JPEG, PNG or FITS).
     error : `~hifrac.exceptions.RowError` or None
         What stopped the row, where ``data`` is None.
+    pixels : `~numpy.ndarray` of uint8, shape (height, width, 3), or None
+        What `hifrac.images.decode` makes of ``data``, where the source has
+        decoded it already.
+    position : (float, float) or None
+        ICRS right ascension and declination of the centre, in degrees.
+    recipe : `~hifrac.cutouts.CutoutRecipe` or None
+        How the picture was made, where the source knows it.
 
     Raises
     ------
@@ -33,10 +44,26 @@ class Cutout:
 
     data: bytes | None = None
     error: RowError | None = None
+    pixels: np.ndarray | None = None
+    position: tuple[float, float] | None = None
+    recipe: CutoutRecipe | None = None
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.error is None):
             raise ValueError("data or error must be given, and not both")
+
+    @property
+    def wcs(self) -> WCS | None:
+        """World coordinates of the picture's pixels, the first row on top as `hifrac.images.decode` gives them.
+
+        From the header of a FITS file, else from ``position`` and ``recipe``;
+        None where neither says it.
+        """
+        if self.data is not None and (wcs := images.header_wcs(self.data)) is not None:
+            return wcs
+        if self.position is None or self.recipe is None:
+            return None
+        return self.recipe.wcs(*self.position)
 
 
 @runtime_checkable

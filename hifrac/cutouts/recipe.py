@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 __all__ = ["SDSS_RECIPE", "CutoutRecipe"]
 
@@ -70,6 +73,35 @@ class CutoutRecipe:
     def field_of_view(self) -> float:
         """Side of the picture on the sky, in arcsec."""
         return self.pixel_scale * self.width
+
+    def wcs(self, ra: float, dec: float) -> WCS:
+        """World coordinates of a picture of this recipe: north up, east to the left.
+
+        Parameters
+        ----------
+        ra, dec : float
+            ICRS degrees of the centre of the picture.
+
+        Returns
+        -------
+        wcs : `~astropy.wcs.WCS`
+            Gnomonic (TAN). Its pixel (0, 0) is the centre of the *first* pixel of the
+            *top* row, as pictures are held in memory: declination falls with
+            the row.
+        """
+        from astropy.wcs import WCS
+
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+        wcs.wcs.cunit = "deg", "deg"
+        wcs.wcs.radesys = "ICRS"
+        wcs.wcs.crval = ra, dec
+        # FITS counts pixels from 1: the centre of the picture lies between two pixels of an even width.
+        wcs.wcs.crpix = (self.width + 1) / 2, (self.width + 1) / 2
+        wcs.wcs.cdelt = -self.pixel_scale / 3600, -self.pixel_scale / 3600
+        wcs.array_shape = self.width, self.width
+        wcs.wcs.set()
+        return wcs
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain types, as it stands in a model card."""

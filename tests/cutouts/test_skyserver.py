@@ -35,7 +35,7 @@ def fetch(source, ra, dec=None):
 
 
 def stored_files():
-    return [path for path in cache_dir().rglob("*") if path.is_file()]
+    return list(cache_dir().rglob("*.jpg"))
 
 
 # Requests

@@ -1,0 +1,69 @@
+"""Filling the local store for a whole table, without estimating anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+from astropy.table import QTable
+
+from hifrac._input import parse
+from hifrac.columns import result_column
+from hifrac.cutouts.remote import RemoteCutouts
+from hifrac.exceptions import RowError
+from hifrac.flags import Flag
+
+__all__ = ["download"]
+
+
+def download(
+    data: Any, source: RemoteCutouts, *, progress: Callable[[RowError | None], object] | None = None
+) -> QTable:
+    """Fetch the pictures of a table into the local store; what is there already is not asked for.
+
+    Parameters
+    ----------
+    data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or `~astropy.table.QTable`
+        Positions, as `hifrac.HIFractionEstimator.predict` takes them.
+    source : `~hifrac.cutouts.RemoteCutouts`
+        The service.
+    progress : callable, optional
+        Called after each row, in order, with None if its picture is in the
+        store, or with the error that stopped it.
+
+    Returns
+    -------
+    report : `~astropy.table.QTable`
+        One row per input row, in order: the input columns and ``flags``. A
+        row without flags has its picture in the store; see `hifrac.flags`.
+
+    Raises
+    ------
+    TypeError
+        If ``data`` holds no positions, or ``source`` is no survey service.
+    ValueError
+        If ``data`` has no positions, or a column ``flags`` already.
+    OSError
+        If the store cannot be written to.
+
+    Notes
+    -----
+    An interruption loses nothing: call it again with the same table.
+    """
+    if not isinstance(source, RemoteCutouts):
+        raise TypeError(f"source must be a survey service, such as SkyServerCutouts(), got {source!r}")
+    positions = parse(data)
+    report = positions.table
+    if "flags" in report.colnames:
+        raise ValueError("data has a column flags already; rename it")
+    flags = np.full(len(positions.ra), int(Flag.BAD_COORDINATE), dtype=np.int32)
+    # NaN positions go along: the source refuses them one by one, and the rows stay in step.
+    with closing(source.ensure(positions.ra, positions.dec)) as outcomes:
+        for row, error in enumerate(outcomes):
+            flags[row] = 0 if error is None else int(error.flag)
+            if progress is not None:
+                progress(error)
+    report["flags"] = result_column("flags", flags)
+    return report

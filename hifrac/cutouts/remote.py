@@ -1,0 +1,452 @@
+"""Survey services: what all of them share, from positions to verified pictures.
+
+A service is a subclass that says what it can give, how it is asked, and what
+its answers mean. The store, the manifest, repeats, limits and the order of
+the rows are here, once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from hifrac import images
+from hifrac.config import conf
+from hifrac.cutouts._http import Answer, Client, StoppedError
+from hifrac.cutouts._politeness import CONNECTIONS
+from hifrac.cutouts._store import Outcome, PictureStore, canonical_position, position_keys, position_of
+from hifrac.cutouts.base import Cutout
+from hifrac.cutouts.recipe import CutoutRecipe
+from hifrac.exceptions import (
+    BadCoordinateError,
+    BadImageError,
+    FetchError,
+    HifracWarning,
+    OutOfFootprintError,
+    RowError,
+)
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+
+__all__ = ["RemoteCutouts"]
+
+T = TypeVar("T")
+Get = Callable[[str, dict[str, str], Callable[[Answer], T]], T]
+
+# Rows planned at a time, and the memory that pictures may take while an earlier row is still waited for.
+_PLANNED = 8192
+_AHEAD_BYTES = 32 * 2**20
+_AHEAD = 4096
+
+
+class RemoteCutouts:
+    """Pictures from a survey's service, through the local store: the base of all services.
+
+    Parameters
+    ----------
+    recipe : `CutoutRecipe`, optional
+        What is asked for; the service's default by default.
+    base_url : str, optional
+        Address of the service, where it is not the configured one.
+    store : bool, optional
+        Whether verified pictures are kept in, and taken from, the local store
+        below `hifrac.config.cache_dir`.
+    offline : bool, optional
+        Whether the network is never touched: a position that is not in the
+        store is a `~hifrac.exceptions.FetchError`. ``conf.offline`` by default.
+    retry_permanent : bool, optional
+        Whether positions are asked for again of which the service has said
+        that it has no image there.
+
+    Attributes
+    ----------
+    name_column : None
+        Positions are enough.
+
+    Raises
+    ------
+    TypeError
+        If ``recipe`` is not a `CutoutRecipe`, or another argument is of a wrong type.
+    ValueError
+        If ``recipe`` is not one that the service can give.
+    """
+
+    title: ClassVar[str]
+    default_recipe: ClassVar[CutoutRecipe]
+    suffix: ClassVar[str] = ".jpg"
+    name_column = None
+
+    def __init__(
+        self,
+        recipe: CutoutRecipe | None = None,
+        *,
+        base_url: str | None = None,
+        store: bool = True,
+        offline: bool | None = None,
+        retry_permanent: bool = False,
+    ) -> None:
+        recipe = self.default_recipe if recipe is None else recipe
+        if not isinstance(recipe, CutoutRecipe):
+            raise TypeError(f"recipe must be a CutoutRecipe, got {type(recipe).__name__}")
+        self._check(recipe)
+        if base_url is not None and not isinstance(base_url, str):
+            raise TypeError(f"base_url must be an address, got {base_url!r}")
+        for name, value in (("store", store), ("retry_permanent", retry_permanent)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} must be a bool, got {value!r}")
+        if offline is not None and not isinstance(offline, bool):
+            raise TypeError(f"offline must be a bool, got {offline!r}")
+        self._recipe = recipe
+        self._base_url = base_url
+        self._keep = store
+        self._offline = offline
+        self._retry_permanent = retry_permanent
+        self._warned = False
+
+    # What a service says of itself.
+
+    def _check(self, recipe: CutoutRecipe) -> None:
+        """Raise a ValueError that begins with "recipe must" for one that the service cannot give."""
+        raise NotImplementedError
+
+    def _default_url(self) -> str:
+        """The configured address."""
+        raise NotImplementedError
+
+    def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
+        """Addresses and parameters of the requests for a canonical position."""
+        raise NotImplementedError
+
+    def _obtain(self, get: Get, ra: str, dec: str) -> tuple[bytes, np.ndarray]:
+        """The verified picture of a canonical position, as a file and decoded.
+
+        ``get(url, params, accept)`` sends a request and returns what
+        ``accept`` makes of the answer, see `hifrac.cutouts._http.Errand.get`.
+        """
+        ((url, params),) = self._requests(ra, dec)
+        return get(url, params, self._accept)
+
+    def _accept(self, answer: Answer) -> tuple[bytes, np.ndarray]:
+        """The verified picture of an answer, as a file and decoded; a RowError otherwise."""
+        if answer.status != 200:
+            raise self._refusal(answer)
+        try:
+            return answer.body, self._decode(answer.body)
+        except (BadImageError, OutOfFootprintError) as error:
+            raise type(error)(f"{error} ({answer.url})") from error
+
+    def _refusal(self, answer: Answer) -> RowError:
+        """What an answer with another status than 200 means."""
+        return FetchError(
+            f"the service answered {answer.status} {answer.reason} ({answer.url})",
+            url=answer.url,
+            status=answer.status,
+            retry_after=answer.retry_after,
+        )
+
+    # What every service does.
+
+    @property
+    def recipe(self) -> CutoutRecipe:
+        """The recipe of the pictures."""
+        return self._recipe
+
+    @property
+    def url(self) -> str:
+        """Address of the service."""
+        return self._default_url() if self._base_url is None else self._base_url
+
+    @property
+    def offline(self) -> bool:
+        """Whether the network is never touched."""
+        return bool(conf.offline) if self._offline is None else self._offline
+
+    def describe(self) -> str:
+        """One line for the provenance of a result: service, data release, address."""
+        parts = urlsplit(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        return f"{self._name()} ({parts.scheme}://{host}{parts.path})"
+
+    def _name(self) -> str:
+        return f"{self.title} {self.recipe.data_release}".strip()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._name()}>"
+
+    def payload(
+        self, ra: float | np.ndarray | SkyCoord, dec: float | np.ndarray | None = None
+    ) -> list[tuple[str, dict[str, str]]]:
+        """The requests that `fetch` would send for positions that are not stored; nothing is sent.
+
+        Parameters
+        ----------
+        ra, dec : float or array-like of float
+            ICRS positions in degrees. A `~astropy.coordinates.SkyCoord` may stand alone as ``ra``.
+
+        Returns
+        -------
+        requests : list of (str, dict)
+            Address and parameters of each; positions are rounded to 1e-6 deg.
+
+        Raises
+        ------
+        TypeError
+            If ``dec`` is missing and ``ra`` is not a SkyCoord.
+        ~hifrac.exceptions.BadCoordinateError
+            If a position is not finite or not on the sphere.
+        """
+        if dec is None:
+            if not hasattr(ra, "icrs"):
+                raise TypeError("dec must be given unless ra is a SkyCoord")
+            ra, dec = ra.icrs.ra.deg, ra.icrs.dec.deg
+        ra, dec = np.broadcast_arrays(np.atleast_1d(ra), np.atleast_1d(dec))
+        requests = []
+        for one_ra, one_dec in zip(ra.ravel(), dec.ravel(), strict=True):
+            if not _on_sphere(one_ra, one_dec):
+                raise _bad_coordinate(one_ra, one_dec)
+            requests += self._requests(*canonical_position(one_ra, one_dec))
+        return requests
+
+    def fetch(
+        self,
+        ra: np.ndarray,
+        dec: np.ndarray,
+        names: Sequence[Any] | None = None,  # noqa: ARG002 (of the protocol)
+    ) -> Iterator[Cutout]:
+        """Pictures of positions, one per position, in their order.
+
+        Parameters
+        ----------
+        ra, dec : `~numpy.ndarray` of float, shape (n,)
+            ICRS positions in degrees.
+        names : sequence, optional
+            Not used.
+
+        Yields
+        ------
+        cutout : `Cutout`
+            The verified picture, or as ``error`` what stopped this row:
+            `~hifrac.exceptions.FetchError` (with ``url``, ``status`` and ``retry_after``) if no
+            picture could be obtained, `~hifrac.exceptions.BadImageError` if something else
+            came or a part of it, `~hifrac.exceptions.OutOfFootprintError` if
+            the survey did not image the position.
+
+        Warns
+        -----
+        ~hifrac.exceptions.HifracWarning
+            Once, if pictures cannot be written to the store; they are given all the same.
+
+        Notes
+        -----
+        Settings are read from ``conf`` when the first picture is asked for.
+        Closing the iterator, or an exception such as KeyboardInterrupt, ends
+        the requests that are going on; what was fetched is kept.
+        """
+        return self._fetch(*_same_length(ra, dec))
+
+    def ensure(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[RowError | None]:
+        """Fetch into the store what is not there yet, without reading what is.
+
+        Parameters
+        ----------
+        ra, dec : `~numpy.ndarray` of float, shape (n,)
+            ICRS positions in degrees.
+
+        Yields
+        ------
+        error : `~hifrac.exceptions.RowError` or None
+            For each position in order: None if its picture is in the store,
+            otherwise what stopped it, see `fetch`.
+
+        Raises
+        ------
+        OSError
+            If the store cannot be written to: without it nothing would be kept.
+        ValueError
+            If the source was made with ``store=False``.
+        """
+        if not self._keep:
+            raise ValueError("store must not be False: pictures would be fetched for nothing")
+        return self._ensure(*_same_length(ra, dec))
+
+    def _fetch(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[Cutout]:
+        with ExitStack() as stack:
+            round_ = stack.enter_context(_Round(self, keep_pictures=True))
+            recipe = self.recipe
+            for key, found in round_.run(ra, dec):
+                if round_.store is not None and round_.store.trouble is not None and not self._warned:
+                    self._warned = True
+                    warnings.warn(
+                        f"pictures cannot be kept in {round_.store.folder}: {round_.store.trouble}; "
+                        "they will be fetched again",
+                        HifracWarning,
+                        stacklevel=2,
+                    )
+                if isinstance(found, RowError):
+                    yield Cutout(error=found)
+                else:
+                    position = tuple(map(float, position_of(key)))
+                    data, pixels = found
+                    yield Cutout(data, pixels=pixels, position=position, recipe=recipe)
+
+    def _ensure(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[RowError | None]:
+        with _Round(self, keep_pictures=False) as round_:
+            for _, found in round_.run(ra, dec):
+                if round_.store.trouble is not None:
+                    raise OSError(
+                        f"pictures cannot be kept in {round_.store.folder}: {round_.store.trouble}"
+                    ) from round_.store.trouble
+                yield found if isinstance(found, RowError) else None
+
+    def _store(self) -> PictureStore:
+        return PictureStore(self.url, self.recipe, suffix=self.suffix)
+
+    def _decode(self, data: bytes) -> np.ndarray:
+        return images.decode(
+            data, width=self._recipe.width, stretch=images.STRETCHES.get(self._recipe.survey)
+        )
+
+
+class _Stored:
+    """A row whose picture is in the store, and is read when its turn comes."""
+
+    def __init__(self, sha256: bytes | None) -> None:
+        self.sha256 = sha256
+
+
+# What became of a position: what stopped it, or its picture as a file and decoded where that was asked for.
+Found = RowError | tuple[bytes | None, np.ndarray | None]
+
+
+class _Round:
+    """One pass over positions: what is known of them is looked up, the rest is asked for.
+
+    Pictures come in the order of the positions while later ones are already
+    being fetched; how many is bounded by their memory.
+    """
+
+    def __init__(self, source: RemoteCutouts, *, keep_pictures: bool) -> None:
+        self._source = source
+        self._keep_pictures = keep_pictures
+        self.store = source._store() if source._keep else None
+        self._offline = source.offline
+        self._flying: dict[int, Future[Found]] = {}
+        self._client: Client | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        pixels = 3 * source.recipe.width**2
+        # A file of floating-point planes is four times its pixels.
+        self._ahead = max(CONNECTIONS, min(_AHEAD, _AHEAD_BYTES // (5 * pixels))) if keep_pictures else _AHEAD
+
+    def __enter__(self) -> _Round:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._client is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._client.__exit__(*exc_info)
+            self._threads.shutdown(wait=True)
+        if self.store is not None:
+            self.store.close()
+
+    def run(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, Found]]:
+        """Each position's key and what became of it, in their order."""
+        window: deque[tuple[int, RowError | _Stored | Future[Found]]] = deque()
+        for start in range(0, len(ra), _PLANNED):
+            some_ra, some_dec = ra[start : start + _PLANNED], dec[start : start + _PLANNED]
+            good = _on_sphere(some_ra, some_dec)
+            keys = position_keys(np.where(good, some_ra, 0.0), np.where(good, some_dec, 0.0))
+            known = {} if self.store is None else self.store.plan(np.unique(keys[good]))
+            for index, key in enumerate(keys.tolist()):
+                if good[index]:
+                    window.append((key, self._begin(key, *known.get(key, (Outcome.UNKNOWN, None)))))
+                else:
+                    window.append((key, _bad_coordinate(some_ra[index], some_dec[index])))
+                while window and (len(window) > self._ahead or _is_ready(window[0][1])):
+                    yield window[0][0], self._finish(*window.popleft())
+        while window:
+            yield window[0][0], self._finish(*window.popleft())
+
+    def _begin(self, key: int, outcome: Outcome, sha256: bytes | None) -> RowError | _Stored | Future[Found]:
+        if outcome == Outcome.STORED:
+            return _Stored(sha256)
+        if outcome == Outcome.OUTSIDE and not self._source._retry_permanent:
+            return OutOfFootprintError("the service said before that it has no image of this position")
+        if self._offline:
+            if self.store is not None and self.store.get(key) is not None:
+                return _Stored(None)
+            return FetchError("the picture is not in the local store, and offline mode is on")
+        return self._ask(key)
+
+    def _finish(self, key: int, entry: RowError | _Stored | Future[Found]) -> Found:
+        if isinstance(entry, _Stored):
+            if not self._keep_pictures:
+                return None, None
+            found = self.store.get(key, entry.sha256)
+            if found is not None:
+                return found
+            # It was damaged, and is gone now.
+            entry = self._begin(key, Outcome.UNKNOWN, None)
+        if isinstance(entry, Future):
+            self._flying.pop(key, None)
+            return entry.result()
+        return entry
+
+    def _ask(self, key: int) -> Future[Found]:
+        """Have a thread ask for a position, unless one does already."""
+        if self._client is None:
+            self._client = Client().__enter__()
+            self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hifrac-fetch")
+        if key not in self._flying:
+            self._flying[key] = self._threads.submit(self._fetch, key)
+        return self._flying[key]
+
+    def _fetch(self, key: int) -> Found:
+        """One position, from the service; its failure is its own."""
+        store, errand = self.store, self._client.errand()
+        # Another process may have put it there, or one that died before it could note it.
+        if store is not None and (found := store.get(key)) is not None:
+            return found if self._keep_pictures else (None, None)
+        try:
+            data, pixels = self._source._obtain(errand.get, *position_of(key))
+        except StoppedError as error:
+            return error
+        except RowError as error:
+            failure = error
+        except Exception as error:
+            # An answer that nobody foresaw stops its own row, not a million others.
+            failure = FetchError(f"the service's answer was not understood: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+        else:
+            if store is not None:
+                store.put(key, data, errand.attempts)
+            return (data, pixels) if self._keep_pictures else (None, None)
+        if store is not None:
+            store.record(key, failure, errand.attempts)
+        return failure
+
+
+def _is_ready(entry: RowError | _Stored | Future[Found]) -> bool:
+    return not isinstance(entry, Future) or entry.done()
+
+
+def _on_sphere(ra: Any, dec: Any) -> Any:
+    return np.isfinite(ra) & np.isfinite(dec) & (np.abs(ra) <= 360) & (np.abs(dec) <= 90)
+
+
+def _bad_coordinate(ra: float, dec: float) -> BadCoordinateError:
+    return BadCoordinateError(f"ra and dec must be finite and on the sphere, got {ra}, {dec}")
+
+
+def _same_length(ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]:
+    ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
+    if len(ra) != len(dec):
+        raise ValueError(f"ra and dec must have the same length, got {len(ra)} and {len(dec)}")
+    return ra, dec
