@@ -19,8 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hifrac.config import conf
-
 try:
     import fcntl
 except ImportError:  # not a POSIX system
@@ -54,11 +52,13 @@ class HostLimit:
             host, ["turn", "waiting", "waiting", *(f"connection-{number}" for number in range(CONNECTIONS))]
         )
 
-    def wait(self, stop: threading.Event, until: float) -> bool:
+    def wait(self, rate: float, stop: threading.Event, until: float) -> bool:
         """Wait for the turn of one request.
 
         Parameters
         ----------
+        rate : float
+            Requests per second, at most; 0 for no limit.
         stop : `threading.Event`
             Ends the waiting.
         until : float
@@ -69,7 +69,6 @@ class HostLimit:
         granted : bool
             False if stopped, or if it would be too late.
         """
-        rate = conf.max_rate
         with self._lock, _locked(self._turn):
             now = time.monotonic()
             turn = max(now, self._next_turn(now))

@@ -54,7 +54,7 @@ class Cutout:
 
     @property
     def wcs(self) -> WCS | None:
-        """World coordinates of the picture's pixels, the first row on top as `hifrac.images.decode` gives them.
+        """World coordinates of the pixels, the first row on top as `hifrac.images.decode` gives them.
 
         From the header of a FITS file, else from ``position`` and ``recipe``;
         None where neither says it.

@@ -7,6 +7,7 @@ the rows are here, once.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -306,6 +307,12 @@ class RemoteCutouts:
                     ) from round_.store.trouble
                 yield found if isinstance(found, RowError) else None
 
+    def _frozen(self) -> RemoteCutouts:
+        """The source with the settings in force now, whatever becomes of ``conf``."""
+        source = copy.copy(self)
+        source._recipe, source._base_url, source._offline = self.recipe, self.url, self.offline
+        return source
+
     def _store(self) -> PictureStore:
         return PictureStore(self.url, self.recipe, suffix=self.suffix)
 
@@ -334,6 +341,7 @@ class _Round:
     """
 
     def __init__(self, source: RemoteCutouts, *, keep_pictures: bool) -> None:
+        source = source._frozen()
         self._source = source
         self._keep_pictures = keep_pictures
         self.store = source._store() if source._keep else None

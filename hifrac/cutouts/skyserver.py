@@ -103,7 +103,14 @@ class SkyServerCutouts(RemoteCutouts):
         if release is None and conf.skyserver_data_release:
             release = conf.skyserver_data_release
             _check_release("conf.skyserver_data_release", release)
-        return self._recipe if release is None else replace(self._recipe, data_release=release.upper())
+        if release is None or release.upper() == self._recipe.data_release:
+            return self._recipe
+        return replace(self._recipe, data_release=release.upper())
+
+    def _frozen(self) -> SkyServerCutouts:
+        source = super()._frozen()
+        source._data_release = source._recipe.data_release
+        return source
 
     @property
     def url(self) -> str:
