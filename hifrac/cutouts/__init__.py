@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hifrac.cutouts.base import Cutout, CutoutSource
+from hifrac.cutouts.download import download
 from hifrac.cutouts.local import LocalCutouts
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
@@ -19,6 +20,7 @@ __all__ = [
     "LocalCutouts",
     "RemoteCutouts",
     "SkyServerCutouts",
+    "download",
     "source_for",
 ]
 

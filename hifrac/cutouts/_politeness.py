@@ -43,7 +43,7 @@ class HostLimit:
 
     def __init__(self, host: str) -> None:
         self._lock = threading.Lock()
-        self._next = 0.0
+        self._next = self._paused_until = 0.0
         self._free = list(range(CONNECTIONS))
         self._taken: dict[int, float] = {}
         self._waiters = 0
@@ -69,19 +69,25 @@ class HostLimit:
         granted : bool
             False if stopped, or if it would be too late.
         """
-        with self._lock, _locked(self._turn):
-            now = time.monotonic()
-            turn = max(now, self._next_turn(now))
-            if turn > until:
+        while True:
+            with self._lock, _locked(self._turn):
+                now = time.monotonic()
+                turn = max(now, self._next_turn(now))
+                if turn > until:
+                    return False
+                self._set_next_turn(turn + (_SLACK / rate if rate > 0 else 0.0))
+            if stop.wait(turn - now) if turn > now else stop.is_set():
                 return False
-            self._set_next_turn(turn + (_SLACK / rate if rate > 0 else 0.0))
-        return not (stop.wait(turn - now) if turn > now else stop.is_set())
+            # The host may have asked for a pause after the turn was given.
+            if time.monotonic() >= self._paused_until:
+                return True
 
     def pause(self, seconds: float) -> None:
         """Send nothing to the host for some time: it asked for that."""
         with self._lock, _locked(self._turn):
             now = time.monotonic()
-            self._set_next_turn(max(self._next_turn(now), now + min(seconds, LONGEST_WAIT)))
+            self._paused_until = max(self._paused_until, now + min(seconds, LONGEST_WAIT))
+            self._set_next_turn(max(self._next_turn(now), self._paused_until))
 
     def _next_turn(self, now: float) -> float:
         shared = 0.0

@@ -13,6 +13,7 @@ import numpy as np
 
 from hifrac.cutouts._archives import Collection, Folder, TarArchive, ZipArchive, is_tar
 from hifrac.cutouts.base import Cutout
+from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.exceptions import BadImageError, FetchError, RowError
 
 __all__ = ["LocalCutouts"]
@@ -35,18 +36,21 @@ class LocalCutouts:
         The input column whose values are the names of the files. Values may be
         integers, text or bytes; blanks around them do not count. Floating-point
         values are refused, row by row: they cannot hold an 18-digit identifier.
+    recipe : `CutoutRecipe`, optional
+        How the pictures were made, where that is known: files do not tell. It gives them world coordinates,
+        and an estimator then refuses a model of another recipe.
 
     Attributes
     ----------
-    recipe : None
-        Files do not tell how they were made.
+    recipe : `CutoutRecipe` or None
+        ``recipe``.
     name_column : str
         ``name``.
 
     Raises
     ------
     TypeError
-        If ``name`` is not text.
+        If ``name`` is not text, or ``recipe`` is no recipe.
     FileNotFoundError
         If ``path`` does not exist.
     ValueError
@@ -83,14 +87,17 @@ class LocalCutouts:
     FetchError(...'42'...)
     """
 
-    recipe = None
-
-    def __init__(self, path: str | os.PathLike[str], name: str = "objid") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], name: str = "objid", *, recipe: CutoutRecipe | None = None
+    ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name must be the name of a column, got {name!r}")
         if not name:
             raise ValueError("name must be the name of a column, got an empty text")
+        if recipe is not None and not isinstance(recipe, CutoutRecipe):
+            raise TypeError(f"recipe must be a CutoutRecipe, got {type(recipe).__name__}")
         self.name_column = name
+        self.recipe = recipe
         self._path = Path(path).expanduser()
         if not self._path.exists():
             raise FileNotFoundError(f"path does not exist: {self._path}")
@@ -133,7 +140,7 @@ class LocalCutouts:
     def fetch(
         self,
         ra: Sequence[float] | np.ndarray,
-        dec: Sequence[float] | np.ndarray,  # noqa: ARG002 (of the protocol)
+        dec: Sequence[float] | np.ndarray,
         names: Sequence[Any] | None = None,
     ) -> Iterator[Cutout]:
         """Pictures of names, one per row, in their order.
@@ -141,7 +148,7 @@ class LocalCutouts:
         Parameters
         ----------
         ra, dec : array-like of float, shape (n,)
-            Not used: files are found by name.
+            ICRS positions in degrees; not used to find the files, which have names.
         names : sequence
             The value of ``name_column`` of each row.
 
@@ -156,21 +163,24 @@ class LocalCutouts:
         Raises
         ------
         ValueError
-            If ``names`` is missing or not as long as ``ra``, if the source
+            If ``names`` is missing, if ``ra``, ``dec`` and ``names`` differ in length, if the source
             is closed, or if the archive proves damaged as a whole.
         """
         if names is None:
             raise ValueError(f"names must be given: the values of the column {self.name_column!r}")
         if len(names) != len(ra):
             raise ValueError(f"names must have one value per row ({len(ra)}), got {len(names)}")
+        if len(dec) != len(ra):
+            raise ValueError(f"ra and dec must have the same length, got {len(ra)} and {len(dec)}")
         self._open()
-        return map(self._fetch_one, names)
+        return map(self._fetch_one, names, ra, dec)
 
-    def _fetch_one(self, value: Any) -> Cutout:
+    def _fetch_one(self, value: Any, ra: float, dec: float) -> Cutout:
         try:
-            return Cutout(data=self._read(self._stem(value)))
+            data = self._read(self._stem(value))
         except RowError as error:
             return Cutout(error=error)
+        return Cutout(data=data, position=(float(ra), float(dec)), recipe=self.recipe)
 
     def _open(self) -> Collection:
         """The collection, its files listed."""
