@@ -67,6 +67,17 @@ class Conf(_config.ConfigNamespace):
     skyserver_data_release = _config.ConfigItem(
         "", "SDSS data release asked for, e.g. DR16. Empty: the one of the model's recipe."
     )
+    legacy_url = _config.ConfigItem(
+        "https://www.legacysurvey.org/viewer",
+        "Address of the DESI Legacy Surveys viewer, below which cutout.jpg and cutout.fits are.",
+    )
+    panstarrs_url = _config.ConfigItem(
+        "https://ps1images.stsci.edu/cgi-bin",
+        "Address of the Pan-STARRS image server, below which ps1filenames.py and fitscut.cgi are.",
+    )
+    hips2fits_url = _config.ConfigItem(
+        "https://alasky.cds.unistra.fr/hips-image-services/hips2fits", "Address of the CDS service hips2fits."
+    )
 
 
 conf = Conf()

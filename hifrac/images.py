@@ -30,7 +30,8 @@ _FITS = b"SIMPLE  ="
 # Refused before anything is decoded; Pillow itself warns from 89 million pixels on.
 _MAX_PIXELS = 8192 * 8192
 
-_FITS_LOCK = threading.Lock()
+#: Held while astropy reads headers: the warnings filters are those of the whole process.
+FITS_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class Stretch:
         """Display colours of three planes of flux; see `lupton_rgb`, with these parameters."""
         # Lupton's Q is stated at a tenth of the range, as astropy has it.
         q = 10 * np.sinh(25.5 / self.amplitude)
-        planes = [weight * np.asarray(plane) for weight, plane in zip(self.weights, (red, green, blue), strict=True)]
+        planes = [
+            weight * np.asarray(plane) for weight, plane in zip(self.weights, (red, green, blue), strict=True)
+        ]
         return lupton_rgb(*planes, stretch=q / self.softening, Q=q, minimum=self.minimum)
 
 
@@ -76,12 +79,15 @@ STRETCHES = {
     "legacy": Stretch(
         (2.2, 3.4, 6.0), 255 / 20**0.5, 20.0, -0.03, "https://github.com/legacysurvey/imagine, map/views.py"
     ),
+    # Nanomaggies per pixel of 0.25 arcsec (i, r, g). The survey's own colour JPEGs are scaled by percentiles
+    # of each picture; what suits SDSS is taken over, by the ratio of the pixels' areas.
+    "panstarrs": Stretch(
+        tuple(weight * (0.396 / 0.25) ** 2 for weight in (1.0, 1.14, 1.48)), 37.5, 12.9, 0.0, "as sdss"
+    ),
 }
 
 
-def decode(
-    data: bytes, *, width: int | None = None, stretch: Stretch | str | None = None
-) -> np.ndarray:
+def decode(data: bytes, *, width: int | None = None, stretch: Stretch | str | None = None) -> np.ndarray:
     """Pixels of a picture.
 
     Parameters
@@ -162,13 +168,13 @@ def header_wcs(data: bytes) -> WCS | None:
     from astropy.wcs import WCS
 
     try:
-        with _FITS_LOCK, warnings.catch_warnings():
+        with FITS_LOCK, warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=AstropyWarning)
             with fits.open(io.BytesIO(data), mode="readonly", memmap=False) as hdus:
                 image = next(hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) > 0)
                 wcs = WCS(image.header).celestial
                 height, width = image.shape[-2:]
-    except Exception:  # noqa: BLE001
+    except Exception:
         return None
     if wcs.naxis != 2 or not wcs.has_celestial:
         return None
@@ -363,7 +369,7 @@ def _decode_fits(data: bytes, width: int | None, stretch: Stretch | None) -> np.
     planes = None
     try:
         # The lock keeps our own threads from restoring each other's filters.
-        with _FITS_LOCK, warnings.catch_warnings():
+        with FITS_LOCK, warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=AstropyWarning)
             with fits.open(io.BytesIO(data), mode="readonly", memmap=False) as hdus:
                 for hdu in hdus:

@@ -6,18 +6,27 @@ from typing import Any
 
 from hifrac.cutouts.base import Cutout, CutoutSource
 from hifrac.cutouts.download import download
+from hifrac.cutouts.hips import HiPSCutouts
+from hifrac.cutouts.legacy import LegacyCutouts
 from hifrac.cutouts.local import LocalCutouts
-from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
+from hifrac.cutouts.panstarrs import PanSTARRSCutouts
+from hifrac.cutouts.recipe import HIPS_RECIPE, LEGACY_RECIPE, PANSTARRS_RECIPE, SDSS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
 from hifrac.cutouts.skyserver import SkyServerCutouts
 
 __all__ = [
+    "HIPS_RECIPE",
+    "LEGACY_RECIPE",
+    "PANSTARRS_RECIPE",
     "SDSS_RECIPE",
     "SURVEYS",
     "Cutout",
     "CutoutRecipe",
     "CutoutSource",
+    "HiPSCutouts",
+    "LegacyCutouts",
     "LocalCutouts",
+    "PanSTARRSCutouts",
     "RemoteCutouts",
     "SkyServerCutouts",
     "download",
@@ -25,9 +34,20 @@ __all__ = [
 ]
 
 #: The survey services, by the names that the command line has for them.
-SURVEYS: dict[str, type[RemoteCutouts]] = {"sdss": SkyServerCutouts}
+SURVEYS: dict[str, type[RemoteCutouts]] = {
+    "sdss": SkyServerCutouts,
+    "legacy": LegacyCutouts,
+    "panstarrs": PanSTARRSCutouts,
+    "hips": HiPSCutouts,
+}
 
-_SERVICES = {("sdss", "getjpeg"): SkyServerCutouts}
+_SERVICES = {
+    "getjpeg": SkyServerCutouts,
+    "viewer-jpg": LegacyCutouts,
+    "viewer-fits": LegacyCutouts,
+    "fitscut": PanSTARRSCutouts,
+    "hips2fits": HiPSCutouts,
+}
 
 
 def source_for(recipe: CutoutRecipe, **options: Any) -> CutoutSource:
@@ -48,7 +68,8 @@ def source_for(recipe: CutoutRecipe, **options: Any) -> CutoutSource:
     Raises
     ------
     ValueError
-        If no source of this package speaks to that service.
+        If no source of this package speaks to that service, or the service
+        has no such survey.
 
     Examples
     --------
@@ -58,10 +79,9 @@ def source_for(recipe: CutoutRecipe, **options: Any) -> CutoutSource:
     >>> source_for(recipe)
     <SkyServerCutouts: SDSS SkyServer getjpeg DR16>
     """
-    key = recipe.survey.lower(), recipe.service.lower()
-    if key not in _SERVICES:
-        known = ", ".join(f"{survey} {service}" for survey, service in sorted(_SERVICES))
+    if (kind := _SERVICES.get(recipe.service.lower())) is None:
         raise ValueError(
-            f"recipe names the service {recipe.survey} {recipe.service}, which has no source; known: {known}"
+            f"recipe names the service {recipe.survey} {recipe.service}, which has no source; "
+            f"known services: {', '.join(_SERVICES)}"
         )
-    return _SERVICES[key](recipe, **options)
+    return kind(recipe, **options)

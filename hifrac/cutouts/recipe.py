@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-__all__ = ["SDSS_RECIPE", "CutoutRecipe"]
+__all__ = ["HIPS_RECIPE", "LEGACY_RECIPE", "PANSTARRS_RECIPE", "SDSS_RECIPE", "CutoutRecipe"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,4 +122,35 @@ class CutoutRecipe:
 #: SDSS SkyServer's colour pictures as the default model reads them.
 SDSS_RECIPE = CutoutRecipe(
     survey="sdss", data_release="DR16", service="getjpeg", bands=("i", "r", "g"), pixel_scale=0.4, width=128
+)
+
+#: The Legacy Surveys' colour pictures at the scale of their images. DR9 is the last release with g, r and z
+#: over both galactic caps; the width is that which Wu (2020) gave his network.
+LEGACY_RECIPE = CutoutRecipe(
+    survey="legacy",
+    data_release="DR9",
+    service="viewer-jpg",
+    bands=("z", "r", "g"),
+    pixel_scale=0.262,
+    width=224,
+)
+
+#: Three bands of the Pan-STARRS1 stacks, one arcminute wide as on the survey's own page.
+PANSTARRS_RECIPE = CutoutRecipe(
+    survey="panstarrs",
+    data_release="DR2",
+    service="fitscut",
+    bands=("i", "r", "g"),
+    pixel_scale=0.25,
+    width=240,
+)
+
+#: SDSS as the CDS serves it, with the frame of `SDSS_RECIPE`.
+HIPS_RECIPE = CutoutRecipe(
+    survey="CDS/P/SDSS9/color",
+    data_release="DR9",
+    service="hips2fits",
+    bands=("i", "r", "g"),
+    pixel_scale=0.4,
+    width=128,
 )

@@ -37,7 +37,7 @@ from hifrac.exceptions import (
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
-__all__ = ["RemoteCutouts"]
+__all__ = ["Get", "RemoteCutouts"]
 
 T = TypeVar("T")
 Get = Callable[[str, dict[str, str], Callable[[Answer], T]], T]
@@ -82,7 +82,7 @@ class RemoteCutouts:
 
     title: ClassVar[str]
     default_recipe: ClassVar[CutoutRecipe]
-    suffix: ClassVar[str] = ".jpg"
+    suffix: str = ".jpg"
     name_column = None
 
     def __init__(
@@ -313,8 +313,12 @@ class RemoteCutouts:
         source._recipe, source._base_url, source._offline = self.recipe, self.url, self.offline
         return source
 
+    def _identity(self) -> str:
+        """What decides the pixels beside recipe and position."""
+        return self.url
+
     def _store(self) -> PictureStore:
-        return PictureStore(self.url, self.recipe, suffix=self.suffix)
+        return PictureStore(self._identity(), self.recipe, suffix=self.suffix)
 
     def _decode(self, data: bytes) -> np.ndarray:
         return images.decode(
