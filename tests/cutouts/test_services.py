@@ -148,7 +148,8 @@ def test_layers_do_not_share_a_store():
 
 def legacy_cube(ra, dec, bands="grz", width=224, **cards):
     header = sky_header(RA, DEC, width, 0.262)
-    planes = [star_plane(header, ra, dec, width, flux, noise=0.002) for flux in (10.0, 20.0, 40.0)[: len(bands)]]
+    fluxes = (10.0, 20.0, 40.0)[: len(bands)]
+    planes = [star_plane(header, ra, dec, width, flux, noise=0.002) for flux in fluxes]
     return fits_file(np.stack(planes), header, BANDS=bands, **cards)
 
 
