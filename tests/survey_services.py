@@ -94,6 +94,7 @@ def fits_file(data: np.ndarray, header, **cards) -> bytes:
 
 def brightest(pixels: np.ndarray, channel: int) -> tuple[float, float]:
     """Column and row of the light's centre in a channel, far above the sky."""
-    light = np.where(pixels[..., channel] > 150, pixels[..., channel].astype(float), 0.0)
+    light = pixels[..., channel].astype(float)
+    light = np.maximum(light - 0.5 * light.max(), 0.0)
     row, column = np.mgrid[: light.shape[0], : light.shape[1]]
     return (light * column).sum() / light.sum(), (light * row).sum() / light.sum()
