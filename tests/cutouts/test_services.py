@@ -216,7 +216,7 @@ def panstarrs(path, params, star=(RA, DEC), listing=LIST, asinh=False, **cards):
     band = params["red"].split(".")[-2]
     header = sky_header(RA, DEC, int(params["size"]), 0.25, offset=(0.3, -0.2))
     # Zero point 25 + 2.5 log10(EXPTIME): a nanomaggy is 10 counts per second.
-    counts = star_plane(header, *star, int(params["size"]), FLUX[band]) * 10 * SECONDS[band]
+    counts = star_plane(header, *star, int(params["size"]), FLUX[band], noise=0.001) * 10 * SECONDS[band]
     extra = {"EXPTIME": SECONDS[band]} | cards
     if asinh:
         extra |= {"BOFFSET": 3.0, "BSOFTEN": 40.0}
