@@ -265,12 +265,11 @@ class PictureStore:
             f"SELECT position, outcome, sha256 FROM cutouts WHERE position IN {_THESE}", (_listed(keys),)
         )
         stored = int(Outcome.STORED)
-        present = self._pictures.present([key for key, outcome, _ in rows if outcome == stored])
-        return {
-            key: (_OUTCOMES[outcome], sha256)
-            for key, outcome, sha256 in rows
-            if outcome != stored or key in present
-        }
+        known = {key: (_OUTCOMES[outcome], sha256) for key, outcome, sha256 in rows}
+        claimed = [key for key, outcome, _ in rows if outcome == stored]
+        for key in set(claimed) - self._pictures.present(claimed):
+            del known[key]
+        return known
 
     def get(self, key: int, sha256: bytes | None = None) -> tuple[bytes, np.ndarray | None] | None:
         """The stored picture of a position, and its pixels where they had to be decoded.
@@ -486,6 +485,9 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
+_FOLDERS = [f"{number:03x}{os.sep}" for number in range(4096)]
+
+
 class _Folders:
     """Each picture in a file of its own, in 4,096 folders: 2,400 files in each of them for ten million."""
 
@@ -500,12 +502,11 @@ class _Folders:
     def _name(self, key: int) -> str:
         ra, dec = position_of(key)
         # Spread by a multiplicative hash (Fibonacci's): surveys are not spread evenly on the sky.
-        folder = (key * 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF) >> 52
-        sign = "" if dec.startswith("-") else "+"
-        return f"{self._prefix}{folder:03x}{os.sep}{ra}{sign}{dec}{self._suffix}"
+        folder = _FOLDERS[(key * 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF) >> 52]
+        return f"{self._prefix}{folder}{ra}{dec if dec[0] == '-' else '+' + dec}{self._suffix}"
 
     def present(self, keys: Iterable[int]) -> set[int]:
-        exists, name = os.path.exists, self._name
+        exists, name = os.path.exists, self._name  # called a million times
         return {key for key in keys if exists(name(key))}
 
     def read(self, key: int) -> bytes | None:

@@ -300,12 +300,13 @@ class RemoteCutouts:
 
     def _ensure(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[RowError | None]:
         with _Round(self, keep_pictures=False) as round_:
+            store = round_.store
             for _, found in round_.run(ra, dec):
-                if round_.store.trouble is not None:
+                if store.trouble is not None:
                     raise OSError(
-                        f"pictures cannot be kept in {round_.store.folder}: {round_.store.trouble}"
-                    ) from round_.store.trouble
-                yield found if isinstance(found, RowError) else None
+                        f"pictures cannot be kept in {store.folder}: {store.trouble}"
+                    ) from store.trouble
+                yield None if found is _NOTHING else found
 
     def _frozen(self) -> RemoteCutouts:
         """The source with the settings in force now, whatever becomes of ``conf``."""
@@ -335,6 +336,7 @@ class _Stored:
 
 # What became of a position: what stopped it, or its picture as a file and decoded where that was asked for.
 Found = RowError | tuple[bytes | None, np.ndarray | None]
+_NOTHING = None, None
 
 
 class _Round:
@@ -370,37 +372,40 @@ class _Round:
 
     def run(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, Found]]:
         """Each position's key and what became of it, in their order."""
-        window: deque[tuple[int, RowError | _Stored | Future[Found]]] = deque()
+        window: deque[tuple[int, Found | _Stored | Future[Found]]] = deque()
         for start in range(0, len(ra), _PLANNED):
             some_ra, some_dec = ra[start : start + _PLANNED], dec[start : start + _PLANNED]
             good = _on_sphere(some_ra, some_dec)
             keys = position_keys(np.where(good, some_ra, 0.0), np.where(good, some_dec, 0.0))
             known = {} if self.store is None else self.store.plan(np.unique(keys[good]))
-            for index, key in enumerate(keys.tolist()):
-                if good[index]:
-                    window.append((key, self._begin(key, *known.get(key, (Outcome.UNKNOWN, None)))))
+            begin, unknown = self._begin, (Outcome.UNKNOWN, None)
+            for index, (key, on_sphere) in enumerate(zip(keys.tolist(), good.tolist(), strict=True)):
+                if on_sphere:
+                    entry = begin(key, *known.get(key, unknown))
                 else:
-                    window.append((key, _bad_coordinate(some_ra[index], some_dec[index])))
+                    entry = _bad_coordinate(some_ra[index], some_dec[index])
+                if not window and not isinstance(entry, Future | _Stored):
+                    yield key, entry
+                    continue
+                window.append((key, entry))
                 while window and (len(window) > self._ahead or _is_ready(window[0][1])):
                     yield window[0][0], self._finish(*window.popleft())
         while window:
             yield window[0][0], self._finish(*window.popleft())
 
-    def _begin(self, key: int, outcome: Outcome, sha256: bytes | None) -> RowError | _Stored | Future[Found]:
-        if outcome == Outcome.STORED:
-            return _Stored(sha256)
-        if outcome == Outcome.OUTSIDE and not self._source._retry_permanent:
+    def _begin(self, key: int, outcome: Outcome, sha256: bytes | None) -> Found | _Stored | Future[Found]:
+        if outcome is Outcome.STORED:
+            return _Stored(sha256) if self._keep_pictures else _NOTHING
+        if outcome is Outcome.OUTSIDE and not self._source._retry_permanent:
             return OutOfFootprintError("the service said before that it has no image of this position")
         if self._offline:
             if self.store is not None and self.store.get(key) is not None:
-                return _Stored(None)
+                return _Stored(None) if self._keep_pictures else _NOTHING
             return FetchError("the picture is not in the local store, and offline mode is on")
         return self._ask(key)
 
-    def _finish(self, key: int, entry: RowError | _Stored | Future[Found]) -> Found:
+    def _finish(self, key: int, entry: Found | _Stored | Future[Found]) -> Found:
         if isinstance(entry, _Stored):
-            if not self._keep_pictures:
-                return None, None
             found = self.store.get(key, entry.sha256)
             if found is not None:
                 return found
@@ -425,7 +430,7 @@ class _Round:
         store, errand = self.store, self._client.errand()
         # Another process may have put it there, or one that died before it could note it.
         if store is not None and (found := store.get(key)) is not None:
-            return found if self._keep_pictures else (None, None)
+            return found if self._keep_pictures else _NOTHING
         try:
             data, pixels = self._source._obtain(errand.get, *position_of(key))
         except StoppedError as error:
@@ -439,13 +444,13 @@ class _Round:
         else:
             if store is not None:
                 store.put(key, data, errand.attempts)
-            return (data, pixels) if self._keep_pictures else (None, None)
+            return (data, pixels) if self._keep_pictures else _NOTHING
         if store is not None:
             store.record(key, failure, errand.attempts)
         return failure
 
 
-def _is_ready(entry: RowError | _Stored | Future[Found]) -> bool:
+def _is_ready(entry: Found | _Stored | Future[Found]) -> bool:
     return not isinstance(entry, Future) or entry.done()
 
 
