@@ -20,8 +20,9 @@ from hifrac.exceptions import BadImageError, OutOfFootprintError
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
+    from numpy.typing import ArrayLike
 
-__all__ = ["STRETCHES", "Stretch", "decode", "header_wcs", "is_blank", "lupton_rgb"]
+__all__ = ["STRETCHES", "Stretch", "decode", "header_wcs", "is_blank", "lupton_rgb", "to_jpeg"]
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -40,6 +41,8 @@ class Stretch:
 
     ``I`` is the mean over the three bands of weight times flux, less
     ``minimum``; each band then has its share of the value (Lupton et al. 2004).
+    A pixel whose brightest band exceeds 255 is dimmed in all three bands,
+    which keeps its colour.
 
     Parameters
     ----------
@@ -61,14 +64,30 @@ class Stretch:
     minimum: float
     source: str
 
-    def rgb(self, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
-        """Display colours of three planes of flux; see `lupton_rgb`, with these parameters."""
-        # Lupton's Q is stated at a tenth of the range, as astropy has it.
-        q = 10 * np.sinh(25.5 / self.amplitude)
+    def levels(self, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
+        """Grey levels of three planes of flux, not yet rounded.
+
+        Parameters
+        ----------
+        red, green, blue : `~numpy.ndarray` of float, shape (height, width)
+            Fluxes in the unit of the stretch. Pixels that are not finite count as
+            ``minimum``, in their own band only.
+
+        Returns
+        -------
+        levels : `~numpy.ndarray` of float, shape (height, width, 3)
+            0 to 255; of single precision if the planes are. Where noise makes ``I`` negative,
+            a band that is positive still shows: `lupton_rgb` has black there.
+        """
         planes = [
-            weight * np.asarray(plane) for weight, plane in zip(self.weights, (red, green, blue), strict=True)
+            weight * _as_float(plane) for weight, plane in zip(self.weights, (red, green, blue), strict=True)
         ]
-        return lupton_rgb(*planes, stretch=q / self.softening, Q=q, minimum=self.minimum)
+        dtype = np.result_type(*planes)
+        return _asinh_levels(planes, self.amplitude, self.softening, self.minimum, dtype)
+
+    def rgb(self, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
+        """The picture of three planes of flux: their `levels`, rounded to uint8."""
+        return np.rint(self.levels(red, green, blue)).astype(np.uint8)
 
 
 #: The stretches of the surveys' own JPEG pictures, by survey.
@@ -286,13 +305,11 @@ def lupton_rgb(
 
     Notes
     -----
-    Lupton et al. 2004, PASP 116, 133, equations 1 and 2; the arithmetic is
-    `astropy.visualization.make_lupton_rgb`. It is not the stretch of SkyServer's JPEG
-    pictures: a model trained on these sees a different recipe.
+    Lupton et al. 2004, PASP 116, 133, equations 1 and 2, in single precision; the result is that of
+    `astropy.visualization.make_lupton_rgb` to within one level. It is not the stretch of SkyServer's
+    JPEG pictures (`STRETCHES` has that): a model trained on these sees a different recipe.
     """
-    from astropy.visualization import make_lupton_rgb  # imports matplotlib
-
-    planes = [np.array(plane, dtype=np.float64) for plane in (red, green, blue)]
+    planes = [_as_float(plane) for plane in (red, green, blue)]
     if planes[0].ndim != 2 or len({plane.shape for plane in planes}) != 1:
         shapes = ", ".join(str(plane.shape) for plane in planes)
         raise ValueError(f"red, green and blue must be two-dimensional and of one shape, got {shapes}")
@@ -301,14 +318,94 @@ def lupton_rgb(
             raise ValueError(f"{name} must be positive and finite, got {value}")
     if not np.isfinite(minimum):
         raise ValueError(f"minimum must be finite, got {minimum}")
-    for plane in planes:
-        # Bounded, so that no product within the stretch overflows.
-        plane[~np.isfinite(plane)] = minimum
-        np.clip(plane, -1e30, 1e30, out=plane)
-    with np.errstate(
-        all="ignore"
-    ):  # astropy divides by the intensity of black pixels, and then discards them
-        return make_lupton_rgb(*planes, minimum=minimum, stretch=stretch, Q=Q)
+    # Astropy's own limits of Q.
+    q = 0.1 if Q < 2.0**-23 else min(float(Q), 1e10)
+    # Lupton's Q is stated at a tenth of the range, as astropy has it.
+    levels = _asinh_levels(
+        planes,
+        25.5 / float(np.arcsinh(0.1 * q)),
+        # Beyond that limit every flux is saturated anyhow.
+        min(q / float(stretch), 1e100),
+        float(minimum),
+        np.dtype(np.float32),
+        black_below=True,
+    )
+    return levels.astype(np.uint8)
+
+
+def to_jpeg(pixels: np.ndarray, *, quality: int = 75) -> bytes:
+    """A JPEG file with half the resolution in colour (4:2:0), as SkyServer's.
+
+    Parameters
+    ----------
+    pixels : `~numpy.ndarray` of uint8, shape (height, width, 3)
+        Red, green and blue; the first row is the top.
+    quality : int, optional
+        From 1 to 95; SkyServer's quantisation tables are those of 75.
+
+    Returns
+    -------
+    data : bytes
+        The same pixels give the same bytes with the same version of libjpeg.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    return buffer.getvalue()
+
+
+def _as_float(plane: ArrayLike) -> np.ndarray:
+    """A plane in this computer's single or double precision."""
+    plane = np.asarray(plane)
+    single = plane.dtype.kind == "f" and plane.dtype.itemsize <= 4
+    return plane.astype(np.float32 if single else np.float64, copy=False)
+
+
+def _asinh_levels(
+    planes: list[np.ndarray],
+    amplitude: float,
+    softening: float,
+    minimum: float,
+    dtype: np.dtype,
+    *,
+    black_below: bool = False,
+) -> np.ndarray:
+    """Grey levels, shape (height, width, 3), of weighted fluxes: see `Stretch` and `lupton_rgb`.
+
+    ``dtype`` is that of the costly part. The sum is of double precision,
+    because bands of opposite sign may cancel.
+    """
+    scaled = [_scaled(plane, softening, minimum) for plane in planes]
+    intensity = np.add(scaled[0], scaled[1], dtype=np.float64) + scaled[2]
+    gain = (intensity / 3).astype(dtype)
+    # asinh(x) / x is 1 there, to all digits.
+    small = np.abs(gain) < 1e-9
+    gain[small] = 1
+    gain = np.arcsinh(gain) / gain
+    gain[small] = 1
+    if black_below:
+        gain[intensity <= 0] = 0
+    gain *= amplitude
+    bands = [plane.astype(dtype, copy=False) * gain for plane in scaled]
+    levels = np.empty((*gain.shape, 3), dtype)
+    for channel, band in enumerate(bands):
+        np.maximum(band, 0, out=levels[..., channel])
+    saturated = np.maximum(np.maximum(bands[0], bands[1]), bands[2]) > 255
+    if saturated.any():
+        beyond = levels[saturated]
+        # In this order it is exactly 255 for the brightest band.
+        levels[saturated] = beyond / beyond.max(axis=1, keepdims=True) * 255
+    return levels
+
+
+def _scaled(plane: np.ndarray, softening: float, minimum: float) -> np.ndarray:
+    """A plane in units of the softening, finite and so bounded that no later product overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = plane - plane.dtype.type(minimum)
+        scaled *= softening
+        if not np.abs(scaled).max(initial=0) <= 1e25:
+            np.clip(scaled, -1e25, 1e25, out=scaled)
+            scaled[~np.isfinite(plane)] = 0
+    return scaled
 
 
 def _has_no_colour(pixels: np.ndarray) -> bool:

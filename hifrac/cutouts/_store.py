@@ -485,9 +485,6 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
-_FOLDERS = [f"{number:03x}{os.sep}" for number in range(4096)]
-
-
 class _Folders:
     """Each picture in a file of its own, in 4,096 folders: 2,400 files in each of them for ten million."""
 
@@ -500,14 +497,25 @@ class _Folders:
         return Path(self._name(key))
 
     def _name(self, key: int) -> str:
-        ra, dec = position_of(key)
+        return self._names([key])[0]
+
+    def _names(self, keys: Sequence[int]) -> list[str]:
+        """Of the files of positions; for a million at a time."""
+        keys = np.asarray(keys, dtype=np.int64)
         # Spread by a multiplicative hash (Fibonacci's): surveys are not spread evenly on the sky.
-        folder = _FOLDERS[(key * 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF) >> 52]
-        return f"{self._prefix}{folder}{ra}{dec if dec[0] == '-' else '+' + dec}{self._suffix}"
+        folder = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(52)
+        ra, dec = np.divmod(keys, _PARALLELS)
+        dec -= _POLE
+        columns = (folder, *np.divmod(ra, _PER_DEGREE), dec < 0, *np.divmod(np.abs(dec), _PER_DEGREE))
+        prefix, suffix = self._prefix, self._suffix
+        return [
+            f"{prefix}{folder:03x}{os.sep}{a}.{b:06d}{'-' if south else '+'}{c}.{d:06d}{suffix}"
+            for folder, a, b, south, c, d in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
     def present(self, keys: Iterable[int]) -> set[int]:
-        exists, name = os.path.exists, self._name  # called a million times
-        return {key for key in keys if exists(name(key))}
+        keys = list(keys)
+        return {key for key, name in zip(keys, self._names(keys), strict=True) if os.path.exists(name)}
 
     def read(self, key: int) -> bytes | None:
         try:

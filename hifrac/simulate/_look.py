@@ -13,12 +13,12 @@ ring by ring, and blank corners by their mean, scatter and correlation.
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from astropy.modeling.functional_models import Moffat2D
-from PIL import Image
 from scipy import ndimage, signal
+
+from hifrac.images import STRETCHES
+from hifrac.images import to_jpeg as to_jpeg
 
 #: Side of an SDSS pixel, arcsec: the noise is stated for pixels of this size.
 NATIVE_SCALE = 0.396
@@ -32,11 +32,8 @@ ELECTRONS = np.array([740.0, 940.0, 1010.0])
 SEEING_FWHM = 1.3
 MOFFAT_BETA = 3.0
 
-#: Weights of the bands before the stretch (i, r, g).
-BAND_WEIGHTS = np.array([1.0, 1.14, 1.48])
-#: The stretch: value = AMPLITUDE * asinh(SOFTENING * I), I the mean weighted flux.
-AMPLITUDE = 37.5
-SOFTENING = 12.9
+#: The stretch of the service's pictures, on surface brightness in native pixels.
+STRETCH = STRETCHES["sdss"]
 #: Gaussian widths, in pixels, of the resampling before and after the stretch.
 #: The service cuts its pictures out of frames that were stretched before.
 FRAME_SMOOTHING = 0.5
@@ -49,9 +46,6 @@ FIELD_LIMITS = (18.0, 22.5)
 FIELD_SLOPE = 0.35
 FIELD_COLOURS = (0.8, 0.4)
 FIELD_SCATTER = (0.35, 0.2)
-
-#: Quality of the JPEGs: the quantisation tables of the service are those of 75.
-JPEG_QUALITY = 75
 
 
 def point_spread(pixel_scale: float, *, half_width: int = 16) -> np.ndarray:
@@ -123,14 +117,8 @@ def stretch(flux: np.ndarray, pixel_scale: float) -> np.ndarray:
         Values from 0 to 255. A pixel whose brightest band exceeds 255 is dimmed
         in all three, which keeps its colour; negative fluxes become 0.
     """
-    weighted = flux * BAND_WEIGHTS * (NATIVE_SCALE / pixel_scale) ** 2
-    mean = weighted.mean(axis=-1, keepdims=True)
-    dark = np.abs(mean) < 1e-9
-    gain = np.where(dark, SOFTENING, np.arcsinh(SOFTENING * mean) / np.where(dark, 1.0, mean))
-    picture = AMPLITUDE * gain * weighted
-    brightest = picture.max(axis=-1, keepdims=True)
-    picture = picture * (255.0 / np.maximum(brightest, 255.0))
-    return np.clip(picture, 0.0, 255.0)
+    native = np.asarray(flux, dtype=np.float64) * (NATIVE_SCALE / pixel_scale) ** 2
+    return STRETCH.levels(*np.moveaxis(native, -1, 0))
 
 
 def develop(flux: np.ndarray, pixel_scale: float) -> np.ndarray:
@@ -138,10 +126,3 @@ def develop(flux: np.ndarray, pixel_scale: float) -> np.ndarray:
     picture = stretch(flux, pixel_scale)
     picture = ndimage.gaussian_filter(picture, (TILE_SMOOTHING, TILE_SMOOTHING, 0.0))
     return np.rint(np.clip(picture, 0.0, 255.0)).astype(np.uint8)
-
-
-def to_jpeg(picture: np.ndarray) -> bytes:
-    """JPEG of a uint8 picture, with the fixed quality and subsampling of the service."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
-    return buffer.getvalue()
