@@ -259,10 +259,11 @@ def predict(
     check_output(rows, output, overwrite=overwrite)
     with ExitStack() as stack:
         stack.enter_context(_settings(cache_dir, max_rate))
-        loaded = load_model(model, device=device)
+        source = None
         if local:
             source = stack.enter_context(_local_source(table, rows, cutouts, name, frames))
-        else:
+        loaded = load_model(model, device=device)
+        if source is None:
             source = _model_source(loaded, survey, service)
         estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
         first = stack.enter_context(_first_failures())
@@ -412,7 +413,8 @@ def info(cache_dir: Path | None) -> None:
 
     with _settings(cache_dir):
         click.echo(f"{config.cache_dir()}")
-        for store in stores():
+        found, illegible = stores()
+        for store in found:
             with store:
                 size, at = store.size()
                 counts = ", ".join(
@@ -423,6 +425,7 @@ def info(cache_dir: Path | None) -> None:
                 click.echo(
                     f"  {counts or 'nothing'}; {size / 1e6:.1f} MB in {store.facts['layout']}; last {last}"
                 )
+        _name_illegible(illegible)
 
 
 @cache.command()
@@ -435,7 +438,8 @@ def verify(cache_dir: Path | None, repair: bool) -> None:
 
     damaged = 0
     with _settings(cache_dir):
-        for store in stores():
+        found, illegible = stores()
+        for store in found:
             with store, _progress(store.counts().total(), store.folder.name) as progress:
                 report = store.verify(repair=repair, progress=progress)
             click.echo(
@@ -446,9 +450,16 @@ def verify(cache_dir: Path | None, repair: bool) -> None:
             for position in report.damaged[:20]:
                 click.echo(f"  damaged: {position}")
             damaged += len(report.damaged)
+    _name_illegible(illegible)
     if damaged:
         click.echo("removed" if repair else "say --repair to remove what is damaged")
+    if damaged or illegible:
         raise SystemExit(1)
+
+
+def _name_illegible(folders: list[Path]) -> None:
+    for folder in folders:
+        click.echo(f"{folder.name}: store.json is damaged; the next fetch into this store mends it")
 
 
 @cache.command()
@@ -463,15 +474,18 @@ def clear(cache_dir: Path | None, name: str | None, yes: bool) -> None:
     from hifrac.cutouts._store import stores
 
     with _settings(cache_dir):
-        found = [store for store in stores() if name in (None, store.folder.name)]
-        if name is not None and not found:
-            raise ValueError(f"--store: there is no store {name!r}")
-        for store in found:
+        legible, folders = stores()
+        counts = dict.fromkeys(folders, "unknown")
+        for store in legible:
             with store:
-                count = store.counts().total()
-            if yes or click.confirm(f"Remove {store.folder} ({count} positions)?"):
-                shutil.rmtree(store.folder)
-                click.echo(f"removed {store.folder}")
+                counts[store.folder] = f"{store.counts().total()} positions"
+        counts = {folder: count for folder, count in counts.items() if name in (None, folder.name)}
+        if name is not None and not counts:
+            raise ValueError(f"--store: there is no store {name!r}")
+        for folder, count in counts.items():
+            if yes or click.confirm(f"Remove {folder} ({count})?"):
+                shutil.rmtree(folder)
+                click.echo(f"removed {folder}")
 
 
 def _summary(result, first: dict | None = None, served: str = "estimated") -> tuple[list[str], int]:

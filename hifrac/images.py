@@ -94,7 +94,8 @@ class Stretch:
 STRETCHES = {
     # Fluxes in nanomaggies per native pixel of 0.396 arcsec (i, r, g).
     "sdss": Stretch((1.0, 1.14, 1.48), 37.5, 12.9, 0.0, "fit to DR16 getjpeg pictures, see hifrac.simulate"),
-    # Nanomaggies per pixel of 0.262 arcsec (z, r, g): asinh(20 I) / sqrt(20) of the range.
+    # Nanomaggies per pixel of 0.262 arcsec (z, r, g): asinh(20 I) / sqrt(20) of the range. The viewer itself
+    # lets what is too bright go white, and counts what is below black as black in I.
     "legacy": Stretch(
         (2.2, 3.4, 6.0), 255 / 20**0.5, 20.0, -0.03, "https://github.com/legacysurvey/imagine, map/views.py"
     ),
@@ -374,18 +375,25 @@ def _asinh_levels(
     ``dtype`` is that of the costly part. The sum is of double precision,
     because bands of opposite sign may cancel.
     """
-    scaled = [_scaled(plane, softening, minimum) for plane in planes]
-    intensity = np.add(scaled[0], scaled[1], dtype=np.float64) + scaled[2]
-    gain = (intensity / 3).astype(dtype)
+    excess = [_excess(plane, minimum) for plane in planes]
+    peak = max(1.0, *(float(np.abs(plane).max(initial=0)) for plane in excess))
+    if peak * amplitude * softening > 1e30:
+        dtype = np.dtype(np.float64)  # single precision would overflow
+    total = np.add(excess[0], excess[1], dtype=np.float64)
+    total += excess[2]
+    intensity = total.astype(dtype)
+    intensity /= 3
+    gain = intensity * dtype.type(softening)
     # asinh(x) / x is 1 there, to all digits.
     small = np.abs(gain) < 1e-9
-    gain[small] = 1
-    gain = np.arcsinh(gain) / gain
-    gain[small] = 1
+    intensity[small] = 1
+    np.arcsinh(gain, out=gain)
+    gain /= intensity
+    gain[small] = softening
     if black_below:
-        gain[intensity <= 0] = 0
+        gain[total <= 0] = 0
     gain *= amplitude
-    bands = [plane.astype(dtype, copy=False) * gain for plane in scaled]
+    bands = [plane.astype(dtype, copy=False) * gain for plane in excess]
     levels = np.empty((*gain.shape, 3), dtype)
     for channel, band in enumerate(bands):
         np.maximum(band, 0, out=levels[..., channel])
@@ -397,15 +405,14 @@ def _asinh_levels(
     return levels
 
 
-def _scaled(plane: np.ndarray, softening: float, minimum: float) -> np.ndarray:
-    """A plane in units of the softening, finite and so bounded that no later product overflows."""
+def _excess(plane: np.ndarray, minimum: float) -> np.ndarray:
+    """A plane less its minimum, finite and so bounded that no later product overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = plane - plane.dtype.type(minimum)
-        scaled *= softening
-        if not np.abs(scaled).max(initial=0) <= 1e25:
-            np.clip(scaled, -1e25, 1e25, out=scaled)
-            scaled[~np.isfinite(plane)] = 0
-    return scaled
+        excess = plane - plane.dtype.type(minimum)
+        if not np.abs(excess).max(initial=0) <= 1e30:
+            np.clip(excess, -1e30, 1e30, out=excess)
+            excess[~np.isfinite(plane)] = 0
+    return excess
 
 
 def _has_no_colour(pixels: np.ndarray) -> bool:

@@ -223,7 +223,7 @@ def no_work(monkeypatch):
     def load(*args, **kwargs):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("hifrac.estimator.load_model", load)
+    monkeypatch.setattr("hifrac.models.load_model", load)
 
 
 @pytest.mark.usefixtures("no_work")
@@ -374,7 +374,7 @@ def test_trouble_within_is_one_line(galaxies, output, monkeypatch, error):
     def load(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("hifrac.estimator.load_model", load)
+    monkeypatch.setattr("hifrac.models.load_model", load)
     text = " ".join(str(error).split()) or type(error).__name__
     assert_one_line(call("predict", galaxies, "-o", output, *LOCAL), text)
 

@@ -677,7 +677,7 @@ def test_pictures_in_memory_are_bounded_by_the_batch(quick_model, monkeypatch):
                 seen["ahead"] = max(seen["ahead"], seen["asked"] - seen["decoded"])
                 yield Cutout(data=contents[row % 4])
 
-    def decode(data, *, width=None):
+    def decode(data, *, width=None, stretch=None):
         pixels = picture[contents.index(data)].copy()
         seen["decoded"] += 1
         seen["alive"] += 1
@@ -819,30 +819,30 @@ def test_the_service_gives_what_the_files_give_and_then_the_store(model, demo_re
 
 def test_a_service_that_fails_for_some_rows(quick_model, patient, monkeypatch):
     # One connection: then the requests come in the order of the rows, and a script can tell them apart.
-    monkeypatch.setattr("hifrac.cutouts.skyserver._CONNECTIONS", 1)
+    monkeypatch.setattr("hifrac.cutouts.remote.CONNECTIONS", 1)
     script = {
         **dict.fromkeys((1, 2, 3), Reply(503, b"busy")),
-        4: Reply(200, HTML, {"Content-Type": "text/html"}),
-        5: Reply(200, GOOD[: len(GOOD) // 2]),
-        **dict.fromkeys((6, 7, 8), Reply(200, GOOD[:100], announced=len(GOOD))),
-        9: Reply(404, b"no such page"),
-        10: Reply(404, b"", reason="NOT FOUND. Requested (ra, dec) is outside the SDSS footprint."),
-        11: Reply(200, encode(galaxy(1, width=64))),
+        **dict.fromkeys((4, 5, 6), Reply(200, HTML, {"Content-Type": "text/html"})),
+        **dict.fromkeys((7, 8, 9), Reply(200, GOOD[: len(GOOD) // 2])),
+        **dict.fromkeys((10, 11, 12), Reply(200, GOOD[:100], announced=len(GOOD))),
+        13: Reply(404, b"no such page"),
+        14: Reply(404, b"", reason="NOT FOUND. Requested (ra, dec) is outside the SDSS footprint."),
+        **dict.fromkeys((15, 16, 17), Reply(200, encode(galaxy(1, width=64)))),
     }
     with serve(lambda params: GOOD) as server:
         server.script = script
         patient(server)
         estimator = HIFractionEstimator(quick_model)
         result = estimator.predict(sky(9))
-        assert len(server.requests) == 13
+        assert len(server.requests) == 19
         served = [flags & int(UNSERVED) for flags in result["flags"]]
         assert served == [0, 4, 8, 8, 8, 4, 2, 8, 0]
         assert_masked_rows(result, [False] + [True] * 7 + [False])
-        # What failed was not kept: it comes once the service is well.
+        # What failed was not kept: it comes once the service is well. Where the survey ends is remembered.
         server.script = {}
         again = estimator.predict(sky(9))
-        assert len(server.requests) == 13 + 7
-    assert not np.any(again["flags"] & int(UNSERVED))
+        assert len(server.requests) == 19 + 6
+    assert [flags & int(UNSERVED) for flags in again["flags"]] == [0] * 6 + [2] + [0] * 2
 
 
 def test_the_error_of_the_service_reaches_the_caller(quick_model, patient):

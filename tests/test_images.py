@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from pictures import encode, fits_cube, galaxy, printed, sky
 from PIL import Image, ImageFile
 
 from hifrac.exceptions import BadImageError, OutOfFootprintError, RowError
-from hifrac.images import decode, is_blank, lupton_rgb
+from hifrac.images import STRETCHES, Stretch, decode, is_blank, lupton_rgb, to_jpeg
 
 PIXELS = galaxy(1)
 JPEG = encode(PIXELS)
@@ -333,6 +334,124 @@ def test_lupton_refuses_odd_shapes():
 @settings(max_examples=50)
 def test_lupton_never_warns(values):
     assert lupton_rgb(*np.array(values).reshape(3, 2, 2)).shape == (2, 2, 3)
+
+
+def by_astropy(planes, stretch, q, minimum):
+    """The same picture by astropy, which has its own way with pixels that are not finite."""
+    from astropy.visualization import make_lupton_rgb
+
+    planes = [np.where(np.isfinite(plane), plane, minimum).astype(float) for plane in planes]
+    with np.errstate(all="ignore"):
+        return make_lupton_rgb(*planes, minimum=minimum, stretch=stretch, Q=q)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64, np.dtype(">f4")]),
+        (3, 4, 4),
+        elements=st.floats(-10, 1000, width=32)
+        | st.floats(-0.25, 0.25, width=32)
+        | st.sampled_from([0.0, np.nan, np.inf, -np.inf, 1e8, -1e8]),
+        fill=st.nothing(),
+    ),
+    st.floats(1e-3, 1e3),
+    st.floats(1e-8, 1e3) | st.just(1e11),
+    st.floats(-1, 1, width=32),
+)
+@settings(max_examples=300)
+def test_lupton_is_that_of_astropy_to_one_level(planes, stretch, q, minimum):
+    found = lupton_rgb(*planes, stretch=stretch, Q=q, minimum=minimum)
+    planes = [np.where(np.isfinite(plane), plane, minimum).astype(float) for plane in planes]
+    # Where the bands cancel, black lies next to full colour, and the last digit decides.
+    size = sum(np.abs(plane - minimum) for plane in planes)
+    cancels = np.abs(sum(plane - minimum for plane in planes)) < 1e-5 * size
+    expected = by_astropy(planes, stretch, q, minimum)
+    assert np.abs(found.astype(int) - expected)[~cancels].max(initial=0) <= 1
+
+
+def test_lupton_of_a_picture_is_that_of_astropy_to_one_level():
+    y, x = np.mgrid[:128, :128] - 63.5
+    light = 30 * np.exp(-np.hypot(x, y) / 6)
+    noise = np.random.default_rng(2).normal(0, 0.03, (3, 128, 128))
+    planes = noise + light * np.array([1.0, 0.7, 0.4])[:, None, None]
+    expected = by_astropy(planes, 0.5, 10.0, 0.0).astype(int)
+    assert (expected == 255).any()
+    for dtype in (np.float32, np.float64):
+        found = lupton_rgb(*planes.astype(dtype)).astype(int)
+        assert np.abs(found - expected).max() <= 1
+        assert np.mean(found != expected) < 0.01
+
+
+def formula(planes, stretch):
+    """The stretch in the words of its documentation, pixel by pixel."""
+    picture = np.zeros((*planes[0].shape, 3))
+    for at in np.ndindex(planes[0].shape):
+        bands = [w * plane[at] - stretch.minimum for w, plane in zip(stretch.weights, planes, strict=True)]
+        mean = sum(bands) / 3
+        value = stretch.amplitude * np.arcsinh(stretch.softening * mean)
+        shares = [max(0.0, band / mean * value) for band in bands]
+        picture[at] = np.array(shares) * min(1, 255 / max(255, *shares))
+    return picture
+
+
+@pytest.mark.parametrize("survey", STRETCHES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_stretches_are_what_they_say(survey, dtype):
+    stretch = STRETCHES[survey]
+    rng = np.random.default_rng(1)
+    planes = (rng.normal(0, 0.05, (3, 12, 12)) + rng.choice([0, 0.3, 30], (12, 12))).astype(dtype)
+    expected = formula(planes.astype(float), stretch)
+    levels = stretch.levels(*planes)
+    assert levels.dtype == dtype
+    np.testing.assert_allclose(levels, expected, atol=0.02 if dtype == np.float32 else 1e-9)
+    assert np.abs(stretch.rgb(*planes) - expected).max() <= 0.52
+    assert (expected.max(axis=2) == 255).any()
+    assert (expected == 0).any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_pixel_that_is_not_finite_is_black_in_its_own_band_only(bad):
+    planes = np.full((3, 2, 2), 0.5, np.float32)
+    whole = STRETCHES["sdss"].rgb(*planes)
+    planes[1, 0, 0] = bad
+    pixels = STRETCHES["sdss"].rgb(*planes)
+    assert pixels[0, 0, 1] == 0
+    assert (pixels[0, 0, [0, 2]] > 0).all()
+    np.testing.assert_array_equal(pixels[1], whole[1])
+
+
+def test_a_black_pixel_is_black_and_blackness_is_no_warning():
+    assert not STRETCHES["sdss"].rgb(*np.zeros((3, 4, 4))).any()
+    assert Stretch((1, 1, 1), 30.0, 5.0, 0.5, "").rgb(*np.full((3, 4, 4), 0.5)).max() == 0
+
+
+@pytest.mark.parametrize("survey", STRETCHES)
+def test_floating_fits_is_shown_by_the_stretch_that_is_asked_for(survey):
+    planes = (np.moveaxis(PIXELS, -1, 0) / 100.0).astype(np.float32)
+    data = fits_cube(planes)
+    expected = STRETCHES[survey].rgb(*planes)[::-1]
+    np.testing.assert_array_equal(decode(data, stretch=survey), expected)
+    np.testing.assert_array_equal(decode(data, stretch=STRETCHES[survey]), expected)
+    np.testing.assert_array_equal(decode(JPEG, stretch=survey), decode(JPEG))
+    assert (decode(data) != expected).any()
+
+
+def test_a_stretch_that_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match=r"^stretch must be one of sdss, .*legacy.*, got 'des'"):
+        decode(JPEG, stretch="des")
+
+
+# JPEG
+
+
+def test_a_jpeg_has_the_quantisation_and_colour_resolution_of_the_service():
+    data = to_jpeg(PIXELS)
+    assert data == to_jpeg(PIXELS.copy()) == encode(PIXELS, quality=75, subsampling=2)
+    # The sizes of the first component's blocks: two by two of the others'.
+    with Image.open(io.BytesIO(data)) as picture:
+        assert [layer[1:3] for layer in picture.layer] == [(2, 2), (1, 1), (1, 1)]
+        assert picture.quantization[0][0] == 8
+    assert len(to_jpeg(PIXELS, quality=50)) < len(data)
 
 
 # The whole

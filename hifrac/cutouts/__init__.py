@@ -6,6 +6,7 @@ from typing import Any
 
 from hifrac.cutouts.base import Cutout, CutoutSource
 from hifrac.cutouts.download import download
+from hifrac.cutouts.frames import FrameCutouts
 from hifrac.cutouts.hips import HiPSCutouts
 from hifrac.cutouts.legacy import LegacyCutouts
 from hifrac.cutouts.local import LocalCutouts
@@ -23,6 +24,7 @@ __all__ = [
     "Cutout",
     "CutoutRecipe",
     "CutoutSource",
+    "FrameCutouts",
     "HiPSCutouts",
     "LegacyCutouts",
     "LocalCutouts",

@@ -200,6 +200,35 @@ class Errand:
         self._client = client
         self._repeat = client.repeat
         self._deadline: float | None = None
+        self._turn: HostLimit | None = None
+
+    def take_turn(self, url: str) -> None:
+        """Wait for what a request needs: a connection, and its turn.
+
+        Raises
+        ------
+        ~hifrac.exceptions.FetchError
+            If the host is not to be asked, or no turn came in time.
+        StoppedError
+            If the client ended meanwhile.
+        """
+        client, limit = self._client, host_limit(url)
+        health, line = client.health(limit), client.line(limit)
+        if (given_up := health.given_up()) is not None:
+            raise FetchError(f"not asked: {given_up} ({url})", url=url, retry_after=health.retry_after)
+        patience = time.monotonic() + client.cutout_timeout if self._deadline is None else self._deadline
+        if not line.open(client.stop, patience) or not limit.wait(client.rate, client.stop, patience):
+            line.rest()
+            if client.stop.is_set():
+                raise StoppedError("stopped before the request was sent", url=url)
+            raise FetchError(f"no turn came within {client.cutout_timeout:g} s ({url})", url=url)
+        self._turn = limit
+
+    def leave_turn(self) -> None:
+        """Nothing is to be sent after all."""
+        if self._turn is not None:
+            self._client.line(self._turn).rest()
+            self._turn = None
 
     def get(self, url: str, params: dict[str, str], accept: Callable[[Answer], T]) -> T:
         """What an accepted answer amounts to, after repeats where they help.
@@ -297,16 +326,11 @@ class Errand:
         """Send a request: the answer, also as urllib3 has it, or what went wrong."""
         client, url = self._client, request.url
         limit = host_limit(url)
-        health = client.health(limit)
-        if (given_up := health.given_up()) is not None:
-            raise FetchError(f"not asked: {given_up} ({url})", url=url, retry_after=health.retry_after)
-        line = client.line(limit)
-        patience = time.monotonic() + client.cutout_timeout if self._deadline is None else self._deadline
-        if not line.open(client.stop, patience) or not limit.wait(client.rate, client.stop, patience):
-            line.rest()
-            if client.stop.is_set():
-                raise StoppedError("stopped before the request was sent", url=url)
-            raise FetchError(f"no turn came within {client.cutout_timeout:g} s ({url})", url=url)
+        if self._turn is not limit:
+            self.leave_turn()
+            self.take_turn(url)
+        self._turn = None
+        health, line = client.health(limit), client.line(limit)
         if self._deadline is None:  # the time of a cutout begins with its first request
             self._deadline = time.monotonic() + client.cutout_timeout
         seconds = min(client.timeout, max(0.001, self._deadline - time.monotonic()))
@@ -506,6 +530,8 @@ class _Line:
                 self._end()
 
     def _end(self) -> None:
+        if self._pool is not None:
+            self._pool.close()  # the session would only forget it
         if self._session is not None:
             self._session.close()
         if self._number is not None:

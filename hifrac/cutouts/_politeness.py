@@ -33,7 +33,7 @@ LONGEST_WAIT = 60.0
 
 # Intervals are stretched by this: a request that arrives some milliseconds late must
 # not make the second that follows too full for the one who counts at the other end.
-_SLACK = 1.01
+_SLACK = 1.03
 _POLL = 0.02
 _LEAST_HOLD = 1.0
 

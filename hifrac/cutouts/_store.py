@@ -21,10 +21,8 @@ import contextlib
 import enum
 import hashlib
 import json
-import os
 import re
 import sqlite3
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,28 +35,17 @@ import numpy as np
 
 from hifrac import images
 from hifrac.config import cache_dir, conf
+from hifrac.cutouts._database import THESE, Database, listed
 from hifrac.cutouts._http import Attempt
+from hifrac.cutouts._layouts import Folders, SingleFile, write_whole
+from hifrac.cutouts._positions import position_keys, position_of
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.exceptions import BadImageError, OutOfFootprintError, RowError
 
-__all__ = [
-    "Outcome",
-    "PictureStore",
-    "StoreReport",
-    "canonical_position",
-    "position_keys",
-    "position_of",
-    "stores",
-]
-
-_PER_DEGREE = 1_000_000
-_TURN, _POLE = 360 * _PER_DEGREE, 90 * _PER_DEGREE
-_PARALLELS = 2 * _POLE + 1
+__all__ = ["Outcome", "PictureStore", "StoreReport", "stores"]
 
 _FACTS = "store.json"
 _MANIFEST = "manifest.sqlite"
-_VERSION = 1  # of the tables
-_LOCK_SECONDS = 60.0  # how long one process waits for another one's transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cutouts (
@@ -67,7 +54,6 @@ CREATE TABLE IF NOT EXISTS attempts (
     position INTEGER NOT NULL, at REAL NOT NULL, request TEXT NOT NULL, outcome TEXT NOT NULL,
     status INTEGER, bytes INTEGER, sha256 BLOB, message TEXT);
 """
-_PICTURES_SCHEMA = "CREATE TABLE IF NOT EXISTS pictures (position INTEGER PRIMARY KEY, data BLOB NOT NULL);"
 
 
 class Outcome(enum.IntEnum):
@@ -92,55 +78,6 @@ class Outcome(enum.IntEnum):
 
 
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
-
-
-def canonical_position(ra: float, dec: float) -> tuple[str, str]:
-    """A position as it is asked for and stored: rounded to 1e-6 deg.
-
-    That is 0.0036 arcsec at most, 1% of an SDSS pixel and well below the
-    0.05 arcsec of its astrometry, so the picture is the same; and it is coarse
-    enough that a position which went through a text file finds its picture.
-
-    Parameters
-    ----------
-    ra, dec : float
-        ICRS degrees, finite; ``ra`` may be any turn of the circle.
-
-    Returns
-    -------
-    ra, dec : str
-        With six decimals; ``ra`` from 0 to below 360, never minus zero.
-    """
-    return position_of(int(position_keys(np.array([ra]), np.array([dec]))[0]))
-
-
-def position_keys(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Canonical positions as single integers, in the order of right ascension.
-
-    Parameters
-    ----------
-    ra, dec : `~numpy.ndarray` of float, shape (n,)
-        ICRS degrees, on the sphere.
-
-    Returns
-    -------
-    keys : `~numpy.ndarray` of int64, shape (n,)
-        (whole microdegrees of ``ra``) * 180,000,001 + (those of ``dec`` from the south pole).
-    """
-    ra_steps = np.rint(np.asarray(ra, dtype=np.float64) * _PER_DEGREE).astype(np.int64) % _TURN
-    dec_steps = np.rint(np.asarray(dec, dtype=np.float64) * _PER_DEGREE).astype(np.int64) + _POLE
-    return ra_steps * _PARALLELS + dec_steps
-
-
-def position_of(key: int) -> tuple[str, str]:
-    """The canonical position of a key; see `canonical_position`."""
-    ra_steps, dec_steps = divmod(key, _PARALLELS)
-    dec_steps -= _POLE
-    sign, dec_steps = ("-", -dec_steps) if dec_steps < 0 else ("", dec_steps)
-    return (
-        f"{ra_steps // _PER_DEGREE}.{ra_steps % _PER_DEGREE:06d}",
-        f"{sign}{dec_steps // _PER_DEGREE}.{dec_steps % _PER_DEGREE:06d}",
-    )
 
 
 @dataclass(frozen=True)
@@ -221,19 +158,21 @@ class PictureStore:
 
     def _prepare(self) -> None:
         self.trouble: Exception | None = None
+        self._described = False
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             written = json.loads((self.folder / _FACTS).read_text())
             CutoutRecipe.from_dict(written["recipe"])
             self._facts = {key: str(written[key]) for key in ("address", "suffix", "layout")} | {
                 "recipe": written["recipe"]
             }
+            self._described = True
         if self._facts is not None:
             self.recipe = CutoutRecipe.from_dict(self._facts["recipe"])
-            self._manifest = _Database(self.folder / _MANIFEST, _SCHEMA)
+            self._manifest = Database(self.folder / _MANIFEST, _SCHEMA)
             if self._facts["layout"] == "file":
-                self._pictures: _Folders | _SingleFile = _SingleFile(self.folder / "pictures.sqlite")
+                self._pictures: Folders | SingleFile = SingleFile(self.folder / "pictures.sqlite")
             else:
-                self._pictures = _Folders(self.folder / "pictures", self._facts["suffix"])
+                self._pictures = Folders(self.folder / "pictures", self._facts["suffix"])
 
     def __enter__(self) -> PictureStore:
         return self
@@ -254,7 +193,7 @@ class PictureStore:
     def path(self, ra: str, dec: str) -> Path | None:
         """Where the picture of a canonical position is, or would be; None in the layout ``"file"``."""
         key = int(position_keys(np.array([float(ra)]), np.array([float(dec)]))[0])
-        return self._pictures.path(key) if isinstance(self._pictures, _Folders) else None
+        return self._pictures.path(key) if isinstance(self._pictures, Folders) else None
 
     def plan(self, keys: Sequence[int]) -> dict[int, tuple[Outcome, bytes | None]]:
         """What is known of positions: outcome, and sha256 of the picture. Unknown ones are left out.
@@ -262,7 +201,7 @@ class PictureStore:
         A picture that the manifest has and the store has not is unknown, too.
         """
         rows = self._manifest.read(
-            f"SELECT position, outcome, sha256 FROM cutouts WHERE position IN {_THESE}", (_listed(keys),)
+            f"SELECT position, outcome, sha256 FROM cutouts WHERE position IN {THESE}", (listed(keys),)
         )
         stored = int(Outcome.STORED)
         known = {key: (_OUTCOMES[outcome], sha256) for key, outcome, sha256 in rows}
@@ -390,11 +329,10 @@ class PictureStore:
         return rows[0][0] if rows else None
 
     def _make(self) -> None:
-        path = self.folder / _FACTS
-        if path.exists():
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _write(path, json.dumps(self._facts, indent=1).encode())
+        if not self._described:  # or not legibly
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.folder / _FACTS, json.dumps(self._facts, indent=1).encode())
+            self._described = True
 
     def _note(self, key: int, outcome: Outcome, attempts: Iterable[Attempt], data: bytes | None) -> None:
         """One transaction: the state of a position and the attempts that led to it."""
@@ -432,13 +370,15 @@ class PictureStore:
             self._forget(key)
 
 
-def stores() -> list[PictureStore]:
-    """The stores below `hifrac.config.cache_dir`, by name."""
-    found = []
-    for facts in sorted((cache_dir() / "cutouts").glob(f"*/{_FACTS}")):
-        with contextlib.suppress(ValueError):
-            found.append(PictureStore.at(facts.parent))
-    return found
+def stores() -> tuple[list[PictureStore], list[Path]]:
+    """The stores below `hifrac.config.cache_dir`, and the folders of such that do not say what they hold."""
+    found, illegible = [], []
+    for manifest in sorted((cache_dir() / "cutouts").glob(f"*/{_MANIFEST}")):
+        try:
+            found.append(PictureStore.at(manifest.parent))
+        except ValueError:
+            illegible.append(manifest.parent)
+    return found, illegible
 
 
 def _attempt_outcome(attempt: Attempt) -> tuple[Any, ...]:
@@ -454,234 +394,8 @@ def _attempt_outcome(attempt: Attempt) -> tuple[Any, ...]:
     return outcome, attempt.status, None if body is None else len(body), digest, error and str(error)[:500]
 
 
-# However many there are, a list of positions is one parameter of a statement.
-_THESE = "(SELECT value FROM json_each(?))"
-
-
-def _listed(keys: Iterable[int]) -> str:
-    return json.dumps([int(key) for key in keys])
-
-
 def _without_user(address: str) -> str:
     with contextlib.suppress(ValueError):
         parts = urlsplit(address)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return address
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file beside its place and rename it: no reader ever finds half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        try:
-            temporary.write_bytes(data)
-        except FileNotFoundError:
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-class _Folders:
-    """Each picture in a file of its own, in 4,096 folders: 2,400 files in each of them for ten million."""
-
-    def __init__(self, folder: Path, suffix: str) -> None:
-        self._folder = folder
-        self._prefix = f"{folder}{os.sep}"
-        self._suffix = suffix
-
-    def path(self, key: int) -> Path:
-        return Path(self._name(key))
-
-    def _name(self, key: int) -> str:
-        return self._names([key])[0]
-
-    def _names(self, keys: Sequence[int]) -> list[str]:
-        """Of the files of positions; for a million at a time."""
-        keys = np.asarray(keys, dtype=np.int64)
-        # Spread by a multiplicative hash (Fibonacci's): surveys are not spread evenly on the sky.
-        folder = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(52)
-        ra, dec = np.divmod(keys, _PARALLELS)
-        dec -= _POLE
-        columns = (folder, *np.divmod(ra, _PER_DEGREE), dec < 0, *np.divmod(np.abs(dec), _PER_DEGREE))
-        prefix, suffix = self._prefix, self._suffix
-        return [
-            f"{prefix}{folder:03x}{os.sep}{a}.{b:06d}{'-' if south else '+'}{c}.{d:06d}{suffix}"
-            for folder, a, b, south, c, d in zip(*(column.tolist() for column in columns), strict=True)
-        ]
-
-    def present(self, keys: Iterable[int]) -> set[int]:
-        keys = list(keys)
-        return {key for key, name in zip(keys, self._names(keys), strict=True) if os.path.exists(name)}
-
-    def read(self, key: int) -> bytes | None:
-        try:
-            with open(self._name(key), "rb", buffering=0) as file:
-                return file.read()
-        except OSError:
-            return None
-
-    def write(self, key: int, data: bytes) -> None:
-        _write(self.path(key), data)
-
-    def remove(self, key: int) -> None:
-        self.path(key).unlink(missing_ok=True)
-
-    def keys(self) -> Iterator[int]:
-        pattern = re.compile(rf"(\d+\.\d{{6}})([+-]\d+\.\d{{6}}){re.escape(self._suffix)}")
-        for path in self._folder.glob("*/*"):
-            if (match := pattern.fullmatch(path.name)) is not None:
-                yield int(position_keys(np.array([float(match[1])]), np.array([float(match[2])]))[0])
-
-    def leftovers(self, *, remove: bool) -> int:
-        """Temporary files an hour old or more: those of living processes are younger."""
-        count = 0
-        for path in self._folder.glob("*/.*.part"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > 3600:
-                    count += 1
-                    if remove:
-                        path.unlink()
-        return count
-
-    def close(self) -> None:
-        pass
-
-
-class _SingleFile:
-    """All pictures in one SQLite file, for systems with a limit on the number of files."""
-
-    def __init__(self, path: Path) -> None:
-        self._database = _Database(path, _PICTURES_SCHEMA)
-
-    def present(self, keys: Iterable[int]) -> set[int]:
-        statement = f"SELECT position FROM pictures WHERE position IN {_THESE}"
-        return {key for (key,) in self._database.read(statement, (_listed(keys),))}
-
-    def read(self, key: int) -> bytes | None:
-        rows = self._database.read("SELECT data FROM pictures WHERE position = ?", (key,))
-        return rows[0][0] if rows else None
-
-    def write(self, key: int, data: bytes) -> None:
-        error = self._database.write([("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (key, data))])
-        if error is not None:
-            raise error
-
-    def remove(self, key: int) -> None:
-        error = self._database.write([("DELETE FROM pictures WHERE position = ?", (key,))])
-        if error is not None:
-            raise error
-
-    def keys(self) -> Iterator[int]:
-        for (key,) in self._database.read("SELECT position FROM pictures"):
-            yield key
-
-    def leftovers(self, *, remove: bool) -> int:  # noqa: ARG002
-        return 0
-
-    def close(self) -> None:
-        self._database.close()
-
-
-class _Database:
-    """A SQLite file that threads and processes share, made when first written to.
-
-    One that is damaged is put aside, and a new one begun: what it said can
-    be had again, and a damaged note must not stop the work.
-    """
-
-    def __init__(self, path: Path, schema: str) -> None:
-        self._path = path
-        self._schema = schema
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-
-    def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a query; none where there is no file, or nothing legible in it."""
-        with self._lock:
-            for _ in range(2):
-                try:
-                    if self._connection is None and not self._path.exists():
-                        return []
-                    return self._open().execute(statement, values).fetchall()
-                except sqlite3.OperationalError:
-                    if self._is_sound():
-                        return []
-                    self._put_aside()
-                except sqlite3.DatabaseError:
-                    self._put_aside()
-            return []
-
-    def write(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> Exception | None:
-        """Execute statements in one transaction; what was in the way, if anything was."""
-        with self._lock:
-            trouble: Exception | None = None
-            for _ in range(2):
-                try:
-                    connection = self._open()
-                    connection.execute("BEGIN IMMEDIATE")
-                    try:
-                        for statement, values in statements:
-                            connection.execute(statement, values)
-                        connection.execute("COMMIT")
-                    except BaseException:
-                        with contextlib.suppress(sqlite3.Error):
-                            connection.execute("ROLLBACK")
-                        raise
-                    return None
-                except sqlite3.OperationalError as error:  # locked, full, read-only
-                    return error
-                except sqlite3.DatabaseError as error:
-                    trouble = error
-                    self._put_aside()
-            return trouble
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None:
-            return self._connection
-        options = {"timeout": _LOCK_SECONDS, "check_same_thread": False, "isolation_level": None}
-        connection = sqlite3.connect(self._path, **options)
-        try:
-            # Readers and one writer at a time, and no waiting for the disk: a killed process
-            # loses nothing; a computer that loses power may lose the last notes, not the file.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-                connection.executescript(f"{self._schema} PRAGMA user_version = {_VERSION};")
-        except sqlite3.OperationalError:
-            connection.close()
-            if not self._path.exists():
-                raise
-            # Not writable: to be read all the same, without the files that the journal needs.
-            connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, **options
-            )
-            connection.execute("SELECT 1 FROM sqlite_master").fetchall()
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        return connection
-
-    def _is_sound(self) -> bool:
-        """Whether an operational error was about the moment, not about the file."""
-        try:
-            return self._open().execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] > 0
-        except sqlite3.Error:
-            return not os.access(self._path, os.R_OK)
-
-    def _put_aside(self) -> None:
-        self.close()
-        with contextlib.suppress(OSError):
-            os.replace(self._path, self._path.with_name(f"{self._path.name}.damaged-{int(time.time())}"))
-            for end in ("-wal", "-shm"):
-                Path(f"{self._path}{end}").unlink(missing_ok=True)
-
-    def close(self) -> None:
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from functools import cached_property
 
 from hifrac.config import conf
+from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import HIPS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
+from hifrac.exceptions import FetchError, RowError
 
 __all__ = ["HiPSCutouts"]
 
@@ -103,4 +105,20 @@ class HiPSCutouts(RemoteCutouts):
 
     def _frozen(self) -> HiPSCutouts:
         self._parameters  # noqa: B018 (worked out once, before threads begin)
-        return copy.copy(super()._frozen())
+        return super()._frozen()
+
+    def _refusal(self, answer: Answer) -> RowError:
+        # A HiPS that it does not have, say; astroquery reads the answer in the same way.
+        try:
+            words = json.loads(answer.body)
+            said = ": ".join(str(words[key]) for key in ("title", "description") if words.get(key))
+        except (ValueError, AttributeError):
+            said = ""
+        if not said:
+            return super()._refusal(answer)
+        return FetchError(
+            f"the service answered {answer.status}: {said} ({answer.url})",
+            url=answer.url,
+            status=answer.status,
+            retry_after=answer.retry_after,
+        )

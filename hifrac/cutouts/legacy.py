@@ -11,13 +11,18 @@ from hifrac.cutouts._cubes import compose, read_image
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import LEGACY_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import Get, RemoteCutouts
-from hifrac.exceptions import BadImageError, OutOfFootprintError
+from hifrac.exceptions import BadImageError, FetchError, OutOfFootprintError
 
 __all__ = ["LegacyCutouts"]
 
 # The service clips larger sizes without a word (maxsize in map/views.py of its source).
 _LARGEST = 3000
 _BANDS = "griz"
+# The first release with i, and the one whose plain layer shows all four bands.
+_FIRST_WITH_I = 10
+
+# An image header without an image, which older versions of the viewer give where there is nothing.
+_NO_OVERLAP = re.compile(rb"OVERLAP *= +F\b")
 
 
 class LegacyCutouts(RemoteCutouts):
@@ -30,7 +35,8 @@ class LegacyCutouts(RemoteCutouts):
         ``"viewer-jpg"`` or ``"viewer-fits"``. By default JPEGs of DR9 in z, r, g with 224
         pixels of 0.262 arcsec, the scale of the survey's own images.
     layer : str, optional
-        The viewer's layer; ``"ls-dr9"`` for DR9 and so on by default.
+        The viewer's layer. By default the one of the data release: ``"ls-dr9"`` for DR9 and so on,
+        but ``"ls-dr10-grz"`` for JPEGs of DR10, whose ``"ls-dr10"`` mixes four bands into the picture.
     base_url : str, optional
         Address of the service, without the file name ``cutout.jpg`` or
         ``cutout.fits``. By default ``conf.legacy_url``.
@@ -43,17 +49,24 @@ class LegacyCutouts(RemoteCutouts):
         If an argument is of a wrong type.
     ValueError
         If ``recipe`` is not one that the service can give: sides of at most 3000 pixels; JPEG shows
-        z, r, g alone; FITS has any three of g, r, i, z.
+        z, r, g alone; FITS has any three of g, r, i, z, before DR10 without i.
 
     Notes
     -----
-    The viewer is a web page's back end (https://www.legacysurvey.org/viewer; source:
-    https://github.com/legacysurvey/imagine) and states no limit of the rate. For more than some
-    ten thousand cutouts use the surveys' own images, as its authors ask.
+    The viewer is a web page's back end (https://www.legacysurvey.org/viewer) and states no limit of the
+    rate. What is said of it here is from its source, https://github.com/legacysurvey/imagine
+    (``map/views.py``).
 
-    FITS files hold nanomaggies per pixel, in the viewer's order of bands. What is
+    FITS files hold nanomaggies per native pixel of 0.262 arcsec *whatever the pixel scale*: the viewer
+    resamples surface brightness. Their planes come in the order of the keyword BANDS. What is
     stored of them has the planes in the order red, green, blue of the recipe, and
-    names the sha256 of the answer; JPEGs are stored as they come.
+    names the sha256 of the answer; JPEGs are stored as they come. Other bands than z, r, g
+    get the display colours of these.
+
+    Where a survey has no image the viewer's JPEG is uniformly grey, and a band of its FITS zero
+    everywhere: a picture that lacks one of its three bands is outside the footprint. Where it has
+    no image in any band the viewer may also fail to give a FITS file (status 500); that cannot be told from
+    trouble that passes, and is a `~hifrac.exceptions.FetchError`.
 
     Examples
     --------
@@ -81,9 +94,7 @@ class LegacyCutouts(RemoteCutouts):
         )
         if layer is not None and not (isinstance(layer, str) and re.fullmatch(r"[\w.-]+", layer)):
             raise ValueError(f'layer must be like "ls-dr9", got {layer!r}')
-        if layer is None and not re.fullmatch(r"dr\d+", self._recipe.data_release, flags=re.IGNORECASE):
-            raise ValueError(f'recipe must have a data_release like "DR9", got {self._recipe.data_release!r}')
-        self._layer = f"ls-{self._recipe.data_release.lower()}" if layer is None else layer
+        self._layer = self._layer_of_release() if layer is None else layer
         self.suffix = ".fits" if self._is_fits else ".jpg"
 
     def _check(self, recipe: CutoutRecipe) -> None:
@@ -97,6 +108,16 @@ class LegacyCutouts(RemoteCutouts):
             raise ValueError(f"recipe must have the bands z, r, g for JPEGs, got {recipe.bands}")
         if len(set(recipe.bands)) != 3 or not set(recipe.bands) <= set(_BANDS):
             raise ValueError(f"recipe must have three bands of g, r, i, z, got {recipe.bands}")
+
+    def _layer_of_release(self) -> str:
+        recipe = self._recipe
+        if not re.fullmatch(r"dr\d+", recipe.data_release, flags=re.IGNORECASE):
+            raise ValueError(f'recipe must have a data_release like "DR9", got {recipe.data_release!r}')
+        release = int(recipe.data_release[2:])
+        # The viewer would ignore what bands were asked for, and give g, r, z.
+        if "i" in recipe.bands and release < _FIRST_WITH_I:
+            raise ValueError(f"recipe must have three bands of g, r, z before DR10, got {recipe.bands}")
+        return f"ls-dr{release}" + ("-grz" if release == _FIRST_WITH_I and not self._is_fits else "")
 
     @property
     def _is_fits(self) -> bool:
@@ -125,9 +146,23 @@ class LegacyCutouts(RemoteCutouts):
         ((url, params),) = self._requests(ra, dec)
         return get(url, params, self._accept_cube if self._is_fits else self._accept)
 
+    def _accept(self, answer: Answer) -> tuple[bytes, np.ndarray]:
+        self._check_layer(answer)
+        return super()._accept(answer)
+
+    def _check_layer(self, answer: Answer) -> None:
+        # It says so with status 200; asking again would not help.
+        if answer.body.strip() == b"no such layer":
+            raise FetchError(
+                f"the viewer has no layer {self._layer!r} ({answer.url})", url=answer.url, status=answer.status
+            )
+
     def _accept_cube(self, answer: Answer) -> tuple[bytes, np.ndarray]:
         if answer.status != 200:
             raise self._refusal(answer)
+        self._check_layer(answer)
+        if answer.body.startswith(b"SIMPLE") and _NO_OVERLAP.search(answer.body[:28800]):
+            raise OutOfFootprintError(f"the viewer says that no image overlaps ({answer.url})")
         cube, header = read_image(answer)
         bands = self._recipe.bands
         order = str(header.get("BANDS", "".join(band for band in _BANDS if band in bands)))
@@ -137,7 +172,9 @@ class LegacyCutouts(RemoteCutouts):
                 f"{', '.join(bands)} ({answer.url})"
             )
         planes = [cube[order.index(band)] for band in bands]
-        if not any(plane.any() for plane in planes):
-            raise OutOfFootprintError(f"every pixel is zero: the survey has no image there ({answer.url})")
+        for band, plane in zip(bands, planes, strict=True):
+            # Sky has noise: what is exactly zero everywhere was not imaged.
+            if not np.nan_to_num(plane).any():
+                raise OutOfFootprintError(f"the survey has no image in {band} there ({answer.url})")
         data = compose(planes, header, bands, [answer])
         return data, self._decode(data)

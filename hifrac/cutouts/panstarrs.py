@@ -22,6 +22,8 @@ _NANOMAGGIES = 10 ** (0.4 * (22.5 - 25.0))
 #: Of the asinh scale of full stacks: x = a asinh((flux - BOFFSET) / (2 BSOFTEN)), a = 2.5 log10(e).
 _POGSON = 2.5 * np.log10(np.e)
 
+_GRID = "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"
+
 
 class PanSTARRSCutouts(RemoteCutouts):
     """Pictures of three bands of the Pan-STARRS1 stacks, through the local store.
@@ -54,12 +56,16 @@ class PanSTARRSCutouts(RemoteCutouts):
 
     Counts become nanomaggies by the stacks' zero point, 25 + 2.5 log10(EXPTIME) mag
     (AB). Cutouts are linear; a file that is scaled by asinh all the same (keywords
-    BOFFSET, BSOFTEN) is made linear. What is stored is *one* FITS file of the three
-    planes with the world coordinates of the first, and the sha256 of each answer in
-    its HISTORY.
+    BOFFSET, BSOFTEN) is made linear
+    (https://outerspace.stsci.edu/display/PANSTARRS/PS1+Stack+images). What is stored is *one* FITS file of
+    the three planes, composed here: with the world coordinates that they share, and the address and sha256
+    of each answer in its HISTORY.
 
     Pan-STARRS1 covers declinations north of -30 deg: elsewhere the list of files is
-    empty, and the position is outside the footprint.
+    empty, and the position is outside the footprint, as it is where a band has no pixel.
+    Single pixels that a stack lacks are NaN, and dark in that band. The survey publishes no fixed
+    stretch of its colour pictures: that of SDSS is taken over, by the ratio of the pixels' areas. Other
+    bands than i, r, g get the display colours of these.
 
     Examples
     --------
@@ -116,6 +122,9 @@ class PanSTARRSCutouts(RemoteCutouts):
         files = get(*self._list_request(ra, dec), self._files)
         found = [get(*self._cut_request(ra, dec, files[band]), self._plane) for band in self._recipe.bands]
         planes, headers, answers = zip(*found, strict=True)
+        grids = [[float(header.get(key, np.nan)) for key in _GRID] for header in headers]
+        if not np.allclose(grids, grids[0], rtol=0, atol=1e-3):
+            raise BadImageError(f"the cutouts of the bands are not on one grid of pixels ({answers[0].url})")
         data = compose(planes, headers[0], self._recipe.bands, answers)
         return data, self._decode(data)
 
@@ -135,7 +144,8 @@ class PanSTARRSCutouts(RemoteCutouts):
         for row in rows:
             if len(row) == len(lines[0]) and row["filename"].startswith("/"):
                 cells.setdefault((row["projcell"], row["subcell"]), {})[row["filter"]] = row["filename"]
-        for files in cells.values():  # the service names the best skycell first
+        # It lists the skycell that the position is in; should it ever list more, its order is kept.
+        for files in cells.values():
             if set(self._recipe.bands) <= set(files):
                 return files
         raise OutOfFootprintError(f"Pan-STARRS1 has no stack of all three bands there ({answer.url})")
@@ -150,6 +160,8 @@ class PanSTARRSCutouts(RemoteCutouts):
             raise BadImageError(
                 f"the picture has the shape {plane.shape} instead of {width} x {width} ({answer.url})"
             )
+        if not np.isfinite(plane).any():
+            raise OutOfFootprintError(f"every pixel is NaN: the stack has no image there ({answer.url})")
         if "BSOFTEN" in header and "BOFFSET" in header:
             plane = header["BOFFSET"] + 2 * header["BSOFTEN"] * np.sinh(plane.astype(np.float64) / _POGSON)
         try:

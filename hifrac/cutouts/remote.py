@@ -22,7 +22,8 @@ from hifrac import images
 from hifrac.config import conf
 from hifrac.cutouts._http import Answer, Client, StoppedError
 from hifrac.cutouts._politeness import CONNECTIONS
-from hifrac.cutouts._store import Outcome, PictureStore, canonical_position, position_keys, position_of
+from hifrac.cutouts._positions import canonical_position, position_keys, position_of
+from hifrac.cutouts._store import Outcome, PictureStore
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.exceptions import (
@@ -428,10 +429,14 @@ class _Round:
     def _fetch(self, key: int) -> Found:
         """One position, from the service; its failure is its own."""
         store, errand = self.store, self._client.errand()
-        # Another process may have put it there, or one that died before it could note it.
-        if store is not None and (found := store.get(key)) is not None:
-            return found if self._keep_pictures else _NOTHING
         try:
+            # Another process may have put it there, or one that died before it could note it;
+            # one that works on the same list may do so while the turn is waited for.
+            for wait in (False, True):
+                if wait:
+                    errand.take_turn(self._source.url)
+                if store is not None and (found := store.get(key)) is not None:
+                    return found if self._keep_pictures else _NOTHING
             data, pixels = self._source._obtain(errand.get, *position_of(key))
         except StoppedError as error:
             return error
@@ -445,6 +450,8 @@ class _Round:
             if store is not None:
                 store.put(key, data, errand.attempts)
             return (data, pixels) if self._keep_pictures else _NOTHING
+        finally:
+            errand.leave_turn()
         if store is not None:
             store.record(key, failure, errand.attempts)
         return failure

@@ -1,0 +1,174 @@
+"""Fetching at survey scale: rate without a limit, planning of a resumed run, peak memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+from astropy.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from survey_server import ServerLog
+from survival import SurveyProcess
+
+# The peak of a process on Linux is that of its program alone; ru_maxrss would include whoever started it.
+_PEAK = """
+import resource, sys
+from pathlib import Path
+def peak():
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    unit = 1024 if sys.platform != "darwin" else 1024**2
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+"""
+_FETCH = f"""{_PEAK}
+from hifrac.cli import main
+try:
+    main(sys.argv[1:], standalone_mode=False)
+finally:
+    print("PEAK", peak())
+"""
+_RESUME = f"""{_PEAK}
+import time
+import numpy as np
+from hifrac import SkyServerCutouts
+ra, dec = np.load(sys.argv[1])
+start = time.perf_counter()
+missing = sum(error is not None for error in SkyServerCutouts(base_url="http://127.0.0.1:9/").ensure(ra, dec))
+print(time.perf_counter() - start, missing, peak())
+"""
+
+
+def _sky(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions spread evenly over the sphere, in whole microdegrees."""
+    rng = np.random.default_rng(rows)
+    return rng.uniform(0, 360, rows).round(6), np.degrees(np.arcsin(rng.uniform(-1, 1, rows))).round(6)
+
+
+def _run(code: str, *arguments: object, cache: Path, **settings: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment |= {"HIFRAC_CACHE_DIR": str(cache), **settings}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise click.ClickException(f"status {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _fetch(folder: Path, rows: int, kind: str) -> tuple[float, float, float]:
+    """Cutouts per second as the service saw them, seconds of the whole command, and peak MiB."""
+    table = folder / f"in.{kind}"
+    ra, dec = _sky(rows)
+    Table({"ra": ra, "dec": dec}, units={"ra": "deg", "dec": "deg"}).write(table, overwrite=True)
+    with SurveyProcess(folder / "log", faults=0) as server:
+        start = time.perf_counter()
+        said = _run(
+            *(
+                _FETCH,
+                "fetch",
+                table,
+                "--base-url",
+                server.url,
+                "--max-rate",
+                0,
+                "-o",
+                folder / f"out.{kind}",
+            ),
+            cache=folder / "cache",
+        )
+        seconds = time.perf_counter() - start
+    requests = ServerLog.read(folder / "log").requests
+    if len(requests) != rows:
+        raise click.ClickException(f"{rows} rows took {len(requests)} requests:\n{said}")
+    times = [request.time for request in requests]
+    return (rows - 1) / (max(times) - min(times)), seconds, float(said.split("PEAK")[1])
+
+
+def _fill(ra: np.ndarray, dec: np.ndarray) -> None:
+    """A store that holds pictures of all positions, as far as planning looks at them."""
+    from hifrac import SkyServerCutouts
+    from hifrac.cutouts._positions import position_keys
+    from hifrac.cutouts._store import Outcome
+
+    with SkyServerCutouts(base_url="http://127.0.0.1:9/")._store() as store:
+        store.put(int(position_keys(ra[:1], dec[:1])[0]), b"first")
+        keys = position_keys(ra, dec).tolist()
+        state = (int(Outcome.STORED), 5, b"\0" * 32, time.time())
+        statement = "INSERT OR REPLACE INTO cutouts VALUES (?, ?, ?, ?, ?)"
+        trouble = store._manifest.write([(statement, (key, *state)) for key in keys])
+        if trouble is not None:
+            raise trouble
+        if store.facts["layout"] == "file":
+            store._pictures._database.write(
+                [("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (key, b"first")) for key in keys]
+            )
+            return
+        first: dict[str, str] = {}
+        for name in map(store._pictures._name, keys):
+            parent = os.path.dirname(name)
+            if parent not in first:
+                Path(parent).mkdir(parents=True, exist_ok=True)
+                Path(name).write_bytes(b"first")
+                first[parent] = name
+            elif not os.path.exists(name):
+                os.link(first[parent], name)
+
+
+def _resume(folder: Path, rows: int) -> tuple[float, float]:
+    """Seconds to go over rows that are all in the store, and peak MiB."""
+    from hifrac import conf
+
+    ra, dec = _sky(rows)
+    os.environ["HIFRAC_CACHE_DIR"] = str(folder / "cache")
+    with conf.set_temp("store_layout", "folders"):
+        _fill(ra, dec)
+    np.save(folder / "positions.npy", (ra, dec))
+    seconds, missing, peak = map(
+        float, _run(_RESUME, folder / "positions.npy", cache=folder / "cache").split()
+    )
+    if missing:
+        raise click.ClickException(f"{missing:.0f} of {rows} rows were not found in the store")
+    return seconds, peak
+
+
+@click.command()
+@click.option("--rows", default=20_000, show_default=True, help="For the rate.")
+@click.option("--sizes", default="10000,100000", show_default=True, help="For the memory, by commas.")
+@click.option("--resumed", default=1_000_000, show_default=True, help="Rows of the resumed run.")
+@click.option("--format", "kind", default="fits", show_default=True, help="Of the tables.")
+@click.option("--quick", is_flag=True, help="A tenth of everything.")
+def main(rows: int, sizes: str, resumed: int, kind: str, quick: bool) -> None:
+    """Print rate, seconds of planning, and peak memory, beside their targets."""
+    part = 10 if quick else 1
+    lengths = [int(text) // part for text in sizes.split(",")]
+    with tempfile.TemporaryDirectory() as name:
+        click.echo(f"{'':<34} {'rows':>8} {'seconds':>8} {'cutouts/s':>10} {'peak MiB':>9}")
+        peaks = []
+        for length in [rows // part, *lengths]:
+            folder = Path(name, f"{len(peaks)}")
+            folder.mkdir()
+            rate, seconds, peak = _fetch(folder, length, kind)
+            click.echo(
+                f"{'hifrac fetch, no limit':<34} {length:>8} {seconds:>8.1f} {rate:>10.0f} {peak:>9.1f}"
+            )
+            peaks.append((rate, peak))
+        seconds, peak = _resume(Path(name), resumed // part)
+        click.echo(
+            f"{'ensure, all in the store':<34} {resumed // part:>8} {seconds:>8.1f} {'':>10} {peak:>9.1f}"
+        )
+    click.echo(f"\nrate {peaks[0][0]:.0f}/s, at least 400 wanted")
+    click.echo(
+        f"peak memory, largest over smallest size: {peaks[-1][1] / peaks[1][1]:.3f}, at most 1.1 wanted"
+    )
+    click.echo(f"planning {resumed // part} rows: {seconds:.1f} s, at most {10 / part:g} wanted")
+
+
+if __name__ == "__main__":
+    main()

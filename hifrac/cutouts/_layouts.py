@@ -1,0 +1,137 @@
+"""How a store keeps its pictures: each in a file of its own, or all in one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hifrac.cutouts._database import THESE, Database, listed
+from hifrac.cutouts._positions import PARALLELS, PER_DEGREE, POLE, position_keys
+
+__all__ = ["Folders", "SingleFile", "write_whole"]
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS pictures (position INTEGER PRIMARY KEY, data BLOB NOT NULL);"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its place and rename it: no reader ever finds half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        try:
+            temporary.write_bytes(data)
+        except FileNotFoundError:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+class Folders:
+    """Each picture in a file of its own, in 4,096 folders: 2,400 files in each of them for ten million."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self._folder = folder
+        self._prefix = f"{folder}{os.sep}"
+        self._suffix = suffix
+
+    def path(self, key: int) -> Path:
+        return Path(self._name(key))
+
+    def _name(self, key: int) -> str:
+        return self._names([key])[0]
+
+    def _names(self, keys: Sequence[int]) -> list[str]:
+        """Of the files of positions; for a million at a time."""
+        keys = np.asarray(keys, dtype=np.int64)
+        # Spread by a multiplicative hash (Fibonacci's): surveys are not spread evenly on the sky.
+        folder = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(52)
+        ra, dec = np.divmod(keys, PARALLELS)
+        dec -= POLE
+        columns = (folder, *np.divmod(ra, PER_DEGREE), dec < 0, *np.divmod(np.abs(dec), PER_DEGREE))
+        prefix, suffix = self._prefix, self._suffix
+        return [
+            f"{prefix}{folder:03x}{os.sep}{a}.{b:06d}{'-' if south else '+'}{c}.{d:06d}{suffix}"
+            for folder, a, b, south, c, d in zip(*(column.tolist() for column in columns), strict=True)
+        ]
+
+    def present(self, keys: Iterable[int]) -> set[int]:
+        keys = list(keys)
+        return {key for key, name in zip(keys, self._names(keys), strict=True) if os.path.exists(name)}
+
+    def read(self, key: int) -> bytes | None:
+        try:
+            with open(self._name(key), "rb", buffering=0) as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def write(self, key: int, data: bytes) -> None:
+        write_whole(self.path(key), data)
+
+    def remove(self, key: int) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+    def keys(self) -> Iterator[int]:
+        pattern = re.compile(rf"(\d+\.\d{{6}})([+-]\d+\.\d{{6}}){re.escape(self._suffix)}")
+        for path in self._folder.glob("*/*"):
+            if (match := pattern.fullmatch(path.name)) is not None:
+                yield int(position_keys(np.array([float(match[1])]), np.array([float(match[2])]))[0])
+
+    def leftovers(self, *, remove: bool) -> int:
+        """Temporary files an hour old or more: those of living processes are younger."""
+        count = 0
+        for path in self._folder.glob("*/.*.part"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > 3600:
+                    count += 1
+                    if remove:
+                        path.unlink()
+        return count
+
+    def close(self) -> None:
+        pass
+
+
+class SingleFile:
+    """All pictures in one SQLite file, for systems with a limit on the number of files."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _SCHEMA)
+
+    def present(self, keys: Iterable[int]) -> set[int]:
+        statement = f"SELECT position FROM pictures WHERE position IN {THESE}"
+        return {key for (key,) in self._database.read(statement, (listed(keys),))}
+
+    def read(self, key: int) -> bytes | None:
+        rows = self._database.read("SELECT data FROM pictures WHERE position = ?", (key,))
+        return rows[0][0] if rows else None
+
+    def write(self, key: int, data: bytes) -> None:
+        error = self._database.write([("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (key, data))])
+        if error is not None:
+            raise error
+
+    def remove(self, key: int) -> None:
+        error = self._database.write([("DELETE FROM pictures WHERE position = ?", (key,))])
+        if error is not None:
+            raise error
+
+    def keys(self) -> Iterator[int]:
+        for (key,) in self._database.read("SELECT position FROM pictures"):
+            yield key
+
+    def leftovers(self, *, remove: bool) -> int:  # noqa: ARG002
+        return 0
+
+    def close(self) -> None:
+        self._database.close()
