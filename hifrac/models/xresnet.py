@@ -1,0 +1,350 @@
+"""The paper's network: xresnet with Mish and simple self-attention, and the shallow one of its Grad-CAM maps.
+
+The xresnet is a residual network with the changes of He et al. (2019, CVPR,
+"Bag of tricks", arXiv:1812.01187): three 3x3 convolutions as the stem, average
+pooling in the shortcut, and residual blocks that start as the identity. Wu
+(2020, ApJ 900, 142, section 3) adds Mish (Misra 2019, arXiv:1908.08681) and
+self-attention.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+__all__ = [
+    "PAPER_MEAN",
+    "PAPER_STD",
+    "PixelNet",
+    "SimpleSelfAttention",
+    "XResNet",
+    "fold_spectral_norm",
+    "shallow",
+    "xresnet18",
+    "xresnet34",
+    "xresnet50",
+]
+
+#: What the paper's code takes from pixel values / 255 (red, green, blue), and then divides them by. They
+#: are nearly the identity: statistics of pictures that had been normalised before.
+PAPER_MEAN = (-0.0169, -0.0105, -0.0004)
+PAPER_STD = (0.9912, 0.9968, 1.0224)
+
+#: Stem, pooling and four stages make one position of the last map out of this many pixels a side.
+MINIMUM_SIDE = 32
+
+
+def _convolution(
+    n_in: int, n_out: int, size: int = 3, stride: int = 1, *, act: bool = True, zero: bool = False
+) -> nn.Sequential:
+    """Convolution, batch normalisation (its factor 0 if ``zero``) and Mish (if ``act``)."""
+    layers = [
+        nn.Conv2d(n_in, n_out, size, stride=stride, padding=size // 2, bias=False),
+        nn.BatchNorm2d(n_out),
+    ]
+    nn.init.kaiming_normal_(layers[0].weight)
+    nn.init.constant_(layers[1].weight, 0.0 if zero else 1.0)
+    return nn.Sequential(*layers, *([nn.Mish()] if act else []))
+
+
+class SimpleSelfAttention(nn.Module):
+    """Attention of the channels to each other: x + gamma (x x^T) (W x).
+
+    x is the map with its positions in one row, (n, channels, positions). W is
+    a 1x1 convolution whose largest singular value is held at 1 (Miyato et al.
+    2018, arXiv:1802.05957); gamma starts at 0, so that at first nothing is
+    attended to.
+
+    Parameters
+    ----------
+    n_channels : int
+        Channels of the map.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        conv = nn.Conv1d(n_channels, n_channels, 1, bias=False)
+        nn.init.kaiming_normal_(conv.weight)
+        self.conv = parametrizations.spectral_norm(conv)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """The map (n, c, h, w) with its attention added."""
+        x = maps.flatten(2)
+        # In this order the cost is that of c x c matrices, not of positions x positions.
+        attended = torch.bmm(torch.bmm(x, x.transpose(1, 2)), self.conv(x))
+        return (x + self.gamma * attended).reshape(maps.shape)
+
+
+class _Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or three with a bottleneck where ``expansion`` is 4."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int, *, expansion: int, attention: bool) -> None:
+        super().__init__()
+        inner = n_out // expansion
+        if expansion == 1:
+            layers = [_convolution(n_in, inner, stride=stride)]
+            layers.append(_convolution(inner, n_out, act=False, zero=True))
+        else:
+            layers = [_convolution(n_in, inner, 1), _convolution(inner, inner, stride=stride)]
+            layers.append(_convolution(inner, n_out, 1, act=False, zero=True))
+        self.convolutions = nn.Sequential(*layers)
+        self.attention = SimpleSelfAttention(n_out) if attention else nn.Identity()
+        shortcut: list[nn.Module] = []
+        if stride > 1:
+            shortcut.append(nn.AvgPool2d(stride, ceil_mode=True))
+        if n_in != n_out:
+            shortcut.append(_convolution(n_in, n_out, 1, act=False))
+        self.shortcut = nn.Sequential(*shortcut)
+        self.act = nn.Mish()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.act(self.attention(self.convolutions(maps)) + self.shortcut(maps))
+
+
+class XResNet(nn.Module):
+    """A residual network of pictures of any size; made by `xresnet34` and its like.
+
+    Parameters
+    ----------
+    blocks : sequence of int
+        Number of residual blocks in each stage. Each stage after the first
+        halves the map and doubles the channels, from 64.
+    n_outputs : int, optional
+        Numbers that it answers with.
+    n_channels : int, optional
+        Channels of the pictures.
+    expansion : {1, 4}, optional
+        1 for blocks of two convolutions; 4 for bottlenecks with four times
+        the channels.
+    self_attention : bool, optional
+        Whether the last block of the first stage has self-attention, before
+        the shortcut is added.
+
+    Raises
+    ------
+    ValueError
+        If ``blocks`` is empty or has a number below 1, ``n_outputs`` or
+        ``n_channels`` is below 1, or ``expansion`` is neither 1 nor 4.
+
+    Notes
+    -----
+    The pictures are float, (n, n_channels, h, w), h and w at least 32.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        n_outputs: int = 1,
+        n_channels: int = 3,
+        *,
+        expansion: int = 1,
+        self_attention: bool = True,
+    ) -> None:
+        super().__init__()
+        if not blocks or min(blocks) < 1:
+            raise ValueError(f"blocks must be numbers of at least 1, got {blocks}")
+        for name, value in (("n_outputs", n_outputs), ("n_channels", n_channels)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if expansion not in (1, 4):
+            raise ValueError(f"expansion must be 1 or 4, got {expansion}")
+        self.n_channels = n_channels
+        self.minimum_side = MINIMUM_SIDE
+        self.stem = nn.Sequential(
+            _convolution(n_channels, 32, stride=2), _convolution(32, 32), _convolution(32, 64)
+        )
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        stages = []
+        n_in = 64
+        for stage, depth in enumerate(blocks):
+            n_out = 64 * expansion * 2**stage
+            layers = []
+            for number in range(depth):
+                attention = self_attention and stage == 0 and number == depth - 1
+                stride = 2 if stage > 0 and number == 0 else 1
+                layers.append(_Block(n_in, n_out, stride, expansion=expansion, attention=attention))
+                n_in = n_out
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(n_in, n_outputs)
+        nn.init.kaiming_normal_(self.head.weight)  # as the original; its biases are 0 too
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Read a batch of pictures.
+
+        Parameters
+        ----------
+        pictures : Tensor of float, shape (n, n_channels, h, w)
+            Normalised pictures.
+
+        Returns
+        -------
+        outputs : Tensor of float, shape (n, n_outputs)
+
+        Raises
+        ------
+        ValueError
+            If ``pictures`` has another shape, or a side below 32 pixels.
+        """
+        return self.forward_head(self.forward_features(pictures))
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """The last map, shape (n, channels, h / 32, w / 32) after four stages; sides round up."""
+        if pictures.dim() != 4 or pictures.shape[1] != self.n_channels:
+            raise ValueError(f"pictures must be (n, {self.n_channels}, h, w), got {pictures.shape}")
+        if pictures.shape[2] < self.minimum_side or pictures.shape[3] < self.minimum_side:
+            raise ValueError(
+                f"pictures must have sides of at least {self.minimum_side} pixels, got {pictures.shape}"
+            )
+        return self.stages(self.pool(self.stem(pictures)))
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """The answers of the last map: its mean over positions, and one linear layer."""
+        return self.head(maps.mean((2, 3)))
+
+
+def xresnet18(n_outputs: int = 1, n_channels: int = 3, *, self_attention: bool = True) -> XResNet:
+    """The network of eight blocks of two convolutions; parameters as of `xresnet34`."""
+    return XResNet((2, 2, 2, 2), n_outputs, n_channels, self_attention=self_attention)
+
+
+def xresnet34(n_outputs: int = 1, n_channels: int = 3, *, self_attention: bool = True) -> XResNet:
+    """The paper's network (Wu 2020, section 3): 21,308,514 parameters with one output.
+
+    Parameters
+    ----------
+    n_outputs : int, optional
+        1 for log10(M_HI / M*); 2 for two classes.
+    n_channels : int, optional
+        Channels of the pictures.
+    self_attention : bool, optional
+        Whether it has self-attention.
+
+    Returns
+    -------
+    network : XResNet
+    """
+    return XResNet((3, 4, 6, 3), n_outputs, n_channels, self_attention=self_attention)
+
+
+def xresnet50(n_outputs: int = 1, n_channels: int = 3, *, self_attention: bool = True) -> XResNet:
+    """The network of sixteen bottleneck blocks; parameters as of `xresnet34`."""
+    return XResNet((3, 4, 6, 3), n_outputs, n_channels, expansion=4, self_attention=self_attention)
+
+
+def shallow(n_outputs: int = 2, n_channels: int = 3) -> XResNet:
+    """The network of the paper's Grad-CAM maps (Wu 2020, section 8.1).
+
+    Stem and two residual blocks of two convolutions, without self-attention:
+    of a picture of 224 pixels it makes a map of 56 x 56 positions.
+
+    Parameters
+    ----------
+    n_outputs : int, optional
+        Number of classes.
+    n_channels : int, optional
+        Channels of the pictures.
+
+    Returns
+    -------
+    network : XResNet
+    """
+    return XResNet((2,), n_outputs, n_channels, self_attention=False)
+
+
+class PixelNet(nn.Module):
+    """A network that takes decoded pixels: the normalisation travels with the weights.
+
+    Parameters
+    ----------
+    backbone : XResNet
+        The network of normalised pictures.
+    mean, std : sequence of float, optional
+        One number a channel: pixel values / 255, minus ``mean``, divided by
+        ``std``, are what the backbone reads. By default those of the paper.
+
+    Raises
+    ------
+    ValueError
+        If ``mean`` or ``std`` does not have one number a channel, or ``std``
+        has one that is not positive.
+    """
+
+    def __init__(
+        self, backbone: XResNet, *, mean: Sequence[float] = PAPER_MEAN, std: Sequence[float] = PAPER_STD
+    ) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) != backbone.n_channels:
+                raise ValueError(f"{name} must have {backbone.n_channels} numbers, got {len(values)}")
+        if min(std) <= 0:
+            raise ValueError(f"std must be positive, got {std}")
+        self.backbone = backbone
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Read a batch of pictures.
+
+        Parameters
+        ----------
+        pixels : Tensor of uint8, shape (n, n_channels, h, w)
+            Pictures as decoded, 0 to 255.
+
+        Returns
+        -------
+        outputs : Tensor of float, shape (n, n_outputs)
+
+        Raises
+        ------
+        TypeError
+            If ``pixels`` are not uint8.
+        ValueError
+            If they have another shape, or a side below 32 pixels.
+        """
+        return self.forward_head(self.forward_features(pixels))
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """The last map of the backbone."""
+        if pixels.dtype != torch.uint8:
+            raise TypeError(f"pixels must be uint8, got {pixels.dtype}")
+        return self.backbone.forward_features(self.normalise(pixels))
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """The answers of the last map."""
+        return self.backbone.forward_head(maps)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """What the backbone reads; of values 0 to 255, of any dtype."""
+        return (pixels.to(self.mean.dtype) / 255.0 - self.mean) / self.std
+
+
+def fold_spectral_norm(network: nn.Module) -> nn.Module:
+    """The network for inference, each spectrally normalised weight replaced by its value.
+
+    Parameters
+    ----------
+    network : Module
+        Any network; it is left as it is.
+
+    Returns
+    -------
+    folded : Module
+        A copy in evaluation mode that answers the same, and scripts: TorchScript
+        takes no parametrised weights.
+    """
+    folded = copy.deepcopy(network).eval()
+    for module in list(folded.modules()):
+        if isinstance(module, SimpleSelfAttention):
+            # A new layer: to remove the parametrisation from the copy would remove it from the original,
+            # whose class it shares.
+            conv = nn.Conv1d(module.conv.in_channels, module.conv.out_channels, 1, bias=False)
+            conv.weight = nn.Parameter(module.conv.weight.detach().clone())
+            module.conv = conv.eval()
+    return folded

@@ -1,0 +1,247 @@
+"""Losses: what training makes small, for measured values, upper limits and classes.
+
+Each is a mean over the rows of a batch that have a label. A label that is
+missing (NaN) stops the training unless ``missing="mask"`` leaves its row out;
+a batch with no label at all then has the loss 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional
+
+__all__ = ["gaussian_nll", "rmse", "smoothed_cross_entropy", "tobit_nll"]
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_MISSING = ("raise", "mask")
+_CONVENTIONS = ("code", "paper")
+
+
+def rmse(prediction: Tensor, target: Tensor, *, missing: str = "raise") -> Tensor:
+    """Root of the mean squared error of a batch.
+
+    Parameters
+    ----------
+    prediction : Tensor of float, shape (n,) or (n, 1)
+        Estimates.
+    target : Tensor of float, shape (n,)
+        Truths; NaN where unknown.
+    missing : {"raise", "mask"}, optional
+        What happens to a row whose truth is unknown.
+
+    Returns
+    -------
+    loss : Tensor, scalar
+        In the unit of the target; its gradient is 0 where all is exact.
+
+    Raises
+    ------
+    ValueError
+        If a shape or ``missing`` is wrong, or a truth is not finite; the
+        message names the first such row.
+    """
+    prediction = _column(prediction, "prediction", target)
+    known = _known(target, missing)
+    residual = prediction[known] - target[known]
+    if len(residual) == 0:
+        return residual.sum()
+    # A norm, because the derivative of a square root at 0 is infinite.
+    return torch.linalg.vector_norm(residual) / math.sqrt(len(residual))
+
+
+def gaussian_nll(output: Tensor, target: Tensor, *, missing: str = "raise") -> Tensor:
+    """Negative log likelihood of values with normal errors whose size the network gives too.
+
+    Parameters
+    ----------
+    output : Tensor of float, shape (n, 2)
+        Mean, and natural logarithm of sigma.
+    target : Tensor of float, shape (n,)
+        Truths; NaN where unknown.
+    missing : {"raise", "mask"}, optional
+        What happens to a row whose truth is unknown.
+
+    Returns
+    -------
+    loss : Tensor, scalar
+        Mean of (z^2 + log 2 pi) / 2 + log sigma, with z = (target - mean) / sigma.
+
+    Raises
+    ------
+    ValueError
+        If a shape or ``missing`` is wrong, or a truth is not finite; the
+        message names the first such row.
+    """
+    _require_pairs(output, target)
+    known = _known(target, missing)
+    return _mean(_gaussian(output[known], target[known]))
+
+
+def tobit_nll(output: Tensor, target: Tensor, is_limit: Tensor, *, missing: str = "raise") -> Tensor:
+    """Negative log likelihood of values and upper limits together (Tobin 1958, Econometrica 26, 24).
+
+    Of an upper limit only that the truth lies below it is known, the
+    probability of which is Phi((limit - mean) / sigma).
+
+    Parameters
+    ----------
+    output : Tensor of float, shape (n, 2)
+        Mean, and natural logarithm of sigma.
+    target : Tensor of float, shape (n,)
+        Truths or upper limits; NaN where there is neither.
+    is_limit : Tensor of bool, shape (n,)
+        Where ``target`` is an upper limit.
+    missing : {"raise", "mask"}, optional
+        What happens to a row without truth and limit.
+
+    Returns
+    -------
+    loss : Tensor, scalar
+        Mean of `gaussian_nll` of the truths and -log Phi of the limits. Loss
+        and gradient stay finite as long as the square of
+        (target - mean) / sigma does.
+
+    Raises
+    ------
+    TypeError
+        If ``is_limit`` is not boolean.
+    ValueError
+        If a shape or ``missing`` is wrong, or a truth is not finite; the
+        message names the first such row.
+    """
+    _require_pairs(output, target)
+    if is_limit.dtype != torch.bool:
+        raise TypeError(f"is_limit must be boolean, got {is_limit.dtype}")
+    if is_limit.shape != target.shape:
+        raise ValueError(f"is_limit must have the shape of target, {_of(target)}, got {_of(is_limit)}")
+    known = _known(target, missing)
+    limits, truths = known & is_limit, known & ~is_limit
+    # Two selections, not one choice between two results: the other's infinities would reach the gradient.
+    z = (target[limits] - output[limits, 0]) * torch.exp(-output[limits, 1])
+    parts = [_gaussian(output[truths], target[truths]), -_LogPhi.apply(z)]
+    return _mean(torch.cat(parts))
+
+
+def smoothed_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    epsilon: float = 0.05,
+    *,
+    convention: str = "code",
+    missing: str = "raise",
+) -> Tensor:
+    """Cross-entropy with smoothed labels.
+
+    Parameters
+    ----------
+    logits : Tensor of float, shape (n, classes)
+        Unnormalised log probabilities of at least two classes.
+    target : Tensor of int, bool or float, shape (n,)
+        Number of the class, from 0; NaN where unknown.
+    epsilon : float, optional
+        From 0 to 1: how much is taken from the right class.
+    convention : {"code", "paper"}, optional
+        Who gets epsilon. ``"code"``: all classes alike, the right one too
+        (Szegedy et al. 2016, CVPR), so that for two classes and 0.05 the
+        targets are 0.975 and 0.025, as in the code of Wu (2020, ApJ 900,
+        142). ``"paper"``: the wrong classes, so that they are 0.95 and 0.05,
+        as in the text of its section 5.2.
+    missing : {"raise", "mask"}, optional
+        What happens to a row whose class is unknown.
+
+    Returns
+    -------
+    loss : Tensor, scalar
+
+    Raises
+    ------
+    ValueError
+        If a shape or an option is wrong, or a label is no class; the message
+        names the first such row.
+    """
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(f"logits must be (n, classes) with at least two classes, got {_of(logits)}")
+    if target.shape != logits.shape[:1]:
+        raise ValueError(f"target must be ({len(logits)},) as logits are, got {_of(target)}")
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"epsilon must lie from 0 to 1, got {epsilon}")
+    if convention not in _CONVENTIONS:
+        raise ValueError(f"convention must be one of {_CONVENTIONS}, got {convention!r}")
+    classes = logits.shape[1]
+    known = _known(target, missing)
+    logits, target = logits[known], target[known]
+    number = target.long()
+    _require_all((number == target) & (number >= 0) & (number < classes), known, f"no class of {classes}")
+    wrong = epsilon / classes if convention == "code" else epsilon / (classes - 1)
+    right = 1 - (classes - 1) * wrong
+    log_p = functional.log_softmax(logits, dim=1)
+    of_target = log_p.gather(1, number[:, None])[:, 0]
+    return _mean(-(right - wrong) * of_target - wrong * log_p.sum(1))
+
+
+class _LogPhi(torch.autograd.Function):
+    """log Phi(z), with a derivative that holds far out.
+
+    That of `torch.special.log_ndtr` is the exponential of a difference of
+    large numbers: in float32 it is 4% off at z = -1000 and meaningless at -10,000.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return torch.special.log_ndtr(z)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        # phi(z) / Phi(z), and Phi(z) = exp(-z^2 / 2) erfcx(-z / sqrt 2) / 2.
+        return gradient * math.sqrt(2 / math.pi) / torch.special.erfcx(-z / math.sqrt(2))
+
+
+def _gaussian(output: Tensor, target: Tensor) -> Tensor:
+    mean, log_sigma = output[:, 0], output[:, 1]
+    z = (target - mean) * torch.exp(-log_sigma)
+    return 0.5 * z**2 + log_sigma + _HALF_LOG_2PI
+
+
+def _mean(values: Tensor) -> Tensor:
+    """The mean; of no values 0, with a gradient of 0."""
+    return values.sum() / max(len(values), 1)
+
+
+def _of(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def _column(values: Tensor, name: str, target: Tensor) -> Tensor:
+    """Values (n,) or (n, 1) as (n,); broadcast against the target, (n, 1) would become n x n errors."""
+    if target.ndim != 1 or _of(values) not in ((len(target),), (len(target), 1)):
+        raise ValueError(f"{name} must be (n,) or (n, 1) for a target (n,), got {_of(values)}, {_of(target)}")
+    return values.reshape(-1)
+
+
+def _require_pairs(output: Tensor, target: Tensor) -> None:
+    if target.ndim != 1 or _of(output) != (len(target), 2):
+        raise ValueError(f"output must be (n, 2) for a target (n,), got {_of(output)}, {_of(target)}")
+
+
+def _known(target: Tensor, missing: str) -> Tensor:
+    """Which rows have a label; raises where one is infinite, or missing and not to be masked."""
+    if missing not in _MISSING:
+        raise ValueError(f"missing must be one of {_MISSING}, got {missing!r}")
+    known = ~torch.isnan(target)
+    if missing == "raise":
+        _require_all(known, torch.ones_like(known), "NaN; missing='mask' would leave it out")
+    _require_all(torch.isfinite(target[known]), known, "infinite")
+    return known
+
+
+def _require_all(good: Tensor, known: Tensor, fault: str) -> None:
+    """Raise for the first row that is not good; ``good`` has one value for each known row."""
+    if not bool(good.all()):
+        row = int(known.nonzero()[~good][0])
+        raise ValueError(f"target: the label of row {row} is {fault}")

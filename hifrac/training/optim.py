@@ -1,0 +1,180 @@
+"""The paper's optimizer and its schedule: Lookahead of rectified Adam, one cycle.
+
+Wu (2020, ApJ 900, 142, section 3): rectified Adam (Liu et al. 2020,
+arXiv:1908.03265), Lookahead (Zhang et al. 2019, arXiv:1907.08610), decoupled
+weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101) on all but batch
+normalisation and biases, and the one-cycle policy (Smith 2018,
+arXiv:1803.09820).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pytorch_optimizer import Lookahead
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+__all__ = ["one_cycle", "parameter_groups", "radam_lookahead"]
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def parameter_groups(network: nn.Module, weight_decay: float = 0.01) -> list[dict[str, Any]]:
+    """The trainable parameters of a network in two groups: with weight decay, and without.
+
+    Parameters
+    ----------
+    network : Module
+        Any network; a parameter that two of its modules share counts once.
+    weight_decay : float, optional
+        The decay of the first group.
+
+    Returns
+    -------
+    groups : list of dict
+        Those that decay; then biases and all that belongs to batch
+        normalisation, with ``weight_decay`` 0.
+    """
+    decaying: dict[int, Tensor] = {}
+    kept: dict[int, Tensor] = {}
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                exempt = name == "bias" or isinstance(module, _BATCH_NORMS)
+                (kept if exempt else decaying)[id(parameter)] = parameter
+    return [
+        {"params": [one for key, one in decaying.items() if key not in kept], "weight_decay": weight_decay},
+        {"params": list(kept.values()), "weight_decay": 0.0},
+    ]
+
+
+def radam_lookahead(
+    model_or_params: nn.Module | Iterable[Tensor] | Iterable[dict[str, Any]],
+    lr: float = 0.01,
+    *,
+    betas: tuple[float, float] = (0.95, 0.99),
+    eps: float = 1e-6,
+    weight_decay: float = 0.01,
+    k: int = 6,
+    alpha: float = 0.5,
+) -> Lookahead:
+    """The paper's optimizer; the defaults are the paper's.
+
+    Parameters
+    ----------
+    model_or_params : Module, or iterable of Tensor or of dict
+        A network, whose batch normalisation and biases do not decay; or
+        parameters or groups of them as `torch.optim` takes them, which decay
+        as ``weight_decay`` or their group says.
+    lr : float, optional
+        Learning rate.
+    betas : tuple of float, optional
+        Memory of the mean gradient (momentum) and of the mean squared one.
+    eps : float, optional
+        Added to the root of the mean squared gradient.
+    weight_decay : float, optional
+        Decoupled: each step multiplies weights by 1 - lr * weight_decay.
+    k : int, optional
+        Steps between two updates of the slow weights.
+    alpha : float, optional
+        How far the slow weights then move towards the fast ones, which go on
+        from there.
+
+    Returns
+    -------
+    optimizer : `pytorch_optimizer.Lookahead`
+        Its state, saved and restored, continues exactly.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to train, or an option is out of range.
+
+    Notes
+    -----
+    A step is rectified where the length of the moving average exceeds 5
+    (step 6 on with the paper's 0.99), and is plain momentum before.
+    """
+    if isinstance(model_or_params, nn.Module):
+        groups = [one for one in parameter_groups(model_or_params, weight_decay) if one["params"]]
+    else:
+        groups = list(model_or_params)
+    if not groups:
+        raise ValueError("model_or_params must have at least one parameter to train")
+    for name, value in (("k", k), ("alpha", alpha)):
+        if value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    if alpha > 1:
+        raise ValueError(f"alpha must be at most 1, got {alpha}")
+    fast = torch.optim.RAdam(
+        groups, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True
+    )
+    return Lookahead(fast, k=k, alpha=alpha)
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer,
+    max_lr: float,
+    total_steps: int,
+    *,
+    warm_up: float = 0.25,
+    div: float = 25.0,
+    final_div: float = 1e5,
+    momentum: tuple[float, float] = (0.95, 0.85),
+) -> OneCycleLR:
+    """The one-cycle schedule, to be stepped after each batch; the defaults are the paper's.
+
+    The learning rate rises from ``max_lr / div`` to ``max_lr`` and falls to
+    ``max_lr / final_div``, the momentum falls and rises again; all along
+    half periods of a cosine.
+
+    Parameters
+    ----------
+    optimizer : `torch.optim.Optimizer`
+        With momentum, or with betas whose first one is it.
+    max_lr : float
+        The largest learning rate.
+    total_steps : int
+        Number of batches in all epochs together.
+    warm_up : float, optional
+        Share of the steps in which the learning rate rises.
+    div, final_div : float, optional
+        What ``max_lr`` is divided by at the start and at the end.
+    momentum : tuple of float, optional
+        At start and end, and at the largest learning rate.
+
+    Returns
+    -------
+    schedule : `torch.optim.lr_scheduler.OneCycleLR`
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range.
+    """
+    for name, value in (("max_lr", max_lr), ("div", div), ("final_div", final_div)):
+        if value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    if not 0 < warm_up < 1:
+        raise ValueError(f"warm_up must lie between 0 and 1, got {warm_up}")
+    if warm_up * total_steps <= 1:
+        raise ValueError(
+            f"total_steps must be above {1 / warm_up:g} for a rise and a fall, got {total_steps}"
+        )
+    outer, inner = momentum
+    return OneCycleLR(
+        optimizer,
+        max_lr,
+        total_steps=total_steps,
+        pct_start=warm_up,
+        anneal_strategy="cos",
+        cycle_momentum=True,
+        base_momentum=inner,
+        max_momentum=outer,
+        div_factor=div,
+        # PyTorch divides the initial rate by this one; the paper's code divides the largest.
+        final_div_factor=final_div / div,
+    )

@@ -1,0 +1,288 @@
+"""Orientations of pictures: a group, drawn fairly, and averaged over."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage, stats
+from torch import nn
+
+from hifrac.models.xresnet import XResNet
+from hifrac.training.augment import Augmentation, DihedralMean, compose, dihedral, inverse, rotate
+
+ELEMENTS = range(8)
+LAYOUTS = pytest.mark.parametrize("channels_last", [False, True])
+DTYPES = pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+
+
+def noise(n=3, c=2, h=6, w=6, *, seed=0, channels_last=False):
+    shape = (n, h, w, c) if channels_last else (n, c, h, w)
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed)).byte()
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# The group
+
+
+@LAYOUTS
+@DTYPES
+@pytest.mark.parametrize("which", ELEMENTS)
+def test_each_element_is_that_of_numpy(which, dtype, channels_last):
+    pictures = noise(channels_last=channels_last).to(dtype)
+    axes = (1, 2) if channels_last else (2, 3)
+    expected = pictures.numpy()
+    if which >= 4:
+        expected = np.flip(expected, axes[1])
+    expected = np.rot90(expected, which % 4, axes)
+    found = dihedral(pictures, which, channels_last=channels_last)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_the_eight_are_different():
+    pictures = noise()
+    results = {dihedral(pictures, which).numpy().tobytes() for which in ELEMENTS}
+    assert len(results) == 8
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(ELEMENTS, ELEMENTS)))
+def test_one_after_the_other_is_a_third(first, second):
+    pictures = noise()
+    twice = dihedral(dihedral(pictures, first), second)
+    assert torch.equal(twice, dihedral(pictures, compose(first, second)))
+
+
+@pytest.mark.parametrize("which", ELEMENTS)
+def test_the_inverse_undoes(which):
+    pictures = noise()
+    assert torch.equal(dihedral(dihedral(pictures, which), inverse(which)), pictures)
+    assert compose(which, inverse(which)) == compose(inverse(which), which) == 0
+
+
+def test_pictures_that_are_not_square_keep_half_of_the_group():
+    pictures = noise(h=4, w=6)
+    for which in (0, 2, 4, 6):
+        assert dihedral(pictures, which).shape == pictures.shape
+    for which in (1, 3, 5, 7):
+        with pytest.raises(ValueError, match=r"^pictures must be square to be turned, got \(3, 2, 4, 6\)"):
+            dihedral(pictures, which)
+
+
+@pytest.mark.parametrize("which", [-1, 8])
+def test_there_is_no_ninth_element(which):
+    for call in (lambda: dihedral(noise(), which), lambda: inverse(which)):
+        with pytest.raises(ValueError, match=f"^which must be 0 to 7, got {which}"):
+            call()
+    with pytest.raises(ValueError, match=r"^second must be 0 to 7"):
+        compose(0, which)
+
+
+@LAYOUTS
+def test_one_picture_without_its_batch(channels_last):
+    layout = r"\(n, h, w, c\)" if channels_last else r"\(n, c, h, w\)"
+    with pytest.raises(ValueError, match=f"^pictures must be {layout}, got"):
+        dihedral(noise()[0], 0, channels_last=channels_last)
+
+
+# Rotation
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 20)])
+@given(degrees=st.floats(-180, 180), seed=st.integers(0, 1000))
+@settings(max_examples=25)
+def test_rotation_is_that_of_scipy(height, width, degrees, seed):
+    pictures = torch.rand(1, 1, height, width, dtype=torch.float64, generator=generator(seed))
+    found = rotate(pictures, torch.tensor([degrees], dtype=torch.float64))[0, 0].numpy()
+    expected = ndimage.rotate(pictures[0, 0].numpy(), degrees, reshape=False, order=1, mode="reflect")
+    # Between the outermost centre and the border the two interpolate differently.
+    rows, columns = np.mgrid[:height, :width] - np.reshape([(height - 1) / 2, (width - 1) / 2], (2, 1, 1))
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    inside = np.abs(s * columns + c * rows) < (height - 1) / 2 - 1e-6
+    inside &= np.abs(c * columns - s * rows) < (width - 1) / 2 - 1e-6
+    assert inside.sum() > 50
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-9)
+
+
+def test_beyond_its_border_a_picture_is_reflected():
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    found = rotate(ramp, torch.tensor([45.0]))
+    assert found.min() >= 0
+    assert found.max() <= 7
+    # The corner lies 3.5 (sqrt 2) from the centre: 0.95 beyond the border 4, as far as 3.05 before it.
+    corners = found[0, 0][[0, 0, -1, -1], [0, -1, 0, -1]]
+    expected = [3.5 - (8 - 3.5 * 2**0.5), 3.5, 3.5, 3.5 + (8 - 3.5 * 2**0.5)]
+    assert sorted(corners.tolist()) == pytest.approx(sorted(expected), abs=1e-5)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_right_angles_are_exact(turns, channels_last):
+    pictures = noise(channels_last=channels_last)
+    found = rotate(pictures, torch.full((3,), 90.0 * turns), channels_last=channels_last)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found, dihedral(pictures, turns, channels_last=channels_last))
+
+
+def test_each_picture_has_its_own_angle():
+    pictures = noise()
+    found = rotate(pictures, torch.tensor([0.0, 90.0, 180.0]))
+    for row in range(3):
+        assert torch.equal(found[row], dihedral(pictures, row)[row])
+    with pytest.raises(ValueError, match=r"^degrees must be \(3,\), got \(2,\)"):
+        rotate(pictures, torch.zeros(2))
+
+
+# At random
+
+
+def orientations(pictures, results):
+    """For each picture, which element was applied to it."""
+    found = []
+    for row, result in enumerate(results):
+        which = [one for one in ELEMENTS if torch.equal(dihedral(pictures[row : row + 1], one)[0], result)]
+        assert len(which) == 1
+        found.append(which[0])
+    return np.array(found)
+
+
+def test_each_picture_is_oriented_at_random_and_all_ways_alike():
+    pictures = noise(800)
+    found = orientations(pictures, Augmentation(generator())(pictures))
+    counts = np.bincount(found, minlength=8)
+    assert stats.chisquare(counts).pvalue > 1e-3
+    assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 0.12
+
+
+@LAYOUTS
+@DTYPES
+def test_the_seed_fixes_everything_and_the_pictures_stay(dtype, channels_last):
+    pictures = noise(20, channels_last=channels_last).to(dtype)
+    before = pictures.clone()
+    options = {"max_degrees": 10.0, "channels_last": channels_last}
+    one, other, third = (Augmentation(generator(seed), **options)(pictures) for seed in (5, 5, 6))
+    assert one.dtype == dtype
+    assert one.shape == pictures.shape
+    assert torch.equal(one, other)
+    assert not torch.equal(one, third)
+    assert torch.equal(pictures, before)
+
+
+def test_two_batches_are_oriented_differently():
+    pictures = noise(20)
+    augmentation = Augmentation(generator())
+    first, second = augmentation(pictures), augmentation(pictures)
+    assert not torch.equal(first, second)
+    assert (orientations(pictures, first) != orientations(pictures, second)).any()
+
+
+def test_both_layouts_are_augmented_alike():
+    pictures = noise(12)
+    one = Augmentation(generator(), max_degrees=10)(pictures)
+    other = Augmentation(generator(), max_degrees=10, channels_last=True)(pictures.permute(0, 2, 3, 1))
+    assert torch.equal(one, other.permute(0, 3, 1, 2))
+
+
+def test_three_quarters_are_rotated_and_not_too_far():
+    # A bright point at the end of an arm of 40 pixels shows the angle.
+    pictures = torch.zeros(600, 1, 101, 101)
+    pictures[:, :, 49:52, 89:92] = 1
+    turned = Augmentation(generator(3), max_degrees=10)(pictures)
+    axis = torch.arange(101.0) - 50
+    light = turned.sum((1, 2, 3))
+    x = (turned.sum((1, 2)) * axis).sum(1) / light
+    y = (turned.sum((1, 3)) * axis).sum(1) / light
+    degrees = torch.rad2deg(torch.atan2(y, x)).numpy()
+    aside = (degrees + 45) % 90 - 45
+    assert np.abs(aside).max() < 10.05
+    rotated = np.abs(aside) > 0.01
+    assert stats.binomtest(int(rotated.sum()), 600, 0.75).pvalue > 1e-3
+    assert stats.kstest(aside[rotated], stats.uniform(-10, 20).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("probability", "rotated"), [(0.0, False), (1.0, True)])
+def test_the_probability_of_rotation(probability, rotated):
+    pictures = noise(30, h=20, w=20).float()
+    results = Augmentation(generator(), max_degrees=10, probability=probability)(pictures)
+    exact = [
+        any(torch.equal(dihedral(pictures[row : row + 1], one)[0], result) for one in ELEMENTS)
+        for row, result in enumerate(results)
+    ]
+    assert exact == [not rotated] * 30
+
+
+def test_no_pictures():
+    assert Augmentation(generator(), max_degrees=10)(noise(0)).shape == (0, 2, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_degrees": -1}, "max_degrees must be from 0 to 180, got -1"),
+        ({"max_degrees": 181}, "max_degrees must be from 0 to 180, got 181"),
+        ({"probability": 1.1}, "probability must be from 0 to 1, got 1.1"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Augmentation(generator(), **options)
+
+
+def test_only_squares_are_augmented():
+    with pytest.raises(ValueError, match=r"^pictures must be square to be turned"):
+        Augmentation(generator())(noise(h=4))
+
+
+# The mean over all
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return XResNet((1, 1), 2).eval()
+
+
+def test_the_mean_is_that_of_eight_answers(network):
+    pictures = torch.rand(2, 3, 40, 40, generator=generator())
+    with torch.inference_mode():
+        answers = [network(dihedral(pictures, which)) for which in ELEMENTS]
+        found = DihedralMean(network)(pictures)
+        torch.testing.assert_close(found, torch.stack(answers).mean(0), rtol=0, atol=1e-6)
+        assert torch.stack(answers).std(0).min() > 1e-4  # or the mean would show nothing
+
+
+@pytest.mark.parametrize("which", ELEMENTS)
+def test_the_mean_does_not_depend_on_the_orientation(network, which):
+    pictures = torch.rand(2, 3, 40, 40, generator=generator())
+    mean = DihedralMean(network).eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(mean(dihedral(pictures, which)), mean(pictures), rtol=0, atol=1e-6)
+
+
+def test_the_mean_of_a_network_that_takes_channels_last():
+    class First(nn.Module):
+        def forward(self, pictures):
+            return pictures[:, 0, 1, :].float()
+
+    pictures = noise(channels_last=True)
+    last = pictures.shape[1] - 1
+    around = [(0, 1), (0, last - 1), (last, 1), (last, last - 1)]
+    around += [(column, row) for row, column in around]
+    expected = torch.stack([pictures[:, row, column].float() for row, column in around]).mean(0)
+    found = DihedralMean(First().eval(), channels_last=True)(pictures)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_network_in_training_gives_no_test_answers(network):
+    mean = DihedralMean(network)
+    mean.train()
+    try:
+        with pytest.raises(RuntimeError, match=r"^network must be in evaluation mode"):
+            mean(torch.zeros(1, 3, 40, 40))
+    finally:
+        mean.eval()
