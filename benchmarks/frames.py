@@ -96,7 +96,7 @@ def main(fields: int, rows: int, suffix: str) -> None:
         ra, dec = _positions(*_write_fields(folder, fields, suffix), rows)
         with FrameCutouts(folder) as source:
             start = time.perf_counter()
-            source._open()
+            source._open()  # with the import of scipy.spatial
             click.echo(
                 f"{'headers':28s} {1e3 * (time.perf_counter() - start) / fields / 3:8.2f} ms per frame"
             )

@@ -375,9 +375,8 @@ def _asinh_levels(
     ``dtype`` is that of the costly part. The sum is of double precision,
     because bands of opposite sign may cancel.
     """
-    excess = [_excess(plane, minimum) for plane in planes]
-    peak = max(1.0, *(float(np.abs(plane).max(initial=0)) for plane in excess))
-    if peak * amplitude * softening > 1e30:
+    excess, peaks = zip(*(_excess(plane, minimum) for plane in planes), strict=True)
+    if max(1.0, *peaks) * amplitude * softening > 1e30:
         dtype = np.dtype(np.float64)  # single precision would overflow
     total = np.add(excess[0], excess[1], dtype=np.float64)
     total += excess[2]
@@ -396,23 +395,26 @@ def _asinh_levels(
     bands = [plane.astype(dtype, copy=False) * gain for plane in excess]
     levels = np.empty((*gain.shape, 3), dtype)
     for channel, band in enumerate(bands):
-        np.maximum(band, 0, out=levels[..., channel])
-    saturated = np.maximum(np.maximum(bands[0], bands[1]), bands[2]) > 255
-    if saturated.any():
-        beyond = levels[saturated]
-        # In this order it is exactly 255 for the brightest band.
-        levels[saturated] = beyond / beyond.max(axis=1, keepdims=True) * 255
+        levels[..., channel] = band
+    np.maximum(levels, 0, out=levels)
+    saturated = np.flatnonzero(np.maximum(np.maximum(bands[0], bands[1]), bands[2]) > 255)
+    pixels = levels.reshape(-1, 3)
+    beyond = pixels[saturated]
+    # In this order it is exactly 255 for the brightest band.
+    pixels[saturated] = beyond / beyond.max(axis=1, keepdims=True) * 255
     return levels
 
 
-def _excess(plane: np.ndarray, minimum: float) -> np.ndarray:
-    """A plane less its minimum, finite and so bounded that no later product overflows."""
+def _excess(plane: np.ndarray, minimum: float) -> tuple[np.ndarray, float]:
+    """A plane less its minimum, finite and so bounded that no later product overflows; its largest size."""
     with np.errstate(over="ignore", invalid="ignore"):
         excess = plane - plane.dtype.type(minimum)
-        if not np.abs(excess).max(initial=0) <= 1e30:
-            np.clip(excess, -1e30, 1e30, out=excess)
+        peak = float(np.abs(excess).max(initial=0))
+        if not peak <= 1e30:
+            peak = 1e30
+            np.clip(excess, -peak, peak, out=excess)
             excess[~np.isfinite(plane)] = 0
-    return excess
+    return excess, peak
 
 
 def _has_no_colour(pixels: np.ndarray) -> bool:

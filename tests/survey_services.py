@@ -13,6 +13,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from hifrac import conf
+
 Answers = Callable[[str, dict[str, str]], tuple[int, bytes]]
 
 
@@ -63,6 +65,34 @@ def answering(answers: Answers) -> Iterator[Service]:
         service.httpd.shutdown()
         service.httpd.server_close()
         thread.join(5)
+
+
+def failing_first(answers: Answers, status: int = 503) -> Answers:
+    """The same answers, after one failure."""
+    failures = iter([True])
+
+    def answer(path, params):
+        return (status, b"busy") if next(failures, False) else answers(path, params)
+
+    return answer
+
+
+@contextlib.contextmanager
+def impatience() -> Iterator[None]:
+    """Settings with which failures come soon."""
+    with (
+        conf.set_temp("retry_backoff", 0.01),
+        conf.set_temp("retries", 2),
+        conf.set_temp("max_rate", 0),
+        conf.set_temp("timeout", 5),
+    ):
+        yield
+
+
+def only_cutout(source, ra: float, dec: float):
+    """The cutout of one position."""
+    (cutout,) = source.fetch(np.array([ra]), np.array([dec]))
+    return cutout
 
 
 def sky_header(ra: float, dec: float, width: int, scale: float, offset: tuple[float, float] = (0, 0)):

@@ -12,7 +12,7 @@ import numpy as np
 
 from hifrac import images
 from hifrac._picture_files import what_instead
-from hifrac.cutouts._http import Answer
+from hifrac.cutouts._http import Answer, without_user
 from hifrac.exceptions import BadImageError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def compose(
     for index, band in enumerate(bands):
         made.header[f"BAND{index}"] = band
     for answer in source:
-        made.header.add_history(f"{hashlib.sha256(answer.body).hexdigest()} {answer.url}")
+        made.header.add_history(f"{hashlib.sha256(answer.body).hexdigest()} {without_user(answer.url)}")
     file = io.BytesIO()
     made.writeto(file)
     return file.getvalue()

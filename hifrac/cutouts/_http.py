@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
@@ -27,7 +27,7 @@ from hifrac.config import conf
 from hifrac.cutouts._politeness import LONGEST_WAIT, HostLimit, host_limit
 from hifrac.exceptions import BadImageError, FetchError, RowError
 
-__all__ = ["Answer", "Attempt", "Client", "Errand", "StoppedError"]
+__all__ = ["Answer", "Attempt", "Client", "Errand", "StoppedError", "without_user"]
 
 REPEATED_STATUSES = (429, 500, 502, 503, 504)
 
@@ -355,6 +355,14 @@ class Errand:
             raise StoppedError("stopped before the answer was complete", url=url)
         self.attempts[-1] = Attempt(self.attempts[-1].when, url, error=error)
         return None, None, error
+
+
+def without_user(address: str) -> str:
+    """An address without the name and password that it may have."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(address)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return address
 
 
 class _CutOffError(OSError):

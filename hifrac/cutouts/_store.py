@@ -29,14 +29,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 
 from hifrac import images
 from hifrac.config import cache_dir, conf
 from hifrac.cutouts._database import THESE, Database, listed
-from hifrac.cutouts._http import Attempt
+from hifrac.cutouts._http import Attempt, without_user
 from hifrac.cutouts._layouts import Folders, SingleFile, write_whole
 from hifrac.cutouts._positions import position_keys, position_of
 from hifrac.cutouts.recipe import CutoutRecipe
@@ -132,7 +131,7 @@ class PictureStore:
         name = "-".join(part for part in (recipe.survey, recipe.data_release, recipe.service) if part)
         self.folder = cache_dir() / "cutouts" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{digest}"
         self._facts = {
-            "address": _without_user(address),
+            "address": without_user(address),
             "recipe": recipe.to_dict(),
             "suffix": suffix,
             "layout": conf.store_layout,
@@ -341,7 +340,7 @@ class PictureStore:
         statements: list[tuple[str, tuple[Any, ...]]] = [
             (
                 "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (key, one.when, one.request, *_attempt_outcome(one)),
+                (key, one.when, without_user(one.request), *_attempt_outcome(one)),
             )
             for one in attempts
         ]
@@ -392,10 +391,3 @@ def _attempt_outcome(attempt: Attempt) -> tuple[Any, ...]:
         outcome = "failed"
     digest = None if body is None else hashlib.sha256(body).digest()
     return outcome, attempt.status, None if body is None else len(body), digest, error and str(error)[:500]
-
-
-def _without_user(address: str) -> str:
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(address)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return address

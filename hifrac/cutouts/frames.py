@@ -71,28 +71,33 @@ class FrameCutouts:
 
     Notes
     -----
-    *What is done.* Each band is interpolated bilinearly from its own native
-    pixels of 0.396 arcsec (each band of a field has its own world coordinates)
-    to the pixels of ``recipe``: gnomonic, north up. The surface brightness then gets the
-    colour stretch ``hifrac.images.STRETCHES["sdss"]``, and becomes a JPEG of
-    quality 75 with halved resolution in colour, as SkyServer's.
+    *What is done.* Each band is interpolated bilinearly from its own native pixels
+    of 0.396 arcsec (each band of a field has its own world coordinates) to the
+    pixels of ``recipe``: gnomonic, north up. The surface brightness then gets
+    the colour stretch ``hifrac.images.STRETCHES["sdss"]``, and becomes a JPEG
+    of quality 75 with halved resolution in colour, as SkyServer's.
 
     *What differs from SkyServer's own pictures.* The service stretches whole
-    frames on their native pixels, keeps them as pictures at several zoom levels, and
-    resamples these once more; here fluxes are resampled once, and then
-    stretched. Stars are a little sharper here, the noise of the sky is a little different, and pixels
-    are not identical. The constants of the stretch are not published: they were
-    fitted to the service's pictures. Which of two overlapping runs is shown
-    may differ: the service has its own choice.
+    frames on their native pixels, keeps them as pictures at several zoom
+    levels, and resamples these once more; here fluxes are resampled once, and
+    then stretched. Stars are a little sharper here, the noise of the sky is
+    somewhat different, and no pixel need be the same. The constants of the
+    stretch are not published: they were fitted to the service's pictures.
+    Simulated frames of blank sky with typical noise come out at mean levels of
+    5.6, 4.4, 3.5 (red, green, blue) with a scatter of 3.7, 3.4, 3.2; blank
+    corners of the service's pictures have 4.6, 2.9, 3.0 and 3.1, 2.6, 2.6.
+    Compare some pictures of both kinds before figures of a model for the one
+    are quoted for the other. In overlaps of runs the service has its own
+    choice of the one that is shown.
 
-    *Overlaps and edges.* The frame in which the target lies farthest from the edges is
-    taken first. What it does not cover is filled from the next; so are
-    pixels that are NaN. A row is an
-    `~hifrac.exceptions.OutOfFootprintError` if the middle of the picture is not
-    covered in all three bands. Elsewhere, pixels that some band lacks are
-    black, as in the service's pictures at the edge of the survey. A frame that is missing,
-    damaged or cut off only matters where no other frame shows the same sky:
-    there the row's error names the file.
+    *Overlaps and edges.* The frame in which the target lies farthest from the
+    edges is taken first. What it does not cover is filled from the next; so
+    are pixels that are not finite. A row is an
+    `~hifrac.exceptions.OutOfFootprintError` if the middle of the picture is
+    not covered in all three bands. Elsewhere, pixels that some band lacks are
+    black, as in the service's pictures at the edge of the survey. A frame that
+    is missing, damaged or cut off only matters where no other frame shows the
+    same sky: there the row's error names the file.
 
     *Index.* The headers of all frames are read once, when the first picture is
     asked for. Of a compressed file its first block must be unpacked for that.
@@ -100,22 +105,21 @@ class FrameCutouts:
     where on the sky they belong, a `~hifrac.exceptions.HifracWarning` says so.
 
     *Memory.* The last 48 uncompressed frames stay memory-mapped, the last 12
-    compressed ones unpacked (12.2 MB each). Rows may come in any order: up to 1024 of
-    them at a time are worked on by field, and given back in their order. For many pictures unpack the files:
-    bzip2 takes half a second for each.
+    compressed ones unpacked (12.2 MB each). Rows may come in any order: up to
+    1024 of them at a time are worked on by field, and given back in their
+    order. Where many pictures are wanted, unpack the files before: bzip2 takes
+    about a second for each.
 
     `fetch` may be used from several threads at once.
 
     Frames are described at
-    https://data.sdss.org/datamodel/files/BOSS_PHOTOOBJ/frames/RERUN/RUN/CAMCOL/frame.html.
+    https://dr16.sdss.org/datamodel/files/BOSS_PHOTOOBJ/frames/RERUN/RUN/CAMCOL/frame.html.
 
     Examples
     --------
     >>> from hifrac.cutouts.frames import FrameCutouts
-    >>> source = FrameCutouts("/data/sdss/frames/301")  # doctest: +SKIP
-    >>> for cutout in source.fetch([184.957], [5.1215]):  # doctest: +SKIP
-    ...     print(cutout.error or len(cutout.data))
-    3021
+    >>> with FrameCutouts("/data/sdss/frames/301") as source:  # doctest: +SKIP
+    ...     (cutout,) = source.fetch([184.957], [5.1215])
     """
 
     name_column = None
@@ -393,8 +397,8 @@ def _points(mapping: np.ndarray, shape: np.ndarray, width: int, plane: np.ndarra
 def _bilinear(pixels: np.ndarray, points: _Points) -> np.ndarray:
     """Values of a frame between its pixels, in single precision.
 
-    A gather of four neighbours by numpy: several times as fast as
-    `scipy.ndimage.affine_transform` and as torch's ``grid_sample``.
+    A gather of four neighbours by numpy: several times as fast as `scipy.ndimage.affine_transform`,
+    faster than torch's ``grid_sample``, and without threads of its own, which a fork could not bear.
     """
     box = pixels[points.rows, points.columns].astype(np.float32)
     width = box.shape[1]

@@ -39,7 +39,7 @@ class HiPSCutouts(RemoteCutouts):
 
     Notes
     -----
-    The parameters of a request are those of `astroquery.hips2fits`; the requests
+    The parameters of a request are those of ``astroquery.hips2fits``; the requests
     themselves are sent like those of every other service, so that rate, repeats,
     store and manifest are the same. Pictures are JPEGs in gnomonic projection,
     north up.

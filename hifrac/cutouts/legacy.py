@@ -154,7 +154,9 @@ class LegacyCutouts(RemoteCutouts):
         # It says so with status 200; asking again would not help.
         if answer.body.strip() == b"no such layer":
             raise FetchError(
-                f"the viewer has no layer {self._layer!r} ({answer.url})", url=answer.url, status=answer.status
+                f"the viewer has no layer {self._layer!r} ({answer.url})",
+                url=answer.url,
+                status=answer.status,
             )
 
     def _accept_cube(self, answer: Answer) -> tuple[bytes, np.ndarray]:

@@ -87,6 +87,9 @@ class LocalCutouts:
     FetchError(...'42'...)
     """
 
+    recipe: CutoutRecipe | None = None
+    name_column: str = "objid"
+
     def __init__(
         self, path: str | os.PathLike[str], name: str = "objid", *, recipe: CutoutRecipe | None = None
     ) -> None:

@@ -55,11 +55,11 @@ class PanSTARRSCutouts(RemoteCutouts):
     no limit of its own (https://outerspace.stsci.edu/display/PANSTARRS/PS1+Image+Cutout+Service).
 
     Counts become nanomaggies by the stacks' zero point, 25 + 2.5 log10(EXPTIME) mag
-    (AB). Cutouts are linear; a file that is scaled by asinh all the same (keywords
-    BOFFSET, BSOFTEN) is made linear
-    (https://outerspace.stsci.edu/display/PANSTARRS/PS1+Stack+images). What is stored is *one* FITS file of
-    the three planes, composed here: with the world coordinates that they share, and the address and sha256
-    of each answer in its HISTORY.
+    (AB; https://outerspace.stsci.edu/plugins/viewsource/viewpagesrc.action?pageId=10258063). Cutouts are
+    linear; a file that is scaled by asinh all the same (keywords BOFFSET, BSOFTEN) is made linear
+    (https://outerspace.stsci.edu/pages/viewpage.action?pageId=120559173). What is stored is *one* FITS file
+    of the three planes, composed here: with the world coordinates that they share, and the address and
+    sha256 of each answer in its HISTORY.
 
     Pan-STARRS1 covers declinations north of -30 deg: elsewhere the list of files is
     empty, and the position is outside the footprint, as it is where a band has no pixel.

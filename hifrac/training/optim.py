@@ -85,7 +85,7 @@ def radam_lookahead(
 
     Returns
     -------
-    optimizer : `pytorch_optimizer.Lookahead`
+    optimizer : ``pytorch_optimizer.Lookahead``
         Its state, saved and restored, continues exactly.
 
     Raises

@@ -13,6 +13,7 @@ from pictures import encode, galaxy, sky
 from survey_services import answering, brightest, fits_file, sky_header, star_plane
 
 from hifrac import conf, images
+from hifrac.config import cache_dir
 from hifrac.cutouts import (
     HIPS_RECIPE,
     LEGACY_RECIPE,
@@ -338,3 +339,14 @@ def test_a_black_hips_picture_is_outside():
 def test_empty_sky_is_a_picture():
     with answering(lambda path, params: (200, encode(sky(1)))) as service:
         assert one(HiPSCutouts(base_url=service.url)).error is None
+
+
+def test_a_password_of_the_address_is_neither_stored_nor_noted():
+    with answering(panstarrs) as service:
+        address = service.url.replace("http://", "http://someone:secret@")
+        cutout = one(PanSTARRSCutouts(base_url=address))
+        assert cutout.error is None
+        assert b"secret" not in cutout.data
+    kept = [path for path in cache_dir().rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"secret" in path.read_bytes() for path in kept)
