@@ -23,7 +23,7 @@ THESE = "(SELECT value FROM json_each(?))"
 
 def listed(keys: Iterable[int]) -> str:
     """The parameter for `THESE`."""
-    return json.dumps([int(key) for key in keys])
+    return json.dumps([*map(int, keys)])
 
 
 class Database:
@@ -38,6 +38,10 @@ class Database:
         self._schema = schema
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self._path.exists()
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query; none where there is no file, or nothing legible in it."""

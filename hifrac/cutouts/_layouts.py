@@ -68,6 +68,15 @@ class Folders:
         keys = list(keys)
         return {key for key, name in zip(keys, self._names(keys), strict=True) if os.path.exists(name)}
 
+    def holds(self, count: int) -> bool:
+        """Whether there are so many pictures or more."""
+        for number in range(4096):
+            with contextlib.suppress(OSError), os.scandir(f"{self._prefix}{number:03x}") as entries:
+                count -= sum(not entry.name.startswith(".") for entry in entries)
+            if count <= 0:
+                return True
+        return False
+
     def read(self, key: int) -> bytes | None:
         try:
             with open(self._name(key), "rb", buffering=0) as file:
@@ -111,6 +120,10 @@ class SingleFile:
     def present(self, keys: Iterable[int]) -> set[int]:
         statement = f"SELECT position FROM pictures WHERE position IN {THESE}"
         return {key for (key,) in self._database.read(statement, (listed(keys),))}
+
+    def holds(self, count: int) -> bool:
+        # To count its rows takes longer than to look a million of them up; and nobody removes a part of it.
+        return count == 0 or self._database.exists()
 
     def read(self, key: int) -> bytes | None:
         rows = self._database.read("SELECT data FROM pictures WHERE position = ?", (key,))

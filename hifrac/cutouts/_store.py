@@ -76,9 +76,6 @@ class Outcome(enum.IntEnum):
         return cls.UNUSABLE if isinstance(error, BadImageError) else cls.FAILED
 
 
-_OUTCOMES = {int(outcome): outcome for outcome in Outcome}
-
-
 @dataclass(frozen=True)
 class StoreReport:
     """What a check of a store found.
@@ -194,31 +191,30 @@ class PictureStore:
         key = int(position_keys(np.array([float(ra)]), np.array([float(dec)]))[0])
         return self._pictures.path(key) if isinstance(self._pictures, Folders) else None
 
-    def plan(self, keys: Sequence[int]) -> dict[int, tuple[Outcome, bytes | None]]:
-        """What is known of positions: outcome, and sha256 of the picture. Unknown ones are left out.
+    def is_whole(self) -> bool:
+        """Whether there are as many pictures as the manifest knows: none was removed behind its back."""
+        return self._pictures.holds(self.counts()[Outcome.STORED])
 
-        A picture that the manifest has and the store has not is unknown, too.
+    def plan(self, keys: Sequence[int], *, look: bool = True) -> dict[int, int]:
+        """The outcomes that are known of positions, as numbers of `Outcome`. Unknown positions are left out.
+
+        A picture that the manifest has and the store has not is unknown, too;
+        without ``look`` the manifest is believed, in a third of the time.
         """
-        rows = self._manifest.read(
-            f"SELECT position, outcome, sha256 FROM cutouts WHERE position IN {THESE}", (listed(keys),)
-        )
-        stored = int(Outcome.STORED)
-        known = {key: (_OUTCOMES[outcome], sha256) for key, outcome, sha256 in rows}
-        claimed = [key for key, outcome, _ in rows if outcome == stored]
-        for key in set(claimed) - self._pictures.present(claimed):
-            del known[key]
+        statement = f"SELECT position, outcome FROM cutouts WHERE position IN {THESE}"
+        known = dict(self._manifest.read(statement, (listed(keys),)))
+        if look:
+            stored = int(Outcome.STORED)
+            claimed = {key for key, outcome in known.items() if outcome == stored}
+            for key in claimed - self._pictures.present(claimed):
+                del known[key]
         return known
 
-    def get(self, key: int, sha256: bytes | None = None) -> tuple[bytes, np.ndarray | None] | None:
+    def get(self, key: int) -> tuple[bytes, np.ndarray | None] | None:
         """The stored picture of a position, and its pixels where they had to be decoded.
 
-        Parameters
-        ----------
-        key : int
-            See `position_keys`.
-        sha256 : bytes, optional
-            Of the picture, as `plan` gave it; a picture of which it is not
-            known is decoded.
+        A picture that the manifest knows must have the noted sha256; any
+        other is decoded, and noted.
 
         Returns
         -------
@@ -228,9 +224,10 @@ class PictureStore:
         data = self._pictures.read(key)
         if data is None:
             return None
-        if sha256 is not None:
-            digest = hashlib.sha256(data).digest()
-            if digest == sha256 or digest == self._digest(key):  # another process may have put a new one
+        known = self._digest(key)
+        if known is not None:
+            # Once more where it differs: another process may just have put a new one.
+            if hashlib.sha256(data).digest() in (known, self._digest(key)):
                 return data, None
         else:
             with contextlib.suppress(RowError):

@@ -331,9 +331,6 @@ class RemoteCutouts:
 class _Stored:
     """A row whose picture is in the store, and is read when its turn comes."""
 
-    def __init__(self, sha256: bytes | None) -> None:
-        self.sha256 = sha256
-
 
 # What became of a position: what stopped it, or its picture as a file and decoded where that was asked for.
 Found = RowError | tuple[bytes | None, np.ndarray | None]
@@ -374,15 +371,23 @@ class _Round:
     def run(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, Found]]:
         """Each position's key and what became of it, in their order."""
         window: deque[tuple[int, Found | _Stored | Future[Found]]] = deque()
-        for start in range(0, len(ra), _PLANNED):
-            some_ra, some_dec = ra[start : start + _PLANNED], dec[start : start + _PLANNED]
+        look = self.store is not None and (len(ra) <= _PLANNED or not self.store.is_whole())
+        # Rows of one page of the manifest are read together: of a million, that is four at a time.
+        part = max(_PLANNED, min(4 * _PLANNED, len(ra) // 16))
+        for start in range(0, len(ra), part):
+            some_ra, some_dec = ra[start : start + part], dec[start : start + part]
             good = _on_sphere(some_ra, some_dec)
             keys = position_keys(np.where(good, some_ra, 0.0), np.where(good, some_dec, 0.0))
-            known = {} if self.store is None else self.store.plan(np.unique(keys[good]))
-            begin, unknown = self._begin, (Outcome.UNKNOWN, None)
+            known = {} if self.store is None else self.store.plan(np.unique(keys[good]).tolist(), look=look)
+            begin, stored = self._begin, int(Outcome.STORED)
+            brief = not self._keep_pictures
             for index, (key, on_sphere) in enumerate(zip(keys.tolist(), good.tolist(), strict=True)):
                 if on_sphere:
-                    entry = begin(key, *known.get(key, unknown))
+                    outcome = known.get(key, 0)
+                    if outcome == stored and brief and not window:  # the way of a million rows
+                        yield key, _NOTHING
+                        continue
+                    entry = begin(key, outcome)
                 else:
                     entry = _bad_coordinate(some_ra[index], some_dec[index])
                 if not window and not isinstance(entry, Future | _Stored):
@@ -394,24 +399,24 @@ class _Round:
         while window:
             yield window[0][0], self._finish(*window.popleft())
 
-    def _begin(self, key: int, outcome: Outcome, sha256: bytes | None) -> Found | _Stored | Future[Found]:
-        if outcome is Outcome.STORED:
-            return _Stored(sha256) if self._keep_pictures else _NOTHING
-        if outcome is Outcome.OUTSIDE and not self._source._retry_permanent:
+    def _begin(self, key: int, outcome: int) -> Found | _Stored | Future[Found]:
+        if outcome == Outcome.STORED:
+            return _Stored() if self._keep_pictures else _NOTHING
+        if outcome == Outcome.OUTSIDE and not self._source._retry_permanent:
             return OutOfFootprintError("the service said before that it has no image of this position")
         if self._offline:
             if self.store is not None and self.store.get(key) is not None:
-                return _Stored(None) if self._keep_pictures else _NOTHING
+                return _Stored() if self._keep_pictures else _NOTHING
             return FetchError("the picture is not in the local store, and offline mode is on")
         return self._ask(key)
 
     def _finish(self, key: int, entry: Found | _Stored | Future[Found]) -> Found:
         if isinstance(entry, _Stored):
-            found = self.store.get(key, entry.sha256)
+            found = self.store.get(key)
             if found is not None:
                 return found
             # It was damaged, and is gone now.
-            entry = self._begin(key, Outcome.UNKNOWN, None)
+            entry = self._begin(key, Outcome.UNKNOWN)
         if isinstance(entry, Future):
             self._flying.pop(key, None)
             return entry.result()
@@ -454,7 +459,21 @@ class _Round:
             errand.leave_turn()
         if store is not None:
             store.record(key, failure, errand.attempts)
+        _forget_frames(failure)
         return failure
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Drop the tracebacks of an error and of its causes.
+
+    Their frames hold the error in turn: with the answer that it was about, it would
+    stay in memory until the next full collection of garbage.
+    """
+    seen = set()
+    while error is not None and id(error) not in seen:  # what a repeat ended with may be its own cause
+        seen.add(id(error))
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _is_ready(entry: Found | _Stored | Future[Found]) -> bool:
