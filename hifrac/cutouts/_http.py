@@ -337,6 +337,8 @@ class Errand:
         self.attempts.append(Attempt(time.time(), url))
         try:
             response, body = line.exchange(request, client.environment(limit, url), seconds)
+            if line.broken_off:  # headers that end there pass for complete ones
+                raise requests.Timeout("broken off")
         # Beyond its own exceptions, requests lets through urllib3's and, for odd addresses, ValueError.
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as failure:
             if isinstance(failure, _CutOffError) and not line.broken_off:

@@ -89,6 +89,7 @@ class SkyServerCutouts(RemoteCutouts):
     def _check(self, recipe: CutoutRecipe) -> None:
         if (recipe.survey.lower(), recipe.service.lower()) != ("sdss", "getjpeg"):
             raise ValueError(f"recipe must be of sdss getjpeg, got {recipe.survey} {recipe.service}")
+        _check_release("recipe's data_release", recipe.data_release)
         if not _WIDTHS[0] <= recipe.width <= _WIDTHS[1]:
             raise ValueError(f"recipe must have a width of {_WIDTHS[0]} to {_WIDTHS[1]}, got {recipe.width}")
         if not _SCALES[0] <= recipe.pixel_scale <= _SCALES[1]:

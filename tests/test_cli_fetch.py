@@ -1,0 +1,128 @@
+"""The commands ``hifrac fetch`` and ``hifrac cache``, and what ``hifrac predict`` shares with them."""
+
+import pytest
+from astropy.table import Table
+from click.testing import CliRunner
+from getjpeg_server import Reply
+
+from hifrac import cli
+from hifrac.config import cache_dir
+
+
+def call(*args, **options):
+    return CliRunner().invoke(cli.main, [str(arg) for arg in args], **options)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.ecsv"
+    Table({"ra": [1.0, 2.0, 200.0], "dec": [0.0] * 3}, units={"ra": "deg", "dec": "deg"}).write(path)
+    return path
+
+
+def test_a_download_and_its_resume(quick_service, rows, tmp_path):
+    result = call("fetch", rows, "-o", tmp_path / "report.ecsv")
+    assert result.exit_code == 0, result.output
+    assert "3 rows, 2 with a picture, 1 not" in result.stdout
+    assert "OUT_OF_FOOTPRINT" in result.stdout
+    assert Table.read(tmp_path / "report.ecsv")["flags"].tolist() == [0, 0, 2]
+    asked = len(quick_service.requests)
+    assert call("fetch", rows).exit_code == 0
+    assert len(quick_service.requests) == asked
+    assert call("fetch", rows, "--retry-permanent").exit_code == 0
+    assert len(quick_service.requests) == asked + 1
+    # A prediction asks for nothing that was fetched.
+    done = call("predict", rows, "-o", tmp_path / "out.ecsv", "--offline", "--survey", "sdss")
+    assert done.exit_code == 0, done.output
+    assert "3 rows, 2 estimated, 1 not" in done.stdout
+    assert len(quick_service.requests) == asked + 1
+
+
+def test_the_folder_of_the_command_line_comes_before_the_environment(quick_service, rows, tmp_path):
+    assert call("fetch", rows, "--cache-dir", tmp_path / "mine").exit_code == 0
+    assert list((tmp_path / "mine").rglob("*.jpg"))
+    assert not cache_dir().exists()
+
+
+def test_what_failed_is_named_and_asked_for_again(quick_service, rows):
+    quick_service.always = Reply(503, b"busy")
+    result = call("fetch", rows)
+    assert result.exit_code == 1
+    assert "3  FETCH_FAILED" in result.stdout
+    assert "first in row 0: the service answered 503" in result.stdout
+    quick_service.always = None
+    assert "2 with a picture" in call("fetch", rows).stdout
+
+
+def test_offline_nothing_is_asked(quick_service, rows):
+    result = call("fetch", rows, "--offline")
+    assert result.exit_code == 1
+    assert "3  FETCH_FAILED" in result.stdout
+    assert quick_service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--survey", "des"], "--survey must be one of sdss, legacy, panstarrs, hips, got 'des'"),
+        (["--hips", "CDS/P/SDSS9/color"], "--hips goes with --survey hips"),
+        (["--survey", "hips", "--hips", "sdss"], "recipe must have the identifier of a HiPS"),
+        (["--width", "16"], "recipe must have a width of 64 to 2048"),
+        (["--data-release", "16"], 'data_release must be like "DR16", got \'16\''),
+    ],
+)
+def test_what_a_service_cannot_give_is_refused(rows, options, words):
+    result = call("fetch", rows, *options)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_model_reads_the_pictures_of_its_own_survey(rows, tmp_path):
+    result = call("predict", rows, "-o", tmp_path / "out.ecsv", "--survey", "legacy")
+    assert "--survey: the model 'default' reads pictures of sdss, got 'legacy'" in result.stderr
+
+
+@pytest.mark.parametrize("option", [["--offline"], ["--survey", "sdss"], ["--base-url", "http://x"]])
+def test_pictures_have_one_source(rows, tmp_path, option):
+    result = call("predict", rows, "-o", tmp_path / "out.ecsv", "--cutouts", tmp_path, *option)
+    assert result.exit_code == 1
+    assert f"--cutouts does not go with {option[0]}" in result.stderr
+
+
+def test_the_store_is_shown_checked_mended_and_removed(quick_service, rows):
+    assert "cutouts" not in call("cache", "info").stdout
+    call("fetch", rows)
+    shown = call("cache", "info").stdout
+    assert "2 stored, 1 outside" in shown
+    assert quick_service.address in shown
+    assert "2 intact, 0 damaged, 0 missing" in call("cache", "verify").stdout
+    picture = next(cache_dir().rglob("*.jpg"))
+    picture.write_bytes(b"")
+    result = call("cache", "verify")
+    assert result.exit_code == 1
+    assert "1 intact, 1 damaged" in result.stdout
+    assert picture.exists()
+    assert call("cache", "verify", "--repair").exit_code == 1
+    assert not picture.exists()
+    assert call("cache", "verify").exit_code == 0
+    call("fetch", rows)
+    assert picture.exists()
+
+    beside = cache_dir() / "cutouts" / "notes.txt"
+    beside.write_text("mine")
+    assert call("cache", "clear", input="n\n").exit_code == 0
+    assert picture.exists()
+    assert "there is no store 'x'" in call("cache", "clear", "--store", "x").stderr
+    assert call("cache", "clear", "--yes").exit_code == 0
+    assert not picture.exists()
+    assert beside.read_text() == "mine"
+
+
+def test_a_store_that_does_not_say_what_it_holds_is_named(quick_service, rows):
+    call("fetch", rows)
+    next(cache_dir().rglob("store.json")).write_text("?")
+    assert "store.json is damaged" in call("cache", "info").stdout
+    assert call("cache", "verify").exit_code == 1
+    call("fetch", rows, "--retry-permanent")
+    assert call("cache", "verify").exit_code == 0
