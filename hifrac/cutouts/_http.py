@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Retry
 
-import hifrac
 from hifrac.config import conf
+from hifrac.cutouts._line import CutOffError, Line, new_session
 from hifrac.cutouts._politeness import LONGEST_WAIT, HostLimit, host_limit
 from hifrac.exceptions import BadImageError, FetchError, RowError
 
@@ -33,7 +29,6 @@ REPEATED_STATUSES = (429, 500, 502, 503, 504)
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
-_MAX_BYTES = 256 * 2**20
 
 # A host is given up when it asked for a long leave so often without a break,
 # or gave no answer of any kind for so many cutouts and seconds.
@@ -123,11 +118,11 @@ class Client:
         self.cutout_timeout = conf.cutout_timeout
         self.rate = conf.max_rate
         self.repeat = _Repeat(total=conf.retries, backoff_factor=conf.retry_backoff)
-        self._template = _session()
+        self._template = new_session()
         self._prepared: dict[str, requests.PreparedRequest] = {}
         self._environment: dict[HostLimit, dict[str, Any]] = {}
         self._lock = threading.Lock()
-        self._lines: dict[tuple[int, int], _Line] = {}
+        self._lines: dict[tuple[int, int], Line] = {}
         self._health: dict[HostLimit, _Health] = {}
         self._watch = threading.Thread(target=self._watch_lines, name="hifrac-watch", daemon=True)
 
@@ -164,12 +159,12 @@ class Client:
             self._environment[limit] = self._template.merge_environment_settings(url, {}, True, None, None)
         return self._environment[limit]
 
-    def line(self, limit: HostLimit) -> _Line:
+    def line(self, limit: HostLimit) -> Line:
         """The calling thread's line to a host."""
         key = threading.get_ident(), id(limit)
         with self._lock:
             if key not in self._lines:
-                self._lines[key] = _Line(limit)
+                self._lines[key] = Line(limit)
             return self._lines[key]
 
     def health(self, limit: HostLimit) -> _Health:
@@ -341,7 +336,7 @@ class Errand:
                 raise requests.Timeout("broken off")
         # Beyond its own exceptions, requests lets through urllib3's and, for odd addresses, ValueError.
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as failure:
-            if isinstance(failure, _CutOffError) and not line.broken_off:
+            if isinstance(failure, CutOffError) and not line.broken_off:
                 health.answered()
                 error: RowError = BadImageError(f"the service's answer was cut off: {failure} ({url})")
             else:
@@ -365,24 +360,6 @@ def without_user(address: str) -> str:
         parts = urlsplit(address)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return address
-
-
-class _CutOffError(OSError):
-    """The content ended before its announced length."""
-
-
-def _read(response: urllib3.BaseHTTPResponse) -> bytes:
-    """The whole content, within a bound of its size."""
-    parts, size = [], 0
-    try:
-        for part in response.stream(2**16, decode_content=True):
-            parts.append(part)
-            size += len(part)
-            if size > _MAX_BYTES:
-                raise OSError("the answer is too long")
-    except urllib3.exceptions.ProtocolError as error:
-        raise _CutOffError(str(error)) from error
-    return b"".join(parts)
 
 
 class _Health:
@@ -420,188 +397,3 @@ class _Health:
             if self._silent >= _SILENT_CUTOUTS and time.monotonic() - self._silent_since > _SILENT_SECONDS:
                 return f"the service gave no answer for {time.monotonic() - self._silent_since:.0f} s"
             return None
-
-
-class _Line:
-    """A thread's session with one connection to one host, which it may keep open between requests."""
-
-    def __init__(self, limit: HostLimit) -> None:
-        self._limit = limit
-        self._lock = threading.RLock()
-        self._number: int | None = None
-        self._session: requests.Session | None = None
-        self._pool: Any = None
-        self._deadline: float | None = None
-        self._closed = False
-        self.connection: Any = None
-        self.broken_off = False
-
-    def open(self, stop: threading.Event, until: float) -> bool:
-        """Be allowed to have a connection; False if stopped, or too late."""
-        with self._lock:
-            if self._number is not None:
-                self._deadline = until + 1  # not idle: not to be closed
-                return True
-        number = self._limit.take_connection(stop, until)
-        if number is None:
-            return False
-        with self._lock:
-            self._number, self._session = number, _session()
-            self._deadline = until + 1
-            if self._closed:
-                self.close()
-                return False
-        return True
-
-    def rest(self) -> None:
-        """Nothing is going on: the line may be closed when others want it."""
-        with self._lock:
-            self._deadline = None
-            if self._closed:
-                self._end()
-
-    @contextlib.contextmanager
-    def _within(self, seconds: float) -> Iterator[requests.Session]:
-        """The session, for one exchange that is broken off after some time."""
-        with self._lock:
-            self.broken_off = False
-            self._deadline = time.monotonic() + seconds
-            session = self._session
-        if session is None:
-            raise requests.ConnectionError("closed")
-        _THREAD.line = self
-        try:
-            yield session
-        finally:
-            with self._lock:
-                self._deadline = None
-                if (
-                    self.broken_off
-                    or self._closed
-                    or (self._number is not None and self._limit.is_wanted(self._number))
-                ):
-                    self._end()
-
-    def exchange(
-        self, request: requests.PreparedRequest, environment: dict[str, Any], seconds: float
-    ) -> tuple[urllib3.BaseHTTPResponse, bytes]:
-        """Send a request and read the whole answer; broken off after some time.
-
-        The session of requests knows proxies, certificates and credentials. The exchange itself
-        is asked of its urllib3 pool, in a quarter of the time that ``Session.send`` takes.
-        """
-        with self._within(seconds) as session:
-            adapter, proxies = session.get_adapter(request.url), environment["proxies"]
-            if self._pool is None:
-                self._pool = adapter.get_connection_with_tls_context(
-                    request, environment["verify"], proxies=proxies, cert=environment["cert"]
-                )
-            response = self._pool.urlopen(
-                "GET",
-                adapter.request_url(request, proxies),
-                headers=request.headers,
-                retries=False,
-                redirect=False,
-                timeout=seconds,
-                preload_content=False,
-                decode_content=False,
-            )
-            try:
-                return response, _read(response)
-            except BaseException:
-                response.close()
-                raise
-            finally:
-                response.release_conn()
-
-    def look_after(self) -> None:
-        """Break off an exchange that takes too long; give way where the line is idle."""
-        with self._lock:
-            if self._deadline is not None:
-                if time.monotonic() > self._deadline:
-                    self.break_off()
-            elif self._number is not None and self._limit.is_wanted(self._number):
-                self._end()
-
-    def break_off(self) -> None:
-        """Make an exchange that goes on in its thread end at once."""
-        with self._lock:
-            self.broken_off = True
-            sock = getattr(self.connection, "line_socket", None)
-            if self._deadline is not None and sock is not None:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Close for good."""
-        with self._lock:
-            self._closed = True
-            if self._deadline is None or self._session is None:
-                self._end()
-
-    def _end(self) -> None:
-        if self._pool is not None:
-            self._pool.close()  # the session would only forget it
-        if self._session is not None:
-            self._session.close()
-        if self._number is not None:
-            self._limit.give_connection(self._number)
-        self._session = self._pool = self._number = self.connection = None
-
-
-_THREAD = threading.local()
-
-
-class _Watched:
-    """A connection that tells the line of its thread its socket: whoever looks after the line can end it."""
-
-    def connect(self) -> None:
-        super().connect()
-        # http.client forgets the socket of an answer that ends its connection.
-        self.line_socket = self.sock
-
-    def request(self, *args: Any, **options: Any) -> None:
-        line = getattr(_THREAD, "line", None)
-        if line is not None:
-            line.connection = self
-        super().request(*args, **options)
-
-
-class _WatchedHTTP(_Watched, HTTPConnection):
-    pass
-
-
-class _WatchedHTTPS(_Watched, HTTPSConnection):
-    pass
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _WatchedHTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedHTTPS
-
-
-class _Adapter(HTTPAdapter):
-    """One connection, no repeats of its own."""
-
-    def __init__(self) -> None:
-        super().__init__(pool_connections=2, pool_maxsize=1, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **options)
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-        return manager
-
-
-def _session() -> requests.Session:
-    session = requests.Session()
-    session.headers["User-Agent"] = f"hifrac/{hifrac.__version__}"
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter())
-    return session
