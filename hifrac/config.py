@@ -49,8 +49,10 @@ class Conf(_config.ConfigNamespace):
         0.5, "Seconds before the first repeat; doubled at each further one.", cfgtype="float(min=0)"
     )
     max_rate = _config.ConfigItem(
-        10.0, "Requests per second to one host, at most, by all programs of this user on this computer; "
-        "0 for no limit.", cfgtype="float(min=0)"
+        10.0,
+        "Requests per second to one host, at most, by all programs of this user on this computer; "
+        "0 for no limit.",
+        cfgtype="float(min=0)",
     )
     offline = _config.ConfigItem(
         False, "Never touch the network: what is not in the local store is flagged.", cfgtype="boolean"

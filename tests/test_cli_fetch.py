@@ -68,7 +68,7 @@ def test_offline_nothing_is_asked(quick_service, rows):
         (["--hips", "CDS/P/SDSS9/color"], "--hips goes with --survey hips"),
         (["--survey", "hips", "--hips", "sdss"], "recipe must have the identifier of a HiPS"),
         (["--width", "16"], "recipe must have a width of 64 to 2048"),
-        (["--data-release", "16"], 'data_release must be like "DR16", got \'16\''),
+        (["--data-release", "16"], "data_release must be like \"DR16\", got '16'"),
     ],
 )
 def test_what_a_service_cannot_give_is_refused(rows, options, words):
