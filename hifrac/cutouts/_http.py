@@ -35,6 +35,8 @@ _MAX_REDIRECTS = 5
 _REFUSALS = 3
 _SILENT_CUTOUTS, _SILENT_SECONDS = 20, 60.0
 
+_MOMENT = 0.005
+
 T = TypeVar("T")
 
 
@@ -150,7 +152,7 @@ class Client:
             self._prepared[url] = self._template.prepare_request(requests.Request("GET", url))
         request = copy.copy(self._prepared[url])
         if params:
-            request.url += ("&" if urlsplit(request.url).query else "?") + urlencode(params)
+            request.url += ("&" if "?" in request.url else "?") + urlencode(params)
         return request
 
     def environment(self, limit: HostLimit, url: str) -> dict[str, Any]:
@@ -197,8 +199,13 @@ class Errand:
         self._deadline: float | None = None
         self._turn: HostLimit | None = None
 
-    def take_turn(self, url: str) -> None:
+    def take_turn(self, url: str) -> bool:
         """Wait for what a request needs: a connection, and its turn.
+
+        Returns
+        -------
+        waited : bool
+            Whether that took long enough for others to have done something.
 
         Raises
         ------
@@ -211,13 +218,15 @@ class Errand:
         health, line = client.health(limit), client.line(limit)
         if (given_up := health.given_up()) is not None:
             raise FetchError(f"not asked: {given_up} ({url})", url=url, retry_after=health.retry_after)
-        patience = time.monotonic() + client.cutout_timeout if self._deadline is None else self._deadline
+        begin = time.monotonic()
+        patience = begin + client.cutout_timeout if self._deadline is None else self._deadline
         if not line.open(client.stop, patience) or not limit.wait(client.rate, client.stop, patience):
             line.rest()
             if client.stop.is_set():
                 raise StoppedError("stopped before the request was sent", url=url)
             raise FetchError(f"no turn came within {client.cutout_timeout:g} s ({url})", url=url)
         self._turn = limit
+        return time.monotonic() > begin + _MOMENT
 
     def leave_turn(self) -> None:
         """Nothing is to be sent after all."""
@@ -259,9 +268,9 @@ class Errand:
             request = self._client.prepare(url, params)
         except (requests.RequestException, ValueError) as error:
             raise FetchError(f"no answer from the service: {error} ({url})", url=url) from error
-        redirects = 0
+        limit, redirects = host_limit(url), 0
         while True:
-            answer, raw, error = self._once(request)
+            answer, raw, error = self._once(request, limit)
             if answer is not None and answer.status in _REDIRECTS and "location" in raw.headers:
                 redirects += 1
                 if redirects > _MAX_REDIRECTS:
@@ -269,6 +278,7 @@ class Errand:
                         f"the service redirects without end: {url}", url=url, status=answer.status
                     )
                 request = self._client.prepare(urljoin(answer.url, raw.headers["location"]), {})
+                limit = host_limit(request.url)
                 continue
             if error is None and answer.status not in REPEATED_STATUSES:
                 try:
@@ -289,16 +299,17 @@ class Errand:
                     retry_after=answer.retry_after,
                 )
                 self._note(answer, error)
-            self._wait_to_repeat(request, raw, error)
+            self._wait_to_repeat(request, limit, raw, error)
 
     def _note(self, answer: Answer, error: Exception | None) -> None:
         self.attempts[-1] = Attempt(
             self.attempts[-1].when, self.attempts[-1].request, answer.status, answer.body, error
         )
 
-    def _wait_to_repeat(self, request: Any, raw: urllib3.BaseHTTPResponse | None, error: RowError) -> None:
+    def _wait_to_repeat(
+        self, request: Any, limit: HostLimit, raw: urllib3.BaseHTTPResponse | None, error: RowError
+    ) -> None:
         """Wait as long as is due before a repeat; raise the error where none is due."""
-        limit = host_limit(request.url)
         asked = None if raw is None else self._repeat.get_retry_after(raw)
         if asked is not None and raw.status in REPEATED_STATUSES:
             self._client.health(limit).leave_asked(asked)
@@ -316,11 +327,10 @@ class Errand:
             raise StoppedError("stopped", url=request.url) from error
 
     def _once(
-        self, request: requests.PreparedRequest
+        self, request: requests.PreparedRequest, limit: HostLimit
     ) -> tuple[Answer | None, urllib3.BaseHTTPResponse | None, RowError | None]:
         """Send a request: the answer, also as urllib3 has it, or what went wrong."""
         client, url = self._client, request.url
-        limit = host_limit(url)
         if self._turn is not limit:
             self.leave_turn()
             self.take_turn(url)
@@ -357,6 +367,8 @@ class Errand:
 def without_user(address: str) -> str:
     """An address without the name and password that it may have."""
     with contextlib.suppress(ValueError):
+        if "@" not in address:
+            return address
         parts = urlsplit(address)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return address

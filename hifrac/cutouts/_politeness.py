@@ -45,7 +45,8 @@ class HostLimit:
         self._lock = threading.Lock()
         self._next = self._paused_until = 0.0
         self._free = list(range(CONNECTIONS))
-        self._taken: dict[int, float] = {}
+        # When whoever holds a connection may next ask whether it is wanted.
+        self._asked_again: dict[int, float] = {}
         self._waiters = 0
         self._not_before = 0.0
         self._turn, self._waiting, self._probe, *self._slots = _shared_files(
@@ -70,12 +71,14 @@ class HostLimit:
             False if stopped, or if it would be too late.
         """
         while True:
-            with self._lock, _locked(self._turn):
+            # Without a rate nothing is written, and one read of eight bytes needs no lock.
+            with self._lock, _locked(self._turn if rate > 0 else None):
                 now = time.monotonic()
                 turn = max(now, self._next_turn(now))
                 if turn > until:
                     return False
-                self._set_next_turn(turn + (_SLACK / rate if rate > 0 else 0.0))
+                if rate > 0:
+                    self._set_next_turn(turn + _SLACK / rate)
             if stop.wait(turn - now) if turn > now else stop.is_set():
                 return False
             # The host may have asked for a pause after the turn was given.
@@ -122,25 +125,28 @@ class HostLimit:
                 for number in self._free:
                     if _try_lock(self._slots[number]):
                         self._free.remove(number)
-                        self._taken[number] = time.monotonic()
+                        self._asked_again[number] = time.monotonic() + _LEAST_HOLD
                         return number
         return None
 
     def give_connection(self, number: int) -> None:
         """Give back a connection that is closed."""
         with self._lock:
-            del self._taken[number]
+            del self._asked_again[number]
             self._free.append(number)
             _unlock(self._slots[number])
 
     def is_wanted(self, number: int) -> bool:
         """Whether others wait for a connection, and this one was held long enough.
 
-        The caller is expected to give it; for a moment this process will then not take it again.
+        Asked more often than every 20 ms it says no. The caller is expected to give it;
+        for a moment this process will then not take it again.
         """
         with self._lock:
-            if time.monotonic() - self._taken[number] < _LEAST_HOLD:
+            now = time.monotonic()
+            if now < self._asked_again[number]:
                 return False
+            self._asked_again[number] = now + _POLL
             if self._probe is None:
                 wanted = self._waiters > 0
             elif wanted := not _try_lock(self._probe):

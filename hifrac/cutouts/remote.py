@@ -435,12 +435,13 @@ class _Round:
         """One position, from the service; its failure is its own."""
         store, errand = self.store, self._client.errand()
         try:
-            # Another process may have put it there, or one that died before it could note it;
-            # one that works on the same list may do so while the turn is waited for.
-            for wait in (False, True):
-                if wait:
-                    errand.take_turn(self._source.url)
-                if store is not None and (found := store.get(key)) is not None:
+            if store is not None:
+                # Another process may have put it there, or one that died before it could note it;
+                # one that works on the same list may have done so while the turn was waited for.
+                found = store.get(key)
+                if found is None and errand.take_turn(self._source.url):
+                    found = store.get(key)
+                if found is not None:
                     return found if self._keep_pictures else _NOTHING
             data, pixels = self._source._obtain(errand.get, *position_of(key))
         except StoppedError as error:

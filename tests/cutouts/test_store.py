@@ -2,10 +2,11 @@ import hashlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pictures import encode, galaxy
 
@@ -13,6 +14,7 @@ from hifrac import conf, images
 from hifrac.config import cache_dir
 from hifrac.cutouts import CutoutRecipe
 from hifrac.cutouts._http import Attempt
+from hifrac.cutouts._layouts import Folders
 from hifrac.cutouts._positions import canonical_position, position_keys, position_of
 from hifrac.cutouts._store import Outcome, PictureStore, stores
 from hifrac.exceptions import FetchError, OutOfFootprintError
@@ -282,3 +284,13 @@ def test_readers_never_see_half_a_file():
         reader.join()
     assert seen <= set(versions)
     assert len(list(path.parent.iterdir())) == 1
+
+
+@given(st.floats(0, 360), st.floats(-90, 90))
+@example(0.0, -0.0000004)
+@example(359.9999999, 90.0)
+@example(12.5, -0.000001)
+def test_a_file_has_one_name_however_many_are_asked_for(ra, dec):
+    folders = Folders(Path("pictures"), ".jpg")
+    key = int(position_keys(np.array([ra]), np.array([dec]))[0])
+    assert folders._names([key]) == [folders._name(key)]
