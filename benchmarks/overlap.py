@@ -25,8 +25,9 @@ _MAIN = "import sys; from hifrac.cli import main; main(sys.argv[1:])"
 class _Commands:
     """The two commands on one table, timed."""
 
-    def __init__(self, folder: Path, rows: int) -> None:
+    def __init__(self, folder: Path, rows: int, max_rate: float) -> None:
         self._folder = folder
+        self._max_rate = max_rate
         self._table = folder / "in.fits"
         rng = np.random.default_rng(0)
         ra, dec = rng.uniform(0, 360, rows), np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))
@@ -37,7 +38,8 @@ class _Commands:
         if empty:
             shutil.rmtree(self._folder / cache, ignore_errors=True)
         arguments = [command, self._table, "-o", self._folder / "out.fits", "--overwrite", "--survey", "sdss"]
-        arguments += ["--base-url", server.url, "--cache-dir", self._folder / cache, "--max-rate", "0"]
+        arguments += ["--base-url", server.url, "--cache-dir", self._folder / cache]
+        arguments += ["--max-rate", self._max_rate]
         environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
@@ -63,11 +65,16 @@ def _latency(commands: _Commands, rows: int, folder: Path, predicting: float) ->
 @click.option("--rows", default=5000, show_default=True)
 @click.option("--repeats", default=3, show_default=True)
 @click.option("--latency", type=float, help="Seconds before each answer.  [default: fetching takes as long]")
-def main(rows: int, repeats: int, latency: float | None) -> None:
+@click.option(
+    "--max-rate", type=float, default=0.0, help="Requests per second; there is no limit by default."
+)
+def main(rows: int, repeats: int, latency: float | None, max_rate: float) -> None:
     """Print median seconds of fetching, of predicting, and of both in one."""
+    if max_rate:  # it alone decides how long fetching takes
+        latency = latency or 0.0
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        commands = _Commands(folder, rows)
+        commands = _Commands(folder, rows, max_rate)
         fast = stack.enter_context(SurveyProcess(folder / "fast.log", faults=0))
         commands.run("fetch", fast, "stored", empty=True)
         if latency is None:
@@ -85,7 +92,10 @@ def main(rows: int, repeats: int, latency: float | None) -> None:
             seconds["predict, stored"].append(commands.run("predict", fast, "stored", empty=False))
             seconds["predict, empty store"].append(commands.run("predict", slow, "new", empty=True))
     medians = [np.median(runs, axis=0) for runs in seconds.values()]
-    click.echo(f"{rows} rows, {1000 * latency:.1f} ms before each answer, {repeats} runs each")
+    click.echo(
+        f"{rows} rows, {1000 * latency:.1f} ms before each answer, {repeats} runs each, "
+        f"{f'{max_rate:g} requests/s' if max_rate else 'no limit'}"
+    )
     click.echo(f"{'':<22} {'seconds':>8} {'of all cores':>13}")
     for (name, runs), (median, busy) in zip(seconds.items(), medians, strict=True):
         spread = np.array(runs)[:, 0]
