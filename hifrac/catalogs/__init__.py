@@ -1,0 +1,50 @@
+"""HI surveys and SDSS catalogues as tables of one kind, their cross-matches, and the samples of the paper."""
+
+from __future__ import annotations
+
+from hifrac.catalogs._registry import CATALOGS, Catalog
+from hifrac.catalogs._remote import Conf, conf
+from hifrac.catalogs.alfalfa import alfalfa_a40, alfalfa_a100, durbala2020
+from hifrac.catalogs.columns import CATALOG_COLUMNS, CatalogColumn, CatalogFlag, plain_values
+from hifrac.catalogs.errors import (
+    CatalogError,
+    CatalogFormatError,
+    CatalogMissingError,
+    CatalogServiceError,
+    CatalogWarning,
+)
+from hifrac.catalogs.matching import count_neighbours, find_duplicates, match_ids, match_positions
+from hifrac.catalogs.sdss import MPA_JHU_SQL, mpa_jhu, nsa, teimoorinia2017, tmrs
+from hifrac.catalogs.targeted import SOUTHERN_LIMIT, nibles, resolve, xgass
+
+__all__ = [
+    "CATALOGS",
+    "CATALOG_COLUMNS",
+    "MPA_JHU_SQL",
+    "SOUTHERN_LIMIT",
+    "Catalog",
+    "CatalogColumn",
+    "CatalogError",
+    "CatalogFlag",
+    "CatalogFormatError",
+    "CatalogMissingError",
+    "CatalogServiceError",
+    "CatalogWarning",
+    "Conf",
+    "alfalfa_a40",
+    "alfalfa_a100",
+    "conf",
+    "count_neighbours",
+    "durbala2020",
+    "find_duplicates",
+    "match_ids",
+    "match_positions",
+    "mpa_jhu",
+    "nibles",
+    "nsa",
+    "plain_values",
+    "resolve",
+    "teimoorinia2017",
+    "tmrs",
+    "xgass",
+]

@@ -1,0 +1,191 @@
+"""Where a catalogue's raw tables come from: a file that is here, else a service, kept for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from astropy.table import Table
+
+from hifrac.catalogs._registry import Catalog
+from hifrac.catalogs.errors import CatalogFormatError, CatalogMissingError, CatalogWarning
+from hifrac.config import cache_dir, conf, data_dir
+from hifrac.tables import write_table
+
+__all__ = ["Raw", "folder", "load", "local_files", "sha256"]
+
+
+@dataclass
+class Raw:
+    """Raw tables and where they came from.
+
+    Attributes
+    ----------
+    tables : list of `~astropy.table.Table`
+        As the files or the service had them.
+    origin : dict
+        For ``meta``: files and their sha256, or service, address and date.
+    published : bool
+        True for the published files in their own place.
+    places : list of path
+        Where `keep` writes the tables; empty if they come from files.
+    """
+
+    tables: list[Table]
+    origin: dict[str, Any] = field(default_factory=dict)
+    published: bool = False
+    places: list[Path] = field(default_factory=list)
+
+    def keep(self) -> None:
+        """Write what was fetched, now that it proved to be the catalogue; warn if that cannot be done."""
+        if not self.places:
+            return
+        try:
+            self.places[0].parent.mkdir(parents=True, exist_ok=True)
+            for table, path in zip(self.tables, self.places, strict=True):
+                copy = table.copy()
+                copy.meta = {"comments": [f"{key}: {value}" for key, value in self.origin.items()]}
+                write_table(copy, path, overwrite=True)  # whole or not at all
+        except (OSError, ValueError) as reason:
+            for path in self.places:
+                if path.is_file():
+                    path.unlink()
+            warnings.warn(
+                f"{self.places[0].name} could not be kept: {_first_line(reason)}",
+                CatalogWarning,
+                stacklevel=4,
+            )
+
+
+def folder() -> Path:
+    """Where fetched catalogues are kept: ``catalogs`` in the data directory, else in the cache."""
+    return (data_dir() or cache_dir()) / "catalogs"
+
+
+def local_files(catalog: Catalog) -> list[Path]:
+    """The published files of a catalogue, if all are on this computer; else an empty list."""
+    places = [folder()]
+    if data_dir() is not None:
+        places += [data_dir(), data_dir() / "cutouts"]
+    for place in places:
+        if catalog.name == "nsa":  # one of its versions is enough
+            found = [place / name for name in catalog.files if (place / name).is_file()][:1]
+        else:
+            found = [place / name for name in catalog.files]
+        if found and all(path.is_file() for path in found):
+            return found
+    return []
+
+
+def load(
+    catalog: Catalog,
+    path: str | Path | tuple | list | None,
+    *,
+    parts: int,
+    fetch: Callable[[], list[Table]],
+    read: Callable[[list[Path]], list[Table]] | None = None,
+) -> Raw:
+    """The raw tables of a catalogue.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Which one.
+    path : path-like, or several, or None
+        Files to read instead of those of the data directory.
+    parts : int
+        How many tables there must be.
+    fetch : callable
+        Asks the service.
+    read : callable, optional
+        Reads the published files, if that takes more than one `read_file` each.
+
+    Returns
+    -------
+    raw : Raw
+        Tables and origin.
+
+    Raises
+    ------
+    CatalogMissingError
+        If there is no file and none may be, or can be, fetched.
+    CatalogFormatError
+        If a file is damaged or no table.
+    """
+    read = read or (lambda paths: [read_file(one) for one in paths])
+    if path is not None:
+        paths = [Path(one).expanduser() for one in (path if isinstance(path, (tuple, list)) else (path,))]
+        for one in paths:
+            if not one.is_file():
+                raise CatalogMissingError(f"path: no such file: {one}")
+        return Raw(_checked(read(paths), parts, catalog, paths), _origin(paths))
+    if found := local_files(catalog):
+        return Raw(_checked(read(found), parts, catalog, found), _origin(found), published=True)
+    kept = [folder() / catalog.kept.format(f"_{number + 1}" if parts > 1 else "") for number in range(parts)]
+    if catalog.service and all(one.is_file() for one in kept):
+        tables = [read_file(one) for one in kept]
+        return Raw(tables, {**_origin(kept), "comments": tables[0].meta.get("comments", [])})
+    if conf.offline or not catalog.service:
+        raise CatalogMissingError(_how_to_get(catalog))
+    tables = _checked(fetch(), parts, catalog, [])
+    origin = {
+        "service": catalog.service,
+        "address": catalog.address,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return Raw(tables, origin, places=kept)
+
+
+def read_file(path: Path) -> Table:
+    """A table from a file, complete or not at all."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".*truncated.*")
+            table = Table.read(path, memmap=False) if path.suffix == ".fits" else Table.read(path)
+    except Exception as reason:  # each reader of Astropy raises errors of its own
+        raise CatalogFormatError(f"{path} is damaged, or no table: {_first_line(reason)}") from reason
+    if not table.colnames:
+        raise CatalogFormatError(f"{path} is no table: it has no columns")
+    return table
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _origin(paths: list[Path]) -> dict[str, Any]:
+    # Of gigabytes a checksum would cost more than the reading.
+    small = [path for path in paths if path.stat().st_size < 2**28]
+    return {"files": [str(path) for path in paths], "sha256": {path.name: sha256(path) for path in small}}
+
+
+def _checked(tables: list[Table], parts: int, catalog: Catalog, paths: list[Path]) -> list[Table]:
+    if len(tables) != parts:
+        raise CatalogFormatError(
+            f"path: {catalog.name} is made of {parts} table(s), got {len(tables)} "
+            f"({', '.join(path.name for path in paths)})"
+        )
+    return tables
+
+
+def _how_to_get(catalog: Catalog) -> str:
+    names = " or ".join(catalog.files) if catalog.name == "nsa" else ", ".join(catalog.files)
+    where = f"{catalog.name}: no file {names} in {folder()}"
+    if not catalog.service:
+        return f"{where}; download it from {catalog.address}, put it there, or give its path"
+    return (
+        f"{where}, and hifrac.conf.offline forbids asking {catalog.service} for {catalog.address}; "
+        f"with a network, `{catalog.command}` fetches it"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

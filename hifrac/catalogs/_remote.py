@@ -1,0 +1,219 @@
+"""Catalogues from VizieR and from SkyServer's SQL, by way of astroquery.
+
+astroquery asks and this module listens: an HTTP error, an answer that was cut
+off, and an answer that the service itself limited are errors here, nothing is
+cached but what was complete, and a busy service is asked again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import warnings
+from collections.abc import Callable
+
+import requests
+from astropy import config as _config
+from astropy.io import votable
+from astropy.table import Table, vstack
+
+from hifrac.catalogs.errors import CatalogServiceError
+from hifrac.config import conf as settings
+
+__all__ = ["Conf", "conf", "skyserver_sql", "vizier_tables"]
+
+_REPEATED = (429, 500, 502, 503, 504)
+_LONGEST_WAIT = 60.0
+
+
+class Conf(_config.ConfigNamespace):
+    """Configuration parameters of `hifrac.catalogs`; those of `hifrac.config` hold as well."""
+
+    vizier_url = _config.ConfigItem(
+        "https://vizier.cds.unistra.fr",
+        "VizieR or one of its mirrors. (SkyServer's address is astroquery.sdss.conf.skyserver_baseurl.)",
+    )
+    catalog_timeout = _config.ConfigItem(
+        300.0,
+        "Seconds to wait for a catalogue service to begin its answer; a large query takes minutes.",
+        cfgtype="float(min=0.001)",
+    )
+
+
+conf = Conf()
+
+
+def vizier_tables(address: str) -> dict[str, Table]:
+    """All tables of a VizieR catalogue, whole.
+
+    Parameters
+    ----------
+    address : str
+        The catalogue, e.g. "J/ApJ/861/49".
+
+    Returns
+    -------
+    tables : dict of `~astropy.table.Table`
+        By the names of the tables, with the labels of the catalogue's ReadMe.
+
+    Raises
+    ------
+    CatalogServiceError
+        If the service cannot be reached, refuses, answers with something
+        else, or with less than everything.
+    """
+    from astroquery.vizier import VizierClass
+
+    class Vizier(VizierClass):
+        # astroquery has mirrors, but not their scheme and port.
+        def _server_to_url(self, return_type="votable"):
+            return f"{self.VIZIER_SERVER.rstrip('/')}/viz-bin/{return_type}"
+
+    with _no_astroquery_cache():
+        vizier = Vizier(
+            columns=["**"], row_limit=-1, vizier_server=conf.vizier_url, timeout=conf.catalog_timeout
+        )
+        response = _ask(lambda: vizier.get_catalogs_async(address), f"VizieR, asked for {address},")
+    return _parse_votable(response, address)
+
+
+def _parse_votable(response: requests.Response, address: str) -> dict[str, Table]:
+    def error(what: str) -> CatalogServiceError:
+        return CatalogServiceError(
+            f"VizieR, asked for {address}, {what}", url=response.url, status=response.status_code
+        )
+
+    if not response.content.lstrip().startswith(b"<?xml"):
+        raise error(f"did not answer with a VOTable: {_beginning(response)}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # VizieR's labels are not all valid VOTable identifiers
+            tree = votable.parse(io.BytesIO(response.content), verify="ignore")
+    except Exception as reason:  # each layer of the parser raises errors of its own
+        raise error(f"answered with a damaged VOTable: {reason}") from reason
+    infos = [*tree.infos, *(info for resource in tree.resources for info in resource.infos)]
+    for info in infos:
+        if info.name == "QUERY_STATUS" and info.value.upper() in ("ERROR", "OVERFLOW"):
+            raise error(f"answered {info.value}: {info.content or 'no reason given'}")
+    tables = {}
+    for part in tree.iter_tables():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            table = part.to_table(use_names_over_ids=True)
+        table.meta.clear()
+        if part.nrows is not None and part.nrows != len(table):
+            raise error(f"announced {part.nrows} rows of {part.name}, but sent {len(table)}")
+        tables[part.name or part.ID or str(len(tables))] = table
+    if not any(len(table) for table in tables.values()):
+        raise error("found no such catalogue, or nothing in it")
+    return tables
+
+
+def skyserver_sql(queries: list[tuple[str, str]], *, data_release: int) -> Table:
+    """The rows of several SQL queries, one table.
+
+    Parameters
+    ----------
+    queries : list of (str, str)
+        Pairs of a query and of the query that counts its rows (one column
+        ``n``): SkyServer ends a long answer without a word.
+    data_release : int
+        The SDSS data release.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        All rows, in the order of the queries.
+
+    Raises
+    ------
+    CatalogServiceError
+        If the service cannot be reached, refuses, or if one answer has not
+        as many rows as counted.
+    """
+    parts = []
+    for query, count in queries:
+        announced = int(_sql(count, data_release)["n"][0])
+        if announced == 0:
+            continue
+        part = _sql(query, data_release)
+        if len(part) != announced:
+            raise CatalogServiceError(
+                f"SkyServer counted {announced} rows, but sent {len(part)}: its answer was cut off ({query})"
+            )
+        parts.append(part)
+    if not parts:
+        raise CatalogServiceError("SkyServer found no rows")
+    return vstack(parts, metadata_conflicts="silent")
+
+
+def _sql(query: str, data_release: int) -> Table:
+    from astroquery.sdss import SDSSClass
+
+    with _no_astroquery_cache():
+        response = _ask(
+            lambda: SDSSClass().query_sql_async(
+                query, data_release=data_release, timeout=conf.catalog_timeout, cache=False
+            ),
+            "SkyServer",
+        )
+    lines = response.text.lstrip("\ufeff").splitlines()
+    rows = [line for line in lines if line.strip() and not line.startswith("#")]
+    if not rows or rows[0].lstrip().startswith(("<", "{", "[", '"error')) or "error" in rows[0].lower():
+        raise CatalogServiceError(
+            f"SkyServer did not answer with a table: {_beginning(response)}",
+            url=response.url,
+            status=response.status_code,
+        )
+    try:
+        return Table.read(rows, format="ascii.csv", fill_values=[("null", "0"), ("", "0")])
+    except Exception as reason:  # each reader of Astropy raises errors of its own
+        raise CatalogServiceError(
+            f"SkyServer answered with a damaged table: {reason}", url=response.url
+        ) from reason
+
+
+def _ask(ask: Callable[[], requests.Response], who: str) -> requests.Response:
+    """One good answer, asking again as often as the settings say."""
+    pause = settings.retry_backoff
+    for left in range(settings.retries, -1, -1):
+        try:
+            response = ask()
+        except requests.RequestException as reason:
+            error = CatalogServiceError(f"{who} gave no complete answer: {reason}", url=_url_of(reason))
+            again = True
+        else:
+            if response.status_code == requests.codes.ok:
+                return response
+            wait = response.headers.get("Retry-After", "")
+            after = float(wait) if wait.isdigit() else None
+            error = CatalogServiceError(
+                f"{who} answered {response.status_code} {response.reason}: {_beginning(response)}",
+                url=response.url,
+                status=response.status_code,
+                retry_after=after,
+            )
+            again = response.status_code in _REPEATED and (after or 0) <= _LONGEST_WAIT
+        if not again or left == 0:
+            raise error
+        time.sleep(min(_LONGEST_WAIT, max(pause, error.retry_after or 0)))
+        pause *= 2
+    raise AssertionError("unreachable")  # the last round returns or raises
+
+
+def _url_of(error: requests.RequestException) -> str | None:
+    return error.request.url if error.request is not None else None
+
+
+def _beginning(response: requests.Response) -> str:
+    return " ".join(response.text[:200].split()) or "an empty answer"
+
+
+@contextlib.contextmanager
+def _no_astroquery_cache():
+    # astroquery would keep error pages as well.
+    from astroquery import cache_conf
+
+    with cache_conf.set_temp("cache_active", False):
+        yield

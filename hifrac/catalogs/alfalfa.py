@@ -1,0 +1,309 @@
+"""ALFALFA: alpha.40, alpha.100, and alpha.100 with SDSS photometry and stellar masses."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from astropy.table import QTable, Table
+
+from hifrac.catalogs._files import load, read_file
+from hifrac.catalogs._harmonise import Field, Values, assemble, choose_tables, expect_rows, extract, join_by
+from hifrac.catalogs._registry import CATALOGS
+from hifrac.catalogs._remote import vizier_tables
+from hifrac.catalogs.columns import CatalogFlag
+from hifrac.catalogs.errors import CatalogFormatError, CatalogWarning
+
+__all__ = ["alfalfa_a40", "alfalfa_a100", "durbala2020"]
+
+_NO_OBJID = (-9223372036854775808, 0, -9999)
+
+# Labels: the survey's own files first, then those of VizieR.
+_HI_FIELDS = (
+    Field("agc", ("AGCNr", "AGC"), required=True),
+    Field("name", ("Name", "OName")),
+    Field("ra_hi", ("RAdeg_HI", "RAJ2000", "_RAJ2000"), required=True),
+    Field("dec_hi", ("Decdeg_HI", "DEJ2000", "_DEJ2000"), required=True),
+    Field("v", ("Vhelio", "Vhel", "HRV", "cz"), required=True),
+    Field("w50", ("W50",), missing=(0,)),
+    Field("w50_err", ("errW50", "sigW", "e_W50")),
+    Field("hi_flux", ("HIflux", "Flux", "F", "Fc", "S21")),
+    Field("hi_flux_err", ("errflux", "sigflux", "e_HIflux", "e_Flux", "e_F", "e_S21")),
+    Field("snr", ("SNR", "S/N")),
+    Field("hi_rms", ("RMS", "rms")),
+    Field("distance", ("Dist",), missing=(0,)),
+    Field("hi_code", ("HIcode", "HI", "Code", "Cat"), required=True),
+)
+_OC_LABELS = (
+    ("RAdeg_OC", "RAOdeg", "RAOpt", "RAOC", "RAJ2000-OC", "RA2000O", "RA1deg"),
+    ("DECdeg_OC", "DEOdeg", "DEOpt", "DEOC", "DEJ2000-OC", "DE2000O", "DE1deg"),
+)
+_OC_FIELDS = (
+    Field("ra", _OC_LABELS[0], required=True),
+    Field("dec", _OC_LABELS[1], required=True),
+)
+_A40_FIELDS = (
+    *_HI_FIELDS,
+    *_OC_FIELDS,
+    Field("log_mhi", ("logMsun", "logMHI", "logM", "logHI"), required=True),
+    Field("oc_code", ("OCcode", "OC"), required=True),
+)
+_A40_CROSS_FIELDS = (
+    Field("agc", ("AGCNr", "AGC"), required=True),
+    Field("objid_dr7", ("PhotoObjID", "objID", "SDSS"), required=True, missing=_NO_OBJID),
+    Field("specobjid", ("SpectObjID", "SpecObjID", "SpObjID"), missing=_NO_OBJID),
+    Field("r_mag", ("rmodelmag", "rmag", "r'mag", "rModelMag")),
+    Field("u_minus_r", ("uminusr", "u-r")),
+    Field("z_optical", ("z_sdss", "zSDSS", "z"), kind=float),
+)
+_A100_FIELDS = (
+    *_HI_FIELDS,
+    *_OC_FIELDS,
+    Field("w20", ("W20",), missing=(0,)),
+    Field("distance_err", ("sigDist", "e_Dist")),
+    Field("log_mhi", ("logMH", "logMHI"), required=True),
+    Field("log_mhi_err", ("siglogMH", "e_logMHI")),
+)
+_DURBALA_1 = (
+    Field("agc", ("AGC",), required=True),
+    Field("_flag", ("Flag",), required=True, kind=int),
+    Field("objid", ("ObjID",), required=True, missing=_NO_OBJID),
+    Field("ra", ("RAdeg", "RAJ2000"), required=True),
+    Field("dec", ("DEdeg", "DEJ2000"), required=True),
+    Field("v", ("RVel",), required=True),
+    Field("distance", ("Dist",), missing=(0,)),
+    Field("distance_err", ("e_Dist",)),
+    Field("axial_ratio", ("b/a",)),
+    Field("i_mag", ("imag",)),
+    Field("i_mag_err", ("e_imag",)),
+)
+_DURBALA_2 = (
+    Field("agc", ("AGC",), required=True),
+    Field("abs_i", ("iMAG",)),
+    Field("g_minus_i", ("g-i",)),
+    Field("log_mstar_taylor", ("logMsT",), required=True),
+    Field("_taylor_err", ("e_logMsT",)),
+    Field("log_mstar_mcgaugh", ("logMsM",), required=True),
+    Field("_mcgaugh_err", ("e_logMsM",)),
+    Field("log_mstar_gswlc", ("logMsG",), required=True),
+    Field("_gswlc_err", ("e_logMsG",)),
+    Field("_sfr_gswlc", ("logSFRG",)),
+    Field("_sfr_nuv", ("logSFRN",)),
+    Field("log_mhi", ("logMHI",), required=True),
+    Field("log_mhi_err", ("e_logMHI",)),
+)
+_METHODS = {
+    "taylor": "g-i colour (Taylor+2011), Chabrier IMF",
+    "mcgaugh": "3.4 micron luminosity (McGaugh & Schombert 2015)",
+    "gswlc": "UV-optical SED fit (GSWLC-2, Salim+2018), Chabrier IMF",
+}
+
+# Widths W20 of the release of 2019-08-08, by AGC number: how to tell it from
+# that of 2018-03-15 and the journal's table, whose W20 are wrong in 28,094 rows.
+_W20_CORRECTED = {
+    732937: 168, 103755: 288, 239133: 59, 194720: 212, 220793: 54,
+    7418: 379, 732872: 287, 211470: 257, 105367: 281, 333313: 333,
+}  # fmt: skip
+
+
+def alfalfa_a40(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
+    """ALFALFA alpha.40 (Haynes+2011) with its SDSS DR7 counterparts: both files, joined by AGC number.
+
+    Parameters
+    ----------
+    path : pair of path-like, optional
+        The HI table and the cross-match; by default those of the data
+        directory, else VizieR's.
+    labels : mapping, optional
+        For renamed columns of the HI table: our name to the file's.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+        15,855 rows, 12,468 of them with ``objid_dr7``. Without an optical
+        counterpart the position is that of the HI signal, flagged
+        NO_COUNTERPART. There is no error of the HI mass and no stellar mass.
+
+    Raises
+    ------
+    ~hifrac.catalogs.CatalogError
+        If the catalogue is not there, cannot be fetched, or is not what it should be.
+    """
+    catalog = CATALOGS["alfalfa_a40"]
+    wanted = [_A40_FIELDS, _A40_CROSS_FIELDS]
+    raw = load(
+        catalog,
+        path,
+        parts=2,
+        fetch=lambda: choose_tables(vizier_tables(catalog.address), wanted, catalog.name),
+    )
+    hi = extract(raw.tables[0], _A40_FIELDS, labels=labels, what=f"{catalog.name}, HI table")
+    cross = extract(raw.tables[1], _A40_CROSS_FIELDS, what=f"{catalog.name}, cross-match")
+    expect_rows(raw, catalog, hi.rows)
+    values = join_by(hi, cross, "agc")
+    flags = _alfalfa_flags(values)
+    return assemble(catalog, values, raw, flags=flags, h0=70, crossmatched=int(values["_joined"][0].sum()))
+
+
+def alfalfa_a100(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
+    """ALFALFA alpha.100 (Haynes+2018), the whole survey.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        The survey's table; by default that of the data directory, else VizieR's.
+    labels : mapping, optional
+        For renamed columns: our name to the file's.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+        31,502 rows, without stellar masses. ``w20`` is masked, with a
+        `~hifrac.catalogs.CatalogWarning`, if the file is not the corrected
+        release of 2019-08-08: the earlier one and the journal's table carry
+        wrong W20. What the ``meta`` entry ``w20`` says.
+
+    Raises
+    ------
+    ~hifrac.catalogs.CatalogError
+        If the catalogue is not there, cannot be fetched, or is not what it should be.
+    """
+    catalog = CATALOGS["alfalfa_a100"]
+    raw = load(
+        catalog,
+        path,
+        parts=1,
+        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_A100_FIELDS], catalog.name),
+    )
+    values = extract(raw.tables[0], _A100_FIELDS, labels=labels, what=catalog.name)
+    expect_rows(raw, catalog, values.rows)
+    release = _check_w20(values)
+    return assemble(catalog, values, raw, flags=_alfalfa_flags(values), h0=70, w20=release)
+
+
+def durbala2020(path=None, *, mass: str = "taylor", labels: Mapping[str, str] | None = None) -> QTable:
+    """ALFALFA-SDSS (Durbala+2020): alpha.100 with SDSS photometry and stellar masses by three methods.
+
+    Parameters
+    ----------
+    path : triple of path-like, optional
+        Table 1, table 2 and the ReadMe; by default those of the data
+        directory, else VizieR's.
+    mass : {"taylor", "mcgaugh", "gswlc"}, optional
+        Which of the three stellar masses is ``log_mstar``, and makes
+        ``log_hi_fraction``. The scales differ by up to some tenths of a dex:
+        choose one and keep to it. All three stand in columns of their own.
+    labels : mapping, optional
+        For renamed columns of table 1: our name to the file's.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+        31,501 rows. ``log_sfr`` is that of GSWLC-2.
+
+    Raises
+    ------
+    ~hifrac.catalogs.CatalogError
+        If the catalogue is not there, cannot be fetched, or is not what it should be.
+    ValueError
+        If ``mass`` is none of the three.
+    """
+    if mass not in _METHODS:
+        raise ValueError(f"mass must be one of {', '.join(_METHODS)}, got {mass!r}")
+    catalog = CATALOGS["durbala2020"]
+    raw = load(
+        catalog,
+        path,
+        parts=2,
+        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_DURBALA_1, _DURBALA_2], catalog.name),
+        read=_read_cds,
+    )
+    first = extract(raw.tables[0], _DURBALA_1, labels=labels, what=f"{catalog.name}, table 1")
+    second = extract(raw.tables[1], _DURBALA_2, what=f"{catalog.name}, table 2")
+    expect_rows(raw, catalog, first.rows)
+    values = join_by(first, second, "agc")
+    values["log_mstar"] = values[f"log_mstar_{mass}"]
+    if f"_{mass}_err" in values:
+        values["log_mstar_err"] = values[f"_{mass}_err"]
+    if "_sfr_gswlc" in values:
+        values["log_sfr"] = values["_sfr_gswlc"]
+    photometry = values["_flag"][0]
+    flags = np.where(photometry == 1, 0, int(CatalogFlag.BAD_PHOTOMETRY))
+    flags |= np.where(photometry == 3, int(CatalogFlag.NO_COUNTERPART), 0)
+    return assemble(catalog, values, raw, flags=flags, h0=70, stellar_mass=_METHODS[mass])
+
+
+def _read_cds(paths: list[Path]) -> list[Table]:
+    """Fixed-width tables of the CDS, which a ReadMe explains; or two tables of any other format."""
+    explained = [path for path in paths if "readme" in path.name.lower()]
+    data = [path for path in paths if path not in explained]
+    if not explained:
+        return [read_file(path) for path in data]
+    tables = []
+    for number, path in enumerate(data, start=1):
+        try:
+            # The reader looks the table up in the ReadMe by its name there.
+            lines = _lines(path)
+            reader_name = f"table{number}.dat"
+            tables.append(_cds_table(lines, explained[0], reader_name))
+        except Exception as reason:  # gzip, decoding and the reader raise errors of their own
+            message = (str(reason).splitlines() or [type(reason).__name__])[0]
+            raise CatalogFormatError(
+                f"{path} is damaged, or not the table of the ReadMe: {message}"
+            ) from reason
+    return tables
+
+
+def _lines(path: Path) -> list[str]:
+    import gzip
+
+    with gzip.open(path, "rt", encoding="ascii") if path.suffix == ".gz" else path.open() as file:
+        return file.read().splitlines()
+
+
+def _cds_table(lines: list[str], readme: Path, name: str) -> Table:
+    from astropy.io import ascii as text_tables
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reader = text_tables.get_reader(text_tables.Cds, readme=str(readme))
+        reader.data.table_name = name
+        return reader.read(lines)
+
+
+def _alfalfa_flags(values: Values) -> np.ndarray:
+    """Flags; and where there is no counterpart, the position of the signal instead of (0, 0)."""
+    none = (values.floats("ra") == 0) & (values.floats("dec") == 0)
+    none |= ~np.isfinite(values.floats("ra")) | ~np.isfinite(values.floats("dec"))
+    for name in ("ra", "dec"):
+        values.put(name, np.where(none, values.floats(f"{name}_hi"), values.floats(name)))
+    code = np.where(values["hi_code"][1], 0, values["hi_code"][0])
+    flux = values.floats("hi_flux")
+    bad = (flux <= 0) | (flux >= 999.9)  # 999.9 is the largest that the format holds
+    values.put("hi_flux", flux, ~np.isfinite(flux) | bad)
+    flags = np.where(none, int(CatalogFlag.NO_COUNTERPART), 0)
+    flags |= np.where(code == 2, int(CatalogFlag.PRIOR), 0)
+    flags |= np.where(code == 9, int(CatalogFlag.NOT_EXTRAGALACTIC), 0)
+    return flags | np.where(bad, int(CatalogFlag.BAD_FLUX), 0)
+
+
+def _check_w20(values: Values) -> str:
+    agc, w20 = values["agc"][0], values.floats("w20")
+    known = [number for number, one in enumerate(agc) if int(one) in _W20_CORRECTED]
+    if "w20" not in values:
+        return "not in the file"
+    if not known:
+        return "release unknown: none of the galaxies that tell the releases apart is in the file"
+    wrong = sum(w20[number] != _W20_CORRECTED[int(agc[number])] for number in known)
+    if not wrong:
+        return "corrected release of 2019-08-08"
+    values.put("w20", w20, np.ones(values.rows, bool))
+    warnings.warn(
+        f"W20 of {wrong} of {len(known)} galaxies are not those of the corrected alpha.100 of 2019-08-08, "
+        "so this is an earlier release, whose W20 are wrong: w20 is masked",
+        CatalogWarning,
+        stacklevel=3,
+    )
+    return "masked: not the corrected release of 2019-08-08"

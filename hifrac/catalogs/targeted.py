@@ -1,0 +1,299 @@
+"""Surveys that looked at chosen galaxies, and so have upper limits: xGASS, NIBLES, RESOLVE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from astropy.table import QTable, Table
+
+from hifrac.catalogs._files import load
+from hifrac.catalogs._harmonise import (
+    C_KM_S,
+    Field,
+    Values,
+    assemble,
+    choose_tables,
+    expect_rows,
+    extract,
+    join_by,
+)
+from hifrac.catalogs._registry import CATALOGS
+from hifrac.catalogs._remote import vizier_tables
+from hifrac.catalogs.columns import CatalogFlag, plain_values
+from hifrac.catalogs.errors import CatalogFormatError
+
+__all__ = ["SOUTHERN_LIMIT", "nibles", "resolve", "xgass"]
+
+_XGASS_FIELDS = (
+    Field("gass", ("GASS",), required=True),
+    Field("agc", ("AGCnr", "AGC"), missing=(0,)),
+    Field("name", ("SDSS",)),
+    Field("plate", ("PLATEID", "Plate")),
+    Field("mjd", ("MJD",)),
+    Field("fiberid", ("FIBERID", "Fiber")),
+    Field("ra", ("RA", "RAJ2000", "_RAJ2000"), required=True),
+    Field("dec", ("DEC", "DEJ2000", "_DEJ2000"), required=True),
+    Field("z", ("zSDSS", "z"), required=True),
+    Field("distance", ("Dlum", "DL"), least=0.01),
+    Field("log_mstar", ("lgMstar", "logM*", "logMstar"), required=True, least=0),
+    Field("axial_ratio", ("expAB_r", "b/a"), least=0),
+    Field("r_mag", ("model_r", "rmag"), least=0),
+    Field("extinction_r", ("ext_r", "extr", "Ar"), least=0),
+    Field("r50", ("petrR50_r", "R50r"), least=0),
+    Field("r90", ("petrR90_r", "R90r"), least=0),
+    Field("nuv_minus_r", ("NUVr", "NUV-r"), least=-90),
+    Field("log_sfr", ("SFR_best", "SFR"), least=1e-10, convert=np.log10),
+    Field("hi_code", ("HIsrc", "r_MHI"), required=True),
+    Field("_confused", ("HIconf_flag",), kind=float),
+    Field("w50", ("W50cor", "W50"), least=1e-3),
+    Field("log_mhi", ("lgMHI", "logMHI"), required=True, least=0),
+    Field("log_hi_fraction", ("lgGF", "logMHI/M*"), least=-90),
+)
+_XGASS_LIMIT = 4
+
+_NIBLES_FIELDS = (
+    Field("nibles", ("nibles_id", "NIBLES", "Source"), required=True),
+    Field("name", ("Name", "OName")),
+    Field("ra", ("ra", "RAJ2000"), required=True),
+    Field("dec", ("dec", "DEJ2000"), required=True),
+    Field("z", ("z",)),
+    Field("v", ("Vopt", "VHI", "HRV", "cz")),
+    Field("log_mstar", ("logMstar", "logM*"), required=True),
+    Field("log_mhi", ("logMHI",), required=True),
+    Field("log_hi_fraction", ("logfgas", "logMHI/M*")),
+    Field("_limit", ("l_logMHI",), kind=str),
+)
+
+#: Degrees: SDSS took no spectra of its main samples, from which NIBLES chose, south of this.
+SOUTHERN_LIMIT = -15.0
+
+_RESOLVE_FIELDS = (
+    Field("name", ("Name", "RESOLVE")),
+    Field("objid", ("objid",)),
+    Field("ra", ("ra", "RAJ2000", "RAdeg"), required=True),
+    Field("dec", ("dec", "DEJ2000", "DEdeg"), required=True),
+    Field("v", ("cz", "Vel"), required=True),
+    Field("log_mstar", ("log_mstar_resolve", "logM*", "logMstar"), required=True),
+    Field("g_minus_r", ("g_minus_r", "g-r")),
+    Field("g_minus_i", ("g_minus_i", "g-i")),
+    Field("u_minus_r", ("u_minus_r", "u-r")),
+    Field("i_mag", ("i_mag", "imag")),
+    Field("r50", ("r50",)),
+    Field("axial_ratio", ("axial_ratio", "b/a")),
+)
+_RESOLVE_HI_FIELDS = (
+    Field("name", ("Name", "RESOLVE")),
+    Field("log_mhi", ("log_mhi", "logMHI"), required=True),
+    Field("log_mhi_err", ("e_logMHI",)),
+    Field("_limit", ("is_limit", "l_logMHI"), kind=str),
+    Field("_confused", ("confused",), kind=str),
+    Field("log_hi_fraction", ("log_hi_fraction_true",)),
+)
+_RESOLVE_PHOTOMETRY = "J/ApJ/810/166"
+
+
+def xgass(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
+    """xGASS, the representative sample (Catinella+2018): HI to a fixed gas fraction.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        The survey's table; by default that of the data directory, else VizieR's.
+    labels : mapping, optional
+        For renamed columns: our name to the file's.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+        1,179 rows, 375 of them limits (5 sigma). A detection whose beam holds
+        another galaxy is flagged CONFUSED. The redshift is the optical one.
+
+    Raises
+    ------
+    ~hifrac.catalogs.CatalogError
+        If the catalogue is not there, cannot be fetched, or is not what it should be.
+    """
+    catalog = CATALOGS["xgass"]
+    raw = load(
+        catalog,
+        path,
+        parts=1,
+        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_XGASS_FIELDS], catalog.name),
+    )
+    values = extract(raw.tables[0], _XGASS_FIELDS, labels=labels, what=catalog.name)
+    expect_rows(raw, catalog, values.rows)
+    values.put("log_mhi_limit", values["hi_code"][0] == _XGASS_LIMIT, values["hi_code"][1])
+    flags = np.where(values.floats("_confused") > 0, int(CatalogFlag.CONFUSED), 0)
+    method = "MPA-JHU DR7 (Salim+2007), Chabrier IMF"
+    return assemble(catalog, values, raw, flags=flags, h0=70, stellar_mass=method, limits="5 sigma")
+
+
+def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, str] | None = None) -> QTable:
+    """NIBLES (van Driel+2016), the galaxies with a stellar mass.
+
+    A file whose declinations are all positive has lost their signs. Then a
+    sign is certain only where the mirror image would lie south of
+    `~hifrac.catalogs.SOUTHERN_LIMIT`, or where a second catalogue has the
+    galaxy, at the same velocity, at one of the two places and not at the
+    other. Every other row is flagged DEC_SIGN_UNKNOWN.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        The table; by default that of the data directory, else VizieR's.
+    signs_from : sequence of `~astropy.table.Table`, optional
+        Catalogues with ``ra``, ``dec``, ``v`` that can tell the signs, such as
+        `~hifrac.catalogs.alfalfa_a100` and, for the whole sky, `~hifrac.catalogs.tmrs`.
+    labels : mapping, optional
+        For renamed columns: our name to the file's.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+        1,621 rows. The file has no limit flag: ``log_mhi_limit`` is masked,
+        and so are distances and errors.
+
+    Raises
+    ------
+    ~hifrac.catalogs.CatalogError
+        If the catalogue is not there, cannot be fetched, or is not what it should be.
+    """
+    catalog = CATALOGS["nibles"]
+    raw = load(
+        catalog,
+        path,
+        parts=1,
+        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_NIBLES_FIELDS], catalog.name),
+    )
+    values = extract(raw.tables[0], _NIBLES_FIELDS, labels=labels, what=catalog.name)
+    expect_rows(raw, catalog, values.rows)
+    if not {"z", "v"} & set(values):
+        raise CatalogFormatError(f"{catalog.name} has neither redshifts nor velocities")
+    derived = _fill_fraction(values)
+    if "_limit" in values:
+        values.put("log_mhi_limit", _says_yes(values, "_limit"))
+    else:
+        values.put("log_mhi_limit", np.zeros(values.rows, bool), np.ones(values.rows, bool))
+    flags = np.zeros(values.rows, np.int64)
+    signs = "as listed"
+    dec = values.floats("dec")
+    if values.rows and not np.any(dec < 0):
+        flags, counts = _signs(values, signs_from)
+        signs = f"lost in the file; {counts}"
+    flags |= np.where(derived, int(CatalogFlag.DERIVED_FRACTION), 0)
+    return assemble(
+        catalog,
+        values,
+        raw,
+        flags=flags,
+        h0=70,
+        stellar_mass="MPA-JHU, Chabrier IMF",
+        declination_signs=signs,
+    )
+
+
+def resolve(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
+    """RESOLVE (Eckert+2015, Stark+2016): a volume-limited survey with strong HI limits.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        A table of galaxies with HI masses; by default ``resolve_labels.ecsv``
+        of the data directory, else VizieR's tables of HI and of photometry, joined by name.
+    labels : mapping, optional
+        For renamed columns of positions and photometry: our name to the file's.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+        Limits are marked by ``log_mhi_limit``, confused detections flagged CONFUSED.
+
+    Raises
+    ------
+    ~hifrac.catalogs.CatalogError
+        If the catalogue is not there, cannot be fetched, or is not what it should be.
+    """
+    catalog = CATALOGS["resolve"]
+
+    def fetch() -> list[Table]:
+        (photometry,) = choose_tables(vizier_tables(_RESOLVE_PHOTOMETRY), [_RESOLVE_FIELDS], catalog.name)
+        (hi,) = choose_tables(vizier_tables(catalog.address), [_RESOLVE_HI_FIELDS], catalog.name)
+        both = [
+            extract(one, fields, what=catalog.name)
+            for one, fields in ((photometry, _RESOLVE_FIELDS), (hi, _RESOLVE_HI_FIELDS))
+        ]
+        return [_as_table(join_by(*both, "name"))]
+
+    raw = load(catalog, path, parts=1, fetch=fetch)
+    fields = (*_RESOLVE_FIELDS, *(one for one in _RESOLVE_HI_FIELDS if one.column != "name"))
+    values = extract(raw.tables[0], fields, labels=labels, what=catalog.name)
+    if "_limit" in values:
+        values.put("log_mhi_limit", _says_yes(values, "_limit"), ~np.isfinite(values.floats("log_mhi")))
+    confused = _says_yes(values, "_confused")
+    flags = np.where(confused, int(CatalogFlag.CONFUSED), 0)
+    return assemble(
+        catalog, values, raw, flags=flags, h0=70, stellar_mass="RESOLVE SED fit (Eckert+2015), Chabrier IMF"
+    )
+
+
+def _says_yes(values: Values, name: str) -> np.ndarray:
+    """Whether a column of text or truth values says yes; no where it is masked, or not there."""
+    if name not in values:
+        return np.zeros(values.rows, bool)
+    text, mask = values[name]
+    return np.isin(text, ["True", "<", "1"]) & ~mask
+
+
+def _as_table(values: Values) -> Table:
+    from astropy.table import MaskedColumn
+
+    table = Table()
+    for name, (data, mask) in values.items():
+        if name != "_joined":
+            label = {"_limit": "is_limit", "_confused": "confused"}.get(name, name)
+            table[label] = MaskedColumn(data, mask=mask)
+    return table
+
+
+def _fill_fraction(values: Values) -> np.ndarray:
+    """The catalogue's own fraction, or one from the masses (True), where 0.00 was lost upstream."""
+    masses = values.floats("log_mhi") - values.floats("log_mstar")
+    own = values.floats("log_hi_fraction")
+    derived = ~np.isfinite(own) & np.isfinite(masses)
+    values.put("log_hi_fraction", np.where(derived, masses, own))
+    return derived
+
+
+def _signs(values: Values, references: Sequence[Table]) -> tuple[np.ndarray, str]:
+    """Flags of the signs of the declinations; those that are proven wrong are turned in ``values``."""
+    dec = values.floats("dec")
+    v = values.floats("v") if "v" in values else values.floats("z") * C_KM_S
+    as_listed, mirrored = np.zeros(len(dec), bool), np.zeros(len(dec), bool)
+    for table in references:
+        reference = [plain_values(table, name) for name in ("ra", "dec", "v")]
+        as_listed |= _is_there(values.floats("ra"), dec, v, *reference)
+        mirrored |= _is_there(values.floats("ra"), -dec, v, *reference)
+    turned = mirrored & ~as_listed
+    confirmed = as_listed & ~mirrored
+    certain = confirmed | turned | (-dec < SOUTHERN_LIMIT)
+    values.put("dec", np.where(turned, -dec, dec))
+    flags = np.where(certain, 0, int(CatalogFlag.DEC_SIGN_UNKNOWN))
+    flags |= np.where(confirmed, int(CatalogFlag.DEC_SIGN_CONFIRMED), 0)
+    flags |= np.where(turned, int(CatalogFlag.DEC_SIGN_REPAIRED), 0)
+    counts = (
+        f"{np.count_nonzero(turned)} turned and {np.count_nonzero(confirmed)} confirmed after "
+        f"{len(references)} catalogue(s), {np.count_nonzero(~certain)} unknown"
+    )
+    return flags, counts
+
+
+def _is_there(ra, dec, v, ra_reference, dec_reference, v_reference) -> np.ndarray:
+    """Whether the reference has a galaxy within 5 arcsec and 300 km/s."""
+    from hifrac.catalogs.matching import pairs_within
+
+    mine, theirs, _ = pairs_within((ra, dec), (ra_reference, dec_reference), 5.0)
+    close = np.abs(v[mine] - v_reference[theirs]) < 300
+    result = np.zeros(len(ra), bool)
+    result[mine[close]] = True
+    return result
