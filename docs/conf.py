@@ -58,6 +58,7 @@ _others = (
     "astropy",
     "click",
     "collections",
+    "lightning",
     "matplotlib",
     "numpy",
     "os",

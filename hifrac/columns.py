@@ -18,8 +18,11 @@ __all__ = [
     "POSITION_COLUMNS",
     "RA_ALIASES",
     "RESULT_COLUMNS",
+    "WITH_ENVIRONMENT",
     "WITH_MASS",
     "ResultColumn",
+    "columns_of",
+    "make_column",
     "result_column",
 ]
 
@@ -59,6 +62,7 @@ class ResultColumn:
 
 _DEX_SOLAR = u.dex(u.solMass)
 WITH_MASS = "the input has log_mstar"
+WITH_ENVIRONMENT = "environment is given"
 
 RESULT_COLUMNS = {
     column.name: column
@@ -66,6 +70,13 @@ RESULT_COLUMNS = {
         ResultColumn("log_hi_fraction", u.dex, "HI mass fraction log10(M_HI/M*): the estimate"),
         ResultColumn("log_hi_fraction_p16", u.dex, "16th percentile of the HI mass fraction, conformal"),
         ResultColumn("log_hi_fraction_p84", u.dex, "84th percentile of the HI mass fraction, conformal"),
+        ResultColumn("log_hi_fraction_p05", u.dex, "5th percentile of the HI mass fraction, conformal"),
+        ResultColumn("log_hi_fraction_p95", u.dex, "95th percentile of the HI mass fraction, conformal"),
+        ResultColumn(
+            "log_hi_fraction_gswlc",
+            u.dex,
+            "the estimate for the stellar masses of GSWLC-2 (Salim et al. 2018)",
+        ),
         ResultColumn(
             "p_detect",
             None,
@@ -78,8 +89,47 @@ RESULT_COLUMNS = {
         ResultColumn("log_mhi", _DEX_SOLAR, "HI mass, log_hi_fraction + log_mstar", WITH_MASS),
         ResultColumn("log_mhi_p16", _DEX_SOLAR, "16th percentile of the HI mass, M* exact", WITH_MASS),
         ResultColumn("log_mhi_p84", _DEX_SOLAR, "84th percentile of the HI mass, M* exact", WITH_MASS),
+        ResultColumn(
+            "log_overdensity", u.dex, "log10(1 + delta5), the projected overdensity", WITH_ENVIRONMENT
+        ),
     )
 }
+
+
+def columns_of(
+    target: str, description: str, *, with_mass: bool = False, with_environment: bool = False
+) -> dict[str, ResultColumn]:
+    """The columns of a result, by the names under which `RESULT_COLUMNS` has them.
+
+    Parameters
+    ----------
+    target : str
+        The column of the estimate, ``target_column`` of the model's card. For
+        another one than ``"log_hi_fraction"`` estimate and interval have its name, no unit,
+        and nothing is said of masses.
+    description : str
+        What is estimated.
+    with_mass : bool, optional
+        Whether the input has ``log_mstar``.
+    with_environment : bool, optional
+        Whether the overdensity is wanted.
+
+    Returns
+    -------
+    columns : dict of str to `ResultColumn`
+    """
+    is_hi = target == "log_hi_fraction"
+    wanted = {"always": True, WITH_MASS: with_mass and is_hi, WITH_ENVIRONMENT: with_environment}
+    columns = {name: column for name, column in RESULT_COLUMNS.items() if wanted[column.when]}
+    if is_hi:
+        return columns
+    del columns["log_hi_fraction_gswlc"]
+    for name in columns:
+        if name.startswith("log_hi_fraction"):
+            part = name.removeprefix("log_hi_fraction")
+            said = f"{int(part[2:])}th percentile of {target}, conformal" if part else description
+            columns[name] = ResultColumn(target + part, None, said)
+    return columns
 
 
 def result_column(name: str, values: np.ndarray, mask: np.ndarray | None = None):
@@ -99,7 +149,11 @@ def result_column(name: str, values: np.ndarray, mask: np.ndarray | None = None)
     column : masked quantity, `~astropy.table.MaskedColumn` or `~astropy.table.Column`
         Ready to stand in a `~astropy.table.QTable`.
     """
-    entry = RESULT_COLUMNS[name]
+    return make_column(RESULT_COLUMNS[name], values, mask)
+
+
+def make_column(entry: ResultColumn, values: np.ndarray, mask: np.ndarray | None = None):
+    """A column with unit and description of an entry; see `result_column`."""
     if mask is not None:
         values = np.where(mask, 0 if values.dtype.kind in "iu" else np.nan, values)
     if entry.unit is None:

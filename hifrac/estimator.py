@@ -20,15 +20,24 @@ from astropy.table import QTable, Table
 import hifrac
 from hifrac import images
 from hifrac._input import Positions, parse, parse_log_mstar
-from hifrac.columns import RESULT_COLUMNS, WITH_MASS, result_column
+from hifrac.columns import columns_of, make_column
 from hifrac.config import conf
 from hifrac.cutouts import Cutout, CutoutSource, source_for
 from hifrac.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
+from hifrac.flags import Flag
 from hifrac.models import Model, load_model
 
 __all__ = ["HIFractionEstimator"]
 
 _ON_ERROR = ("flag", "raise")
+
+#: Result columns of the interval, and their levels.
+QUANTILES = {
+    "log_hi_fraction_p16": 0.16,
+    "log_hi_fraction_p84": 0.84,
+    "log_hi_fraction_p05": 0.05,
+    "log_hi_fraction_p95": 0.95,
+}
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +141,9 @@ class HIFractionEstimator:
             honoured, and without units they are degrees, with a warning.
             RA may run from -180 to 360. With ``log_mstar`` (dex of solar masses) the HI
             mass is given as well. All columns are carried through.
-        environment : optional
-            Not implemented yet: a reference catalogue for the overdensity.
+        environment : `~astropy.table.Table` or (`~astropy.coordinates.SkyCoord`, array) pair, optional
+            A reference catalogue of positions and redshifts: with it, and a column ``z`` of ``data``,
+            the result has ``log_overdensity`` and the flag HIGH_DENSITY, see `hifrac.environment`.
         on_error : {"flag", "raise"}, optional
             What to do with a row that cannot be served: mask and flag it, or
             raise its error.
@@ -157,11 +167,10 @@ class HIFractionEstimator:
             If ``data`` is of another type, or a position column does not hold numbers.
         ValueError
             If ``data`` has no positions, has the column of a result already,
-            lacks the column of file names, or ``on_error`` is unknown.
+            lacks the column of file names, or ``on_error`` is unknown; or if
+            ``environment`` is given and ``data`` has no ``z``.
         ~astropy.units.UnitConversionError
             If a unit is wrong.
-        NotImplementedError
-            If ``environment`` is given.
         ~hifrac.exceptions.RowError
             With ``on_error="raise"``, what stopped the first row that failed.
 
@@ -170,8 +179,6 @@ class HIFractionEstimator:
         ~hifrac.exceptions.HifracWarning
             If positions have no unit.
         """
-        if environment is not None:
-            raise NotImplementedError("environment: the overdensity is not implemented yet; leave it out")
         if on_error not in _ON_ERROR:
             raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")
         self._check_recipe()
@@ -179,12 +186,14 @@ class HIFractionEstimator:
         positions = parse(data)
         log_mstar = parse_log_mstar(positions.table)
         result = positions.table
-        added = [
-            name
-            for name, column in RESULT_COLUMNS.items()
-            if column.when == "always" or (column.when == WITH_MASS and log_mstar is not None)
-        ]
-        if taken := [name for name in added if name in result.colnames]:
+        card = self.model.card
+        added = columns_of(
+            card.target_column,
+            card.target,
+            with_mass=log_mstar is not None,
+            with_environment=environment is not None,
+        )
+        if taken := [column.name for column in added.values() if column.name in result.colnames]:
             if not overwrite:
                 raise ValueError(
                     f"data has the result columns {', '.join(taken)} already; "
@@ -192,17 +201,21 @@ class HIFractionEstimator:
                 )
             result.remove_columns(taken)
         names = self._names(result)
+        # First, for a reference that cannot be used is better known before the pictures are fetched.
+        dense = None if environment is None else _log_overdensity(positions, environment)
 
         values, flags = self._estimate(positions, names, on_error == "raise", progress)
-        masked = np.isnan(values["log_hi_fraction"])
         if log_mstar is not None:
             for suffix in ("", "_p16", "_p84"):
                 values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + log_mstar
-        for name in added:
+        if dense is not None:
+            values["log_overdensity"] = dense
+            flags |= _density_flags(dense).astype(flags.dtype)
+        for name, column in added.items():
             if name == "flags":
-                result[name] = result_column(name, flags)
+                result[column.name] = make_column(column, flags)
             else:
-                result[name] = result_column(name, values[name], masked | np.isnan(values[name]))
+                result[column.name] = make_column(column, values[name], np.isnan(values[name]))
         result.meta["hifrac"] = self._provenance(on_error, overwrite)
         return result
 
@@ -243,7 +256,7 @@ class HIFractionEstimator:
         is for two batches of pictures, however many rows there are.
         """
         n, width = len(positions.ra), self.model.card.recipe.width
-        columns = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "ood_score")
+        columns = ("log_hi_fraction", *QUANTILES, "log_hi_fraction_gswlc", "p_detect", "ood_score")
         values = {name: np.full(n, np.nan) for name in columns}
         flags = np.zeros(n, dtype=np.int32)
         size = int(self.batch_size or conf.batch_size)
@@ -314,16 +327,22 @@ class HIFractionEstimator:
     ) -> None:
         """Network, calibration and recognition of one batch, written to its rows."""
         card = self.model.card
-        raw = self.model.run(pixels[: len(rows)])
-        estimate = raw.log_hi_fraction
-        values["log_hi_fraction"][rows] = estimate
-        values["log_hi_fraction_p16"][rows] = estimate + card.calibration.value(0.16)
-        values["log_hi_fraction_p84"][rows] = estimate + card.calibration.value(0.84)
-        p_detect = card.recognition.p_detect(raw.detection_logit)
-        ood_score = card.recognition.ood_score(raw.distance)
-        values["p_detect"][rows] = p_detect
-        values["ood_score"][rows] = ood_score
-        flags[rows] |= card.recognition.flags(p_detect, ood_score).astype(flags.dtype)
+        outputs = self.model.run(pixels[: len(rows)])
+        if card.calibration is not None:
+            values["log_hi_fraction"][rows] = card.calibration.estimate(outputs)
+            for name, level in QUANTILES.items():
+                values[name][rows] = card.calibration.quantile(outputs, level)
+        elif "estimate" in outputs:
+            values["log_hi_fraction"][rows] = outputs["estimate"]
+        if "gswlc_offset" in outputs:
+            values["log_hi_fraction_gswlc"][rows] = values["log_hi_fraction"][rows] + outputs["gswlc_offset"]
+        if card.recognition is not None:
+            if "detection_logit" in outputs:
+                values["p_detect"][rows] = card.recognition.p_detect(outputs["detection_logit"])
+            if "distance" in outputs:
+                values["ood_score"][rows] = card.recognition.ood_score(outputs["distance"])
+            found = card.recognition.flags(values["p_detect"][rows], values["ood_score"][rows])
+            flags[rows] |= found.astype(flags.dtype)
 
     def _provenance(self, on_error: str, overwrite: bool) -> dict[str, Any]:
         """What made a result, in plain types."""
@@ -354,3 +373,22 @@ class HIFractionEstimator:
             },
             "references": list(card.references),
         }
+
+
+def _log_overdensity(positions: Positions, reference: Any) -> np.ndarray:
+    """log10(1 + delta5) of each row, NaN where unknown."""
+    from astropy.coordinates import SkyCoord
+
+    from hifrac.environment import overdensity
+
+    if "z" not in positions.table.colnames:
+        raise ValueError("data has no column z, the redshift, which environment needs")
+    coords = SkyCoord(positions.ra, positions.dec, unit="deg")
+    density = overdensity(coords, positions.table["z"], reference, population="reference")
+    return density["log_overdensity"].filled(np.nan).value
+
+
+def _density_flags(log_overdensity: np.ndarray) -> np.ndarray:
+    from hifrac.environment import HIGH_DENSITY
+
+    return np.where(log_overdensity >= HIGH_DENSITY, int(Flag.HIGH_DENSITY), 0)

@@ -65,7 +65,7 @@ class Flag(enum.IntFlag):
     )
     OUT_OF_DISTRIBUTION = (
         32,
-        "the picture is farther from the training set than 99% of held-out training pictures",
+        "the picture is farther from the training set than 97% of held-out training pictures",
         "The estimate is an extrapolation and its interval is not calibrated.",
     )
     HIGH_DENSITY = (

@@ -356,7 +356,8 @@ def test_a_batch_size_is_positive(galaxies, output, size):
         (["predict", "x.fits", "-o", "y.fits", "--batch-size", "many"], "'many' is not a valid integer"),
         (["predict", "x.fits", "-o", "y.fits", "--colour"], "No such option"),
         (["nonsense"], "No such command 'nonsense'"),
-        (["train"], "Missing argument 'OUTPUT'"),
+        (["train"], "Missing argument 'CONFIG'"),
+        (["train", "default"], "Missing option '-o'"),
     ],
 )
 def test_a_wrong_call_says_how_it_is_called(args, words):
@@ -384,7 +385,7 @@ def test_trouble_within_is_one_line(galaxies, output, monkeypatch, error):
 
 def test_help_and_version():
     assert call("--version").stdout == f"hifrac, version {hifrac.__version__}\n"
-    for args in ([], ["predict"], ["demo"], ["models"], ["train"]):
+    for args in ([], ["predict"], ["demo"], ["models"], ["train"], ["evaluate"], ["export"]):
         result = call(*args, "--help")
         assert result.exit_code == 0
         assert result.stdout.startswith("Usage: hifrac")
@@ -410,9 +411,14 @@ def no_data(monkeypatch):
 
 @pytest.mark.usefixtures("no_data")
 def test_training_wants_data(tmp_path):
-    assert_one_line(call("train", tmp_path / "model"), "no data directory", "--data-dir", "HIFRAC_DATA_DIR")
+    assert_one_line(
+        call("train", "default", "-o", tmp_path / "model"),
+        "no data directory",
+        "--data-dir",
+        "HIFRAC_DATA_DIR",
+    )
     pytest.importorskip("sklearn")
-    result = call("train", tmp_path / "model", "--data-dir", tmp_path)
+    result = call("train", "default", "-o", tmp_path / "model", "--data-dir", tmp_path)
     assert_one_line(result, tmp_path / "cutouts" / "hi_labels.ecsv", "is missing")
     assert not (tmp_path / "model").exists()
 
@@ -422,7 +428,7 @@ def test_training_wants_its_extra(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "hifrac.training.train", raising=False)
     for name in ("sklearn", "sklearn.linear_model"):
         monkeypatch.setitem(sys.modules, name, None)
-    result = call("train", tmp_path / "model", "--data-dir", tmp_path)
+    result = call("train", "default", "-o", tmp_path / "model", "--data-dir", tmp_path)
     assert_one_line(result, "scikit-learn", "pip install 'hifrac[train]'")
 
 

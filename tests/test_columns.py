@@ -6,17 +6,28 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn, QTable
 from astropy.utils.masked import Masked
 
+from hifrac.calibration import LEVELS
 from hifrac.columns import RESULT_COLUMNS, WITH_MASS, result_column
+from hifrac.estimator import QUANTILES
 
-ALWAYS = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "ood_score", "flags")
+DEX = (
+    "log_hi_fraction",
+    "log_hi_fraction_p16",
+    "log_hi_fraction_p84",
+    "log_hi_fraction_p05",
+    "log_hi_fraction_p95",
+    "log_hi_fraction_gswlc",
+)
+PLAIN = ("p_detect", "ood_score", "flags")
+ALWAYS = (*DEX, *PLAIN)
 MASSES = ("log_mhi", "log_mhi_p16", "log_mhi_p84")
 
 
 def test_the_names_and_units_are_those_of_the_contract():
     assert tuple(RESULT_COLUMNS) == (*ALWAYS, *MASSES)
     assert {name: entry.unit for name, entry in RESULT_COLUMNS.items()} == {
-        **dict.fromkeys(ALWAYS[:3], u.dex),
-        **dict.fromkeys(ALWAYS[3:], None),
+        **dict.fromkeys(DEX, u.dex),
+        **dict.fromkeys(PLAIN, None),
         **dict.fromkeys(MASSES, u.dex(u.solMass)),
     }
     assert all(
@@ -62,6 +73,16 @@ def test_the_values_given_are_not_changed():
     values = np.array([1.0, 2.0])
     result_column("log_hi_fraction", values, np.array([True, True]))
     assert values.tolist() == [1.0, 2.0]
+
+
+def test_every_level_of_an_interval_has_its_column():
+    # The estimator fills these, and the tables of a model have their levels.
+    assert set(QUANTILES) <= set(RESULT_COLUMNS)
+    assert set(QUANTILES.values()) == set(LEVELS) - {0.5}
+    for name, level in QUANTILES.items():
+        percentile = round(100 * level)
+        assert name == f"log_hi_fraction_p{percentile:02d}"
+        assert RESULT_COLUMNS[name].description.startswith(f"{percentile}th percentile")
 
 
 def test_a_column_that_is_not_registered_is_refused():

@@ -21,6 +21,7 @@ from pictures import encode, galaxy, printed
 
 import hifrac
 from hifrac import Flag, HIFractionEstimator, LocalCutouts, SkyServerCutouts, conf, images, load_model
+from hifrac.calibration import LEVELS, ConformalTable
 from hifrac.columns import RESULT_COLUMNS
 from hifrac.config import cache_dir
 from hifrac.cutouts import Cutout
@@ -35,9 +36,14 @@ from hifrac.exceptions import (
 )
 from hifrac.flags import UNSERVED
 
-ESTIMATES = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "ood_score")
+#: The estimate, and its percentiles from the lowest to the highest.
+FRACTIONS = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84")
+OUTER = ("log_hi_fraction_p05", "log_hi_fraction_p95")
+DEX = (*FRACTIONS, *OUTER, "log_hi_fraction_gswlc")
+ESTIMATES = (*DEX, "p_detect", "ood_score")
 MASSES = ("log_mhi", "log_mhi_p16", "log_mhi_p84")
 ADDED = (*ESTIMATES, "flags")
+OUTPUTS = ("estimate", "log_spread", "detection_logit", "gas_poor_logit", "gswlc_offset", "distance")
 
 GOOD = encode(galaxy(1))
 HTML = b"<!DOCTYPE html><html><body>The service is down for maintenance.</body></html>"
@@ -79,7 +85,12 @@ class Brightness(torch.nn.Module):
 
     def forward(self, batch):
         mean = batch.double().mean(dim=(2, 3)) / 255
-        return mean[:, 0], mean[:, 1], mean[:, 2]
+        nothing = torch.zeros_like(mean[:, 0])
+        return mean[:, 0], nothing - 2, mean[:, 1], nothing, nothing + 0.1, mean[:, 2]
+
+
+#: Residuals of a tenth of a dex: the estimate is the network's, the mean of the red pixels.
+PLAIN = ConformalTable(n=99, levels=LEVELS, values=(-0.2, -0.1, 0.0, 0.1, 0.2))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +100,8 @@ def model():
 
 @pytest.fixture(scope="module")
 def quick_model(model):
-    return dataclasses.replace(model, network=Brightness(), runtime="eager")
+    card = dataclasses.replace(model.card, calibration=PLAIN, outputs=OUTPUTS)
+    return dataclasses.replace(model, card=card, network=Brightness(), runtime="eager")
 
 
 @pytest.fixture
@@ -153,17 +165,70 @@ def test_one_row_per_row_in_their_order(demo_result):
 
 
 def test_the_values_make_sense(demo_result):
-    value, low, high, p_detect, ood = numbers(demo_result, ESTIMATES)[:, :26]
-    assert np.all((low < value) & (value < high))
+    value, low, high, lowest, highest, gswlc, p_detect, ood = numbers(demo_result, ESTIMATES)[:, :26]
+    assert np.all((lowest < low) & (low < value) & (value < high) & (high < highest))
     assert np.all((value > -4) & (value < 3))
+    assert np.all(np.abs(gswlc - value) < 1)
     assert np.all((p_detect >= 0) & (p_detect <= 1))
     assert np.all((ood >= 0) & (ood <= 100))
 
 
-def test_the_interval_is_that_of_the_card(demo_result, model):
-    value, low, high = numbers(demo_result, ESTIMATES[:3])[:, :26]
-    np.testing.assert_allclose(low - value, model.card.calibration.value(0.16))
-    np.testing.assert_allclose(high - value, model.card.calibration.value(0.84))
+def test_estimate_and_interval_are_those_of_the_card(demo_result, model):
+    pixels = np.stack(
+        [images.decode((PICTURES / f"{name}.jpg").read_bytes()) for name in demo_result["name"][:26]]
+    )
+    outputs = model.run(pixels)
+    table = model.card.calibration
+    expected = [
+        table.estimate(outputs),
+        *(table.quantile(outputs, level) for level in (0.16, 0.84, 0.05, 0.95)),
+    ]
+    np.testing.assert_allclose(numbers(demo_result, (*FRACTIONS, *OUTER))[:, :26], expected, atol=1e-5)
+    gswlc = plain(demo_result["log_hi_fraction_gswlc"])[:26]
+    np.testing.assert_allclose(gswlc, expected[0] + outputs["gswlc_offset"], atol=1e-5)
+
+
+def test_a_table_of_residuals_gives_intervals_too(quick_model):
+    result = HIFractionEstimator(quick_model, cutouts=Source([GOOD])).predict(sky(1))
+    value, *limits, gswlc = numbers(result, DEX)[:, 0]
+    assert value == images.decode(GOOD)[..., 0].mean() / 255
+    np.testing.assert_allclose(limits, value + np.exp(-2) * np.array([-0.1, 0.1, -0.2, 0.2]))
+    assert gswlc == value + 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"calibration": None}, (*FRACTIONS[1:], *OUTER)),
+        ({"recognition": None}, ("p_detect", "ood_score")),
+        ({"calibration": None, "recognition": None}, (*FRACTIONS[1:], *OUTER, "p_detect", "ood_score")),
+    ],
+)
+def test_what_a_model_does_not_know_is_masked(quick_model, changes, missing):
+    bare = dataclasses.replace(quick_model, card=dataclasses.replace(quick_model.card, **changes))
+    result = HIFractionEstimator(bare, cutouts=Source([GOOD, GOOD])).predict(sky(2, log_mstar=[9.0, 9.5]))
+    for name in ESTIMATES:
+        assert np.asarray(result[name].mask).tolist() == [name in missing] * 2, name
+    assert result.colnames[-len(ADDED) - 3 :] == list(ADDED) + list(MASSES)
+    fraction = plain(result["log_hi_fraction"])
+    np.testing.assert_array_equal(plain(result["log_mhi"]), [fraction[0] + 9.0, fraction[1] + 9.5])
+    assert np.asarray(result["log_mhi_p16"].mask).all() == ("calibration" in changes)
+    if "recognition" in changes:
+        assert result["flags"].tolist() == [0, 0]
+
+
+def test_a_network_with_one_output_gives_an_estimate(quick_model):
+    class Red(torch.nn.Module):
+        def forward(self, batch):
+            return (batch.double().mean(dim=(1, 2, 3)),)
+
+    card = dataclasses.replace(quick_model.card, calibration=None, recognition=None, outputs=("estimate",))
+    model = dataclasses.replace(quick_model, card=card, network=Red())
+    result = HIFractionEstimator(model, cutouts=Source([GOOD, HTML])).predict(sky(2))
+    assert plain(result["log_hi_fraction"])[0] == images.decode(GOOD).astype(float).mean()
+    for name in ESTIMATES[1:]:
+        assert np.asarray(result[name].mask).tolist() == [True, True], name
+    assert result["flags"].tolist() == [0, int(Flag.BAD_IMAGE)]
 
 
 def test_the_flags_follow_from_their_numbers(demo_result, model):
@@ -176,7 +241,7 @@ def test_the_flags_follow_from_their_numbers(demo_result, model):
 
 def test_masses_are_added_in_dex(demo_result):
     log_mstar = np.asarray(sample_table()["log_mstar"])
-    for mass, fraction in zip(MASSES, ESTIMATES[:3], strict=True):
+    for mass, fraction in zip(MASSES, FRACTIONS, strict=True):
         expected = plain(demo_result[fraction]) + log_mstar
         np.testing.assert_array_equal(plain(demo_result[mass]), expected)
         assert np.asarray(demo_result[mass].mask).tolist() == np.isnan(expected).tolist()
@@ -225,7 +290,7 @@ def test_the_same_position_in_any_form(quick_model, form):
     assert names is None
     assert len(result) == 1
     assert result["flags"].tolist()[0] & UNSERVED == 0
-    assert result.colnames[-6:] == list(ADDED)
+    assert result.colnames[-len(ADDED) :] == list(ADDED)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +339,7 @@ def test_columns_are_carried_and_the_input_is_left_alone(quick_model):
 def test_duplicate_rows_are_estimated_alike(model):
     data = sky(1)[[0, 0, 0]]
     result = HIFractionEstimator(model, cutouts=Source([GOOD] * 3), batch_size=2).predict(data)
-    values = numbers(result, ESTIMATES[:3])
+    values = numbers(result, DEX)
     np.testing.assert_allclose(values, values[:, :1] * np.ones(3), atol=1e-5)
     assert len(set(result["flags"])) == 1
 
@@ -614,8 +679,10 @@ def test_twice_is_identical_bit_by_bit(demo, demo_result):
 def test_the_batch_size_changes_nothing(model, demo_result, size):
     estimator = HIFractionEstimator(model, cutouts=LocalCutouts(PICTURES, name="name"), batch_size=size)
     result = estimator.predict(sample_table())
-    np.testing.assert_allclose(numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3]), atol=1e-5)
-    np.testing.assert_allclose(numbers(result, ESTIMATES[3:]), numbers(demo_result, ESTIMATES[3:]), atol=1e-3)
+    np.testing.assert_allclose(numbers(result, DEX), numbers(demo_result, DEX), atol=1e-5)
+    np.testing.assert_allclose(
+        numbers(result, ESTIMATES[len(DEX) :]), numbers(demo_result, ESTIMATES[len(DEX) :]), atol=1e-3
+    )
     assert result["flags"].tolist() == demo_result["flags"].tolist()
 
 
@@ -624,7 +691,7 @@ def test_the_batch_size_of_the_configuration(demo, demo_result):
     with conf.set_temp("batch_size", 5):
         result = estimator.predict(data)
     assert result.meta["hifrac"]["arguments"]["batch_size"] == 5
-    np.testing.assert_allclose(numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3]), atol=1e-5)
+    np.testing.assert_allclose(numbers(result, DEX), numbers(demo_result, DEX), atol=1e-5)
 
 
 def test_the_order_of_the_rows_changes_nothing(demo, demo_result):
@@ -632,9 +699,7 @@ def test_the_order_of_the_rows_changes_nothing(demo, demo_result):
     order = np.random.default_rng(7).permutation(len(data))
     result = estimator.predict(data[order])
     assert result["name"].tolist() == data["name"][order].tolist()
-    np.testing.assert_allclose(
-        numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3])[:, order], atol=1e-5
-    )
+    np.testing.assert_allclose(numbers(result, DEX), numbers(demo_result, DEX)[:, order], atol=1e-5)
     assert result["flags"].tolist() == demo_result["flags"][order].tolist()
 
 
@@ -646,7 +711,7 @@ def test_the_number_of_threads_changes_nothing(demo, demo_result):
         result = estimator.predict(data)
     finally:
         torch.set_num_threads(threads)
-    np.testing.assert_allclose(numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3]), atol=1e-5)
+    np.testing.assert_allclose(numbers(result, DEX), numbers(demo_result, DEX), atol=1e-5)
 
 
 def test_both_artefacts_of_the_model_agree(demo_result):
@@ -656,7 +721,7 @@ def test_both_artefacts_of_the_model_agree(demo_result):
     result = eager.predict(sample_table())
     assert result.meta["hifrac"]["runtime"] == "eager on cpu"
     assert demo_result.meta["hifrac"]["runtime"] == "torchscript on cpu"
-    np.testing.assert_allclose(numbers(result, ESTIMATES[:3]), numbers(demo_result, ESTIMATES[:3]), atol=1e-5)
+    np.testing.assert_allclose(numbers(result, DEX), numbers(demo_result, DEX), atol=1e-5)
     assert result["flags"].tolist() == demo_result["flags"].tolist()
 
 
@@ -878,3 +943,7 @@ def test_real_galaxies_from_files_and_from_the_service(model, real_data, patient
     np.testing.assert_array_equal(numbers(fetched), numbers(local))
     truth = np.asarray(labels["log_hi_fraction_true"])
     assert np.sqrt(np.mean((plain(local["log_hi_fraction"]) - truth) ** 2)) < 0.234
+    # The network has seen them, so its intervals hold more of them than they promise.
+    for low, high, share in (("p16", "p84", 0.68), ("p05", "p95", 0.90)):
+        low, high = (plain(local[f"log_hi_fraction_{name}"]) for name in (low, high))
+        assert np.mean((low <= truth) & (truth <= high)) >= share

@@ -3,7 +3,9 @@
 ``result-columns``, ``flag-table``, ``settings-table``, ``public-names``
     From the registries `hifrac.columns`, `hifrac.flags`, `hifrac.config` and the
     list of lazy names in `hifrac`.
-``model-card``, ``model-command``, ``calibration-table``, ``cross-validation-table``
+``catalog-table``, ``catalog-columns``, ``catalog-flags``
+    From the registries of `hifrac.catalogs`.
+``model-card``, ``model-command``, ``calibration-table``, ``model-table``
     From the files of a bundled model.
 ``command-help``
     From the command line.
@@ -26,10 +28,13 @@ import click
 import numpy as np
 from astropy.config import ConfigItem
 from astropy.table import Table
+from docutils.parsers.rst.directives import flag
 from sphinx.util.docutils import SphinxDirective
 
 import hifrac
 from hifrac import columns, config, flags
+from hifrac.catalogs import _registry as catalog_registry
+from hifrac.catalogs import columns as catalog_columns
 from hifrac.models import ModelCard
 
 CHANGE_LOG = Path(__file__).parents[2] / "CHANGES.rst"
@@ -78,6 +83,54 @@ class ResultColumns(_Generated):
             for column in columns.RESULT_COLUMNS.values()
         )
         return _list_table(("Column", "Unit", "Meaning", "Present"), rows, widths="26 14 42 18")
+
+
+class CatalogTable(_Generated):
+    """The catalogues, where each comes from, and what to cite."""
+
+    modules = (catalog_registry,)
+
+    def text(self) -> str:
+        rows = (
+            (
+                f":func:`~hifrac.catalogs.{one.name}`",
+                one.title,
+                f"{one.rows:,}" if one.rows else "",
+                f"{one.service} {one.address}".strip(),
+                one.reference,
+            )
+            for one in catalog_registry.CATALOGS.values()
+        )
+        header = ("Function", "What", "Rows", "Service", "Reference")
+        return _list_table(header, rows, widths="20 27 8 18 27")
+
+
+class CatalogColumns(_Generated):
+    """The columns of the harmonised catalogues."""
+
+    modules = (catalog_columns,)
+
+    def text(self) -> str:
+        rows = (
+            (
+                _literal(one.name),
+                _literal(one.unit) if one.unit is not None else "none",
+                one.description,
+                "always" if one.always else "where measured",
+            )
+            for one in catalog_columns.CATALOG_COLUMNS.values()
+        )
+        return _list_table(("Column", "Unit", "Meaning", "Present"), rows, widths="26 14 42 18")
+
+
+class CatalogFlags(_Generated):
+    """The bits of catalog_flags."""
+
+    modules = (catalog_columns,)
+
+    def text(self) -> str:
+        rows = ((str(int(flag)), _literal(flag.name), flag.summary) for flag in catalog_columns.CatalogFlag)
+        return _list_table(("Value", "Name", "Meaning"), rows, widths="8 27 65")
 
 
 class FlagTable(_Generated):
@@ -185,49 +238,51 @@ class Command(_OfModel):
 
 
 class Calibration(_OfModel):
-    """The residual quantiles of a model's intervals."""
+    """What a model's intervals rest on."""
 
     def text(self) -> str:
         table = self.card().calibration
-        rows = (
-            (f"{level:g}", f"{value:+.3f}") for level, value in zip(table.levels, table.values, strict=True)
-        )
-        counted = f"Number of residuals: {table.n}.\n\n"
-        return counted + _list_table(("Level", "Residual quantile (dex)"), rows)
+        rows = [
+            ("Held-out detections", str(table.n)),
+            ("Held-out galaxies that ALFALFA missed", str(table.n_poor)),
+            ("Standard deviation of the first population, over the network's", f"{table.spread_factor:.3f}"),
+            ("Mean of the second population about the estimate (dex)", f"{table.poor_shift:+.3f}"),
+            ("Its standard deviation (dex)", f"{table.poor_spread:.3f}"),
+            ("Prior odds of the second, for the estimate", f"{np.exp(table.log_odds_estimate):.3g}"),
+            ("Prior odds of the second, for the interval", f"{np.exp(table.log_odds_interval):.3g}"),
+            *(
+                (f"Quantile of the mixture at level {level:g}", f"{rank:.3f}")
+                for level, rank in zip(table.levels, table.ranks, strict=True)
+            ),
+        ]
+        return _list_table(("Fact", "Value"), rows, widths="70 30")
 
 
-class CrossValidation(_OfModel):
-    """The cross-validated figures of a model and of simple models on the same folds."""
+class ModelTable(_OfModel):
+    """A table that was written with a model: its name is the second argument.
+
+    ``:turned:`` sets the columns as rows.
+    """
+
+    required_arguments = 2
+    option_spec: ClassVar[dict] = {"turned": flag}
 
     def text(self) -> str:
-        table = Table.read(self.file("cross_validation.ecsv"), format="ascii.ecsv")
+        name = f"{self.arguments[1]}.ecsv"
+        table = Table.read(self.file(name), format="ascii.ecsv")
         if table.meta["model"] != self.card().sha256:
-            raise self.error("cross_validation.ecsv is not of the weights that card.json describes")
-        # Turned: the figures are more than the models.
-        header = ("Figure", *(str(name) for name in table["model"]))
-        rows = (
-            (_literal(name), *map(self._number, table[name])) for name in table.colnames if name != "model"
-        )
-        return f"Obtained by {table.meta['protocol']}.\n\n{_list_table(header, rows)}"
+            raise self.error(f"{name} is not of the weights that card.json describes")
+        cells = {column: list(map(self._cell, table[column])) for column in table.colnames}
+        if "turned" not in self.options:
+            return _list_table(map(_literal, table.colnames), zip(*cells.values(), strict=True))
+        (title, header), *rows = cells.items()
+        return _list_table((title, *header), ((_literal(key), *row) for key, row in rows))
 
     @staticmethod
-    def _number(value: float) -> str:
-        return "—" if np.ma.is_masked(value) or np.isnan(value) else f"{value:.3f}"
-
-
-class Beyond(CrossValidation):
-    """The figures of a model on galaxies that ALFALFA did not detect."""
-
-    def text(self) -> str:
-        table = Table.read(self.file("beyond_alfalfa.ecsv"), format="ascii.ecsv")
-        if table.meta["model"] != self.card().sha256:
-            raise self.error("beyond_alfalfa.ecsv is not of the weights that card.json describes")
-        names = table.colnames[2:]
-        header = ("Galaxies", "n", *(_literal(name) for name in names))
-        rows = (
-            (str(row["sample"]), str(row["n"]), *(self._number(row[name]) for name in names)) for row in table
-        )
-        return _list_table(header, rows)
+    def _cell(value: object) -> str:
+        if isinstance(value, float | np.floating):
+            return "—" if np.isnan(value) else f"{value:.3f}"
+        return str(value)
 
 
 class CommandHelp(SphinxDirective):
@@ -279,13 +334,15 @@ def setup(app):
     for name, directive in (
         ("result-columns", ResultColumns),
         ("flag-table", FlagTable),
+        ("catalog-table", CatalogTable),
+        ("catalog-columns", CatalogColumns),
+        ("catalog-flags", CatalogFlags),
         ("settings-table", SettingsTable),
         ("public-names", PublicNames),
         ("model-card", Card),
         ("model-command", Command),
         ("calibration-table", Calibration),
-        ("cross-validation-table", CrossValidation),
-        ("beyond-table", Beyond),
+        ("model-table", ModelTable),
         ("command-help", CommandHelp),
     ):
         app.add_directive(name, directive)

@@ -1,4 +1,4 @@
-"""Model files: written, verified by sha256, and loaded. The only file that names torch.jit.
+"""Model files: written, verified by sha256, and loaded. The only file that names torch.jit or torch.export.
 
 Python's pickle is never used, and a file whose hash differs from its card is
 refused before a byte of it is interpreted. The card is in the same folder,
@@ -10,24 +10,30 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hifrac.exceptions import ModelError, ModelIntegrityError
+from hifrac.models.architectures import build, closest
 from hifrac.models.cards import ModelCard
-from hifrac.models.structure import StructureNet
+from hifrac.models.xresnet import fold_spectral_norm
 
-__all__ = ["SCRIPT", "WEIGHTS", "load_eager", "load_script", "save"]
+__all__ = ["FORMATS", "SCRIPT", "WEIGHTS", "exported", "load_eager", "load_script", "save"]
 
 WEIGHTS = "weights.safetensors"
 SCRIPT = "model.pt"
+PROGRAM = "model.pt2"
 
-_ARCHITECTURES: dict[str, type[nn.Module]] = {"StructureNet": StructureNet}
+#: Name of a format, and the file that it is. The weights are always written: they are the model.
+FORMATS = {"safetensors": WEIGHTS, "torchscript": SCRIPT, "export": PROGRAM}
+
+#: Pictures in one pass of an exported program, at most.
+_MOST = 65536
 
 
 @contextmanager
@@ -39,22 +45,95 @@ def _deprecations_of_jit_silenced() -> Iterator[None]:
         yield
 
 
-def save(network: nn.Module, folder: Path) -> dict[str, str]:
-    """Write the canonical weights and the TorchScript file derived from them.
+class _Columns(nn.Module):
+    """A network whose answer is a plain tuple of (n,) tensors: what an exported program can say."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        output = self.network(pixels)
+        return output.unbind(1) if isinstance(output, Tensor) else tuple(output)
+
+
+def exported(network: nn.Module, width: int, n_channels: int = 3) -> torch.export.ExportedProgram:
+    """The network as a graph, for any number of pictures of one size.
+
+    Parameters
+    ----------
+    network : Module
+        Takes uint8 pixels; it is left as it is.
+    width : int
+        Side of the pictures.
+    n_channels : int, optional
+        Their channels.
+
+    Returns
+    -------
+    program : torch.export.ExportedProgram
+        On the CPU. Answers with a tuple, one tensor (n,) for each output.
+    """
+    # Two pictures: a dimension of one would be taken for a constant.
+    example = torch.zeros(2, n_channels, width, width, dtype=torch.uint8)
+    number = torch.export.Dim("n", min=1, max=_MOST)
+    with torch.no_grad():
+        return torch.export.export(
+            _Columns(fold_spectral_norm(network).cpu()).eval(),
+            (example,),
+            dynamic_shapes={"pixels": {0: number}},
+        )
+
+
+def save(
+    network: nn.Module,
+    folder: Path,
+    *,
+    formats: Sequence[str] = ("safetensors", "torchscript"),
+    width: int | None = None,
+) -> dict[str, str]:
+    """Write the canonical weights and the files derived from them.
+
+    Parameters
+    ----------
+    network : Module
+        One of `hifrac.models.architectures`; it is left as it is.
+    folder : path
+        Made if it does not exist; files in it are written over.
+    formats : sequence of str, optional
+        Keys of `FORMATS`. ``"safetensors"`` is written in any case: what was trained, to
+        the letter, so that training can go on. The others are for inference: their
+        spectral normalisation is folded into the weights.
+    width : int, optional
+        Side of the pictures; needed for ``"export"``.
 
     Returns
     -------
     files : dict
         File name to sha256.
+
+    Raises
+    ------
+    ValueError
+        If a format is unknown, or ``width`` is missing.
     """
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise ValueError(f"formats must be of {', '.join(FORMATS)}; got {unknown[0]!r}")
+    if "export" in formats and width is None:
+        raise ValueError("width: an exported program is for pictures of one size; say which")
     folder.mkdir(parents=True, exist_ok=True)
-    network = network.cpu().eval()
     # Not save_file: it makes a file that nobody else may read.
-    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
-    with _deprecations_of_jit_silenced(), torch.no_grad():
-        torch.jit.save(torch.jit.script(network), folder / SCRIPT)
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, SCRIPT)}
+    written = [WEIGHTS]
+    if "torchscript" in formats:
+        with _deprecations_of_jit_silenced(), torch.no_grad():
+            torch.jit.save(torch.jit.script(fold_spectral_norm(network).cpu()), folder / SCRIPT)
+        written.append(SCRIPT)
+    if "export" in formats:
+        torch.export.save(exported(network, width), folder / PROGRAM)
+        written.append(PROGRAM)
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in written}
 
 
 def _verified(folder: Path, name: str, card: ModelCard) -> bytes:
@@ -78,14 +157,38 @@ def _verified(folder: Path, name: str, card: ModelCard) -> bytes:
 def load_eager(folder: Path, card: ModelCard) -> nn.Module:
     """The network in Python, with the canonical weights."""
     data = _verified(folder, WEIGHTS, card)
+    misfit = f"model {card.name!r}: its weights do not fit the architecture {card.architecture!r}: "
     try:
-        network = _ARCHITECTURES[card.architecture](**card.options)
-        network.load_state_dict(safetensors.torch.load(data))
-    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-        raise ModelError(
-            f"model {card.name!r}: its weights do not fit the architecture {card.architecture!r}: {error}"
-        ) from error
+        weights = safetensors.torch.load(data)
+        network = build(card.architecture, dict(card.options))
+    except KeyError as error:
+        raise ModelError(misfit + error.args[0]) from error
+    except (TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{misfit}{error}") from error
+    if fault := _misfit(network, weights):
+        raise ModelError(misfit + fault)
+    network.load_state_dict(weights)
     return network.eval()
+
+
+def _misfit(network: nn.Module, weights: dict[str, Tensor]) -> str:
+    """Why weights are not those of a network, in words; empty if they are."""
+    wanted = network.state_dict()
+    if set(weights) != set(wanted):
+        other = closest(set(weights))
+        if other is not None:
+            return f"they are those of the architecture {other!r}"
+        missing, unknown = sorted(set(wanted) - set(weights)), sorted(set(weights) - set(wanted))
+        parts = [
+            f"{len(names)} {what}, the first of them {names[0]}"
+            for what, names in (("are missing", missing), ("have no place in it", unknown))
+            if names
+        ]
+        return "; ".join(parts)
+    for name, value in wanted.items():
+        if weights[name].shape != value.shape:
+            return f"{name} has the shape {tuple(weights[name].shape)}, not {tuple(value.shape)}"
+    return ""
 
 
 def load_script(folder: Path, card: ModelCard) -> nn.Module:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hifrac.calibration import ConformalTable
+from hifrac.calibration import ConformalTable, PopulationTable
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.exceptions import ModelError
 from hifrac.recognition import RecognitionTable
@@ -16,6 +16,16 @@ from hifrac.recognition import RecognitionTable
 __all__ = ["ModelCard"]
 
 FILE_NAME = "card.json"
+
+#: What a network may say of a picture.
+OUTPUTS = {
+    "estimate": "the target, in its unit",
+    "log_spread": "natural logarithm of the estimate's expected error, in the unit of the target",
+    "detection_logit": "log odds that a galaxy is a detection, not a non-detection, at equal prior odds",
+    "distance": "distance from the training set in feature space",
+    "gas_poor_logit": "log odds that a galaxy is one that ALFALFA missed, not a detection, at equal odds",
+    "gswlc_offset": "what to add to the estimate for the stellar masses of GSWLC-2, in dex",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +56,10 @@ class ModelCard:
         For which galaxies the figures hold.
     normalisation : str
         What happens to a picture before the network.
-    calibration : `~hifrac.calibration.ConformalTable`
-        Residual quantiles of the interval.
-    recognition : `~hifrac.recognition.RecognitionTable`
-        Calibration of ``p_detect`` and ``ood_score``.
+    calibration : `~hifrac.calibration.ConformalTable`, `~hifrac.calibration.PopulationTable` or None
+        What makes estimate and interval of the outputs; None for a model without an interval.
+    recognition : `~hifrac.recognition.RecognitionTable` or None
+        Calibration of ``p_detect`` and ``ood_score``; None for a model without them.
     figures : mapping
         Cross-validated figures of merit.
     protocol : str
@@ -64,6 +74,10 @@ class ModelCard:
         What to cite.
     licence : str
         Licence of the weights.
+    target_column : str
+        The result column of the estimate.
+    outputs : tuple of str
+        What the network says of a picture, in its order; names of ``OUTPUTS``.
     """
 
     name: str
@@ -77,15 +91,23 @@ class ModelCard:
     training_set: str
     validity: str
     normalisation: str
-    calibration: ConformalTable
-    recognition: RecognitionTable
+    calibration: ConformalTable | PopulationTable | None
+    recognition: RecognitionTable | None
     figures: Mapping[str, Any]
     protocol: str
     folds: Mapping[str, Any]
     command: str
     files: Mapping[str, str]
     references: tuple[str, ...]
-    licence: str = field(default="BSD-3-Clause")
+    licence: str = "BSD-3-Clause"
+    target_column: str = "log_hi_fraction"
+    outputs: tuple[str, ...] = ("estimate", "detection_logit", "distance")
+
+    def __post_init__(self) -> None:
+        if not self.outputs or (unknown := sorted(set(self.outputs) - OUTPUTS.keys())):
+            raise ValueError(f"outputs must be of {', '.join(OUTPUTS)}; got {', '.join(unknown) or 'none'}")
+        if not self.target_column.isidentifier():
+            raise ValueError(f"target_column must be the name of a column, got {self.target_column!r}")
 
     @property
     def sha256(self) -> str:
@@ -122,9 +144,14 @@ class ModelCard:
             if unknown := sorted(set(facts) - known):
                 raise TypeError(f"unknown facts: {', '.join(unknown)}")
             facts["recipe"] = CutoutRecipe.from_dict(facts["recipe"])
-            facts["calibration"] = ConformalTable(**facts["calibration"])
-            facts["recognition"] = RecognitionTable(**facts["recognition"])
-            facts["references"] = tuple(facts["references"])
+            if facts["calibration"] is not None:
+                kind = PopulationTable if "ranks" in facts["calibration"] else ConformalTable
+                facts["calibration"] = kind(**facts["calibration"])
+            if facts["recognition"] is not None:
+                facts["recognition"] = RecognitionTable(**facts["recognition"])
+            for name in ("references", "outputs"):
+                if name in facts:
+                    facts[name] = tuple(facts[name])
             card = cls(**facts)
             card.sha256  # noqa: B018 (a card without weights is no card)
         except (KeyError, TypeError, ValueError) as error:

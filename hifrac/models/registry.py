@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from importlib import resources
 from os import PathLike
@@ -11,15 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hifrac.config import conf
-from hifrac.exceptions import UnknownModelError
+from hifrac.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
 from hifrac.models.cards import FILE_NAME, ModelCard
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Model", "RawOutput", "list_models", "load_model"]
+__all__ = ["Model", "list_models", "load_model"]
 
-RUNTIMES = ("torchscript", "eager")
+RUNTIMES = ("torchscript", "eager", "openvino", "half")
+
+#: What PyTorch says when memory is short: it has a class for that only on a GPU and outside TorchScript.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "OutOfMemoryError")
 
 
 def _bundled() -> dict[str, Path]:
@@ -45,25 +49,6 @@ def list_models() -> list[ModelCard]:
 
 
 @dataclass(frozen=True)
-class RawOutput:
-    """What a network says of n pictures, uncalibrated; arrays of float64, shape (n,).
-
-    Attributes
-    ----------
-    log_hi_fraction : `~numpy.ndarray`
-        log10(M_HI / M*), in dex.
-    detection_logit : `~numpy.ndarray`
-        Log odds of a detection.
-    distance : `~numpy.ndarray`
-        Mahalanobis distance from the training set.
-    """
-
-    log_hi_fraction: np.ndarray
-    detection_logit: np.ndarray
-    distance: np.ndarray
-
-
-@dataclass(frozen=True)
 class Model:
     """A network on a device, with its card.
 
@@ -76,15 +61,19 @@ class Model:
     device : str
         Where it runs.
     runtime : str
-        ``"torchscript"`` or ``"eager"``.
+        What runs it: ``"torchscript"``, ``"eager"``, ``"openvino"`` or ``"half"``.
+    network : torch.nn.Module
+        Takes uint8 pixels (n, 3, width, width) on that device.
     """
 
     card: ModelCard
     device: str
     runtime: str
     network: torch.nn.Module = field(repr=False)
+    # The size of the largest batch for which there is memory, once that is known.
+    _room: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def run(self, pixels: np.ndarray) -> RawOutput:
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Run the network.
 
         Parameters
@@ -94,12 +83,15 @@ class Model:
 
         Returns
         -------
-        output : `~hifrac.models.registry.RawOutput`
+        outputs : dict of str to `~numpy.ndarray` of float64, shape (n,)
+            The card's ``outputs`` by name, uncalibrated.
 
         Raises
         ------
         ValueError
             If ``pixels`` has another type or shape.
+        ~hifrac.exceptions.ModelError
+            If the network does not give what its card says.
         """
         import torch
 
@@ -110,9 +102,47 @@ class Model:
             )
         with torch.inference_mode():
             # Writable, or PyTorch warns; only then is anything copied.
-            batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device)
-            output = self.network(batch.permute(0, 3, 1, 2).contiguous())
-        return RawOutput(*(tensor.cpu().double().numpy() for tensor in output))
+            batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+            parts = self._in_parts(batch.permute(0, 3, 1, 2))
+        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+        if len(columns) != len(self.card.outputs):
+            raise ModelError(
+                f"model {self.card.name!r}: the network gives {len(columns)} outputs, "
+                f"and its card names {', '.join(self.card.outputs)}"
+            )
+        return {
+            name: column.double().numpy() for name, column in zip(self.card.outputs, columns, strict=True)
+        }
+
+    def _in_parts(self, batch: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """The columns of the answer, in as few parts as there is memory for."""
+        import torch
+
+        parts: list[tuple[torch.Tensor, ...]] = []
+        size, start = self._room[0] if self._room else max(len(batch), 1), 0
+        while start < len(batch) or not parts:
+            part = batch[start : start + size]
+            try:
+                output = self.network(part.to(self.device).contiguous())
+                columns = output.unbind(1) if isinstance(output, torch.Tensor) else output
+                parts.append(tuple(column.cpu() for column in columns))
+                start += size
+                continue
+            except RuntimeError as error:
+                if len(part) < 2 or not _is_out_of_memory(error):
+                    raise
+            # Only here is what the failed pass held free again.
+            size = (len(part) + 1) // 2
+            self._room[:] = [size]
+            if torch.device(self.device).type == "cuda":
+                torch.cuda.empty_cache()
+            warnings.warn(
+                f"out of memory on {self.device} with {len(part)} pictures at once: going on with {size}; "
+                "a smaller batch_size avoids this",
+                HifracWarning,
+                stacklevel=3,
+            )
+        return parts
 
 
 def load_model(
@@ -127,9 +157,11 @@ def load_model(
         artefacts. ``conf.model`` by default.
     device : {"auto", "cpu", "cuda"} or a torch device, optional
         ``conf.device`` by default; ``"auto"`` takes CUDA when there is one.
-    runtime : {"torchscript", "eager"}, optional
-        Which artefact runs. By default TorchScript where the model has it,
-        else the Python network.
+    runtime : {"torchscript", "eager", "openvino", "half"}, optional
+        What runs the network. By default TorchScript where the model has it and this
+        PyTorch can load it, else the Python network (``"eager"``).
+        ``"openvino"`` is for the CPU, in single precision, and needs the extra of
+        that name; ``"half"`` is for the xresnets on CUDA, in 16 bits.
 
     Returns
     -------
@@ -144,9 +176,17 @@ def load_model(
     ~hifrac.exceptions.ModelIntegrityError
         If a file differs from its card; nothing of it is executed.
     ~hifrac.exceptions.ModelError
-        If the model cannot be loaded otherwise.
+        If the model cannot be loaded otherwise, or has nothing for ``runtime``, or what
+        ``runtime`` needs is not installed.
     ValueError
-        If ``runtime`` or ``device`` is unknown, or ``device`` is not on this machine.
+        If ``runtime`` or ``device`` is unknown, ``device`` is not on this machine, or
+        ``runtime`` is not for it.
+
+    Warns
+    -----
+    ~hifrac.exceptions.HifracWarning
+        If the TorchScript file is missing or cannot be loaded, and the Python
+        network takes its place.
     """
     wanted = conf.model if model is None else model
     if not isinstance(wanted, str | PathLike):
@@ -166,12 +206,38 @@ def load_model(
     card = ModelCard.read(folder)
     place = _resolve_device(conf.device if device is None else device)
 
+    kind = {"openvino": "cpu", "half": "cuda"}.get(runtime or "")
+    if kind is not None and not place.startswith(kind):
+        raise ValueError(f"runtime: {runtime!r} needs the device {kind!r}, not {place!r}")
+    network, used = _network(folder, card, runtime)
+    return Model(card=card, device=place, runtime=used, network=network.to(place))
+
+
+def _network(folder: Path, card: ModelCard, runtime: str | None) -> tuple[torch.nn.Module, str]:
+    """The network as a runtime has it, and which one that is."""
     from hifrac.models import _artifact
 
-    if runtime is None:
-        runtime = "torchscript" if _artifact.SCRIPT in card.files else "eager"
-    load = _artifact.load_script if runtime == "torchscript" else _artifact.load_eager
-    return Model(card=card, device=place, runtime=runtime, network=load(folder, card).to(place))
+    if runtime == "torchscript" or (runtime is None and _artifact.SCRIPT in card.files):
+        try:
+            return _artifact.load_script(folder, card), "torchscript"
+        except ModelIntegrityError:
+            raise
+        except ModelError as error:
+            if runtime is not None:
+                raise
+            warnings.warn(f"{error}; the Python network takes its place", HifracWarning, stacklevel=3)
+    network = _artifact.load_eager(folder, card)
+    if runtime in ("openvino", "half"):
+        from hifrac.models import runtimes
+
+        if runtime == "half":
+            return runtimes.HalfPrecision(network), runtime
+        return runtimes.OpenVINO(network, card.recipe.width), runtime
+    return network, "eager"
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return any(words in str(error) for words in _OUT_OF_MEMORY) or "OutOfMemory" in type(error).__name__
 
 
 def _resolve_device(device: str) -> str:

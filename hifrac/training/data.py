@@ -43,6 +43,11 @@ class TrainingSample:
     photometry : array of float, shape (n, 2)
         Catalogue g-i and i, of the detections; NaN elsewhere. A baseline's
         input, never the network's.
+    gswlc_offset : array of float, shape (n,)
+        log10 of the ratio of the stellar masses of Taylor et al. (2011) and
+        GSWLC-2; NaN where either is unknown.
+    ra, dec : array of float, shape (n,)
+        ICRS positions in degrees; NaN where they are not known well.
     group : array of int, shape (n,)
         Galaxies of one group stay in one fold.
     """
@@ -52,6 +57,9 @@ class TrainingSample:
     detected: np.ndarray
     log_hi_fraction: np.ndarray
     photometry: np.ndarray
+    gswlc_offset: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
     group: np.ndarray
 
 
@@ -69,12 +77,16 @@ class BeyondSample:
         log10(M_HI / M*), or its upper limit.
     is_limit : array of bool
         Where it is an upper limit.
+    ra, dec : array of float
+        ICRS positions in degrees.
     """
 
     objid: np.ndarray
     pixels: np.ndarray
     log_hi_fraction: np.ndarray
     is_limit: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
 
 
 def _pictures(root: Path, objid: np.ndarray, width: int) -> np.ndarray:
@@ -97,7 +109,7 @@ def _root(folder: str | Path | None) -> Path:
 
 
 def read_beyond(folder: str | Path | None = None, *, width: int = 128) -> BeyondSample | None:
-    """Read the RESOLVE galaxies that ALFALFA did not detect; they train nothing.
+    """Read the RESOLVE galaxies that ALFALFA did not detect.
 
     Parameters
     ----------
@@ -118,7 +130,9 @@ def read_beyond(folder: str | Path | None = None, *, width: int = 128) -> Beyond
     if not (root / "cutouts" / "resolve_labels.ecsv").is_file():
         return None
     table = _table(
-        root, "resolve_labels.ecsv", ("objid", "log_hi_fraction_true", "is_limit", "alfalfa_detected")
+        root,
+        "resolve_labels.ecsv",
+        ("objid", "ra", "dec", "log_hi_fraction_true", "is_limit", "alfalfa_detected"),
     )
     table = table[~table["alfalfa_detected"]]
     objid = np.asarray(table["objid"], dtype=str)
@@ -127,6 +141,8 @@ def read_beyond(folder: str | Path | None = None, *, width: int = 128) -> Beyond
         pixels=_pictures(root, objid, width),
         log_hi_fraction=np.asarray(table["log_hi_fraction_true"], dtype=float),
         is_limit=np.asarray(table["is_limit"], dtype=bool),
+        ra=np.asarray(table["ra"], dtype=float),
+        dec=np.asarray(table["dec"], dtype=float),
     )
 
 
@@ -198,7 +214,12 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     """
     root = _root(folder)
     labels = _table(
-        root, "hi_labels.ecsv", ("objid", "ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel")
+        root,
+        "hi_labels.ecsv",
+        (
+            *("objid", "ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel"),
+            *("log_mstar_taylor", "log_mstar_gswlc"),
+        ),
     )
     index = _table(root, "index.ecsv", ("objid", "alfalfa_footprint", "alfalfa_detected", "flux_16px"))
     bright = index["alfalfa_footprint"] & ~index["alfalfa_detected"] & (index["flux_16px"] >= BRIGHT)
@@ -207,15 +228,22 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     objid = np.concatenate([np.asarray(labels["objid"], dtype=str), undetected])
     nan = np.full(extra, np.nan)
     pixels = _pictures(root, objid, width)
-    ra, dec = (np.asarray(labels[name], dtype=float) for name in ("ra", "dec"))
+    ra, dec = (np.concatenate([np.asarray(labels[name], dtype=float), nan]) for name in ("ra", "dec"))
     photometry = np.full((n + extra, 2), np.nan)
     for column, name in enumerate(("g_minus_i", "i_cmodel")):
         photometry[:n, column] = labels[name]
+    taylor, gswlc = (
+        np.ma.filled(np.ma.asarray(labels[name], dtype=float), np.nan)
+        for name in ("log_mstar_taylor", "log_mstar_gswlc")
+    )
     return TrainingSample(
         objid=objid,
         pixels=pixels,
         detected=np.arange(n + extra) < n,
         log_hi_fraction=np.concatenate([np.asarray(labels["log_hi_fraction_true"], dtype=float), nan]),
         photometry=photometry,
-        group=sky_groups(objid, np.concatenate([ra, nan]), np.concatenate([dec, nan])),
+        gswlc_offset=np.concatenate([taylor - gswlc, nan]),
+        ra=ra,
+        dec=dec,
+        group=sky_groups(objid, ra, dec),
     )

@@ -1,25 +1,41 @@
-"""The cross-validated table: the network beside simple models, on the same folds."""
+"""Figures of merit of galaxies that were held out, of the network and of simple models on the same folds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from astropy.table import Table
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hifrac.calibration import ConformalTable
+from hifrac.calibration import LEVELS, ConformalTable, PopulationTable
 from hifrac.metrics import coverage, detection_auc, regression_metrics
-from hifrac.models import ModelCard
 from hifrac.models.structure import StructureNet
-from hifrac.training.data import BeyondSample, TrainingSample
-from hifrac.training.fit import OutOfFold
+from hifrac.recognition import RecognitionTable
+from hifrac.training.data import TrainingSample
+from hifrac.training.fit import Labels, OutOfFold
 
-__all__ = ["beyond_table", "cross_validation_table", "crossfold_coverage", "radial_colours"]
+__all__ = [
+    "Calibrated",
+    "beyond_table",
+    "calibrate",
+    "calibrate_across",
+    "cross_validation_table",
+    "crossfold_coverage",
+    "parents_table",
+    "radial_colours",
+    "tercile_table",
+]
 
 N_BOOTSTRAP = 1000
-BEYOND_FIGURES = ("offset", "rmse", "coverage_68", "limits_violated", "limits_below_p16")
+REGRESSION_FIGURES = ("rmse", "slope", "slope_inverse", "offset", "nmad")
+
+#: Logarithms of prior odds that the table of parent populations shows, beside those of a model.
+SHOWN_ODDS = (-8.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
 
 
 def radial_colours(features: np.ndarray) -> np.ndarray:
@@ -27,14 +43,80 @@ def radial_colours(features: np.ndarray) -> np.ndarray:
     return features[:, StructureNet.columns(("circles",))]
 
 
-def _held_out(model, inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, method: str) -> np.ndarray:
-    answers = np.empty(len(target))
-    for number in np.unique(fold):
-        held_out = fold == number
-        fitted = model().fit(inputs[~held_out], target[~held_out])
-        raw = getattr(fitted, method)(inputs[held_out])
-        answers[held_out] = raw[:, 1] if raw.ndim == 2 else raw
-    return answers
+def calibrate(
+    answers: OutOfFold, labels: Labels, rows: np.ndarray, log_odds: tuple[float, float]
+) -> ConformalTable | PopulationTable:
+    """The table of intervals that rests on some of the held-out galaxies.
+
+    Parameters
+    ----------
+    answers : OutOfFold
+        Answers of networks that did not see the galaxies.
+    labels : Labels
+        What is known of them.
+    rows : array of bool, shape (n,)
+        Which of them to take.
+    log_odds : (float, float)
+        Prior odds of gas-poor galaxies, for estimate and interval; not used without such galaxies.
+
+    Returns
+    -------
+    table : PopulationTable, or ConformalTable without gas-poor galaxies
+    """
+    seen, poor = rows & labels.detected, rows & labels.gas_poor
+    truth = labels.log_hi_fraction[seen]
+    if np.count_nonzero(poor & ~labels.is_limit) < 5:
+        unit = np.exp(answers.outputs["log_spread"][seen])
+        return ConformalTable.from_residuals((truth - answers.outputs["estimate"][seen]) / unit)
+    return PopulationTable.fit(
+        answers[seen],
+        truth,
+        answers[poor],
+        labels.log_hi_fraction[poor],
+        labels.is_limit[poor],
+        log_odds_estimate=log_odds[0],
+        log_odds_interval=log_odds[1],
+    )
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Estimates and quantiles of held-out galaxies; arrays of shape (n,).
+
+    Attributes
+    ----------
+    estimate : array of float
+        log10(M_HI / M*), in dex.
+    quantile : dict of float to array of float
+        By level, see `hifrac.calibration.LEVELS`.
+    """
+
+    estimate: np.ndarray
+    quantile: dict[float, np.ndarray]
+
+    def coverage(self, truth: np.ndarray, rows: np.ndarray, low: float, high: float) -> float:
+        """Share of some rows whose truth lies between two quantiles."""
+        return coverage(truth[rows], self.quantile[low][rows], self.quantile[high][rows])
+
+
+def calibrate_across(answers: OutOfFold, labels: Labels, log_odds: tuple[float, float]) -> Calibrated:
+    """Estimates and intervals of each fold, by a table that rests on the others.
+
+    Parameters
+    ----------
+    answers, labels, log_odds
+        As of `calibrate`.
+    """
+    estimate = np.empty(len(labels))
+    quantile = {level: np.empty(len(labels)) for level in LEVELS}
+    for number in np.unique(answers.fold):
+        held_out = answers.fold == number
+        table = calibrate(answers, labels, ~held_out, log_odds)
+        outputs = answers[held_out]
+        estimate[held_out] = table.estimate(outputs)
+        for level, values in quantile.items():
+            values[held_out] = table.quantile(outputs, level)
+    return Calibrated(estimate, quantile)
 
 
 def crossfold_coverage(truth: np.ndarray, estimate: np.ndarray, fold: np.ndarray) -> dict[str, float]:
@@ -64,16 +146,45 @@ def crossfold_coverage(truth: np.ndarray, estimate: np.ndarray, fold: np.ndarray
     }
 
 
-def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, fold: np.ndarray) -> dict:
-    figures = regression_metrics(truth, estimate)
+def _bootstrap(figure: Callable[..., float], *columns: np.ndarray, strata: np.ndarray | None = None) -> float:
+    """Standard deviation of a figure over samples drawn with replacement, within strata if given."""
     rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(truth), (N_BOOTSTRAP, len(truth)))
-    squared = (estimate - truth) ** 2
-    figures["rmse_error"] = float(np.std(np.sqrt(squared[draws].mean(1))))
-    return {"model": name, **figures, **crossfold_coverage(truth, estimate, fold), "auc": np.nan}
+    n = len(columns[0])
+    kinds = [np.arange(n)] if strata is None else [np.flatnonzero(strata), np.flatnonzero(~strata)]
+    values = []
+    for _ in range(N_BOOTSTRAP):
+        rows = np.concatenate([rng.choice(kind, kind.size) for kind in kinds])
+        values.append(figure(*(column[rows] for column in columns)))
+    return float(np.std(values))
 
 
-def cross_validation_table(sample: TrainingSample, features: np.ndarray, answers: OutOfFold) -> Table:
+def _rmse(truth: np.ndarray, estimate: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((estimate - truth) ** 2)))
+
+
+def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
+    return detection_auc(detected, score), _bootstrap(detection_auc, detected, score, strata=detected)
+
+
+def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
+    figures = regression_metrics(truth, estimate)
+    figures["rmse_error"] = _bootstrap(_rmse, truth, estimate)
+    return {"model": name, **figures, **shares, "auc": np.nan, "auc_error": np.nan}
+
+
+def _held_out(model, inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, method: str) -> np.ndarray:
+    answers = np.empty(len(target))
+    for number in np.unique(fold):
+        held_out = fold == number
+        fitted = model().fit(inputs[~held_out], target[~held_out])
+        raw = getattr(fitted, method)(inputs[held_out])
+        answers[held_out] = raw[:, 1] if raw.ndim == 2 else raw
+    return answers
+
+
+def cross_validation_table(
+    sample: TrainingSample, features: np.ndarray, answers: OutOfFold, calibrated: Calibrated
+) -> Table:
     """Figures of merit of the network and of simple models on the same folds.
 
     Parameters
@@ -81,25 +192,31 @@ def cross_validation_table(sample: TrainingSample, features: np.ndarray, answers
     sample : TrainingSample
         The labelled galaxies.
     features : array of float, shape (n, features)
-        Raw measurements of their pictures.
+        Raw measurements of their pictures, or of more; those of the sample come first.
     answers : OutOfFold
         The network's answers, from `~hifrac.training.fit.cross_validate`.
+    calibrated : Calibrated
+        Its estimates and intervals.
 
     Returns
     -------
     table : `~astropy.table.Table`
         One row a model: ``rmse`` with its bootstrap error, ``slope``,
         ``slope_inverse``, ``sigma``, ``offset``, ``nmad``, ``coverage_68``,
-        ``coverage_90`` (of the 259 detections), and ``auc`` (detections
+        ``coverage_90`` (of the 259 detections), and ``auc`` with its bootstrap error (detections
         against bright undetected galaxies), NaN where a model has no answer.
     """
+    n = len(sample.objid)
     seen = sample.detected
-    truth, fold = sample.log_hi_fraction[seen], answers.fold[seen]
-    colours = radial_colours(features)
+    truth, fold = sample.log_hi_fraction[seen], answers.fold[:n][seen]
+    colours = radial_colours(features[:n])
     penalties = np.logspace(-2, 4, 25)
 
     def ridge():
         return make_pipeline(StandardScaler(), RidgeCV(penalties))
+
+    def trees():
+        return ExtraTreesRegressor(500, min_samples_leaf=2, random_state=0, n_jobs=-1)
 
     def logistic():
         return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
@@ -107,70 +224,176 @@ def cross_validation_table(sample: TrainingSample, features: np.ndarray, answers
     def forest():
         return RandomForestClassifier(300, random_state=0, n_jobs=-1)
 
-    by_colour = _held_out(ridge, colours[seen], truth, fold, "predict")
-    by_catalogue = _held_out(LinearRegression, sample.photometry[seen], truth, fold, "predict")
-    rows = [
-        _regression_row("structure network", truth, answers.log_hi_fraction[seen], fold),
-        _regression_row("ridge (or logistic) on radial colours", truth, by_colour, fold),
-        _regression_row("linear in catalogue g-i and i", truth, by_catalogue, fold),
-    ]
-    rows.append(dict.fromkeys(rows[0], np.nan) | {"model": "random forest on radial colours"})
+    rows = np.flatnonzero(seen)
+    own = {
+        "coverage_68": calibrated.coverage(sample.log_hi_fraction, rows, 0.16, 0.84),
+        "coverage_90": calibrated.coverage(sample.log_hi_fraction, rows, 0.05, 0.95),
+    }
+    table = [_regression_row("structure network", truth, calibrated.estimate[rows], own)]
+    for name, model, inputs in (
+        ("ridge (or logistic) on radial colours", ridge, colours[seen]),
+        ("extremely randomised trees on radial colours", trees, colours[seen]),
+        ("linear in catalogue g-i and i", LinearRegression, sample.photometry[seen]),
+    ):
+        estimate = _held_out(model, inputs, truth, fold, "predict")
+        table.append(_regression_row(name, truth, estimate, crossfold_coverage(truth, estimate, fold)))
+    table.append(dict.fromkeys(table[0], np.nan) | {"model": "random forest on radial colours"})
+    all_folds = answers.fold[:n]
     scores = {
-        0: answers.detection_logit,
-        1: _held_out(logistic, colours, seen, answers.fold, "predict_proba"),
-        3: _held_out(forest, colours, seen, answers.fold, "predict_proba"),
+        0: answers.outputs["detection_logit"][:n],
+        1: _held_out(logistic, colours, seen, all_folds, "predict_proba"),
+        4: _held_out(forest, colours, seen, all_folds, "predict_proba"),
     }
     for row, score in scores.items():
-        rows[row]["auc"] = detection_auc(seen, score)
-    table = Table(rows=rows)
-    for name in table.colnames[1:]:
-        table[name].info.format = ".3f"
-    return table
+        table[row]["auc"], table[row]["auc_error"] = _auc(seen, score)
+    return _formatted(Table(rows=table))
 
 
-def beyond_table(
-    sample: BeyondSample, card: ModelCard, estimate: np.ndarray, p_detect: np.ndarray, ood_score: np.ndarray
-) -> Table:
-    """How the estimates fare on galaxies that ALFALFA did not detect.
+def tercile_table(labels: Labels, calibrated: Calibrated) -> Table:
+    """Figures of the detections, by tercile of what was estimated.
 
     Parameters
     ----------
-    sample : BeyondSample
-        The galaxies, their HI fractions and upper limits.
-    card : ModelCard
-        Calibration and thresholds of the model.
-    estimate, p_detect, ood_score : array of float, shape (n,)
-        Its answers, from networks that did not train on the galaxies.
+    labels : Labels
+        What is known of the galaxies.
+    calibrated : Calibrated
+        Their estimates and intervals.
+    """
+    rows = np.flatnonzero(labels.detected)
+    truth, estimate = labels.log_hi_fraction, calibrated.estimate
+    table = []
+    for number, part in enumerate(np.array_split(rows[np.argsort(estimate[rows])], 3)):
+        width = np.median(calibrated.quantile[0.84][part] - calibrated.quantile[0.16][part])
+        table.append(
+            {
+                "tercile": ("lowest", "middle", "highest")[number],
+                "n": len(part),
+                "rmse": _rmse(truth[part], estimate[part]),
+                "offset": float(np.mean(estimate[part] - truth[part])),
+                "coverage_68": calibrated.coverage(truth, part, 0.16, 0.84),
+                "coverage_90": calibrated.coverage(truth, part, 0.05, 0.95),
+                "width_68": float(width),
+            }
+        )
+    return _formatted(Table(rows=table), first=2)
+
+
+def _beyond_row(labels: Labels, calibrated: Calibrated, rows: np.ndarray) -> dict[str, float]:
+    truth, limit = labels.log_hi_fraction, labels.is_limit
+    values, limits = rows[~limit[rows]], rows[limit[rows]]
+    row = dict.fromkeys(
+        (
+            "n",
+            "offset",
+            "rmse",
+            "coverage_68",
+            "coverage_90",
+            "n_limits",
+            "limits_violated",
+            "limits_below_p05",
+        ),
+        np.nan,
+    ) | {"n": len(values), "n_limits": len(limits)}
+    if len(values):
+        row["offset"] = float(np.mean(calibrated.estimate[values] - truth[values]))
+        row["rmse"] = _rmse(truth[values], calibrated.estimate[values])
+        row["coverage_68"] = calibrated.coverage(truth, values, 0.16, 0.84)
+        row["coverage_90"] = calibrated.coverage(truth, values, 0.05, 0.95)
+    if len(limits):
+        row["limits_violated"] = float(np.mean(calibrated.estimate[limits] > truth[limits]))
+        row["limits_below_p05"] = float(np.mean(calibrated.quantile[0.05][limits] > truth[limits]))
+    return row
+
+
+def beyond_table(labels: Labels, calibrated: Calibrated, flagged: np.ndarray) -> Table:
+    """How the estimates fare on galaxies that ALFALFA did not detect, each held out.
+
+    Parameters
+    ----------
+    labels : Labels
+        What is known of the galaxies.
+    calibrated : Calibrated
+        Their estimates and intervals.
+    flagged : array of bool, shape (n,)
+        Whether a flag warns of the row.
 
     Returns
     -------
     table : `~astropy.table.Table`
-        For detections and upper limits, all of them and those without a flag:
-        ``n``; ``offset`` (mean of estimate minus value or limit, dex);
-        ``rmse`` and ``coverage_68`` (detections alone); ``limits_violated``
-        (share of estimates above the limit), ``limits_below_p16`` (share of
-        limits below the interval); NaN where a figure has no meaning.
+        For all of them and for those without a flag: of those with a value their number ``n``,
+        ``offset`` (mean of estimate minus value, dex), ``rmse``, ``coverage_68`` and
+        ``coverage_90``; of upper limits their number, ``limits_violated``
+        (share of estimates above the limit), ``limits_below_p05`` (share of
+        limits below the whole interval); NaN where a figure has no meaning.
     """
-    flagged = card.recognition.flags(p_detect, ood_score) != 0
-    difference = estimate - sample.log_hi_fraction
-    low, high = (card.calibration.value(level) for level in (0.16, 0.84))
+    poor = np.flatnonzero(labels.gas_poor)
+    parts = {"all": poor, "without a flag": poor[~flagged[poor]]}
+    table = Table(
+        rows=[{"sample": name, **_beyond_row(labels, calibrated, rows)} for name, rows in parts.items()]
+    )
+    return _formatted(table)
+
+
+def parents_table(answers: OutOfFold, labels: Labels, model_odds: tuple[float, float]) -> Table:
+    """What it costs the one population to serve the other: figures for a range of prior odds.
+
+    Parameters
+    ----------
+    answers : OutOfFold
+        Answers of networks that did not see the galaxies.
+    labels : Labels
+        What is known of them.
+    model_odds : (float, float)
+        Those of the model, for estimate and interval; its row comes first.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        One row for each pair of odds: ``rmse``, ``coverage_68`` and ``coverage_90`` of the detections, and
+        the figures of `beyond_table`.
+    """
+    rows = np.flatnonzero(labels.detected)
+    truth = labels.log_hi_fraction
+    table = []
+    for odds in (model_odds, *((value, value) for value in SHOWN_ODDS)):
+        calibrated = calibrate_across(answers, labels, odds)
+        table.append(
+            {
+                "log_odds_estimate": odds[0],
+                "log_odds_interval": odds[1],
+                "alfalfa_rmse": _rmse(truth[rows], calibrated.estimate[rows]),
+                "alfalfa_coverage_68": calibrated.coverage(truth, rows, 0.16, 0.84),
+                "alfalfa_coverage_90": calibrated.coverage(truth, rows, 0.05, 0.95),
+                **_beyond_row(labels, calibrated, np.flatnonzero(labels.gas_poor)),
+            }
+        )
+    return _formatted(Table(rows=table), first=2)
+
+
+def strange_table(
+    distance: dict[str, np.ndarray], held_out: dict[str, np.ndarray], recognition: RecognitionTable
+) -> Table:
+    """Share of pictures of each kind that are flagged as out of distribution.
+
+    Parameters
+    ----------
+    distance : dict of str to array of float
+        Distances of strange pictures, by kind.
+    held_out : dict of str to array of float
+        The same of real pictures that the network did not see.
+    recognition : RecognitionTable
+        What turns a distance into a score.
+    """
     rows = []
-    for limits in (False, True):
-        for unflagged in (False, True):
-            chosen = (sample.is_limit == limits) & ~(flagged & unflagged)
-            d = difference[chosen]
-            name = ("upper limits" if limits else "detections") + (", without a flag" if unflagged else "")
-            row = {"sample": name, "n": len(d), **dict.fromkeys(BEYOND_FIGURES, np.nan)}
-            if len(d):
-                row["offset"] = d.mean()
-                if limits:
-                    row["limits_violated"] = np.mean(d > 0)
-                    row["limits_below_p16"] = np.mean(d + low > 0)
-                else:
-                    row["rmse"] = np.sqrt(np.mean(d**2))
-                    row["coverage_68"] = np.mean((d + low <= 0) & (d + high >= 0))
-            rows.append(row)
-    table = Table(rows=rows)
-    for name in table.colnames[2:]:
-        table[name].info.format = ".3f"
+    for real, kinds in ((True, held_out), (False, distance)):
+        for name, values in kinds.items():
+            flagged = recognition.ood_score(values) >= recognition.ood_threshold
+            rows.append({"pictures": name, "real": real, "n": len(values), "flagged": float(flagged.mean())})
+    return _formatted(Table(rows=rows), first=3)
+
+
+def _formatted(table: Table, first: int = 1) -> Table:
+    for name in table.colnames[first:]:
+        if table[name].dtype.kind == "f":
+            table[name].info.format = ".3f"
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,167 +13,304 @@ import torch
 from astropy.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from hifrac.calibration import ConformalTable
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.exceptions import ModelError
 from hifrac.models import ModelCard, _artifact, load_model
-from hifrac.models.structure import StructureNet
+from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.recognition import RecognitionTable
-from hifrac.training.data import BRIGHT, SEPARATION, TrainingSample, read_beyond, read_sample
-from hifrac.training.evaluation import beyond_table, cross_validation_table
-from hifrac.training.fit import OutOfFold, assign_folds, centred, cross_validate, fit_heads, measure
+from hifrac.training.data import BRIGHT, SEPARATION, read_beyond, read_sample
+from hifrac.training.evaluation import (
+    beyond_table,
+    calibrate,
+    calibrate_across,
+    cross_validation_table,
+    parents_table,
+    strange_table,
+    tercile_table,
+)
+from hifrac.training.fit import (
+    Labels,
+    OutOfFold,
+    altered_features,
+    assign_folds,
+    balanced,
+    combine,
+    cross_validate,
+    fit_distances,
+    fit_heads,
+    measure,
+    set_edges,
+)
+from hifrac.training.strange import strange_pictures
 
-__all__ = ["train"]
+__all__ = ["PARENTS", "train"]
 
 log = logging.getLogger(__name__)
 
 N_FOLDS = 5
 #: p_detect is flagged below the value that 90% of the detections reach, out of fold.
 COMPLETENESS = 0.90
-#: Pictures farther out than 99% of held-out training pictures are flagged.
-OOD_PERCENTILE = 99.0
+#: Pictures farther out than 97% of held-out training pictures are flagged.
+OOD_PERCENTILE = 97.0
+#: Undetected galaxies whose altered pictures the distance learns from, beside all detections.
+N_ALTERED = 700
 PERCENTILES = (*range(100), 99.5, 99.9, 100)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A parent population: prior odds (natural logarithms) of a galaxy that ALFALFA misses.
+
+    Parameters
+    ----------
+    estimate, interval : float
+        For the estimate, and for the interval.
+    summary, validity : str
+        For the card.
+    """
+
+    estimate: float
+    interval: float
+    summary: str
+    validity: str
+
+
+#: For whom the estimate is: galaxies of a HI-selected sample, or all galaxies of a volume. The interval of
+#: the first still keeps the second in mind.
+PARENTS = {
+    "hi-selected": Parent(
+        -4.0,
+        -2.5,
+        "for galaxies that a HI survey like ALFALFA would detect",
+        "galaxies that ALFALFA would detect; of the others the estimate is too high, and the interval "
+        "holds for most",
+    ),
+    "volume-limited": Parent(
+        -1.0,
+        -1.0,
+        "for all galaxies of a volume, gas-poor ones among them",
+        "samples that are not selected by HI, such as RESOLVE; some HI-selected galaxies are underestimated",
+    ),
+}
 
 REFERENCES = (
     "Wu 2020, ApJ 900, 142 (HI mass fractions from images; pattern recognition)",
     "Haynes et al. 2018, ApJ 861, 49 (ALFALFA)",
     "Durbala et al. 2020, AJ 160, 271 (ALFALFA-SDSS catalogue)",
+    "Eckert et al. 2015, ApJ 810, 166; Stark et al. 2016, ApJ 832, 126 (RESOLVE)",
     "Taylor et al. 2011, MNRAS 418, 1587 (stellar masses)",
+    "Salim et al. 2018, ApJ 859, 11 (GSWLC-2 stellar masses)",
     "Ahumada et al. 2020, ApJS 249, 3 (SDSS DR16)",
 )
 
 
-def _recognition(sample: TrainingSample, answers: OutOfFold) -> RecognitionTable:
+def _recognition(labels: Labels, answers: OutOfFold) -> RecognitionTable:
+    kinds = labels.detected | labels.undetected
+    logit = answers.outputs["detection_logit"]
     platt = LogisticRegression(class_weight="balanced", C=1e6).fit(
-        answers.detection_logit[:, None], sample.detected
+        logit[kinds][:, None], labels.detected[kinds]
     )
     # Both kinds count alike, although there are many more undetected galaxies.
-    levels = np.linspace(0, 1, 2001)
-    balanced = np.concatenate(
-        [np.quantile(answers.distance[kind], levels) for kind in (sample.detected, ~sample.detected)]
-    )
-    # The outermost distance is open-ended: the farthest galaxy has nothing behind it.
+    distances = np.percentile(balanced(answers.outputs["distance"], labels), PERCENTILES)
     table = RecognitionTable(
         slope=float(platt.coef_[0, 0]),
         intercept=float(platt.intercept_[0]),
         threshold=0.0,
         percentiles=PERCENTILES,
-        distances=tuple(np.percentile(balanced, PERCENTILES)),
+        distances=tuple(distances),
         ood_threshold=OOD_PERCENTILE,
     )
-    probability = table.p_detect(answers.detection_logit)
-    threshold = float(np.quantile(probability[sample.detected], 1 - COMPLETENESS))
-    return RecognitionTable(**{**vars(table), "threshold": round(threshold, 3)})
+    probability = table.p_detect(logit)
+    threshold = float(np.quantile(probability[labels.detected], 1 - COMPLETENESS))
+    return replace(table, threshold=round(threshold, 3))
 
 
 def train(
-    output: str | Path, *, data: str | Path | None = None, name: str = "default", seed: int = 12345
-) -> tuple[Table, Table | None]:
+    output: str | Path,
+    *,
+    data: str | Path | None = None,
+    name: str = "default",
+    seed: int = 12345,
+    parent: str = "hi-selected",
+) -> dict[str, Table]:
     """Train the default model and write its folder.
 
     Parameters
     ----------
     output : path-like
-        Folder for ``weights.safetensors``, ``model.pt``, ``card.json``,
-        ``cross_validation.ecsv``, ``beyond_alfalfa.ecsv`` and
-        ``out_of_fold.ecsv``; made if missing.
+        Folder for ``weights.safetensors``, ``model.pt``, ``card.json``, the tables
+        that are returned (as ``<name>.ecsv``) and ``out_of_fold.ecsv``; made if missing.
     data : path-like, optional
         The data directory; `~hifrac.config.data_dir` by default.
     name : str, optional
         Name of the model, for its card.
     seed : int, optional
         Fixes the folds.
+    parent : {"hi-selected", "volume-limited"}, optional
+        For whom the estimate is, see `PARENTS`.
 
     Returns
     -------
-    figures : `~astropy.table.Table`
-        The cross-validated figures, as written to ``cross_validation.ecsv``.
-    beyond : `~astropy.table.Table` or None
-        Those on galaxies that ALFALFA did not detect, as written to
-        ``beyond_alfalfa.ecsv``; None if the data directory has none.
+    tables : dict of str to `~astropy.table.Table`
+        ``cross_validation``, ``terciles`` and ``strange``; where the data directory has
+        galaxies that ALFALFA missed, also ``beyond_alfalfa`` and ``parents``;
+        see `hifrac.training.evaluation`.
 
     Raises
     ------
     ValueError, FileNotFoundError, ~hifrac.exceptions.RowError
         If the data directory is not as `~hifrac.training.data.read_sample`
-        wants it.
+        wants it, or ``parent`` is unknown.
     ~hifrac.exceptions.ModelError
         If the TorchScript file disagrees with the weights.
     """
+    if parent not in PARENTS:
+        raise ValueError(f"parent must be one of {', '.join(PARENTS)}, got {parent!r}")
+    population = PARENTS[parent]
+    odds = (population.estimate, population.interval)
     folder = Path(output)
     sample = read_sample(data, width=SDSS_RECIPE.width)
-    seen = sample.detected
-    log.info("%d detections, %d bright undetected galaxies", seen.sum(), (~seen).sum())
+    beyond = read_beyond(data, width=SDSS_RECIPE.width)
+    fold = assign_folds(sample.detected, sample.group, N_FOLDS, seed)
+    pixels, labels, fold = combine(sample, beyond, fold)
+    seen = labels.detected
+    log.info(
+        "%d detections, %d bright undetected galaxies, %d measured beyond ALFALFA",
+        *(kind.sum() for kind in (seen, labels.undetected, labels.gas_poor)),
+    )
     network = StructureNet(SDSS_RECIPE.width)
-    features = measure(network, sample.pixels)
-    fold = assign_folds(seen, sample.group, N_FOLDS, seed)
-    answers = cross_validate(sample, features, fold)
-    answers, shift = centred(answers, sample.log_hi_fraction, seen)
-    table = cross_validation_table(sample, features, answers)
-    figures = {key: round(float(table[key][0]), 4) for key in table.colnames if key not in ("model", "sigma")}
+    features = measure(network, pixels)
+    altered_rows = _rows_to_alter(labels, seed)
+    altered = altered_features(network, pixels, altered_rows)
+    answers = cross_validate(network, features, labels, fold, altered, altered_rows)
+    answers = set_edges(network, answers, labels)
+    calibrated = calibrate_across(answers, labels, odds)
+    recognition = _recognition(labels, answers)
+    tables = {
+        "cross_validation": cross_validation_table(sample, features, answers, calibrated),
+        "terciles": tercile_table(labels, calibrated),
+        "strange": _strange(network, answers, features, labels, pixels, altered, altered_rows, recognition),
+    }
+    first = tables["cross_validation"][0]
+    figures = {key: round(float(first[key]), 4) for key in first.colnames if key not in ("model", "sigma")}
     log.info("cross-validated: %s", figures)
+    p_detect = recognition.p_detect(answers.outputs["detection_logit"])
+    if labels.gas_poor.any():
+        flagged = recognition.flags(p_detect, recognition.ood_score(answers.outputs["distance"])) != 0
+        tables["beyond_alfalfa"] = beyond_table(labels, calibrated, flagged)
+        tables["parents"] = parents_table(answers, labels, odds)
 
-    network = fit_heads(network, features, seen, sample.log_hi_fraction, sample.group)
-    with torch.no_grad():
-        network.fraction.bias += shift
+    fit_heads(network, features, labels, altered, altered_rows)
     folder.mkdir(parents=True, exist_ok=True)
     staged = folder / ".staged"
     files = _artifact.save(network, staged)
-    truth = sample.log_hi_fraction[seen]
+    truth = labels.log_hi_fraction[seen]
     card = ModelCard(
         name=name,
-        summary="log10(M_HI/M*) from SDSS colour pictures; measured structure, robust linear heads",
+        summary=f"log10(M_HI/M*) from SDSS colour pictures, {population.summary}",
         created=datetime.now(UTC).date().isoformat(),
         architecture="StructureNet",
         options={"width": SDSS_RECIPE.width},
         recipe=SDSS_RECIPE,
         target="log10(M_HI / M*), dex",
         mass_scale="M* of Taylor et al. (2011, g-i colour method) as in Durbala et al. (2020); "
-        "M_HI of ALFALFA (Haynes et al. 2018); GSWLC-2 masses are larger and would lower the target",
+        "M_HI of ALFALFA (Haynes et al. 2018); log_hi_fraction_gswlc is for the masses of GSWLC-2",
         training_set=f"{seen.sum()} ALFALFA-SDSS galaxies (Durbala et al. 2020); detection: against "
-        f"{(~seen).sum()} undetected spectroscopic galaxies of the ALFALFA footprint with "
-        f"flux_16px >= {BRIGHT:g}",
-        validity="galaxies that ALFALFA would detect, z < 0.06, i = 12-18, log10(M_HI/M*) = "
-        f"{truth.min():.1f} to {truth.max():.1f}; gas-poor galaxies are overestimated, flagged or not",
+        f"{labels.undetected.sum()} undetected spectroscopic galaxies of the ALFALFA footprint with "
+        f"flux_16px >= {BRIGHT:g}; interval: {labels.gas_poor.sum()} RESOLVE galaxies that ALFALFA missed",
+        validity=f"{population.validity}; z < 0.06, i = 12-18, log10(M_HI/M*) = "
+        f"{truth.min():.1f} to {truth.max():.1f}",
         normalisation="none outside the network: it takes decoded values 0 to 255",
-        calibration=ConformalTable.from_residuals(truth - answers.log_hi_fraction[seen]),
-        recognition=_recognition(sample, answers),
+        calibration=calibrate(answers, labels, np.ones(len(labels), dtype=bool), odds),
+        recognition=recognition,
         figures=figures,
         protocol=f"{N_FOLDS}-fold cross-validation, pooled; galaxies of one SDSS field or closer than "
-        f"{SEPARATION.value:g} arcsec share a fold; penalties chosen inside each training part; "
-        "a constant, of the other folds too, centres the residuals on their median; the "
-        "measurements themselves were designed and selected on the same galaxies (in folds of other seeds), "
+        f"{SEPARATION.value:g} arcsec share a fold; "
+        "estimates and intervals calibrated on the other folds; the measurements themselves and the "
+        "penalties were designed and selected on the same galaxies (in folds of other seeds), "
         "so expect a slightly larger error on new ones",
-        folds={"n_folds": N_FOLDS, "seed": seed, "sha256": _fold_hash(sample.objid, fold)},
-        command=f"hifrac train OUTPUT --seed {seed}",
+        folds={
+            "n_folds": N_FOLDS,
+            "seed": seed,
+            "sha256": _fold_hash(sample.objid, fold[: len(sample.objid)]),
+        },
+        command=_command(parent, seed),
         files=files,
         references=REFERENCES,
+        outputs=NetworkOutput._fields,
     )
     card.write(staged)
-    _require_equal_artefacts(staged, sample.pixels[:64])
-    beyond = _beyond(staged, data, sample, answers)
-    table.meta = {"command": card.command, "protocol": card.protocol, "model": card.sha256}
-    table.write(staged / "cross_validation.ecsv", overwrite=True)
-    if beyond is not None:
-        beyond.meta = {"command": card.command, "model": card.sha256}
-        beyond.write(staged / "beyond_alfalfa.ecsv", overwrite=True)
+    _require_equal_artefacts(staged, pixels[:64])
+    for title, table in tables.items():
+        table.meta = {"command": card.command, "model": card.sha256}
+        if title == "cross_validation":
+            table.meta["protocol"] = card.protocol
+        table.write(staged / f"{title}.ecsv", overwrite=True)
+    new = [] if beyond is None else [name for name in beyond.objid if name not in set(sample.objid)]
     out_of_fold = Table(
         {
-            "objid": sample.objid,
+            "objid": np.concatenate([sample.objid, np.array(new, dtype=sample.objid.dtype)]),
             "detected": seen,
+            "undetected": labels.undetected,
+            "gas_poor": labels.gas_poor,
+            "is_limit": labels.is_limit,
             "fold": fold,
-            "log_hi_fraction": answers.log_hi_fraction,
-            "log_hi_fraction_true": sample.log_hi_fraction,
-            "p_detect": card.recognition.p_detect(answers.detection_logit),
-            "distance": answers.distance,
+            "log_hi_fraction_true": labels.log_hi_fraction,
+            "log_hi_fraction": calibrated.estimate,
+            **{f"q{level:.2f}": values for level, values in calibrated.quantile.items()},
+            "p_detect": p_detect,
+            "distance": answers.outputs["distance"],
         }
     )
+    for column in out_of_fold.itercols():
+        if column.dtype.kind == "f":
+            column.info.format = ".4f"
     out_of_fold.write(staged / "out_of_fold.ecsv", overwrite=True)
     # Only a whole and verified model takes the place of another; its card comes last.
     for path in sorted(staged.iterdir(), key=lambda path: path.name == "card.json"):
         path.replace(folder / path.name)
     staged.rmdir()
-    return table, beyond
+    return tables
+
+
+def _command(parent: str, seed: int) -> str:
+    chosen = "" if parent == "hi-selected" else f" --parent {parent}"
+    return f"hifrac train default -o OUTPUT --seed {seed}{chosen}"
+
+
+def _rows_to_alter(labels: Labels, seed: int) -> np.ndarray:
+    """All detections, and as many undetected galaxies as are enough."""
+    undetected = np.random.default_rng(seed).permutation(np.flatnonzero(labels.undetected))
+    return np.sort(np.concatenate([np.flatnonzero(labels.detected), undetected[:N_ALTERED]]))
+
+
+def _strange(
+    network: StructureNet,
+    answers: OutOfFold,
+    features: np.ndarray,
+    labels: Labels,
+    pixels: np.ndarray,
+    altered: np.ndarray,
+    altered_rows: np.ndarray,
+    recognition: RecognitionTable,
+) -> Table:
+    """What is flagged of strange pictures, made of the galaxies of a fold that the distances do not know."""
+    rest, kept = answers.fold != 0, (answers.fold != 0)[altered_rows]
+    fit_distances(network, features[rest], altered[:, kept], (np.cumsum(rest) - 1)[altered_rows[kept]])
+    chosen = altered_rows[~kept]
+    with torch.inference_mode():
+        distance = {
+            kind: network.forward_head(torch.from_numpy(measure(network, pictures)).float()).distance.numpy()
+            for kind, pictures in strange_pictures(pixels[chosen], np.random.default_rng(0)).items()
+        }
+    outside = answers.outputs["distance"]
+    real = {
+        "ALFALFA detections, held out": outside[labels.detected],
+        "undetected galaxies, held out": outside[labels.undetected],
+    }
+    if labels.gas_poor.any():
+        real["galaxies that ALFALFA missed, held out"] = outside[labels.gas_poor]
+    return strange_table(distance, real, recognition)
 
 
 def _fold_hash(objid: np.ndarray, fold: np.ndarray) -> str:
@@ -181,30 +319,9 @@ def _fold_hash(objid: np.ndarray, fold: np.ndarray) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _beyond(
-    folder: Path, data: str | Path | None, sample: TrainingSample, answers: OutOfFold
-) -> Table | None:
-    """The figures beyond ALFALFA: estimates of the final network, recognition out of fold."""
-    beyond = read_beyond(data, width=SDSS_RECIPE.width)
-    if beyond is None:
-        return None
-    model = load_model(folder, device="cpu")
-    raw = model.run(beyond.pixels)
-    # Some are among the undetected galaxies that the detection head and the distance were fitted to.
-    logit, distance = raw.detection_logit.copy(), raw.distance.copy()
-    row_of = {name: row for row, name in enumerate(sample.objid)}
-    for place, name in enumerate(beyond.objid):
-        if (row := row_of.get(name)) is not None:
-            logit[place], distance[place] = answers.detection_logit[row], answers.distance[row]
-    recognition = model.card.recognition
-    return beyond_table(
-        beyond, model.card, raw.log_hi_fraction, recognition.p_detect(logit), recognition.ood_score(distance)
-    )
-
-
 def _require_equal_artefacts(folder: Path, pixels: np.ndarray, tolerance: float = 1e-5) -> None:
     eager, script = (
-        load_model(folder, device="cpu", runtime=runtime).run(pixels).log_hi_fraction
+        load_model(folder, device="cpu", runtime=runtime).run(pixels)["estimate"]
         for runtime in ("eager", "torchscript")
     )
     difference = float(np.abs(eager - script).max())

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hifrac import CutoutRecipe, ModelCard, list_models
-from hifrac.calibration import ConformalTable
+from hifrac.calibration import ConformalTable, PopulationTable
 from hifrac.exceptions import ModelError
+from hifrac.models.cards import OUTPUTS
 from hifrac.recognition import RecognitionTable
 
 FLOATS = st.floats(-1e6, 1e6)
@@ -26,6 +27,28 @@ def conformal_tables(draw):
     levels = draw(increasing(SHARES, min_size=1, max_size=6))
     values = draw(st.lists(FLOATS, min_size=len(levels), max_size=len(levels)))
     return ConformalTable(n=draw(st.integers(1, 10_000)), levels=levels, values=tuple(sorted(values)))
+
+
+@st.composite
+def population_tables(draw):
+    below, above = (
+        increasing(part, max_size=3) for part in (st.floats(0.001, 0.499), st.floats(0.501, 0.999))
+    )
+    levels = (*draw(below), 0.5, *draw(above))
+    size = len(levels)
+    return PopulationTable(
+        n=draw(st.integers(1, 10_000)),
+        n_poor=draw(st.integers(5, 1000)),
+        levels=levels,
+        ranks=draw(increasing(SHARES, min_size=size, max_size=size)),
+        spread_factor=draw(st.floats(1e-3, 1e3)),
+        slope=draw(FLOATS),
+        intercept=draw(FLOATS),
+        poor_shift=draw(FLOATS),
+        poor_spread=draw(st.floats(1e-3, 1e3)),
+        log_odds_estimate=draw(FLOATS),
+        log_odds_interval=draw(FLOATS),
+    )
 
 
 @st.composite
@@ -63,8 +86,8 @@ CARDS = st.builds(
     training_set=TEXTS,
     validity=TEXTS,
     normalisation=TEXTS,
-    calibration=conformal_tables(),
-    recognition=recognition_tables(),
+    calibration=st.one_of(conformal_tables(), population_tables(), st.none()),
+    recognition=st.one_of(recognition_tables(), st.none()),
     figures=st.dictionaries(TEXTS, FLOATS, max_size=4),
     protocol=TEXTS,
     folds=st.dictionaries(TEXTS, st.integers(), max_size=2),
@@ -74,12 +97,22 @@ CARDS = st.builds(
     ),
     references=st.lists(TEXTS, max_size=3).map(tuple),
     licence=TEXTS,
+    target_column=st.sampled_from(["log_hi_fraction", "metallicity", "x_2"]),
+    outputs=st.permutations(sorted(OUTPUTS)).map(tuple),
 )
+
+
+CONFORMAL = ConformalTable(n=99, levels=(0.16, 0.5, 0.84), values=(-0.2, 0.0, 0.2))
+POPULATION = PopulationTable(
+    n=259, n_poor=47, levels=(0.16, 0.5, 0.84), ranks=(0.2, 0.51, 0.83), spread_factor=1.1, slope=0.8,
+    intercept=0.5, poor_shift=-0.8, poor_spread=0.5, log_odds_estimate=-8.0, log_odds_interval=-2.5,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def card():
-    return list_models()[0]
+    (default,) = (card for card in list_models() if card.name == "default")
+    return default
 
 
 @pytest.fixture
@@ -94,6 +127,59 @@ def test_json_gives_back_exactly_the_same_card(card):
     again = ModelCard.from_json(text)
     assert again == card
     assert again.to_json() == text
+
+
+@pytest.mark.parametrize("calibration", [CONFORMAL, POPULATION, None], ids=lambda table: type(table).__name__)
+def test_every_kind_of_calibration_comes_back_as_itself(card, calibration):
+    again = ModelCard.from_json(dataclasses.replace(card, calibration=calibration).to_json())
+    assert type(again.calibration) is type(calibration)
+    assert again.calibration == calibration
+
+
+def test_a_card_without_calibration_and_recognition(card):
+    bare = dataclasses.replace(card, calibration=None, recognition=None, outputs=("estimate",))
+    again = ModelCard.from_json(bare.to_json())
+    assert again == bare
+    assert again.calibration is again.recognition is None
+
+
+def test_the_default_model_says_all_that_the_estimator_can_use(card):
+    assert set(card.outputs) == set(OUTPUTS)
+    assert len(card.outputs) == len(OUTPUTS)
+    assert card.target_column == "log_hi_fraction"
+    assert isinstance(card.calibration, PopulationTable)
+
+
+@pytest.mark.parametrize("outputs", [(), ("estimate", "colour"), ("Estimate",)])
+def test_outputs_are_those_that_are_known(card, facts, outputs):
+    with pytest.raises(ValueError, match=r"^outputs must be of estimate, log_spread, .*; got"):
+        dataclasses.replace(card, outputs=outputs)
+    facts["outputs"] = list(outputs)
+    with pytest.raises(ModelError, match="outputs must be of"):
+        ModelCard.from_json(json.dumps(facts))
+
+
+@pytest.mark.parametrize("name", ["", "log hi", "3d", "a-b"])
+def test_a_target_column_is_the_name_of_a_column(card, facts, name):
+    with pytest.raises(ValueError, match=r"^target_column must be the name of a column, got"):
+        dataclasses.replace(card, target_column=name)
+    facts["target_column"] = name
+    with pytest.raises(ModelError, match="target_column"):
+        ModelCard.from_json(json.dumps(facts))
+
+
+@pytest.mark.parametrize("column", [None, 5, ["log_hi_fraction"]])
+def test_a_target_column_that_is_no_text(facts, column):
+    facts["target_column"] = column
+    with pytest.raises(ModelError, match="not a model card"):
+        ModelCard.from_json(json.dumps(facts))
+
+
+@pytest.mark.parametrize("outputs", [None, 5, "estimate", [["estimate"]], {"estimate": 1, "x": 2}])
+def test_outputs_that_are_no_list_of_names(facts, outputs):
+    facts["outputs"] = outputs
+    with pytest.raises(ModelError, match="not a model card"):
+        ModelCard.from_json(json.dumps(facts))
 
 
 def test_a_file_gives_back_exactly_the_same_card(card, tmp_path):
@@ -143,9 +229,13 @@ def test_a_missing_fact(facts, name):
         ModelCard.from_json(json.dumps(facts))
 
 
-def test_the_licence_has_a_default(facts):
-    del facts["licence"]
-    assert ModelCard.from_json(json.dumps(facts)).licence == "BSD-3-Clause"
+def test_some_facts_have_a_default(facts):
+    for name in ("licence", "target_column", "outputs"):
+        del facts[name]
+    card = ModelCard.from_json(json.dumps(facts))
+    assert card.licence == "BSD-3-Clause"
+    assert card.target_column == "log_hi_fraction"
+    assert card.outputs == ("estimate", "detection_logit", "distance")
 
 
 def test_unknown_facts_are_named(facts):
@@ -154,18 +244,21 @@ def test_unknown_facts_are_named(facts):
         ModelCard.from_json(json.dumps(facts))
 
 
+@pytest.mark.parametrize("calibration", [CONFORMAL, POPULATION], ids=["conformal", "population"])
 @pytest.mark.parametrize("part", ["recipe", "calibration", "recognition"])
-def test_missing_and_unknown_facts_of_a_part(facts, part):
+def test_missing_and_unknown_facts_of_a_part(card, part, calibration):
+    facts = json.loads(dataclasses.replace(card, calibration=calibration).to_json())
     whole = dict(facts[part])
     for name in whole:
         facts[part] = {key: value for key, value in whole.items() if key != name}
-        with pytest.raises(ModelError, match=name):
+        # What has no ranks is read as the other kind of table.
+        with pytest.raises(ModelError, match="n_poor" if name == "ranks" else name):
             ModelCard.from_json(json.dumps(facts))
     facts[part] = {**whole, "surprise": 1}
     with pytest.raises(ModelError, match="surprise"):
         ModelCard.from_json(json.dumps(facts))
-    facts[part] = None
-    with pytest.raises(ModelError):
+    facts[part] = 3
+    with pytest.raises(ModelError, match="not a model card"):
         ModelCard.from_json(json.dumps(facts))
 
 
@@ -177,7 +270,14 @@ def test_missing_and_unknown_facts_of_a_part(facts, part):
         ("recipe", "bands", ["g"]),
         ("recipe", "pixel_scale", None),
         ("calibration", "levels", [0.1, 0.2]),
-        ("calibration", "values", ["a", "b", "c", "d", "e"]),
+        ("calibration", "ranks", ["a", "b", "c", "d", "e"]),
+        ("calibration", "ranks", [0.5, 0.4, 0.3, 0.2, 0.1]),
+        ("calibration", "spread_factor", 0),
+        ("calibration", "spread_factor", "1"),
+        ("calibration", "poor_spread", -1),
+        ("calibration", "poor_shift", None),
+        ("calibration", "slope", float("nan")),
+        ("recipe", None, None),
         ("recognition", "percentiles", 5),
         ("recognition", "slope", None),
         ("recognition", "slope", float("nan")),
@@ -187,6 +287,8 @@ def test_missing_and_unknown_facts_of_a_part(facts, part):
 def test_a_wrong_fact(facts, part, name, value):
     if part == "files":
         del facts[part][name]
+    elif name is None:
+        facts[part] = None
     else:
         facts[part][name] = value
     with pytest.raises(ModelError, match="not a model card"):

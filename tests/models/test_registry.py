@@ -91,8 +91,8 @@ def edit(folder, **facts):
 
 
 def assert_same(one, other, tolerance=1e-5):
-    np.testing.assert_allclose(one.log_hi_fraction, other.log_hi_fraction, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(one.detection_logit, other.detection_logit, rtol=0, atol=10 * tolerance)
+    np.testing.assert_allclose(one["estimate"], other["estimate"], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(one["detection_logit"], other["detection_logit"], rtol=0, atol=10 * tolerance)
     np.testing.assert_allclose(one.distance, other.distance, rtol=10 * tolerance, atol=10 * tolerance)
 
 
@@ -145,9 +145,9 @@ def test_loading_and_running_warn_of_nothing(pixels):
 
 def test_gas_poor_and_gas_rich_pictures_are_told_apart(model, pixels):
     answer = model.run(pixels[:24])  # the demonstration goes from gas-poor to gas-rich
-    rank = np.argsort(np.argsort(answer.log_hi_fraction))
+    rank = np.argsort(np.argsort(answer["estimate"]))
     assert np.corrcoef(rank, np.arange(24))[0, 1] > 0.8
-    assert np.all(np.abs(answer.log_hi_fraction) < 3)
+    assert np.all(np.abs(answer["estimate"]) < 3)
 
 
 def test_a_picture_of_nothing_is_far_from_the_training_set(model, pixels):
@@ -336,7 +336,7 @@ def test_cuda_where_there_is_none(device):
 def test_cuda_agrees_with_the_processor(runtime, pixels):
     assert load_model(runtime=runtime).device == "cuda"
     one, other = (load_model(device=device, runtime=runtime).run(pixels[:60]) for device in ("cuda", "cpu"))
-    np.testing.assert_allclose(one.log_hi_fraction, other.log_hi_fraction, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(one["estimate"], other["estimate"], rtol=0, atol=1e-3)
 
 
 # Files that are not what the card says

@@ -21,6 +21,7 @@ from hifrac.models.structure import (
     _smoothing_matrix,
     bound,
 )
+from hifrac.models.texture import N_TEXTURE
 from hifrac.simulate import SimulatedGalaxy, render
 
 
@@ -37,7 +38,10 @@ def _one_thread():
 def network():
     """A network whose heads answer something: as made they are random, here they are reproducible."""
     torch.manual_seed(0)
-    return StructureNet(128).eval()
+    network = StructureNet(128).eval()
+    with torch.no_grad():
+        network.fraction.weight[:, network.n_shape :] = 0  # texture is for the distance alone
+    return network
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,7 @@ def disguise(pictures, turns, mirrored):
     return turned.flip(3) if mirrored else turned
 
 
+OUTPUTS = ("estimate", "log_spread", "detection_logit", "gas_poor_logit", "gswlc_offset", "distance")
 DIHEDRAL = [(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
 
 
@@ -175,17 +180,64 @@ def test_a_neighbour_that_does_not_touch_is_left_out(network):
 
 
 @given(
-    values=hnp.arrays(np.float32, (2, 6, 6), elements=st.floats(-5, 5, width=32)),
-    mask=hnp.arrays(bool, (2, 6, 6)),
-    quantiles=st.lists(st.floats(0, 1), min_size=1, max_size=6),
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(2, 300),
+    center=st.floats(-0.9, 0.9),
+    scale=st.floats(0.001, 0.5),
+    quantiles=st.lists(st.floats(0.02, 0.98), min_size=1, max_size=6),
+    shape=st.sampled_from([(1.0, 256), (3.0, 768)]),
 )
-def test_masked_quantiles_are_those_of_numpy(values, mask, quantiles):
-    mask[:, 2, 3] = True
-    ours = _masked_quantiles(
-        torch.from_numpy(values), torch.from_numpy(mask).float(), torch.tensor(quantiles, dtype=torch.float32)
+@settings(max_examples=60)
+def test_masked_quantiles_are_those_of_the_distribution_to_a_bin(seed, n, center, scale, quantiles, shape):
+    reach, bins = shape
+    rng = np.random.default_rng(seed)
+    values = np.clip(rng.normal(center, scale, (2, 20, 20)), -0.99, 0.99).astype(np.float32) * reach
+    mask = np.stack([rng.permutation(np.arange(400) < n).reshape(20, 20) for _ in range(2)])
+    found = _masked_quantiles(
+        torch.from_numpy(values), torch.from_numpy(mask).float(), torch.tensor(quantiles).float(), reach, bins
+    ).numpy()
+    width = 2 * reach / bins
+    for row, inside in zip(found, (v[m] for v, m in zip(values, mask, strict=True)), strict=True):
+        for value, level in zip(row, quantiles, strict=True):
+            # A value counts for its two nearest nodes, and a node for half a bin on either side.
+            assert np.mean(inside <= value - 1.6 * width) <= level + 1e-5
+            assert np.mean(inside <= value + 1.6 * width) >= level - 1e-5
+
+
+def test_many_values_have_the_quantiles_of_numpy():
+    values = np.random.default_rng(0).normal(0.1, 0.2, (1, 64, 64)).clip(-1, 1).astype(np.float32)
+    levels = torch.tensor(StructureNet.QUANTILES)
+    found = _masked_quantiles(torch.from_numpy(values), torch.ones(1, 64, 64), levels, 1.0, 256)
+    np.testing.assert_allclose(found[0], np.quantile(values, StructureNet.QUANTILES), atol=0.005)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    step=st.floats(1e-6, 1e-3),
+    value=st.floats(-0.95, 0.95),
+    n=st.integers(16, 256),
+)
+@settings(max_examples=30)
+def test_nothing_jumps_when_a_value_crosses_the_border_of_a_bin(seed, step, value, n):
+    values = np.random.default_rng(seed).normal(0, 0.05, (1, 16, 16))
+    values[0, 0, 0] = value
+    mask = torch.from_numpy((np.arange(256) < n).reshape(1, 16, 16)).double()
+    other = values.copy()
+    other[0, 0, 0] += step
+    levels = torch.tensor([0.5], dtype=torch.double)
+    before, after = (
+        _masked_quantiles(torch.from_numpy(at), mask, levels, 1.0, 256).item() for at in (values, other)
     )
-    expected = np.stack([np.quantile(v[m], quantiles) for v, m in zip(values, mask, strict=True)])
-    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-4)
+    # A median of a smooth sample follows one of its values at most as far as that value goes.
+    assert abs(after - before) <= 2 * step + 1e-9
+
+
+@pytest.mark.parametrize("value", [-1.0, -0.999, 0.0, 0.999, 1.0])
+def test_one_value_is_each_of_its_own_quantiles(value):
+    found = _masked_quantiles(
+        torch.full((1, 8, 8), value), torch.ones(1, 8, 8), torch.tensor(StructureNet.QUANTILES), 1.0, 256
+    )
+    np.testing.assert_allclose(found[0].numpy(), value, atol=0.02)
 
 
 # The adaptive ellipse
@@ -308,7 +360,9 @@ def test_measurements_do_not_depend_on_the_orientation(network, picture, turns, 
     with torch.inference_mode():
         expected = network.measure(pictures)
         found = network.measure(disguise(pictures, turns, mirrored))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    # All but the texture, which looks at every eighth row and column.
+    shape = network.n_shape
+    torch.testing.assert_close(found[:, :shape], expected[:, :shape], rtol=1e-4, atol=1e-4)
 
 
 @given(
@@ -323,9 +377,9 @@ def test_no_ellipse_depends_on_the_orientation_of_the_axes(network, major, ratio
     pixels = np.round(shape[..., None] * [1.0, 0.8, 0.6] + 5).astype(np.uint8)
     pictures = batch(pixels).float()
     with torch.inference_mode():
-        torch.testing.assert_close(
-            network.measure(disguise(pictures, *which)), network.measure(pictures), rtol=1e-4, atol=1e-4
-        )
+        found, expected = network.measure(disguise(pictures, *which)), network.measure(pictures)
+    shape = network.n_shape
+    torch.testing.assert_close(found[:, :shape], expected[:, :shape], rtol=1e-4, atol=1e-4)
 
 
 def test_the_measurements_tell_galaxies_apart(network, picture):
@@ -342,18 +396,16 @@ def test_the_answers_have_one_number_a_picture(network, picture):
         features = network.forward_features(pictures)
         assert features.shape[0] == 3
         torch.testing.assert_close(network.forward_head(features), output, rtol=0, atol=0)
-        torch.testing.assert_close(
-            features, network.standardise(network.measure(pictures.float())), rtol=0, atol=0
-        )
-    assert output._fields == ("log_hi_fraction", "detection_logit", "distance")
-    assert [part.shape for part in output] == [(3,)] * 3
+        torch.testing.assert_close(features, network.measure(pictures.float()), rtol=0, atol=0)
+    assert output._fields == OUTPUTS
+    assert [part.shape for part in output] == [(3,)] * len(OUTPUTS)
     assert (output.distance >= 0).all()
 
 
 def test_no_pictures_are_no_answers(network):
     with torch.inference_mode():
         output = network(torch.zeros(0, 3, 128, 128, dtype=torch.uint8))
-    assert [part.shape for part in output] == [(0,)] * 3
+    assert [part.shape for part in output] == [(0,)] * len(OUTPUTS)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +431,7 @@ def test_every_picture_has_finite_measurements_and_gradients(network, pixels):
 
 def test_the_estimate_has_a_gradient_on_the_galaxy(network, picture):
     pictures = batch(picture).float().requires_grad_()
-    network(pictures).log_hi_fraction.sum().backward()
+    network(pictures).estimate.sum().backward()
     slope = pictures.grad[0].abs().sum(0)
     assert torch.isfinite(slope).all()
     assert slope[40:88, 40:88].mean() > slope[:20, :20].mean() > 0
@@ -414,6 +466,96 @@ def test_only_what_is_learned_is_stored():
     state = StructureNet(64).state_dict()
     assert set(state) == set(StructureNet(128).state_dict())
     assert not {"rings", "basis", "near"} & {key.partition(".")[0] for key in state}
+
+
+# The distances
+
+
+@pytest.fixture
+def measured(picture):
+    """A network whose distances know a handful of pictures, and those pictures' measurements."""
+    torch.manual_seed(1)
+    network = StructureNet(128).eval()
+    with torch.inference_mode():
+        features = network.measure(batch(picture, *(galaxy(seed) for seed in range(9))).float())
+    network.typical.copy_(features.median(0).values)
+    network.spread.copy_(features.std(0) + 0.01)
+    network.alterations.copy_(0.1 * torch.randn_like(network.alterations))
+    return network, features
+
+
+def test_the_distances_are_those_of_their_definition(measured):
+    network, features = measured
+    whitening = torch.randn(network.n_shape, network.n_shape)
+    network.whitening_shape.copy_(whitening)
+    network.location.normal_()
+    network.edge.copy_(torch.tensor([20.0, 5.0, 2.0]))
+    parts = (
+        np.arcsinh((features - network.typical).numpy() / network.spread.numpy()) - network.location.numpy()
+    )
+    shape, sky = np.split(parts.astype(float), [network.n_shape], axis=1)
+    expected = np.stack(
+        [
+            np.sqrt(np.einsum("ni,ij,nj->n", shape, (whitening @ whitening.T).numpy(), shape)),
+            np.linalg.norm(sky, axis=1),
+            (parts @ network.alterations.numpy()).max(1),
+        ],
+        1,
+    )
+    np.testing.assert_allclose(network.distances(features).numpy(), expected, rtol=1e-4, atol=1e-4)
+    found = network.forward_head(features).distance.detach().numpy()
+    np.testing.assert_allclose(found, (expected / [20.0, 5.0, 2.0]).max(1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("column", range(3))
+def test_an_edge_further_out_makes_everything_nearer(measured, column):
+    network, features = measured
+    before = network.forward_head(features)
+    ratios = network.distances(features) / network.edge
+    network.edge[column] *= 4
+    after = network.forward_head(features)
+    for name in OUTPUTS[:-1]:
+        torch.testing.assert_close(getattr(after, name), getattr(before, name), rtol=0, atol=0)
+    assert torch.all(after.distance <= before.distance)
+    decides = ratios.argmax(1) == column
+    assert torch.all((after.distance < before.distance) == decides)
+    network.edge.mul_(2)
+    torch.testing.assert_close(network.forward_head(features).distance, after.distance / 2)
+
+
+def test_the_distance_of_a_picture_does_not_depend_on_the_batch(measured):
+    network, features = measured
+    together = network.forward_head(features).distance
+    torch.testing.assert_close(
+        network.forward_head(features.flip(0)).distance.flip(0), together, rtol=1e-6, atol=0
+    )
+    alone = torch.cat([network.forward_head(one[None]).distance for one in features])
+    torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5)
+
+
+def test_the_distance_grows_without_limit_along_every_measurement(measured):
+    network, features = measured
+    for column in (0, 50, network.n_shape - 1, network.n_shape, features.shape[1] - 1):
+        far = features[:1].repeat(4, 1)
+        far[:, column] = torch.tensor([1e6, 1e12, 1e18, 1e24])
+        assert torch.all(torch.diff(network.forward_head(far).distance) > 0)
+
+
+def test_the_texture_is_the_last_of_the_measurements(network):
+    assert network.n_shape == len(network.center) - N_TEXTURE
+    assert StructureNet.columns(("texture",)) == list(range(network.n_shape, len(network.center)))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_the_network_scripts_and_says_the_same(network, picture):
+    script = torch.jit.script(network)
+    pictures = batch(picture, galaxy(1), sky(2))
+    with torch.inference_mode():
+        for name, expected in network(pictures)._asdict().items():
+            torch.testing.assert_close(getattr(script(pictures), name), expected, rtol=1e-5, atol=1e-5)
+
+
+# The groups
 
 
 def test_the_groups_of_measurements_are_a_partition(network, picture):

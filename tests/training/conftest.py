@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zipfile
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,18 @@ import numpy as np
 import pytest
 import torch
 from astropy.table import Table
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 from hifrac.training import evaluation
 from hifrac.training import train as training
-from hifrac.training.data import TrainingSample, read_sample
-from hifrac.training.fit import measure
+from hifrac.training.data import BeyondSample, TrainingSample, read_beyond, read_sample
+from hifrac.training.evaluation import calibrate_across
+from hifrac.training.fit import Labels, OutOfFold, altered_features, assign_folds, combine, measure
 
-N_DETECTED, N_UNDETECTED = 46, 46
+N_DETECTED, N_UNDETECTED, N_NEW = 46, 46, 16
 SCATTER = 0.1
 TRAINED_WITH = {"name": "tiny", "seed": 7}
 N_FOLDS = 3
@@ -73,17 +75,32 @@ def data_folder(tmp_path_factory) -> Path:
     # Detections k and k + 1 share a field for k = 0, 10, 20; the undetected 0 shares that of detection 5.
     names = [objid(field - (field in (1, 11, 21)), field) for field in range(n)]
     undetected = [objid(5, 40_000), *(objid(1000 + field, field) for field in range(1, m))]
-    colours = np.concatenate([rng.uniform(0.1, 0.7, n), rng.uniform(0.35, 0.85, m)])
+    # Only a deeper survey has these: the first lies 60 arcsec from detection 7, the second in the field of 8.
+    new = [objid(3000, 1), objid(8, 50_000), *(objid(3000 + field, 1) for field in range(2, N_NEW))]
+    # What the deeper survey measures is redder: a network can tell it from detections.
+    colours = np.concatenate(
+        [
+            rng.uniform(0.1, 0.7, n),
+            rng.uniform(0.65, 0.95, 6),
+            rng.uniform(0.35, 0.85, m - 6),
+            rng.uniform(0.65, 0.95, N_NEW),
+        ]
+    )
     with zipfile.ZipFile(root / "cutouts" / "sdss_cutouts.zip", "w") as archive:
-        for seed, (name, colour) in enumerate(zip(names + undetected, colours, strict=True)):
+        for seed, (name, colour) in enumerate(zip(names + undetected + new, colours, strict=True)):
             archive.writestr(f"sdss/{name}.jpg", _draw(rng, colour, seed))
     ra = 180 + 0.5 * np.arange(n)
     ra[31] = ra[30] + 60 / 3600  # closer than 90 arcsec, and in another field
+    # GSWLC-2 has no masses of every ninth galaxy; its masses are larger for red galaxies.
+    log_mstar = rng.uniform(8.5, 10.5, n)
+    gswlc = np.ma.masked_array(log_mstar + 0.3 * colours[:n] - 0.2, mask=np.arange(n) % 9 == 4)
     Table(
         {
             "objid": names,
             "ra": ra,
             "dec": np.zeros(n),
+            "log_mstar_taylor": log_mstar,
+            "log_mstar_gswlc": gswlc,
             "g_minus_i": 1.5 * colours[:n],
             "i_cmodel": rng.uniform(14.0, 16.5, n),
             "log_hi_fraction_true": 1.0 - 2.0 * colours[:n] + rng.normal(0, SCATTER, n),
@@ -99,13 +116,23 @@ def data_folder(tmp_path_factory) -> Path:
             "flux_16px": [50.0] * (n + m) + [50.0, 29.9],
         }
     ).write(root / "cutouts" / "index.ecsv")
-    # Deeper data: two detections and four limits that ALFALFA does not have, and one galaxy that it has.
+    # Deeper data: 22 galaxies that ALFALFA missed, four of them limits, and one that it has. What ALFALFA
+    # missed has less gas than its colour tells.
+    poor = undetected[:6] + new
+    value = (
+        0.2 - 2.0 * colours[[*range(n, n + 6), *range(n + m, n + m + N_NEW)]] + rng.normal(0, 0.2, len(poor))
+    )
+    is_limit = np.isin(np.arange(len(poor)), (1, 5, 9, 13))
+    value[13] = 5.0  # a limit far above all estimates
+    resolve_ra = np.concatenate([300 + 0.5 * np.arange(6), [ra[7] + 60 / 3600], 320 + np.arange(N_NEW - 1.0)])
     Table(
         {
-            "objid": [*undetected[:6], names[0]],
-            "log_hi_fraction_true": [-1.5, 0.0, -1.0, -1.2, 5.0, -1.1, 0.3],
-            "is_limit": [False, False, True, True, True, True, False],
-            "alfalfa_detected": [False] * 6 + [True],
+            "objid": [*poor, names[0]],
+            "ra": [*resolve_ra, ra[0]],
+            "dec": np.zeros(len(poor) + 1),
+            "log_hi_fraction_true": [*value, 0.3],
+            "is_limit": [*is_limit, False],
+            "alfalfa_detected": [False] * len(poor) + [True],
         }
     ).write(root / "cutouts" / "resolve_labels.ecsv")
     return root
@@ -117,10 +144,42 @@ def sample(data_folder) -> TrainingSample:
 
 
 @pytest.fixture(scope="session")
-def features(sample) -> np.ndarray:
-    """Raw measurements of the sample."""
+def beyond(data_folder) -> BeyondSample:
+    return read_beyond(data_folder)
+
+
+@pytest.fixture(scope="session")
+def everything(sample, beyond) -> tuple[np.ndarray, Labels, np.ndarray]:
+    """Pictures, labels and folds of the sample and of what lies beyond it."""
+    fold = assign_folds(sample.detected, sample.group, N_FOLDS, 0)
+    return combine(sample, beyond, fold)
+
+
+@pytest.fixture(scope="session")
+def labels(everything) -> Labels:
+    return everything[1]
+
+
+@pytest.fixture(scope="session")
+def features(everything) -> np.ndarray:
+    """Raw measurements of all of them."""
     with one_thread():
-        return measure(StructureNet(128), sample.pixels)
+        return measure(StructureNet(128), everything[0])
+
+
+@dataclass(frozen=True)
+class Altered:
+    """Measurements of altered pictures, and the rows of which they are."""
+
+    features: np.ndarray
+    rows: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def altered(everything, labels) -> Altered:
+    rows = np.flatnonzero(labels.detected | labels.undetected)[::3]
+    with one_thread():
+        return Altered(altered_features(StructureNet(128), everything[0], rows), rows)
 
 
 @dataclass(frozen=True)
@@ -128,9 +187,11 @@ class Trained:
     """What one run of the training command left behind."""
 
     folder: Path
-    table: Table
-    beyond: Table
+    tables: dict[str, Table]
     messages: list[str]
+    remembering: Callable[[Callable], Callable]
+    answers: OutOfFold
+    labels: Labels
 
 
 @pytest.fixture(scope="session")
@@ -140,6 +201,24 @@ def trained(data_folder, tmp_path_factory) -> Trained:
             messages.append(record.getMessage())
 
     messages: list[str] = []
+    memory: dict[tuple, np.ndarray] = {}
+
+    def remembering(function):
+        """A measuring function that measures the same pictures only once."""
+
+        def measured(network, pixels, *rows):
+            key = (function.__name__, hash(pixels.tobytes()), *(hash(one.tobytes()) for one in rows))
+            if key not in memory:
+                memory[key] = function(network, pixels, *rows)
+            return memory[key].copy()
+
+        return measured
+
+    def watched(answers, labels, odds):
+        seen[:] = answers, labels
+        return calibrate_across(answers, labels, odds)
+
+    seen: list = []
     logger = logging.getLogger("hifrac.training.train")
     keeper, level = Keeper(), logger.level
     logger.addHandler(keeper)
@@ -148,14 +227,21 @@ def trained(data_folder, tmp_path_factory) -> Trained:
     try:
         with one_thread(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "N_FOLDS", N_FOLDS)
-            # Of the simple models beside the network the forest is slow: here it is a small wood.
+            for function in (measure, altered_features):
+                patch.setattr(training, function.__name__, remembering(function))
+            patch.setattr(training, "calibrate_across", watched)
+            # Of the simple models beside the network the woods are slow: here they are small.
+            patch.setattr(evaluation, "N_BOOTSTRAP", 200)
             patch.setattr(
                 evaluation,
                 "RandomForestClassifier",
                 lambda *_, **__: RandomForestClassifier(20, random_state=0),
             )
-            table, beyond = training.train(folder, data=data_folder, **TRAINED_WITH)
+            patch.setattr(
+                evaluation, "ExtraTreesRegressor", lambda *_, **__: ExtraTreesRegressor(20, random_state=0)
+            )
+            tables = training.train(folder, data=data_folder, **TRAINED_WITH)
     finally:
         logger.removeHandler(keeper)
         logger.setLevel(level)
-    return Trained(folder, table, beyond, messages)
+    return Trained(folder, tables, messages, remembering, *seen)

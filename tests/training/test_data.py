@@ -13,9 +13,10 @@ from scipy.cluster.hierarchy import DisjointSet
 from hifrac.config import conf
 from hifrac.exceptions import BadImageError, FetchError, OutOfFootprintError
 from hifrac.simulate import encode_jpeg
-from hifrac.training.data import read_sample, sky_groups
+from hifrac.training.data import read_beyond, read_sample, sky_groups
 
 ZIP, LABELS, INDEX = "sdss_cutouts.zip", "hi_labels.ecsv", "index.ecsv"
+DEEPER = "resolve_labels.ecsv"
 
 
 @pytest.fixture
@@ -61,6 +62,29 @@ def test_the_sample_is_detections_then_bright_undetected_galaxies(sample, data_f
     assert np.isnan(sample.photometry[n:]).all()
     assert sample.pixels.shape == (len(sample.objid), 128, 128, 3)
     assert sample.pixels.dtype == np.uint8
+
+
+def test_the_offset_of_the_stellar_masses_is_known_where_both_are(sample, data_folder):
+    labels = Table.read(data_folder / "cutouts" / LABELS)
+    n = len(labels)
+    unknown = np.asarray(labels["log_mstar_gswlc"].mask)
+    assert 0 < unknown.sum() < n / 2
+    np.testing.assert_array_equal(np.isnan(sample.gswlc_offset[:n]), unknown)
+    expected = np.asarray(labels["log_mstar_taylor"]) - np.asarray(labels["log_mstar_gswlc"].filled(0))
+    np.testing.assert_array_equal(sample.gswlc_offset[:n][~unknown], expected[~unknown])
+    assert np.isnan(sample.gswlc_offset[n:]).all()
+
+
+def test_a_table_without_missing_masses_needs_no_mask(copy, sample):
+    rewrite(copy, LABELS, lambda table: table.replace_column("log_mstar_gswlc", np.full(len(table), 9.0)))
+    assert np.isfinite(read_sample(copy).gswlc_offset[sample.detected]).all()
+
+
+def test_positions_are_those_of_the_detections(sample, data_folder):
+    labels = Table.read(data_folder / "cutouts" / LABELS)
+    for name in ("ra", "dec"):
+        np.testing.assert_array_equal(getattr(sample, name)[: len(labels)], labels[name])
+        assert np.isnan(getattr(sample, name)[len(labels) :]).all()
 
 
 def test_only_bright_undetected_galaxies_of_the_footprint_are_taken(sample, data_folder):
@@ -121,6 +145,7 @@ def test_a_missing_file(copy, name):
         (LABELS, ["ra", "dec"]),
         (LABELS, ["log_hi_fraction_true"]),
         (LABELS, ["g_minus_i", "i_cmodel"]),
+        (LABELS, ["log_mstar_taylor", "log_mstar_gswlc"]),
         (INDEX, ["alfalfa_footprint"]),
         (INDEX, ["alfalfa_detected"]),
         (INDEX, ["flux_16px"]),
@@ -157,6 +182,47 @@ def test_an_archive_that_is_none(copy):
     (copy / "cutouts" / ZIP).write_bytes(b"no archive")
     with pytest.raises(ValueError, match="archive"):
         read_sample(copy)
+
+
+# What lies beyond the survey
+
+
+def test_the_deeper_data_are_of_what_the_survey_missed(beyond, data_folder):
+    table = Table.read(data_folder / "cutouts" / DEEPER)
+    table = table[~table["alfalfa_detected"]]
+    assert list(beyond.objid) == list(table["objid"])
+    for name, column in (
+        ("log_hi_fraction", "log_hi_fraction_true"), ("is_limit", "is_limit"), ("ra", "ra"), ("dec", "dec"),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(getattr(beyond, name), table[column])
+    assert beyond.is_limit.dtype == bool
+    assert beyond.pixels.shape == (len(table), 128, 128, 3)
+
+
+def test_a_galaxy_of_both_tables_has_one_picture(beyond, sample):
+    both = [(row, list(sample.objid).index(name)) for row, name in enumerate(beyond.objid[:6])]
+    for row, other in both:
+        np.testing.assert_array_equal(beyond.pixels[row], sample.pixels[other])
+
+
+def test_without_deeper_data_there_is_nothing_beyond(copy):
+    (copy / "cutouts" / DEEPER).unlink()
+    assert read_beyond(copy) is None
+
+
+def test_deeper_data_are_whole_or_refused(copy, beyond):
+    replace_picture(copy, beyond.objid[9], None)
+    with pytest.raises(FetchError, match=beyond.objid[9]):
+        read_beyond(copy)
+    rewrite(copy, DEEPER, lambda table: table.remove_columns(["is_limit"]))
+    with pytest.raises(ValueError, match=r"^data_dir: .*resolve_labels.* lacks the columns is_limit$"):
+        read_beyond(copy)
+
+
+def test_deeper_data_need_a_folder(monkeypatch):
+    monkeypatch.delenv("HIFRAC_DATA_DIR", raising=False)
+    with conf.set_temp("data_dir", ""), pytest.raises(ValueError, match=r"^data_dir: none is configured"):
+        read_beyond()
 
 
 # Grouping

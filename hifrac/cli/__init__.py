@@ -1,0 +1,201 @@
+"""The command ``hifrac``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+import hifrac
+from hifrac.cli._shared import (
+    kept_on_interrupt,
+    one_line_errors,
+    progress_bar,
+    settings,
+    source_of,
+    summary,
+    survey_options,
+)
+from hifrac.cli.fetch import cache, fetch
+from hifrac.cli.training import evaluate, export, models, train
+
+__all__ = ["main"]
+
+
+@contextmanager
+def _first_failures() -> Iterator[dict]:
+    """The first failure of each flag, from the log of the estimator."""
+    first: dict = {}
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            first.setdefault(getattr(record, "flag", None), record.getMessage())
+
+    logger, handler = logging.getLogger("hifrac.estimator"), Keep()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield first
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(hifrac.__version__, prog_name="hifrac")
+def main() -> None:
+    """HI mass fractions of galaxies, with an honest error, from their pictures."""
+
+
+@main.command()
+@click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write.")
+@click.option(
+    "--cutouts", type=click.Path(path_type=Path), help="Folder or archive of pictures; nothing is fetched."
+)
+@click.option("--name", default=None, help="Column that names the pictures of --cutouts.  [default: objid]")
+@click.option(
+    "--frames",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of SDSS frame-*.fits files to cut the pictures from; nothing is fetched.",
+)
+@click.option("--survey", default=None, help="sdss, legacy, panstarrs or hips.  [default: the model's]")
+@survey_options
+@click.option("--model", default=None, help="Bundled model, or folder of a model.  [default: default]")
+@click.option("--device", default=None, help="auto, cpu or cuda.  [default: auto]")
+@click.option("--batch-size", type=int, default=None, help="Pictures in one pass of the network.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
+@one_line_errors
+def predict(
+    table: Path,
+    output: Path,
+    cutouts: Path | None,
+    name: str | None,
+    frames: Path | None,
+    survey: str | None,
+    cache_dir: Path | None,
+    max_rate: float | None,
+    model: str | None,
+    device: str | None,
+    batch_size: int | None,
+    overwrite: bool,
+    replace_columns: bool,
+    **service: Any,
+) -> None:
+    """Estimate the HI mass fraction of every row of INPUT.
+
+    INPUT and OUTPUT may be of any table format that Astropy knows (ECSV, FITS,
+    CSV, VOTable, Parquet, ...). INPUT has columns ra and dec. Without
+    --cutouts or --frames the pictures come from the survey service of the
+    model, through the local store: what `hifrac fetch` got is not asked for
+    again, and what is fetched here is kept.
+    """
+    from hifrac.estimator import HIFractionEstimator
+    from hifrac.models import load_model
+    from hifrac.tables import check_output, output_format, read_table, write_table
+
+    # What can be refused is refused before hours of work, not after.
+    output_format(output)
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
+    if name is not None and cutouts is None:
+        raise ValueError("--name names pictures of --cutouts: give that as well")
+    service = {key: value for key, value in service.items() if value}
+    asked = ["--survey"] if survey is not None else []
+    asked += [f"--{key.replace('_', '-')}" for key in service]
+    local = [option for option, path in (("--cutouts", cutouts), ("--frames", frames)) if path is not None]
+    if len(local) > 1 or (local and asked):
+        raise ValueError(
+            f"{local[0]} does not go with {(local[1:] + asked)[0]}: the pictures have one source"
+        )
+    rows = read_table(table)
+    check_output(rows, output, overwrite=overwrite)
+    with ExitStack() as stack:
+        stack.enter_context(settings(cache_dir, max_rate))
+        source = None
+        if local:
+            source = stack.enter_context(_local_source(table, rows, cutouts, name, frames))
+        loaded = load_model(model, device=device)
+        if source is None:
+            source = _model_source(loaded, survey, service)
+        estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
+        first = stack.enter_context(_first_failures())
+        progress = stack.enter_context(progress_bar(len(rows), "estimating"))
+        stack.enter_context(kept_on_interrupt(not local))
+        result = estimator.predict(rows, overwrite=replace_columns, progress=progress)
+    write_table(result, output, overwrite=overwrite)
+    lines, estimated = summary(result, first)
+    click.echo("\n".join(lines))
+    click.echo(f"written to {output}")
+    if len(result) and not estimated:
+        raise SystemExit(1)
+
+
+def _local_source(table: Path, rows, cutouts: Path | None, name: str | None, frames: Path | None):
+    """Pictures at hand."""
+    from hifrac.cutouts import FrameCutouts, LocalCutouts
+
+    if frames is not None:
+        try:
+            return FrameCutouts(frames)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"--frames: {error}") from error
+    column = "objid" if name is None else name
+    if column not in rows.colnames:
+        raise ValueError(
+            f"--name: {table} has no column {column!r} to name its pictures; "
+            f"its columns are {', '.join(rows.colnames) or '(none)'}"
+        )
+    try:
+        return LocalCutouts(cutouts, name=column)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"--cutouts: {error}") from error
+
+
+def _model_source(model, survey: str | None, service: dict[str, Any]):
+    """The service that a model's pictures come from."""
+    from hifrac.cutouts import SURVEYS, source_for
+
+    recipe = model.card.recipe
+    kind = type(source_for(recipe))
+    known = {value: key for key, value in SURVEYS.items()}
+    if survey is not None and SURVEYS.get(survey) is not kind:
+        raise ValueError(
+            f"--survey: the model {model.card.name!r} reads pictures of {known[kind]}, got {survey!r}"
+        )
+    return source_of(known[kind], recipe, **service)
+
+
+@main.command()
+@click.option(
+    "-o",
+    "--output",
+    default=Path("hifrac-demo"),
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the table and the picture.",
+)
+@one_line_errors
+def demo(output: Path) -> None:
+    """Estimate the bundled sample of simulated galaxies, offline."""
+    from hifrac.demo import run_demo
+
+    result, paths = run_demo(output)
+    estimates = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect")
+    shown = result["name", *estimates, "flags"]
+    for column in estimates:
+        shown[column].info.format = ".2f"
+    click.echo("Simulated galaxies, from gas-poor to gas-rich; then a star, blank sky and no survey.")
+    click.echo("\n".join(shown.pformat(max_lines=-1, max_width=-1)))
+    click.echo("\n".join(summary(result)[0]))
+    click.echo(f"table:   {paths[0]}\npicture: {paths[1]}")
+
+
+for command in (cache, evaluate, export, fetch, models, train):
+    main.add_command(command)

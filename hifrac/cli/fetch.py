@@ -1,0 +1,222 @@
+"""``hifrac fetch`` and ``hifrac cache``: pictures into the local store, and the care of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hifrac.cli._shared import (
+    kept_on_interrupt,
+    one_line_errors,
+    progress_bar,
+    settings,
+    source_of,
+    summary,
+    survey_options,
+)
+
+__all__ = ["cache", "fetch"]
+
+
+class _Outcomes:
+    """Shows how a download goes: a bar on a terminal, a line now and then elsewhere."""
+
+    seconds = 60.0
+
+    def __init__(self, total: int) -> None:
+        from tqdm import tqdm
+
+        self.counts: Counter = Counter()
+        self._start = self._said = time.monotonic()
+        self._total = total
+        self._bar = tqdm(total=total, desc="fetching", unit=" rows", disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> _Outcomes:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._bar.close()
+
+    def __call__(self, error: Exception | None) -> None:
+        self.counts["stored" if error is None else error.flag.name] += 1
+        if not self._bar.disable:
+            self._bar.set_postfix(self.counts, refresh=False)
+            self._bar.update()
+        elif (now := time.monotonic()) - self._said >= self.seconds:
+            self._said = now
+            done = self.counts.total()
+            rate = done / (now - self._start)
+            counts = ", ".join(f"{name} {count}" for name, count in self.counts.items())
+            remaining = timedelta(seconds=round((self._total - done) / rate))
+            click.echo(f"{done} of {self._total} rows ({counts}); {rate:.3g}/s, {remaining} left", err=True)
+
+
+@click.command()
+@click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option(
+    "--survey",
+    default="sdss",
+    show_default=True,
+    metavar="sdss|legacy|panstarrs|hips",
+    help="Service that gives the pictures.",
+)
+@survey_options
+@click.option("--width", type=int, help="Side of the pictures in pixels.  [default: the survey's]")
+@click.option("--pixel-scale", type=float, help="Arcsec per pixel.  [default: the survey's]")
+@click.option("--hips", metavar="ID", help="HiPS to cut from, with --survey hips, e.g. CDS/P/SDSS9/color.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of every row and its flags.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@one_line_errors
+def fetch(
+    table: Path,
+    survey: str,
+    cache_dir: Path | None,
+    max_rate: float | None,
+    output: Path | None,
+    overwrite: bool,
+    **recipe_and_service: Any,
+) -> None:
+    """Fetch the pictures of every row of INPUT into the local store.
+
+    What is in the store already is not asked for, so an interrupted or partly
+    failed run is finished by running it again.
+    """
+    from hifrac.cutouts.download import download
+    from hifrac.tables import check_output, output_format, read_table, write_table
+
+    if output is not None:
+        output_format(output)
+        if output.exists() and not overwrite:
+            raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
+    rows = read_table(table)
+    if output is not None:
+        check_output(rows, output, overwrite=overwrite)
+    first: dict = {}
+    with (
+        settings(cache_dir, max_rate),
+        kept_on_interrupt(fetching=True),
+        _Outcomes(len(rows)) as outcomes,
+    ):
+        source = source_of(survey, **{key: value for key, value in recipe_and_service.items() if value})
+
+        def progress(error: Exception | None) -> None:
+            if error is not None and error.flag not in first:
+                first[error.flag] = f"row {outcomes.counts.total()}: {error}"
+            outcomes(error)
+
+        report = download(rows, source, progress=progress)
+    if output is not None:
+        write_table(report, output, overwrite=overwrite)
+    lines, stored = summary(report, first, served="with a picture")
+    click.echo("\n".join(lines))
+    if output is not None:
+        click.echo(f"written to {output}")
+    if len(report) and not stored:
+        raise SystemExit(1)
+
+
+@click.group()
+def cache() -> None:
+    """Look after the local store of pictures."""
+
+
+def _cache_option(command: Callable) -> Callable:
+    return click.option(
+        "--cache-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the local store.  [default: HIFRAC_CACHE_DIR, conf.cache_dir or ~/.cache/hifrac]",
+    )(command)
+
+
+@cache.command()
+@_cache_option
+@one_line_errors
+def info(cache_dir: Path | None) -> None:
+    """Show what is stored, and what became of the rest."""
+    from datetime import UTC, datetime
+
+    from hifrac import config
+    from hifrac.cutouts._store import stores
+
+    with settings(cache_dir):
+        click.echo(f"{config.cache_dir()}")
+        found, illegible = stores()
+        for store in found:
+            with store:
+                size, at = store.size()
+                counts = ", ".join(
+                    f"{n} {outcome.name.lower()}" for outcome, n in sorted(store.counts().items())
+                )
+                last = "never" if at is None else datetime.fromtimestamp(at, UTC).isoformat(" ", "seconds")
+                click.echo(f"\n{store.folder.name}\n  {store.recipe}\n  {store.facts['address']}")
+                click.echo(
+                    f"  {counts or 'nothing'}; {size / 1e6:.1f} MB in {store.facts['layout']}; last {last}"
+                )
+        _name_illegible(illegible)
+
+
+@cache.command()
+@_cache_option
+@click.option("--repair", is_flag=True, help="Remove what is damaged; the next run asks for it again.")
+@one_line_errors
+def verify(cache_dir: Path | None, repair: bool) -> None:
+    """Read, compare and decode every stored picture; exit status 1 if one is damaged."""
+    from hifrac.cutouts._store import stores
+
+    damaged = 0
+    with settings(cache_dir):
+        found, illegible = stores()
+        for store in found:
+            with store, progress_bar(store.counts().total(), store.folder.name) as progress:
+                report = store.verify(repair=repair, progress=progress)
+            click.echo(
+                f"{store.folder.name}: {report.intact} intact, {len(report.damaged)} damaged, "
+                f"{report.missing} missing, {report.unrecorded} not in the manifest, "
+                f"{report.leftovers} left over"
+            )
+            for position in report.damaged[:20]:
+                click.echo(f"  damaged: {position}")
+            damaged += len(report.damaged)
+    _name_illegible(illegible)
+    if damaged:
+        click.echo("removed" if repair else "say --repair to remove what is damaged")
+    if damaged or illegible:
+        raise SystemExit(1)
+
+
+def _name_illegible(folders: list[Path]) -> None:
+    for folder in folders:
+        click.echo(f"{folder.name}: store.json is damaged; the next fetch into this store mends it")
+
+
+@cache.command()
+@_cache_option
+@click.option("--store", "name", default=None, help="Only the store of this name, as `info` shows it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@one_line_errors
+def clear(cache_dir: Path | None, name: str | None, yes: bool) -> None:
+    """Remove the stored pictures and their manifests."""
+    import shutil
+
+    from hifrac.cutouts._store import stores
+
+    with settings(cache_dir):
+        legible, folders = stores()
+        counts = dict.fromkeys(folders, "unknown")
+        for store in legible:
+            with store:
+                counts[store.folder] = f"{store.counts().total()} positions"
+        counts = {folder: count for folder, count in counts.items() if name in (None, folder.name)}
+        if name is not None and not counts:
+            raise ValueError(f"--store: there is no store {name!r}")
+        for folder, count in counts.items():
+            if yes or click.confirm(f"Remove {folder} ({count})?"):
+                shutil.rmtree(folder)
+                click.echo(f"removed {folder}")

@@ -1,0 +1,242 @@
+"""``hifrac train``, ``evaluate``, ``export`` and ``models``: models made, judged and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hifrac.cli._shared import one_line_errors
+
+__all__ = ["evaluate", "export", "models", "train"]
+
+#: The name that stands for the recipe of the bundled default model, not for a configuration.
+DEFAULT = "default"
+
+
+@click.command()
+@one_line_errors
+def models() -> None:
+    """Show the cards of the bundled models."""
+    from hifrac.models import list_models
+
+    click.echo("\n\n".join(str(card) for card in list_models()))
+
+
+@click.command()
+@click.argument("config", metavar="CONFIG")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the model.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data directory.  [default: HIFRAC_DATA_DIR or conf.data_dir]",
+)
+@click.option("--seed", type=int, help="Fixes split, order and first weights.  [default: CONFIG's, or 12345]")
+@click.option("--parent", help="With CONFIG default: the parent population that the estimate is for.")
+@click.option("--table", help="Table of labels, instead of the data directory.")
+@click.option("--cutouts", help="Folder or archive of the pictures of --table.")
+@click.option("--name", help="Column of --table that names the pictures.  [default: objid]")
+@click.option("--target", help="Column of --table to be learned.")
+@click.option("--from", "init_from", metavar="MODEL", help="Start from the weights of this model.")
+@click.option("--split", help="Written split of the galaxies.  [default: one is drawn]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one value of CONFIG, e.g. run.devices=2.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the interrupted training in the folder.")
+@one_line_errors
+def train(config: str, output: Path, data_dir: Path | None, **options: Any) -> None:
+    """Train a model and write its folder.
+
+    CONFIG is "default", which makes the bundled model again; the name of a
+    bundled configuration (paper, paper-recognition, shallow); or a TOML file.
+    Needs the extra "train". With --table, --cutouts and --target any number
+    is learned from any pictures of the configuration's recipe.
+    """
+    with _extra_train():
+        if config == DEFAULT:
+            _train_default(output, data_dir, options)
+        else:
+            _train_network(config, output, data_dir, **options)
+    click.echo(f"written to {output}")
+
+
+def _train_default(output: Path, data_dir: Path | None, options: dict[str, Any]) -> None:
+    """The bundled model again, and the tables of its figures."""
+    from hifrac import config
+
+    seed, parent = options.pop("seed"), options.pop("parent")
+    names = {"init_from": "from", "settings": "set"}
+    if given := [names.get(key, key) for key, value in options.items() if value]:
+        raise ValueError(f"--{given[0]} does not go with the configuration 'default', which is fixed")
+    if data_dir is None and config.data_dir() is None:
+        raise ValueError("no data directory: give --data-dir, or set HIFRAC_DATA_DIR")
+    from hifrac.training.train import train as make
+
+    chosen = {} if parent is None else {"parent": parent}
+    tables = make(output, data=data_dir, seed=12345 if seed is None else seed, **chosen)
+    for name, table in tables.items():
+        click.echo(f"{name.replace('_', ' ')}:")
+        click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)) + "\n")
+
+
+def _train_network(
+    source: str,
+    output: Path,
+    data_dir: Path | None,
+    *,
+    seed: int | None,
+    parent: str | None,
+    table: str | None,
+    cutouts: str | None,
+    name: str | None,
+    target: str | None,
+    init_from: str | None,
+    split: str | None,
+    settings: tuple[str, ...],
+    resume: bool,
+) -> None:
+    """A network, and its figures."""
+    from hifrac.training.config import read_config
+
+    if parent is not None:
+        raise ValueError("--parent goes with the configuration 'default'")
+    if table is None and (cutouts is not None or name is not None or target is not None):
+        raise ValueError("--cutouts, --name and --target describe a table: give --table as well")
+    if table is not None and (cutouts is None or target is None):
+        raise ValueError("--table needs --cutouts, the pictures, and --target, the column to be learned")
+    config = read_config(source)
+    if table is not None:
+        config = config.for_table(table, cutouts, target=target, name=name)
+    config = config.changed(network={"init_from": init_from}, split={"file": split}, run={"seed": seed})
+    config = config.with_settings(settings)
+
+    from hifrac.training.run import train_network
+
+    try:
+        figures = train_network(config, output, data=data_dir, resume=resume)
+    except KeyboardInterrupt:
+        click.echo("interrupted; the epochs that are done are kept: say --resume to go on", err=True)
+        raise SystemExit(130) from None
+    if figures is None:  # one of several processes
+        raise SystemExit(0)
+    for key, value in figures.items():
+        click.echo(f"{key:24s} {value:8.4f}")
+
+
+@contextmanager
+def _extra_train() -> Iterator[None]:
+    """Say what to install where a library of the extra is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        wanted = {
+            "sklearn": "scikit-learn",
+            "lightning": "lightning",
+            "pytorch_optimizer": "pytorch-optimizer",
+        }
+        missing = wanted.get((error.name or "").partition(".")[0])
+        if missing is None:
+            raise
+        raise ImportError(f"this needs {missing}: pip install 'hifrac[train]'") from error
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.argument("table", metavar="TABLE", type=click.Path(path_type=Path))
+@click.option(
+    "--cutouts", required=True, type=click.Path(path_type=Path), help="Folder or archive of pictures."
+)
+@click.option("--name", default="objid", show_default=True, help="Column that names the pictures.")
+@click.option("--target", required=True, help="Column of the measured values.")
+@click.option("--limit", "is_limit", help="Boolean column: where the value is an upper limit.")
+@click.option(
+    "--orientations", type=int, default=1, show_default=True, help="8: the mean over all of a picture."
+)
+@click.option("--device", help="auto, cpu or cuda.  [default: auto]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of the figures to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@one_line_errors
+def evaluate(
+    model: str,
+    table: Path,
+    cutouts: Path,
+    output: Path | None,
+    device: str | None,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Judge MODEL on the labelled pictures of TABLE.
+
+    MODEL is the name of a bundled model, or the folder of one. Prints figures
+    of merit of all galaxies and of each third of the estimates; rows without a
+    label or without a picture are left out and counted.
+    """
+    from hifrac.models import load_model
+    from hifrac.tables import output_format, read_table, write_table
+
+    if output is not None:
+        output_format(output)
+        if output.exists() and not overwrite:
+            raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
+    rows = read_table(table)
+    with _extra_train():
+        from hifrac.training.assess import evaluate as judge
+
+        figures = judge(load_model(model, device=device), rows, cutouts, **options)
+    shown = figures.copy()
+    for column in shown.itercols():
+        if column.dtype.kind == "f":
+            column.info.format = ".3f"
+    click.echo("\n".join(shown.pformat(max_lines=-1, max_width=-1)))
+    for key, what in (("without_label", "a label"), ("without_picture", "a picture")):
+        if count := figures.meta[key]:
+            click.echo(f"{count} rows without {what} were left out")
+    if "first_failure" in figures.meta:
+        click.echo(f"the first in {figures.meta['first_failure']}")
+    if output is not None:
+        write_table(figures, output, overwrite=overwrite)
+        click.echo(f"written to {output}")
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the files.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    help="safetensors, torchscript or export; may be given again.  [default: torchscript]",
+)
+@one_line_errors
+def export(model: str, output: Path, formats: tuple[str, ...]) -> None:
+    """Write MODEL as a folder for other programs: TorchScript, torch.export.
+
+    MODEL is the name of a bundled model, or the folder of one. The weights and
+    the card are always written.
+    """
+    from hifrac.models import export_model
+
+    chosen = {"formats": formats} if formats else {}
+    card = export_model(model, output, **chosen)
+    for name, sha256 in card.files.items():
+        click.echo(f"{sha256}  {name}")
+    click.echo(f"written to {output}")

@@ -1,0 +1,224 @@
+"""What a user may hand in: galaxies, redshifts, a reference, a cosmology."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy import constants
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.cosmology import Cosmology, FlatLambdaCDM
+from astropy.cosmology import units as cu
+from astropy.table import Row, Table
+
+from hifrac._input import _filled, parse
+from hifrac.columns import DEC_ALIASES, RA_ALIASES
+from hifrac.environment._neighbours import unit_vectors
+from hifrac.exceptions import HifracWarning
+
+__all__ = [
+    "C_KM_S",
+    "Reference",
+    "parse_cosmology",
+    "parse_positions",
+    "parse_redshifts",
+    "parse_reference",
+    "parse_window",
+    "transverse_distance",
+]
+
+C_KM_S = constants.c.to_value(u.km / u.s)
+
+_MANY = 4096  # from here on distances are interpolated
+_BLUE = -0.01  # cz = -3000 km/s: no galaxy is bluer, smaller numbers stand for "none"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The usable rows of a reference catalogue.
+
+    Attributes
+    ----------
+    ra, dec : array of float, shape (r,)
+        ICRS degrees.
+    z : array of float, shape (r,)
+        Redshifts.
+    left_out : int
+        How many rows had no position or no redshift.
+    """
+
+    ra: np.ndarray
+    dec: np.ndarray
+    z: np.ndarray
+    left_out: int
+
+    def __getitem__(self, rows: np.ndarray) -> Reference:
+        """Some of the rows, by a mask."""
+        return Reference(self.ra[rows], self.dec[rows], self.z[rows], self.left_out)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Unit vectors of the positions."""
+        return unit_vectors(self.ra, self.dec)
+
+
+def parse_positions(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """ICRS degrees, NaN where there is no valid position.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `hifrac._input.parse`, with the parameter's name in front.
+    """
+    if isinstance(data, Row):
+        data = data.table[data.index : data.index + 1]
+    if isinstance(data, Table):
+        places = {*RA_ALIASES, *DEC_ALIASES}
+        kept = [one for one in data.colnames if one.lower() in places or isinstance(data[one], SkyCoord)]
+        data = data[kept or data.colnames]
+    try:
+        positions = parse(data)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from error
+    return positions.ra, positions.dec
+
+
+def parse_redshifts(values: Any, name: str, rows: int) -> np.ndarray:
+    """Redshifts as plain floats, NaN where masked.
+
+    Raises
+    ------
+    TypeError
+        If they are not numbers.
+    ValueError
+        If there are not as many as rows, or they look like velocities.
+    ~astropy.units.UnitConversionError
+        If they have a unit.
+    """
+    unit = getattr(values, "unit", None)
+    if unit not in (None, u.dimensionless_unscaled, cu.redshift):
+        raise u.UnitConversionError(f"{name} must be redshifts without a unit, got {unit}")
+    if np.asarray(getattr(values, "unmasked", values)).dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold numbers, got {np.asarray(values).dtype}")
+    z = np.atleast_1d(_filled(values))
+    if z.shape != (rows,):
+        raise ValueError(f"{name} must have one redshift for each of {rows} positions, got shape {z.shape}")
+    if np.any(z[np.isfinite(z)] > 20):
+        raise ValueError(
+            f"{name} must be redshifts, got {z[np.isfinite(z)].max():g}: if it is cz in km/s, divide it by "
+            f"{C_KM_S:g}"
+        )
+    return np.where(np.isfinite(z), z, np.nan)
+
+
+def parse_reference(reference: Any) -> Reference:
+    """The usable rows of a reference.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a table nor a pair of SkyCoord and redshifts.
+    ValueError
+        If it has no positions or no redshifts, or no usable row.
+    """
+    if isinstance(reference, Table):
+        names = [name for name in reference.colnames if name.lower() in ("z", "redshift")]
+        if not names:
+            raise ValueError(
+                f"reference has no column z; its columns are {', '.join(reference.colnames) or '(none)'}"
+            )
+        redshifts = reference["z" if "z" in names else names[0]]
+        places: Any = reference
+    elif isinstance(reference, tuple | list) and len(reference) == 2 and isinstance(reference[0], SkyCoord):
+        places, redshifts = reference
+    else:
+        raise TypeError(
+            "reference must be a table with ra, dec and z, or a pair (SkyCoord, z), "
+            f"got {type(reference).__name__}"
+        )
+    ra, dec = parse_positions(places, "reference")
+    z = parse_redshifts(redshifts, "reference z", len(ra))
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(ra) & (z > _BLUE)
+    if not np.any(good):
+        raise ValueError(f"reference has no row with a position and a redshift among {len(ra)}")
+    left_out = int(np.count_nonzero(~good))
+    if left_out:
+        warnings.warn(
+            f"reference: {left_out} of {len(ra)} rows left out: no position, or no redshift above {_BLUE}",
+            HifracWarning,
+            stacklevel=4,
+        )
+        ra, dec, z = ra[good], dec[good], z[good]
+    return Reference(ra, dec, z, left_out)
+
+
+def parse_window(window: u.Quantity | None) -> float | None:
+    """The velocity window in km/s; None for none.
+
+    Raises
+    ------
+    TypeError
+        If it is not a quantity.
+    ValueError
+        If it is not positive.
+    ~astropy.units.UnitConversionError
+        If it is not a velocity.
+    """
+    if window is None:
+        return None
+    if not isinstance(window, u.Quantity):
+        raise TypeError(f"velocity_window must be a velocity with its unit, or None, got {window!r}")
+    try:
+        value = window.to_value(u.km / u.s)
+    except u.UnitConversionError:
+        raise u.UnitConversionError(f"velocity_window must be a velocity, got {window}") from None
+    if np.ndim(value) or not value > 0:
+        raise ValueError(f"velocity_window must be one positive velocity, got {window}")
+    return None if np.isinf(value) else float(value)
+
+
+def parse_cosmology(cosmology: Cosmology | None) -> Cosmology:
+    """The cosmology, by default that of Wu (2020): flat, H0 = 70 km/s/Mpc, Omega_m = 0.3.
+
+    Raises
+    ------
+    TypeError
+        If it is not a cosmology of Astropy.
+    """
+    if cosmology is None:
+        return _default_cosmology()
+    if not isinstance(cosmology, Cosmology) or not hasattr(cosmology, "comoving_transverse_distance"):
+        raise TypeError(f"cosmology must be an Astropy cosmology, got {type(cosmology).__name__}")
+    return cosmology
+
+
+@functools.cache
+def _default_cosmology() -> Cosmology:
+    return FlatLambdaCDM(H0=70, Om0=0.3)  # once: Astropy computes much when one is first used
+
+
+def transverse_distance(cosmology: Cosmology, z: np.ndarray) -> np.ndarray:
+    """Comoving transverse distance in Mpc, NaN for redshifts that are not above zero.
+
+    Over (1 + z) it is the physical distance per radian. More than 4096 are
+    interpolated with a cubic spline, exact to some 1e-11 (a general cosmology
+    integrates each redshift on its own).
+    """
+    from scipy.interpolate import CubicSpline
+
+    result = np.full(len(z), np.nan)
+    with np.errstate(invalid="ignore"):
+        good = z > 0
+    if np.count_nonzero(good) <= _MANY:
+        if np.any(good):
+            result[good] = cosmology.comoving_transverse_distance(z[good]).to_value(u.Mpc)
+        return result
+    grid = np.linspace(0, z[good].max(), _MANY + 1)
+    spline = CubicSpline(grid, cosmology.comoving_transverse_distance(grid).to_value(u.Mpc))
+    result[good] = spline(z[good])
+    return result

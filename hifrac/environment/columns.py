@@ -1,0 +1,126 @@
+"""The columns of a table of densities, and the bits of ``environment_flags``: the registry.
+
+Names, units and meanings are public interface.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from astropy import units as u
+from astropy.table import Column, MaskedColumn
+from astropy.utils.masked import Masked
+
+__all__ = ["ENVIRONMENT_COLUMNS", "EnvironmentColumn", "EnvironmentFlag"]
+
+
+class EnvironmentFlag(enum.IntFlag):
+    """One bit of the ``environment_flags`` column.
+
+    Attributes
+    ----------
+    summary : str
+        What the bit says, in one line.
+    """
+
+    summary: str
+
+    def __new__(cls, value: int, summary: str = "") -> EnvironmentFlag:  # noqa: D102
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.summary = summary
+        return member
+
+    BAD_POSITION = 1, "the position is masked, not finite, or outside the sphere: masked"
+    BAD_REDSHIFT = 2, "the redshift is missing, or not above zero: masked"
+    TOO_FEW_NEIGHBOURS = 4, "fewer than n reference galaxies in the velocity window: masked"
+    COINCIDENT = 8, "the n-th neighbour is at the very position, the density infinite: masked"
+    OUTSIDE_REFERENCE = 16, "the reference does not cover this part of the sky: masked"
+    EDGE = 32, "the reference covers the circle around the galaxy only in part: the density is too low"
+    REDSHIFT_EDGE = 64, "the velocity window reaches beyond the redshifts of the reference"
+    NO_COUNTERPART = 128, "no reference galaxy within the match radius: the galaxy itself is not counted"
+    POSSIBLE_DUPLICATE = 256, "two or more reference galaxies within the match radius: one counted twice?"
+    NEARBY = 512, "nearer than the minimum distance, where a redshift is no distance: overdensity masked"
+    SPARSE_MEDIAN = 1024, "the median of the redshift window comes from fewer than 20 galaxies"
+
+    @classmethod
+    def decode(cls, flags: int) -> list[str]:
+        """Names of the bits that are set, in their order."""
+        return [flag.name for flag in cls if int(flags) & flag]
+
+
+#: The flags of rows that have no density.
+MASKED = (
+    EnvironmentFlag.BAD_POSITION
+    | EnvironmentFlag.BAD_REDSHIFT
+    | EnvironmentFlag.TOO_FEW_NEIGHBOURS
+    | EnvironmentFlag.COINCIDENT
+    | EnvironmentFlag.OUTSIDE_REFERENCE
+)
+
+
+@dataclass(frozen=True)
+class EnvironmentColumn:
+    """One column of a table of densities.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    unit : `~astropy.units.UnitBase` or None
+        Its unit; None for plain numbers.
+    description : str
+        What it means.
+    when : str
+        What makes it be there.
+    """
+
+    name: str
+    unit: u.UnitBase | None
+    description: str
+    when: str = "always"
+
+
+#: All columns by name, in the order in which they stand in a table.
+ENVIRONMENT_COLUMNS = {
+    column.name: column
+    for column in (
+        EnvironmentColumn(
+            "neighbour_distance",
+            u.Mpc,
+            "projected physical distance to the n-th nearest reference galaxy, at the galaxy's redshift",
+        ),
+        EnvironmentColumn("surface_density", u.Mpc**-2, "Sigma_n = n / (pi D_n^2)"),
+        EnvironmentColumn(
+            "overdensity",
+            None,
+            "1 + delta_n: surface_density over its median at this redshift",
+            "overdensity()",
+        ),
+        EnvironmentColumn("log_overdensity", u.dex, "log10(1 + delta_n)", "overdensity()"),
+        EnvironmentColumn(
+            "coverage",
+            None,
+            "share of the circle to the n-th neighbour that the reference survey covers",
+            "a footprint is given",
+        ),
+        EnvironmentColumn(
+            "environment_flags", None, "what to know of the row, a bit mask: see EnvironmentFlag"
+        ),
+    )
+}
+
+
+def environment_column(name: str, values: np.ndarray, mask: np.ndarray | None = None):
+    """A column with the unit and description of the registry; masked where told, if at all."""
+    entry = ENVIRONMENT_COLUMNS[name]
+    if mask is None:
+        column = Column(values)
+    elif entry.unit is None:
+        column = MaskedColumn(np.where(mask, np.nan, values), mask=mask)
+    else:
+        column = Masked(u.Quantity(np.where(mask, np.nan, values), entry.unit), mask=mask)
+    column.info.description = entry.description
+    return column

@@ -1,0 +1,74 @@
+"""The networks that a card can name, and how each is built from the card's options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from hifrac.models import xresnet
+from hifrac.models.structure import StructureNet
+from hifrac.models.xresnet import PAPER_MEAN, PAPER_STD, PixelNet
+
+__all__ = ["ARCHITECTURES", "build", "closest"]
+
+
+def _pixel_net(
+    make: Callable[..., xresnet.XResNet],
+    *,
+    n_outputs: int = 1,
+    n_channels: int = 3,
+    mean: Sequence[float] = PAPER_MEAN,
+    std: Sequence[float] = PAPER_STD,
+) -> PixelNet:
+    return PixelNet(make(n_outputs, n_channels), mean=mean, std=std)
+
+
+#: Name in ``card.architecture``, and what makes the network of ``card.options``. The
+#: networks of the paper take ``n_outputs``, ``n_channels``, ``mean`` and ``std``.
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "StructureNet": StructureNet,
+    "xresnet18": partial(_pixel_net, xresnet.xresnet18),
+    "xresnet34": partial(_pixel_net, xresnet.xresnet34),
+    "xresnet50": partial(_pixel_net, xresnet.xresnet50),
+    "shallow": partial(_pixel_net, xresnet.shallow),
+}
+
+
+def build(architecture: str, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """A network that takes uint8 pixels (n, channels, height, width), its weights random.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of `ARCHITECTURES`.
+    options : mapping, optional
+        Keyword arguments of the architecture.
+
+    Returns
+    -------
+    network : Module
+
+    Raises
+    ------
+    KeyError
+        If there is no such architecture.
+    TypeError, ValueError
+        If an option is unknown or wrong.
+    """
+    if architecture not in ARCHITECTURES:
+        raise KeyError(f"architecture must be one of {', '.join(ARCHITECTURES)}; got {architecture!r}")
+    return ARCHITECTURES[architecture](**(options or {}))
+
+
+def closest(names: set[str]) -> str | None:
+    """The architecture whose weights have exactly these names, or None."""
+    for architecture in ARCHITECTURES:
+        with torch.device("meta"):  # names are wanted, not numbers
+            network = build(architecture)
+        if set(network.state_dict()) == names:
+            return architecture
+    return None

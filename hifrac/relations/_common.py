@@ -1,0 +1,165 @@
+"""What all relations share: the flags, the facts, the checks of the input, the table that comes out."""
+
+from __future__ import annotations
+
+import enum
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.table import Column, QTable
+
+import hifrac
+from hifrac._input import _filled
+from hifrac.columns import result_column
+from hifrac.exceptions import HifracWarning
+
+__all__ = [
+    "Relation",
+    "RelationFlag",
+    "check",
+    "measurement",
+    "normal_percentiles",
+    "relation_result",
+    "same_length",
+]
+
+_SIGMA_84 = 0.994458  # normal deviate of 84%, the upper of the two percentiles
+
+
+class RelationFlag(enum.IntFlag):
+    """One bit of the ``relation_flags`` column.
+
+    Attributes
+    ----------
+    summary : str
+        What the bit says, in one line.
+    """
+
+    summary: str
+
+    def __new__(cls, value: int, summary: str = "") -> RelationFlag:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.summary = summary
+        return member
+
+    MISSING_INPUT = 1, "a measurement is masked or not finite: masked"
+    OUT_OF_RANGE = 2, "a measurement is outside the range of the relation: masked"
+    GAS_POOR = 4, "the median is below M_gas/M* = 0.05: an upper limit rather than an estimate"
+
+    @classmethod
+    def decode(cls, flags: int) -> list[str]:
+        """Names of the bits that are set, in their order."""
+        return [flag.name for flag in cls if int(flags) & flag]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What is known of a published relation.
+
+    Attributes
+    ----------
+    name : str
+        Its name here.
+    call : str
+        How to call it.
+    expression : str
+        What it computes.
+    ranges : dict of str to tuple of float
+        For each measurement the least and the greatest value that is used.
+    ranges_from : str
+        Where the ranges come from.
+    scatter : float or None
+        Published scatter in dex; None where the relation is a density of its own.
+    system : str
+        The photometric system of the measurements.
+    reference, equation : str
+        The paper, and the place in it.
+    """
+
+    name: str
+    call: str
+    expression: str
+    ranges: dict[str, tuple[float, float]]
+    ranges_from: str
+    scatter: float | None
+    system: str
+    reference: str
+    equation: str
+
+
+def measurement(values: Any, name: str, *units: u.UnitBase) -> np.ndarray:
+    """Plain floats, NaN where masked or infinite; in the first unit, if any is given."""
+    unit = getattr(values, "unit", None)
+    dtype = np.asarray(getattr(values, "unmasked", values)).dtype
+    if dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold numbers, got {dtype}")
+    numbers = np.atleast_1d(_filled(values))
+    if numbers.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {numbers.shape}")
+    if units and unit not in (None, u.dimensionless_unscaled, *units):
+        try:
+            numbers = numbers * u.Unit(unit).to(units[0])
+        except (u.UnitConversionError, AttributeError, TypeError, ValueError) as error:
+            raise u.UnitConversionError(f"{name} must be in {units[0]}, got {unit}") from error
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def same_length(inputs: dict[str, np.ndarray]) -> None:
+    lengths = {name: len(values) for name, values in inputs.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            "lengths differ: " + ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        )
+
+
+def check(inputs: dict[str, np.ndarray], relation: Relation) -> np.ndarray:
+    """The flags of each row."""
+    same_length(inputs)
+    missing = np.any([np.isnan(values) for values in inputs.values()], axis=0)
+    outside = np.zeros(len(missing), bool)
+    for name, values in inputs.items():
+        low, high = relation.ranges[name]
+        with np.errstate(invalid="ignore"):
+            beyond = (values < low) | (values > high)
+        if np.any(beyond) and np.all(beyond[~np.isnan(values)]):
+            warnings.warn(
+                f"{name}: all values are outside {low:g} to {high:g}, for instance "
+                f"{values[beyond][0]:g}: is it measured as {relation.name} wants it? ({relation.system})",
+                HifracWarning,
+                stacklevel=4,
+            )
+        outside |= beyond
+    flags = np.where(missing, int(RelationFlag.MISSING_INPUT), 0)
+    return flags | np.where(outside, int(RelationFlag.OUT_OF_RANGE), 0)
+
+
+def normal_percentiles(estimate: np.ndarray, spread: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return estimate - _SIGMA_84 * spread, estimate + _SIGMA_84 * spread
+
+
+def relation_result(
+    estimate: np.ndarray, p16: np.ndarray, p84: np.ndarray, flags: np.ndarray, relation: Relation
+) -> QTable:
+    mask = (flags & int(RelationFlag.MISSING_INPUT | RelationFlag.OUT_OF_RANGE)) != 0
+    table = QTable()
+    for name, values in (("", estimate), ("_p16", p16), ("_p84", p84)):
+        column = result_column(f"log_hi_fraction{name}", values, mask)
+        if name:
+            column.info.description = f"{name[2:]}th percentile of the HI mass fraction, of the relation"
+        table[f"log_hi_fraction{name}"] = column
+    table["relation_flags"] = Column(
+        flags, description="what to know of the row, a bit mask: see RelationFlag"
+    )
+    table.meta["hifrac"] = {
+        "version": hifrac.__version__,
+        "relation": relation.name,
+        "expression": relation.expression,
+        "scatter_dex": relation.scatter,
+        "photometric_system": relation.system,
+        "references": [f"{relation.reference}, {relation.equation}"] if relation.reference else [],
+    }
+    return table

@@ -1,0 +1,214 @@
+"""A network in training: loss, optimizer and schedule, for Lightning; and its answers afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hifrac.exceptions import ModelError
+from hifrac.models import architectures
+from hifrac.models.xresnet import PixelNet
+from hifrac.training.augment import DihedralMean
+from hifrac.training.config import NetworkConfig, OptimizerConfig
+from hifrac.training.losses import gaussian_nll, rmse, smoothed_cross_entropy, tobit_nll
+from hifrac.training.optim import one_cycle, radam_lookahead
+
+__all__ = ["PictureNetwork", "answer", "build", "load_weights", "one_logit"]
+
+
+def build(config: NetworkConfig, n_channels: int = 3) -> PixelNet:
+    """The network of a configuration, its weights random.
+
+    Parameters
+    ----------
+    config : `~hifrac.training.config.NetworkConfig`
+        Architecture and loss.
+    n_channels : int, optional
+        Channels of the pictures.
+
+    Returns
+    -------
+    network : `~hifrac.models.xresnet.PixelNet`
+        Takes uint8 pixels (n, n_channels, h, w).
+    """
+    return architectures.build(config.architecture, {"n_outputs": config.n_outputs, "n_channels": n_channels})
+
+
+class PictureNetwork(lightning.LightningModule):
+    """A network with its loss, for `lightning.Trainer`.
+
+    Logs ``train_loss``, ``valid_loss`` (that of all held-out pictures
+    together, not a mean over batches), the learning rate, and ``valid_rmse`` or
+    ``valid_accuracy``.
+
+    Parameters
+    ----------
+    network : `~hifrac.models.xresnet.PixelNet`
+        What is trained.
+    config : `~hifrac.training.config.NetworkConfig`
+        Which loss.
+    optimizer : `~hifrac.training.config.OptimizerConfig`
+        Rates, decay and schedule.
+    missing : {"raise", "mask"}, optional
+        What the loss does about a missing label.
+    """
+
+    def __init__(
+        self, network: PixelNet, config: NetworkConfig, optimizer: OptimizerConfig, missing: str = "raise"
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.options = optimizer
+        self.missing = missing
+        self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The raw answers, shape (n, outputs)."""
+        return self.network(pixels)
+
+    def loss(self, output: Tensor, target: Tensor, is_limit: Tensor) -> Tensor:
+        """The configured loss, in single precision whatever the network computes in."""
+        output = output.float()
+        if self.config.loss == "rmse":
+            return rmse(output, target, missing=self.missing)
+        if self.config.loss == "gaussian_nll":
+            return gaussian_nll(output, target, missing=self.missing)
+        if self.config.loss == "tobit_nll":
+            return tobit_nll(output, target, is_limit, missing=self.missing)
+        return smoothed_cross_entropy(output, target, self.config.smoothing, missing=self.missing)
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The loss of a batch of pixels, targets and limits."""
+        pixels, target, is_limit = batch
+        value = self.loss(self.network(pixels), target, is_limit)
+        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
+        return value
+
+    def on_train_epoch_end(self) -> None:
+        """Log where the schedule is."""
+        # After the last step of all it has ended: what it says then is the rate of that step.
+        self.log("lr", self.lr_schedulers().get_last_lr()[0])
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Keep the answers of a batch."""
+        pixels, target, is_limit = batch
+        self._held_out.append((self.network(pixels).float(), target, is_limit))
+
+    def on_validation_epoch_end(self) -> None:
+        """Judge all held-out pictures together."""
+        output, target, is_limit = (torch.cat(parts) for parts in zip(*self._held_out, strict=True))
+        self._held_out.clear()
+        if self.trainer.world_size > 1:
+            output, target, is_limit = (
+                self.all_gather(one).flatten(0, 1) for one in (output, target, is_limit)
+            )
+        self.log("valid_loss", self.loss(output, target, is_limit), rank_zero_only=True)
+        known = torch.isfinite(target) & ~is_limit
+        if self.config.classifies:
+            right = (output.argmax(1) == target)[known]
+            self.log("valid_accuracy", right.float().mean(), rank_zero_only=True)
+        else:
+            self.log("valid_rmse", rmse(output[known, 0], target[known]), rank_zero_only=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The paper's optimizer and its schedule, stepped after each batch."""
+        options = self.options
+        optimizer = radam_lookahead(self.network, options.lr, weight_decay=options.weight_decay)
+        schedule = one_cycle(
+            optimizer,
+            options.lr,
+            int(self.trainer.estimated_stepping_batches),
+            warm_up=options.warm_up,
+            div=options.div,
+            final_div=options.final_div,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_size: int = 64) -> np.ndarray:
+    """What a network answers, in evaluation mode and single precision.
+
+    Parameters
+    ----------
+    network : Module
+        Takes pixels; it is put into evaluation mode.
+    pixels : Tensor of uint8, shape (n, c, h, w)
+        Pictures.
+    orientations : {1, 8}, optional
+        8 for the mean over all orientations of each picture.
+    batch_size : int, optional
+        Pictures of one pass.
+
+    Returns
+    -------
+    answers : array of float64, shape (n, outputs)
+
+    Raises
+    ------
+    ValueError
+        If ``orientations`` is neither 1 nor 8.
+    """
+    if orientations not in (1, 8):
+        raise ValueError(f"orientations must be 1 or 8, got {orientations}")
+    network = network.eval()
+    device = next(network.parameters()).device
+    run = DihedralMean(network) if orientations == 8 else network
+    with torch.inference_mode():
+        parts = [run(part.to(device)).double().cpu() for part in pixels.split(batch_size)]
+    return torch.cat(parts).numpy()
+
+
+def load_weights(network: PixelNet, other: nn.Module) -> PixelNet:
+    """Start from the weights of another network, in place.
+
+    Parameters
+    ----------
+    network : `~hifrac.models.xresnet.PixelNet`
+        What is to be trained; returned.
+    other : Module
+        A network of the same architecture, as `hifrac.models` loads it. Where its
+        last layer has another number of outputs, the new one stays as it is.
+
+    Raises
+    ------
+    ~hifrac.exceptions.ModelError
+        If it is of another architecture.
+    """
+    theirs, mine = dict(other.state_dict()), network.state_dict()
+    heads = {name for name in mine if ".head." in name}
+    for name in heads & theirs.keys():
+        if theirs[name].shape != mine[name].shape:
+            del theirs[name]
+    wrong = sorted(
+        name for name, value in theirs.items() if name not in mine or mine[name].shape != value.shape
+    )
+    absent = sorted(mine.keys() - theirs.keys() - heads)
+    if wrong or absent:
+        raise ModelError(
+            f"init_from: the weights are of another architecture: {(wrong or absent)[0]} "
+            f"{'has no place or another shape' if wrong else 'is missing'}"
+        )
+    network.load_state_dict(theirs, strict=False)
+    return network
+
+
+def one_logit(network: PixelNet) -> PixelNet:
+    """Two classes as one number: the log odds of class 1, exactly.
+
+    Parameters
+    ----------
+    network : `~hifrac.models.xresnet.PixelNet`
+        With two outputs, the scores of the classes; it is changed, and returned.
+    """
+    head = network.backbone.head
+    single = nn.Linear(head.in_features, 1)
+    with torch.no_grad():
+        single.weight.copy_(head.weight[1:] - head.weight[:1])
+        single.bias.copy_(head.bias[1:] - head.bias[:1])
+    network.backbone.head = single
+    return network

@@ -1,0 +1,265 @@
+"""Labelled pictures in memory, and the batches that training draws from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from astropy.table import Table
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from hifrac import images
+from hifrac.cutouts import LocalCutouts
+from hifrac.cutouts.recipe import CutoutRecipe
+from hifrac.exceptions import RowError
+from hifrac.training.augment import Augmentation
+
+__all__ = ["LabelledPictures", "PictureData", "numbers_of", "read_labelled", "require_columns"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPictures:
+    """Pictures with one target each.
+
+    Attributes
+    ----------
+    name : array of str, shape (n,)
+        What names the pictures, each once.
+    pixels : Tensor of uint8, shape (n, 3, width, width)
+        Decoded once.
+    target : array of float, shape (n,)
+        Values, upper limits, or numbers of classes; NaN where unknown.
+    is_limit : array of bool, shape (n,)
+        Where the target is an upper limit.
+    ra, dec : array of float, shape (n,)
+        ICRS degrees; NaN where unknown.
+    """
+
+    name: np.ndarray
+    pixels: Tensor
+    target: np.ndarray
+    is_limit: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def __getitem__(self, rows: np.ndarray) -> LabelledPictures:
+        """The rows of an index array or mask."""
+        kept = np.arange(len(self))[rows]
+        return LabelledPictures(
+            **{key: value[kept] for key, value in vars(self).items() if key != "pixels"},
+            pixels=self.pixels[torch.from_numpy(kept)],
+        )
+
+
+def read_labelled(
+    table: Table,
+    cutouts: str | Path,
+    recipe: CutoutRecipe,
+    *,
+    name: str = "objid",
+    target: str,
+    is_limit: str | None = None,
+) -> LabelledPictures:
+    """Read the pictures that a table of labels names.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        With the columns named below, and ``ra`` and ``dec`` (degrees) where they are known.
+    cutouts : path-like
+        Folder or archive of pictures.
+    recipe : `~hifrac.cutouts.CutoutRecipe`
+        What they are; their size is checked.
+    name, target : str
+        Columns.
+    is_limit : str, optional
+        Boolean column: where the target is an upper limit.
+
+    Returns
+    -------
+    pictures : LabelledPictures
+
+    Raises
+    ------
+    ValueError
+        If the table has no rows, lacks a column, names a picture twice, or a
+        column holds the wrong kind of values.
+    FileNotFoundError
+        If there are no such ``cutouts``.
+    ~hifrac.exceptions.RowError
+        If a picture is missing, damaged or not of the recipe's size: training takes all or nothing.
+    """
+    require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
+    if not len(table):
+        raise ValueError("table must have at least one row")
+    limits = np.zeros(len(table), dtype=bool)
+    if is_limit is not None:
+        if table[is_limit].dtype != bool or np.any(getattr(table[is_limit], "mask", False)):
+            raise ValueError(f"{is_limit} must be boolean and without gaps, got {table[is_limit].dtype}")
+        limits = np.asarray(table[is_limit])
+    names = np.array([str(one) for one in table[name]])
+    unique, count = np.unique(names, return_counts=True)
+    if np.any(count > 1):
+        raise ValueError(f"{name}: {str(unique[count > 1][0])!r} stands in the table {count.max()} times")
+    return LabelledPictures(
+        name=names,
+        pixels=decode_all(table[name], cutouts, recipe, name),
+        target=numbers_of(table, target),
+        is_limit=limits,
+        **{key: numbers_of(table, key, optional=True) for key in ("ra", "dec")},
+    )
+
+
+def decode_all(names: Sequence, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid") -> Tensor:
+    """The pictures of some names, decoded: uint8 (n, 3, width, width); a RowError if one cannot be had."""
+    width = recipe.width
+    pixels = np.empty((len(names), width, width, 3), dtype=np.uint8)
+    nowhere = np.zeros(len(names))
+    with LocalCutouts(cutouts, name=column) as source:
+        for row, cutout in enumerate(source.fetch(nowhere, nowhere, names)):
+            try:
+                if cutout.error is not None:
+                    raise cutout.error
+                pixels[row] = images.decode(
+                    cutout.data, width=width, stretch=images.STRETCHES.get(recipe.survey)
+                )
+            except RowError as error:
+                raise type(error)(f"{column} {names[row]}: {error}") from error
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+class _Batches(Dataset):
+    """Rows of pictures, a batch at a time."""
+
+    def __init__(self, pictures: LabelledPictures) -> None:
+        self._columns = (
+            pictures.pixels,
+            torch.from_numpy(pictures.target.astype(np.float32)),
+            torch.from_numpy(pictures.is_limit),
+        )
+        self._n = len(pictures)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitems__(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = torch.tensor(rows)
+        pixels, target, is_limit = self._columns
+        return pixels[chosen], target[chosen], is_limit[chosen]
+
+
+class PictureData(lightning.LightningDataModule):
+    """The pictures of a training, for `lightning.Trainer`.
+
+    The order of the pictures follows from the seed and the epoch, their
+    orientations from the seed and the number of the step: nothing is left
+    to a state that a checkpoint could lose.
+
+    Parameters
+    ----------
+    train, held_out : LabelledPictures
+        What is trained on, and what is judged after each epoch; None for nothing.
+    batch_size : int
+        Pictures of one step on all devices together. The incomplete batch at the
+        end of an epoch is left out; if there are fewer pictures than this,
+        they are one batch.
+    seed : int
+        Of order and orientations.
+    max_degrees : float, optional
+        As of `~hifrac.training.augment.Augmentation`.
+    n_devices : int, optional
+        How many devices share a batch.
+
+    Raises
+    ------
+    ValueError
+        If a batch would have fewer than two pictures: batch normalisation
+        compares pictures.
+    """
+
+    def __init__(
+        self,
+        train: LabelledPictures,
+        held_out: LabelledPictures | None,
+        *,
+        batch_size: int,
+        seed: int,
+        max_degrees: float = 0.0,
+        n_devices: int = 1,
+    ) -> None:
+        super().__init__()
+        self.train, self.held_out = train, held_out
+        self.batch_size = min(batch_size, len(train)) // n_devices
+        if self.batch_size < 2:
+            raise ValueError(
+                "batch_size must leave at least 2 pictures to each device, because batch normalisation "
+                f"compares pictures; got {batch_size} for {len(train)} pictures and {n_devices} devices"
+            )
+        self.seed, self.max_degrees, self.n_devices = seed, max_degrees, n_devices
+
+    def _loader(self, pictures: LabelledPictures, *, shuffle: bool) -> DataLoader:
+        rank = 0 if self.trainer is None else self.trainer.global_rank
+        sampler = DistributedSampler(
+            pictures, self.n_devices, rank, shuffle=shuffle, seed=self.seed, drop_last=shuffle
+        )
+        return DataLoader(
+            _Batches(pictures), self.batch_size, sampler=sampler, drop_last=shuffle, collate_fn=_as_it_is
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Complete batches in an order of the epoch."""
+        return self._loader(self.train, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader | list:
+        """All held-out pictures."""
+        if self.held_out is None:
+            return []
+        return self._loader(self.held_out, shuffle=False)
+
+    def on_after_batch_transfer(
+        self,
+        batch: tuple[Tensor, Tensor, Tensor],
+        dataloader_idx: int,  # noqa: ARG002 (Lightning's)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn and mirror the pictures of a training batch, each on its own."""
+        if not self.trainer.training:
+            return batch
+        pixels, target, is_limit = batch
+        chance = np.random.SeedSequence((self.seed, self.trainer.global_step, self.trainer.global_rank))
+        # manual_seed takes a signed integer of 64 bits.
+        number = int(chance.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        turn = Augmentation(torch.Generator().manual_seed(number), max_degrees=self.max_degrees)
+        return turn(pixels), target, is_limit
+
+
+def _as_it_is(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    return batch
+
+
+def require_columns(table: Table, names: Sequence[str]) -> None:
+    """A ValueError that names the first column that a table lacks."""
+    if missing := [one for one in names if one not in table.colnames]:
+        raise ValueError(
+            f"table has no column {missing[0]!r}; its columns are {', '.join(table.colnames) or '(none)'}"
+        )
+
+
+def numbers_of(table: Table, column: str, *, optional: bool = False) -> np.ndarray:
+    """A column as float, NaN where masked."""
+    if optional and column not in table.colnames:
+        return np.full(len(table), np.nan)
+    values = table[column]
+    if values.dtype.kind not in "biuf" or values.ndim != 1:
+        raise ValueError(f"{column} must hold one number a row, got {values.dtype}")
+    values = getattr(values, "value", values)
+    numbers = np.array(np.ma.getdata(values), dtype=float)
+    numbers[np.ma.getmaskarray(np.ma.asarray(values))] = np.nan
+    return numbers

@@ -1,0 +1,329 @@
+"""Splits: which galaxies are trained on and which are held out, as written files.
+
+A split is a table with one row a galaxy: ``objid``, and either its ``role``
+(``"train"`` or ``"held_out"``) or the number of the ``fold`` that holds it out. Its ``meta``
+says the rule and the seed that drew it. Read again, it is checked: a galaxy
+stands on one side only, and so do galaxies that are close on the sky.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+
+from hifrac.exceptions import HifracWarning
+from hifrac.training.data import SEPARATION, sky_groups
+
+__all__ = [
+    "HELD_OUT",
+    "TRAIN",
+    "check_split",
+    "draw_folds",
+    "draw_roles",
+    "galaxy_groups",
+    "paper_permutation",
+    "paper_roles",
+    "read_split",
+    "split_hash",
+    "write_split",
+]
+
+TRAIN, HELD_OUT = "train", "held_out"
+
+
+def paper_permutation(
+    n: int, *, fraction: float = 0.2, seed: int = 12345, generator: str = "numpy"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The split of rows in the code of Wu (2020, ApJ 900, 142).
+
+    A permutation of the rows, whose first share is the validation set. It knows
+    nothing of positions.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows, in the order of the paper's table; 4797 for alpha.40B, 7399 for alpha.40A.
+    fraction : float, optional
+        The share of the validation set; rounded down.
+    seed : int, optional
+        The paper's is 12345.
+    generator : {"numpy", "torch"}, optional
+        NumPy's legacy generator, as in the earlier experiments; or PyTorch's, as
+        in the later ones. The state of neither is changed.
+
+    Returns
+    -------
+    train, valid : array of int
+        Rows, in the order of the permutation.
+
+    Raises
+    ------
+    ValueError
+        If ``n`` or ``fraction`` leaves a side empty, or ``generator`` is unknown.
+    """
+    if generator not in ("numpy", "torch"):
+        raise ValueError(f"generator must be 'numpy' or 'torch', got {generator!r}")
+    cut = int(fraction * n)
+    if not 0 < cut < n:
+        raise ValueError(f"fraction {fraction} of {n} rows leaves a side of the split empty")
+    if generator == "numpy":
+        order = np.random.RandomState(seed).permutation(n)
+    else:
+        import torch
+
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
+    return order[cut:], order[:cut]
+
+
+def paper_roles(
+    objid: np.ndarray, *, fraction: float = 0.2, seed: int = 12345, generator: str = "numpy"
+) -> Table:
+    """`paper_permutation` as a split of named galaxies, in the order of the paper's table."""
+    _, valid = paper_permutation(len(objid), fraction=fraction, seed=seed, generator=generator)
+    role = np.full(len(objid), TRAIN, dtype="U8")
+    role[valid] = HELD_OUT
+    return Table(
+        {"objid": np.asarray(objid, dtype=str), "role": role},
+        meta={"rule": f"paper-{generator}", "seed": seed, "fraction": fraction},
+    )
+
+
+def galaxy_groups(objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Groups of galaxies that must not be split; names need not be SDSS objIDs.
+
+    Parameters
+    ----------
+    objid : array of str, shape (n,)
+        Names. Those that are SDSS objIDs tell the field, see
+        `~hifrac.training.data.sky_groups`; of others only equal ones are one galaxy.
+    ra, dec : array of float, shape (n,)
+        ICRS degrees; NaN where unknown.
+
+    Returns
+    -------
+    group : array of int, shape (n,)
+    """
+    objid = np.asarray(objid, dtype=str)
+    if not all(_is_sdss(one) for one in objid):
+        _, number = np.unique(objid, return_inverse=True)
+        # A field of its own for each name.
+        objid = np.array([str(int(one) << 16) for one in number])
+    return sky_groups(objid, np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
+
+
+def _is_sdss(name: str) -> bool:
+    """Whether a name is an SDSS objID: its bits 59 to 62 are the version of the sky, 1 (DR7) or 2."""
+    return name.isascii() and name.isdigit() and int(name) >> 59 in (1, 2)
+
+
+def draw_roles(objid: np.ndarray, group: np.ndarray, *, held_out: float = 0.2, seed: int) -> Table:
+    """Draw a split into two sides, whole groups at a time.
+
+    Parameters
+    ----------
+    objid : array of str, shape (n,)
+        Names of galaxies.
+    group : array of int, shape (n,)
+        Galaxies of one group stay together.
+    held_out : float, optional
+        Share of the galaxies to hold out, between 0 and 1; groups are drawn
+        as long as they fit, so that it is never exceeded.
+    seed : int
+        Fixes the draw.
+
+    Returns
+    -------
+    split : `~astropy.table.Table`
+
+    Raises
+    ------
+    ValueError
+        If a side would be empty.
+    """
+    group = np.asarray(group)
+    wanted = math.floor(held_out * len(objid))
+    numbers, inverse, size = np.unique(group, return_inverse=True, return_counts=True)
+    chosen = np.zeros(len(numbers), dtype=bool)
+    left = wanted
+    for one in np.random.default_rng(seed).permutation(len(numbers)):
+        if size[one] <= left:
+            chosen[one] = True
+            left -= size[one]
+    out = chosen[inverse]
+    if not out.any() or out.all():
+        raise ValueError(
+            f"held_out: a share of {held_out} of {len(objid)} galaxies in {len(numbers)} groups "
+            "leaves a side of the split empty"
+        )
+    return Table(
+        {"objid": np.asarray(objid, dtype=str), "role": np.where(out, HELD_OUT, TRAIN)},
+        meta={"rule": "groups", "seed": seed, "fraction": held_out, "separation": str(SEPARATION)},
+    )
+
+
+def draw_folds(objid: np.ndarray, group: np.ndarray, *, n_folds: int = 5, seed: int) -> Table:
+    """Draw folds of about equal size, whole groups at a time.
+
+    Parameters
+    ----------
+    objid, group, seed
+        As of `draw_roles`.
+    n_folds : int, optional
+        Number of folds, at least 2.
+
+    Returns
+    -------
+    split : `~astropy.table.Table`
+
+    Raises
+    ------
+    ValueError
+        If there are fewer groups than folds.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    fold = np.empty(len(objid), dtype=int)
+    splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
+    for number, (_, rows) in enumerate(splitter.split(fold, groups=group)):
+        fold[rows] = number
+    return Table(
+        {"objid": np.asarray(objid, dtype=str), "fold": fold},
+        meta={"rule": "groups", "seed": seed, "n_folds": n_folds, "separation": str(SEPARATION)},
+    )
+
+
+def split_hash(split: Table) -> str:
+    """The sha256 of who stands where, whatever the order of the rows."""
+    side = split["role"] if "role" in split.colnames else split["fold"]
+    lines = sorted(f"{one},{where}" for one, where in zip(split["objid"], side, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def write_split(split: Table, path: str | Path) -> Path:
+    """Write a split as ECSV, whole or not at all; an existing file is replaced."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        split.write(partial, format="ascii.ecsv", overwrite=True)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read_split(
+    path: str | Path, objid: np.ndarray, ra: np.ndarray | None = None, dec: np.ndarray | None = None
+) -> Table:
+    """Read a split for some galaxies, and check it.
+
+    Parameters
+    ----------
+    path : path-like
+        ECSV, with ``objid`` and either ``role`` or ``fold``.
+    objid : array of str, shape (n,)
+        The galaxies that it must split.
+    ra, dec : array of float, shape (n,), optional
+        ICRS degrees; NaN where unknown.
+
+    Returns
+    -------
+    split : `~astropy.table.Table`
+        One row a galaxy, in the order of ``objid``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no split; if a galaxy is unknown, missing, there twice or on
+        two sides; or if galaxies closer than 90 arcsec are on two sides.
+
+    Warns
+    -----
+    ~hifrac.exceptions.HifracWarning
+        Instead of the last, where the rule in its ``meta`` is one of the paper's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"split: no such file: {path}")
+    try:
+        split = Table.read(path, format="ascii.ecsv")
+    except Exception as error:  # astropy's readers raise whatever they meet
+        raise ValueError(f"split: {path} is not an ECSV table: {error}") from error
+    objid = np.asarray(objid, dtype=str)
+    try:
+        rows = check_split(split, objid)
+        split = split[rows]
+        require_apart(split, objid, ra, dec)
+    except ValueError as error:
+        raise ValueError(f"split {path}: {error}") from error
+    return split
+
+
+def check_split(split: Table, objid: np.ndarray) -> np.ndarray:
+    """The row of each galaxy in a split that has them all once, and no others.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    sides = [name for name in ("role", "fold") if name in split.colnames]
+    if "objid" not in split.colnames or len(sides) != 1:
+        raise ValueError(
+            f"it must have objid and either role or fold, got {', '.join(split.colnames) or 'nothing'}"
+        )
+    side = np.asarray(split[sides[0]])
+    if sides == ["role"] and (unknown := sorted(set(side.tolist()) - {TRAIN, HELD_OUT})):
+        raise ValueError(f"role must be {TRAIN!r} or {HELD_OUT!r}, got {unknown[0]!r}")
+    if sides == ["fold"] and (side.dtype.kind not in "iu" or np.any(side < 0)):
+        raise ValueError("fold must be an integer from 0")
+    row_of: dict[str, int] = {}
+    for row, name in enumerate(str(one) for one in split["objid"]):
+        if (first := row_of.setdefault(name, row)) != row:
+            where = "stands twice" if side[first] == side[row] else "stands on two sides"
+            raise ValueError(f"the galaxy {name} {where}, in rows {first} and {row}")
+    if strangers := sorted(row_of.keys() - set(objid.tolist())):
+        raise ValueError(f"{len(strangers)} galaxies are not in the data, the first is {strangers[0]}")
+    if missing := [name for name in objid.tolist() if name not in row_of]:
+        raise ValueError(f"{len(missing)} galaxies of the data are missing, the first is {missing[0]}")
+    if len(np.unique(side)) < 2:
+        raise ValueError(f"all galaxies have the {sides[0]} {side[0] if len(side) else '(none)'}")
+    return np.array([row_of[name] for name in objid.tolist()], dtype=int)
+
+
+def require_apart(split: Table, objid: np.ndarray, ra: np.ndarray | None, dec: np.ndarray | None) -> None:
+    """Refuse a split that parts galaxies closer than 90 arcsec; say so if the paper's own does.
+
+    Raises
+    ------
+    ValueError
+        If it does and its rule is not one of the paper's.
+    """
+    if ra is None or dec is None:
+        return
+    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if known.size < 2:
+        return
+    place = SkyCoord(np.asarray(ra)[known], np.asarray(dec)[known], unit="deg")
+    one, other, distance, _ = place.search_around_sky(place, SEPARATION)
+    side = np.asarray(split["role"] if "role" in split.colnames else split["fold"])[known]
+    apart = np.flatnonzero((side[one] != side[other]) & (one < other))
+    if not apart.size:
+        return
+    first = apart[0]
+    names = objid[known[one[first]]], objid[known[other[first]]]
+    message = (
+        f"{apart.size} pairs of galaxies closer than {SEPARATION:g} stand on two sides, the first are "
+        f"{names[0]} and {names[1]}, {distance[first].to_value('arcsec'):.0f} arcsec apart"
+    )
+    if str(split.meta.get("rule", "")).startswith("paper-"):
+        warnings.warn(message, HifracWarning, stacklevel=3)
+        return
+    raise ValueError(message)

@@ -1,0 +1,128 @@
+"""How Lightning is set up: one place for logs, checkpoints, precision and devices."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from hifrac.training.config import TrainingConfig
+from hifrac.training.network import PictureNetwork
+from hifrac.training.pictures import PictureData
+
+__all__ = ["CHECKPOINT", "LOGS", "fit_network"]
+
+CHECKPOINT = "last.ckpt"
+LOGS = "log"
+
+# What Lightning warns of, and why it does not matter here.
+_HARMLESS = (
+    r".*does not have many workers",  # the pictures are in memory: workers would only copy them
+    r".*Checkpoint directory .* exists and is not empty",  # it is that of the run to be continued
+    r".*GPU available but not used",
+    r".*in bfloat16",
+    r".*It is recommended to use `self.log\(.*sync_dist",  # what is logged is the same everywhere
+    r".*torch\.distributed\.nn\.functional\.all_gather is deprecated",
+    r".*isinstance\(treespec, LeafSpec\)",  # Lightning's use of PyTorch
+)
+
+
+def fit_network(
+    module: PictureNetwork,
+    data: PictureData,
+    config: TrainingConfig,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> lightning.Trainer:
+    """Train a network, to the end of its schedule.
+
+    Parameters
+    ----------
+    module : `~hifrac.training.network.PictureNetwork`
+        The network; trained in place.
+    data : `~hifrac.training.pictures.PictureData`
+        Its pictures.
+    config : `~hifrac.training.config.TrainingConfig`
+        Epochs, precision and devices.
+    folder : path-like, optional
+        Where the checkpoint of each epoch and the log go. None by default: neither is kept.
+    resume : bool, optional
+        Whether to go on from the checkpoint of ``folder``: the result is then that of a
+        run that was never interrupted.
+    callbacks : sequence of callback, optional
+        Lightning's, to look on.
+
+    Returns
+    -------
+    trainer : `lightning.Trainer`
+        That has done it.
+    """
+    keep = folder is not None
+    chosen = list(callbacks)
+    if keep:
+        chosen.append(
+            ModelCheckpoint(
+                folder / "checkpoints",
+                filename=Path(CHECKPOINT).stem,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            )
+        )
+    # Convolutions are faster so, on processors and cards alike.
+    module.to(memory_format=torch.channels_last)
+    with _quiet():
+        trainer = lightning.Trainer(
+            accelerator=config.run.accelerator,
+            devices=config.run.devices,
+            precision=config.run.precision,
+            max_epochs=config.optimizer.epochs,
+            logger=CSVLogger(folder, name=LOGS) if keep else False,
+            callbacks=chosen,
+            enable_checkpointing=keep,
+            enable_progress_bar=sys.stderr.isatty(),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0 if data.held_out is None else None,
+            log_every_n_steps=1,
+            use_distributed_sampler=False,  # the data has its own, which knows the seed
+            sync_batchnorm=config.run.devices > 1 and torch.cuda.is_available(),
+        )
+        checkpoint = folder / "checkpoints" / CHECKPOINT if keep and resume else None
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True if resume else None)
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+            # Lightning turns Ctrl-C into an exit, and deafens the process to the next one.
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
+    return trainer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice and advertisements are not for the users of a command."""
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _HARMLESS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

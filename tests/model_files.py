@@ -1,0 +1,88 @@
+"""Small models of every architecture as folders, and what compares their answers."""
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import torch
+from torch import nn
+
+from hifrac import list_models
+from hifrac.models import _artifact
+from hifrac.models.architectures import build
+from hifrac.models.structure import NetworkOutput
+from hifrac.models.xresnet import SimpleSelfAttention
+
+WIDTH = 64
+OPTIONS = {
+    "StructureNet": {"width": WIDTH},
+    "xresnet18": {"n_outputs": 2},
+    "xresnet34": {},
+    "xresnet50": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]},
+    "shallow": {"n_outputs": 2},
+}
+
+
+def stirred(network):
+    """As after training: no factor of 0 or 1 is left, every path says something."""
+    torch.manual_seed(8)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.4, 0.8)
+                module.bias.uniform_(-0.2, 0.2)
+                module.running_mean.uniform_(-0.2, 0.2)
+                module.running_var.uniform_(0.5, 2.0)
+            elif isinstance(module, SimpleSelfAttention):
+                module.gamma.fill_(1e-2)
+    return network.eval()
+
+
+def outputs_of(architecture, options):
+    if architecture == "StructureNet":
+        return NetworkOutput._fields
+    return ("estimate", "log_spread")[: options.get("n_outputs", 1)]
+
+
+def answer(network, architecture, pixels):
+    with torch.inference_mode():
+        said = network(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous())
+    columns = said.unbind(1) if isinstance(said, torch.Tensor) else said
+    return dict(zip(outputs_of(architecture, OPTIONS[architecture]), columns, strict=True))
+
+
+def write(folder, architecture, network=None, formats=("safetensors", "torchscript"), **facts):
+    """A model folder of an architecture."""
+    options = OPTIONS[architecture]
+    network = stirred(build(architecture, options)) if network is None else network
+    card = list_models()[0]
+    facts = {
+        "name": "mine",
+        "architecture": architecture,
+        "options": options,
+        "outputs": outputs_of(architecture, options),
+        "recipe": dataclasses.replace(card.recipe, width=WIDTH),
+        "files": _artifact.save(network, folder, formats=formats, width=WIDTH),
+        **facts,
+    }
+    dataclasses.replace(card, **facts).write(folder)
+    return network
+
+
+def edit(folder, **facts):
+    path = folder / "card.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+
+
+def put(folder, name, data):
+    """Other bytes in place of a file, and their hash in the card."""
+    (folder / name).write_bytes(data)
+    files = json.loads((folder / "card.json").read_text())["files"]
+    edit(folder, files={**files, name: hashlib.sha256(data).hexdigest()})
+
+
+def assert_same(found, expected, tolerance=1e-5):
+    assert set(found) == set(expected)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=tolerance, atol=tolerance)

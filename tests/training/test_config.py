@@ -1,0 +1,200 @@
+"""Configurations: what a TOML file may say, and what is said of one that may not."""
+
+import json
+import re
+import tomllib
+from dataclasses import replace
+
+import pytest
+
+from hifrac.cutouts import SDSS_RECIPE
+from hifrac.training.config import TrainingConfig, bundled_configs, read_config
+
+MINIMAL = 'name = "mine"\n'
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "mine.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_the_bundled_ones():
+    assert bundled_configs() == ["paper", "paper-recognition", "shallow"]
+    for name in bundled_configs():
+        assert read_config(name).name == name
+
+
+def test_the_paper_is_that_of_the_paper():
+    config = read_config("paper")
+    network, optimizer = config.network, config.optimizer
+    assert (network.architecture, network.loss, network.n_outputs) == ("xresnet34", "rmse", 1)
+    assert (optimizer.epochs, optimizer.lr, optimizer.batch_size, optimizer.weight_decay) == (
+        40,
+        0.01,
+        64,
+        0.01,
+    )
+    assert (optimizer.warm_up, optimizer.div, optimizer.final_div) == (0.25, 25, 1e5)
+    assert optimizer.max_degrees == 0
+    assert config.split.held_out == 0.2
+    assert config.run.seed == 12345
+    recognition = read_config("paper-recognition")
+    assert (recognition.network.loss, recognition.network.smoothing) == ("smoothed_cross_entropy", 0.05)
+    assert recognition.network.n_outputs == 2
+    assert recognition.data.balance
+    assert recognition.optimizer == optimizer
+    shallow = read_config("shallow")
+    assert (shallow.network.architecture, shallow.optimizer.epochs) == ("shallow", 10)
+    assert shallow.data.class_limits == (-0.5, 0.5)
+
+
+def test_what_a_file_leaves_out_is_the_papers(write):
+    config, paper = read_config(write(MINIMAL)), read_config("paper")
+    assert config.optimizer == paper.optimizer
+    assert config.network == paper.network
+    assert config.pictures == SDSS_RECIPE
+
+
+def test_a_file_says_everything(write):
+    config = read_config(
+        write(
+            'name = "mine"\n[pictures]\nwidth = 64\npixel_scale = 1\n'
+            '[data]\ntable = "t.ecsv"\ncutouts = "p"\nis_limit = "limit"\n'
+            '[network]\nloss = "tobit_nll"\narchitecture = "xresnet18"\n'
+            "[optimizer]\nlr = 1\nepochs = 3\n[run]\ndevices = 2\n"
+        )
+    )
+    assert config.pictures == replace(SDSS_RECIPE, width=64, pixel_scale=1.0)
+    assert isinstance(config.optimizer.lr, float)
+    assert config.network.n_outputs == 2
+    assert config.run.devices == 2
+
+
+def test_paths_are_relative_to_the_file(write, tmp_path):
+    path = write('name = "mine"\n[data]\ntable = "t.ecsv"\ncutouts = "/there/p"\n[split]\nfile = "s.ecsv"\n')
+    config = read_config(path)
+    assert config.data.table == str(tmp_path / "t.ecsv")
+    assert config.data.cutouts == "/there/p"
+    assert config.split.file == str(tmp_path / "s.ecsv")
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-recognition", "shallow"])
+def test_plain_types_and_back(name):
+    config = read_config(name)
+    assert TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("", ValueError, "name is missing"),
+        ('name = ""', ValueError, "name must not be empty"),
+        ("name = 3", TypeError, "name must be text, got 3"),
+        ("nam = 3", ValueError, "nam is unknown; known here: name, summary, pictures, data"),
+        ("optimizer = 3", TypeError, "optimizer must be a section, got 3"),
+        ("[optimizer]\nepoch = 3", ValueError, "optimizer.epoch is unknown; known here: lr, weight_decay"),
+        ("[optimizer]\nepochs = 3.5", TypeError, "optimizer.epochs must be an integer, got 3.5"),
+        ("[optimizer]\nepochs = true", TypeError, "optimizer.epochs must be an integer, got True"),
+        ("[optimizer]\nepochs = 0", ValueError, "optimizer.epochs must be at least 1, got 0"),
+        ('[optimizer]\nlr = "0.01"', TypeError, "optimizer.lr must be a number, got '0.01'"),
+        ("[optimizer]\nlr = 0", ValueError, "optimizer.lr must be above 0, got 0"),
+        ("[optimizer]\nlr = nan", ValueError, "optimizer.lr must be above 0, got nan"),
+        ("[optimizer]\nlr = inf", ValueError, "optimizer.lr must be above 0, got inf"),
+        ("[optimizer]\nwarm_up = 1", ValueError, "optimizer.warm_up must lie between 0 and 1"),
+        ("[optimizer]\nbatch_size = 1", ValueError, "optimizer.batch_size must be at least 2"),
+        ("[run]\ndevices = 40", ValueError, "optimizer.batch_size must be at least 2 for each of 40 devices"),
+        ('[run]\nprecision = "8"', ValueError, "run.precision must be one of 32-true, bf16-mixed, 16-mixed"),
+        ("[run]\nseed = -1", ValueError, "run.seed must be at least 0"),
+        ('[network]\narchitecture = "vgg"', ValueError, "network.architecture must be one of xresnet18"),
+        ('[network]\nloss = "mse"', ValueError, "network.loss must be one of rmse, gaussian_nll"),
+        ("[network]\nsmoothing = 2", ValueError, "network.smoothing must lie from 0 to 1"),
+        ("[split]\nheld_out = 0", ValueError, "split.held_out must lie between 0 and 1"),
+        ('[split]\nrule = "mine"', ValueError, "split.rule must be one of groups, paper-numpy"),
+        ('[data]\ntable = "t"', ValueError, "data.table and data.cutouts go together"),
+        ('[data]\nbalance = "yes"', TypeError, "data.balance must be true or false, got 'yes'"),
+        ("[data]\nclass_limits = 0.5", TypeError, "data.class_limits must be a list, got 0.5"),
+        ('[data]\nclass_limits = ["a", "b"]', TypeError, "data.class_limits must be a number, got 'a'"),
+        ("[data]\nclass_limits = [1, 0]", ValueError, "data.class_limits must be two increasing numbers"),
+        ('[data]\ncolumn = "a b"', ValueError, "data.column must be the name of a column"),
+        ('[data]\nis_limit = "l"', ValueError, "data.is_limit goes with network.loss = 'tobit_nll'"),
+        ("[data]\nbalance = true", ValueError, "go with network.loss = 'smoothed_cross_entropy'"),
+        ('[data]\nsample = "detection"', ValueError, "go together"),
+        ('[network]\nloss = "smoothed_cross_entropy"', ValueError, "go together"),
+        ("[pictures]\nwidth = 0", ValueError, "pictures.width must be positive"),
+        ("[pictures]\nbands = [1, 2, 3]", TypeError, "pictures.bands must be text, got 1"),
+        ("[pictures]\nscale = 1.0", ValueError, "pictures.scale is unknown"),
+    ],
+)
+def test_what_a_file_may_not_say(write, text, error, words):
+    path = write(text if text in ("", "nam = 3") or text.startswith("name") else MINIMAL + text)
+    with pytest.raises(error, match=rf"^{re.escape(str(path))}: .*{re.escape(words)}"):
+        read_config(path)
+
+
+def test_a_file_that_is_not_toml(write):
+    with pytest.raises(ValueError, match="not a TOML file"):
+        read_config(write("name = "))
+
+
+def test_a_name_that_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="the bundled ones are paper, paper-recognition, shallow"):
+        read_config("papers")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        read_config(tmp_path)
+
+
+def test_settings_change_single_values():
+    config = read_config("paper").with_settings(
+        ["optimizer.epochs=5", "name = mine", 'run.precision="bf16-mixed"', "pictures.pixel_scale=0.396127"]
+    )
+    assert (config.optimizer.epochs, config.name, config.run.precision) == (5, "mine", "bf16-mixed")
+    assert config.pictures == replace(SDSS_RECIPE, pixel_scale=0.396127)
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "words"),
+    [
+        ("optimizer.epochs", ValueError, "a setting must be like optimizer.epochs=5"),
+        ("=5", ValueError, "a setting must be like"),
+        ("a.b.c=5", ValueError, "a setting must be like"),
+        ("name.x=5", ValueError, "name.x: name is no section"),
+        ("optimizer.epochs=five", TypeError, "optimizer.epochs must be an integer, got 'five'"),
+        ("optimizer.epoch=5", ValueError, "optimizer.epoch is unknown"),
+    ],
+)
+def test_settings_are_checked_too(setting, error, words):
+    with pytest.raises(error, match=words):
+        read_config("paper").with_settings([setting])
+
+
+def test_a_users_table_keeps_network_and_schedule_and_nothing_said_of_the_data():
+    config = read_config("paper").for_table("t.ecsv", "p", target="oh_p50", name="id")
+    paper = read_config("paper")
+    assert (config.network, config.optimizer, config.pictures) == (
+        paper.network,
+        paper.optimizer,
+        paper.pictures,
+    )
+    assert config.name == "paper-oh_p50"
+    assert (config.data.table, config.data.cutouts, config.data.name) == ("t.ecsv", "p", "id")
+    assert (config.data.description, config.data.column, config.summary) == (None, None, "")
+    assert "Taylor" not in config.data.mass_scale
+
+
+def test_none_leaves_a_value_as_it_is():
+    config = read_config("paper")
+    assert config.changed(run={"seed": None}, split={"file": None}) == config
+    assert config.changed(run={"seed": 7}).run.seed == 7
+
+
+def test_the_files_are_toml_that_says_no_more_than_it_must():
+    from importlib import resources
+
+    for name in bundled_configs():
+        text = (resources.files("hifrac.training") / "configs" / f"{name}.toml").read_text("utf-8")
+        assert TrainingConfig.from_dict(tomllib.loads(text)) == read_config(name)

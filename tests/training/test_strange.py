@@ -1,0 +1,208 @@
+"""Pictures that are not what they claim to be: of the right shape, each as strange as it says."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import galaxy
+from PIL import Image
+from scipy import ndimage
+
+from hifrac.simulate import SimulatedGalaxy, render
+from hifrac.training.alterations import ALTERATIONS
+from hifrac.training.strange import strange_pictures
+
+KINDS = (
+    "white noise, colour", "white noise, grey", "uniform picture", "sky without an object", "smooth noise",
+    "single star", "half the pixel scale", "twice the pixel scale", "red and blue swapped",
+    "red and green swapped", "green and blue swapped", "bands rotated", "bands rotated back", "inverted",
+    "photograph", "20 pixels off centre",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def real():
+    spiral = SimulatedGalaxy(
+        i_mag=14.5, g_minus_r=0.45, r_minus_i=0.2, r50=8.0, axial_ratio=0.55, position_angle=25.0, n_arms=2
+    )  # fmt: skip
+    return np.stack([render(spiral, rng=4), galaxy(1), galaxy(2)])
+
+
+@pytest.fixture(scope="module")
+def strange(real):
+    return strange_pictures(real, np.random.default_rng(0))
+
+
+def test_every_kind_has_a_picture_for_each_real_one(real, strange):
+    assert tuple(strange) == KINDS
+    for pictures in strange.values():
+        assert pictures.shape == real.shape
+        assert pictures.dtype == np.uint8
+
+
+@pytest.mark.parametrize("width", [64, 96])
+def test_other_widths_work(width):
+    for pictures in strange_pictures(galaxy(0, width=width)[None], np.random.default_rng(0)).values():
+        assert pictures.shape == (1, width, width, 3)
+
+
+def test_the_same_numbers_are_drawn_for_the_same_seed(real, strange):
+    again, other = (strange_pictures(real, np.random.default_rng(seed)) for seed in (0, 1))
+    drawn = {
+        "white noise, colour",
+        "white noise, grey",
+        "uniform picture",
+        "smooth noise",
+        "single star",
+        "photograph",
+    }
+    for kind, pictures in strange.items():
+        np.testing.assert_array_equal(again[kind], pictures)
+        assert np.array_equal(other[kind], pictures) == (kind not in drawn)
+
+
+def test_the_real_pictures_are_left_alone(real):
+    before = real.copy()
+    strange_pictures(real, np.random.default_rng(0))
+    np.testing.assert_array_equal(real, before)
+
+
+def test_none_of_them_is_a_real_one(real, strange):
+    for kind, pictures in strange.items():
+        difference = np.abs(pictures.astype(int) - real).max((1, 2, 3))
+        assert np.all(difference > 10), kind
+
+
+def test_no_pictures_give_none_of_most_kinds_or_an_error():
+    with pytest.raises(ValueError, match="array"):
+        strange_pictures(np.empty((0, 64, 64, 3), np.uint8), np.random.default_rng(0))
+
+
+# Each as strange as it says
+
+
+def test_noise_has_no_neighbours(strange):
+    for kind in ("white noise, colour", "white noise, grey"):
+        for picture in strange[kind].astype(float):
+            inner = picture[..., 0] - picture[..., 0].mean()
+            assert abs(np.mean(inner[1:] * inner[:-1]) / np.mean(inner**2)) < 0.05
+    assert np.all(strange["white noise, grey"] == strange["white noise, grey"][..., :1])
+    assert np.any(strange["white noise, colour"] != strange["white noise, colour"][..., :1])
+    smooth = strange["smooth noise"].astype(float)[0, ..., 0]
+    smooth -= smooth.mean()
+    assert np.mean(smooth[1:] * smooth[:-1]) / np.mean(smooth**2) > 0.5
+
+
+def test_a_uniform_picture_has_one_colour(strange):
+    for picture in strange["uniform picture"]:
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 1
+
+
+def test_the_sky_is_the_darkest_corner_of_the_picture_itself(real, strange):
+    for picture, empty in zip(real, strange["sky without an object"], strict=True):
+        ends = (slice(32), slice(-32, None))
+        corners = [picture[rows, columns] for rows in ends for columns in ends]
+        darkest = min(corners, key=lambda corner: corner.mean())
+        np.testing.assert_array_equal(empty[:32, :32], darkest)
+        # Mirrored at each border, so that there is no seam.
+        np.testing.assert_array_equal(empty[32:64, :32], darkest[::-1])
+        assert empty.max() <= darkest.max()
+
+
+def test_bands_are_swapped(real, strange):
+    for kind, order in (
+        ("red and blue swapped", [2, 1, 0]), ("red and green swapped", [1, 0, 2]),
+        ("green and blue swapped", [0, 2, 1]), ("bands rotated", [1, 2, 0]),
+        ("bands rotated back", [2, 0, 1]),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(strange[kind], real[..., order])
+    np.testing.assert_array_equal(strange["inverted"], ~real)
+
+
+def test_off_centre_is_rolled(real, strange):
+    np.testing.assert_array_equal(strange["20 pixels off centre"][:, 40:, 40:], real[:, 20:-20, 20:-20])
+
+
+def width_of(picture):
+    """Root mean square radius of what is bright."""
+    light = np.clip(ndimage.gaussian_filter(picture.mean(2), 1) - 30, 0, None)
+    y, x = np.indices(light.shape) - (light.shape[0] - 1) / 2
+    return np.sqrt(np.sum(light * (x**2 + y**2)) / light.sum())
+
+
+def test_the_pixel_scale_is_half_or_twice_that_of_the_real_one(real, strange):
+    size = width_of(real[1])
+    assert width_of(strange["half the pixel scale"][1]) == pytest.approx(2 * size, rel=0.15)
+    # Around the reduced picture stands its reflection.
+    reduced = strange["twice the pixel scale"][1, 40:88, 40:88]
+    assert width_of(reduced) == pytest.approx(size / 2, rel=0.3)
+
+
+@pytest.mark.parametrize("name", ["half the pixel scale", "twice the pixel scale"])
+def test_the_distance_is_tried_on_another_interpolation_than_it_learned(real, strange, name):
+    learned = ALTERATIONS[name](real).astype(int)
+    difference = np.abs(strange[name] - learned)
+    # The same picture in essence, but not pixel by pixel.
+    assert 0 < difference[:, 40:88, 40:88].mean() < 12
+    assert difference.max() > 5
+
+
+def test_a_star_is_round_and_in_the_middle(strange, real):
+    stars = strange_pictures(np.repeat(real[1:2], 12, axis=0), np.random.default_rng(3))["single star"]
+    brightest = stars[np.argmax(stars[:, 60:68, 60:68].mean((1, 2, 3)))].astype(float).mean(2)
+    center = ndimage.center_of_mass(np.clip(brightest - 60, 0, None))
+    np.testing.assert_allclose(center, 63.5, atol=0.5)
+    middle = brightest[48:80, 48:80]
+    for turned in (middle.T, middle[::-1], middle[:, ::-1]):
+        assert np.abs(middle - turned).mean() < 6
+
+
+def test_a_photograph_is_part_of_one(strange):
+    assert strange["photograph"].std((1, 2, 3)).min() > 10
+
+
+# What the distance learns from
+
+
+@pytest.mark.parametrize("name", ALTERATIONS)
+def test_an_alteration_keeps_the_shape_and_the_input(real, name):
+    before = real.copy()
+    altered = ALTERATIONS[name](real)
+    assert altered.shape == real.shape
+    assert altered.dtype == np.uint8
+    assert altered.flags.c_contiguous
+    np.testing.assert_array_equal(real, before)
+    np.testing.assert_array_equal(ALTERATIONS[name](real), altered)
+    alone = np.concatenate([ALTERATIONS[name](one[None]) for one in real])
+    np.testing.assert_array_equal(alone, altered)
+
+
+def test_bands_swapped_twice_are_as_before(real):
+    for name in ("red and blue swapped", "red and green swapped", "green and blue swapped"):
+        np.testing.assert_array_equal(ALTERATIONS[name](ALTERATIONS[name](real)), real)
+    back = ALTERATIONS["bands rotated back"](ALTERATIONS["bands rotated"](real))
+    np.testing.assert_array_equal(back, real)
+
+
+def test_the_inner_half_is_that_of_pillow(real):
+    found = ALTERATIONS["half the pixel scale"](real)
+    for picture, large in zip(real, found, strict=True):
+        inner = Image.fromarray(picture[32:96, 32:96])
+        expected = np.asarray(inner.resize((128, 128), Image.BILINEAR)).astype(int)
+        assert np.abs(large - expected).max() <= 1
+
+
+def test_twice_the_scale_is_binned_and_mirrored(real):
+    found = ALTERATIONS["twice the pixel scale"](real)
+    binned = real.reshape(3, 64, 2, 64, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(found[:, 32:96, 32:96], binned, atol=0.5)
+    np.testing.assert_array_equal(found[:, 31, 32:96], found[:, 33, 32:96])
+    np.testing.assert_array_equal(found[:, 32:96, 96], found[:, 32:96, 94])
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
+@settings(max_examples=10)
+def test_the_scale_does_not_change_a_colour(red, green, blue):
+    pixels = np.full((1, 64, 64, 3), (red, green, blue), np.uint8)
+    for name in ("half the pixel scale", "twice the pixel scale"):
+        np.testing.assert_array_equal(ALTERATIONS[name](pixels), pixels)
