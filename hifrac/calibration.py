@@ -199,9 +199,11 @@ class PopulationTable:
             self.poor_shift,
             self.log_odds_estimate,
             self.log_odds_interval,
+            self.spread_factor,
+            self.poor_spread,
         )
         if not np.all(np.isfinite(numbers)):
-            raise ValueError("slope, intercept, poor_shift and odds must be finite")
+            raise ValueError("slope, intercept, poor_shift, the spreads and odds must be finite")
         if not (self.spread_factor > 0 and self.poor_spread > 0):
             raise ValueError("spread_factor and poor_spread must be positive")
 
@@ -257,7 +259,7 @@ class PopulationTable:
             middle = 0.5 * (low + high)
             below = self.cdf(outputs, middle, log_odds) < rank
             low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return 0.5 * (low + high)
+        return np.where(np.isfinite(outputs["gas_poor_logit"]), 0.5 * (low + high), np.nan)
 
     @classmethod
     def fit(
@@ -298,6 +300,9 @@ class PopulationTable:
         """
         if np.count_nonzero(~is_limit) < 5:
             raise ValueError("is_limit must leave five values or more")
+        for name, values in (("truth", truth), ("poor_truth", poor_truth)):
+            if not np.all(np.isfinite(values)):
+                raise ValueError(f"{name} must be finite")
         residual = truth - outputs["estimate"]
         factor = float(np.sqrt(np.mean((residual / np.exp(outputs["log_spread"])) ** 2)))
         slope, intercept = _platt(outputs["gas_poor_logit"], poor_outputs["gas_poor_logit"])
@@ -323,6 +328,8 @@ class PopulationTable:
             )
         )
         ranks[0.5] = float(np.median(table.cdf(outputs, truth, log_odds_estimate)))
+        if np.any(np.diff([ranks[level] for level in levels]) <= 0):
+            raise ValueError("log_odds_estimate and log_odds_interval are too far apart")
         return cls(**{**vars(table), "ranks": tuple(ranks[level] for level in levels)})
 
 

@@ -83,7 +83,7 @@ class RecognitionTable:
         Parameters
         ----------
         distance : array of float
-            Mahalanobis distance of the network.
+            Distance of the network.
 
         Returns
         -------

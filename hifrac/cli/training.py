@@ -27,7 +27,7 @@ def models() -> None:
 
 
 @click.command()
-@click.argument("config", metavar="CONFIG")
+@click.argument("config", metavar="CONFIG", required=False)
 @click.option(
     "-o",
     "--output",
@@ -57,20 +57,53 @@ def models() -> None:
 )
 @click.option("--resume", is_flag=True, help="Go on with the interrupted training in the folder.")
 @one_line_errors
-def train(config: str, output: Path, data_dir: Path | None, **options: Any) -> None:
+def train(config: str | None, output: Path, data_dir: Path | None, **options: Any) -> None:
     """Train a model and write its folder.
 
     CONFIG is "default", which makes the bundled model again; the name of a
     bundled configuration (paper, paper-recognition, shallow); or a TOML file.
     Needs the extra "train". With --table, --cutouts and --target any number
-    is learned from any pictures of the configuration's recipe.
+    is learned from any pictures of the configuration's recipe. Without CONFIG, --from
+    names a model like "default", whose measurements are kept and whose head
+    learns the target: a few hundred galaxies are enough.
     """
     with _extra_train():
-        if config == DEFAULT:
+        if config is None:
+            _refit(output, options)
+        elif config == DEFAULT:
             _train_default(output, data_dir, options)
         else:
             _train_network(config, output, data_dir, **options)
     click.echo(f"written to {output}")
+
+
+def _refit(output: Path, options: dict[str, Any]) -> None:
+    """The measurements of a model, and a head of one's own."""
+    if options["init_from"] is None:
+        raise ValueError("say what to train: CONFIG, or --from MODEL with --table, --cutouts and --target")
+    if missing := [key for key in ("table", "cutouts", "target") if options[key] is None]:
+        raise ValueError(f"without CONFIG, --from needs --{missing[0]} as well")
+    for key, name in (("parent", "parent"), ("split", "split"), ("settings", "set"), ("resume", "resume")):
+        if options[key]:
+            raise ValueError(f"--{name} needs a CONFIG")
+    from hifrac.training.refit import refit
+
+    seed, column = options["seed"], options["name"]
+    figures = refit(
+        options["init_from"],
+        options["table"],
+        options["cutouts"],
+        output,
+        target=options["target"],
+        name="objid" if column is None else column,
+        seed=12345 if seed is None else seed,
+    )
+    _show(figures)
+
+
+def _show(figures: dict[str, float]) -> None:
+    for key, value in figures.items():
+        click.echo(f"{key:24s} {value:8.4f}")
 
 
 def _train_default(output: Path, data_dir: Path | None, options: dict[str, Any]) -> None:
@@ -132,8 +165,7 @@ def _train_network(
         raise SystemExit(130) from None
     if figures is None:  # one of several processes
         raise SystemExit(0)
-    for key, value in figures.items():
-        click.echo(f"{key:24s} {value:8.4f}")
+    _show(figures)
 
 
 @contextmanager

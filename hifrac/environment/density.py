@@ -114,7 +114,7 @@ def surface_density(
         Within it a reference galaxy is the galaxy itself.
     footprint : optional
         Where the reference survey has looked. Random points (SkyCoord or table), a MOC, a function of RA and
-        Dec in degrees that returns booleans, or an object of ``hifrac.environment.footprint``: adds the column
+        Dec in degrees that returns booleans, or an object of ``hifrac.environment``: adds the column
         ``coverage`` and flags EDGE. ``"reference"``: only what lies clearly outside, where the reference has
         no galaxy of any redshift, is found. None: nothing is checked.
     min_coverage : float, optional

@@ -104,9 +104,19 @@ class ModelCard:
     outputs: tuple[str, ...] = ("estimate", "detection_logit", "distance")
 
     def __post_init__(self) -> None:
-        if not self.outputs or (unknown := sorted(set(self.outputs) - OUTPUTS.keys())):
-            raise ValueError(f"outputs must be of {', '.join(OUTPUTS)}; got {', '.join(unknown) or 'none'}")
-        if not self.target_column.isidentifier():
+        if (
+            not self.outputs
+            or not set(self.outputs) <= OUTPUTS.keys()
+            or len({*self.outputs}) < len(self.outputs)
+        ):
+            given = ", ".join(map(str, self.outputs)) or "none"
+            raise ValueError(f"outputs must be different ones of {', '.join(OUTPUTS)}; got {given}")
+        needed = set() if self.calibration is None else {"estimate"}
+        if isinstance(self.calibration, PopulationTable):
+            needed |= {"log_spread", "gas_poor_logit"}
+        if missing := sorted(needed - set(self.outputs)):
+            raise ValueError(f"outputs must have {', '.join(missing)}: the calibration needs them")
+        if not isinstance(self.target_column, str) or not self.target_column.isidentifier():
             raise ValueError(f"target_column must be the name of a column, got {self.target_column!r}")
 
     @property

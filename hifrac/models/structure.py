@@ -425,10 +425,11 @@ def _masked_quantiles(values: Tensor, mask: Tensor, quantiles: Tensor, reach: fl
     node = low.long()
     counts = torch.zeros(values.shape[0], bins + 1, dtype=values.dtype, device=values.device)
     counts = counts.scatter_add(1, node, weight - upper).scatter_add(1, node + 1, upper)
-    below = counts.cumsum(1)
+    below = functional.pad(counts.cumsum(1), (1, 0))
     wanted = below[:, -1:] * quantiles
-    right = torch.searchsorted(below, wanted).clamp(1, bins)
+    right = torch.searchsorted(below, wanted).clamp(1, bins + 1)
     left = below.gather(1, right - 1)
     share = (wanted - left) / (below.gather(1, right) - left).clamp(min=1e-6)
     # What stands at a node is spread over half a bin on either side.
-    return (right.to(values.dtype) - 0.5 + share) * (2 * reach / bins) - reach
+    at_quantile = (right.to(values.dtype) - 1.5 + share) * (2 * reach / bins) - reach
+    return at_quantile.clamp(-reach, reach)

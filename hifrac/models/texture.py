@@ -35,8 +35,9 @@ def texture(pixels: Tensor, brightness: Tensor) -> Tensor:
         1, 2 and 4 (the pixel scale, by the width of the point-spread function and
         the resampling of the noise); steps along rows against those along columns;
         steps of the mean of the channels against those of each (how the
-        noise of the bands goes together). Then the level of the sky; and the
-        second group, of all channels together, in what is bright.
+        noise of the bands goes together). Then the level of the sky; the steps of one
+        band against those of the next; and how steps grow with distance, of all
+        channels together, in what is bright.
 
     Notes
     -----

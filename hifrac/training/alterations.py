@@ -1,7 +1,8 @@
 """Pictures that are not what they claim to be: bands swapped, another pixel scale.
 
 The distance from the training set learns from these alone what to look out
-for; what else `hifrac.training.strange.strange_pictures` tries it on, it has never seen.
+for; of what `hifrac.training.strange.strange_pictures` tries it on, it has seen the swapped bands,
+other pixel scales made by another interpolation, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-__all__ = ["ALTERATIONS"]
+__all__ = ["ALTERATIONS", "darkest_corner", "on_sky"]
 
 
 def _bands(*order: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -27,15 +28,28 @@ def _half_scale(pixels: np.ndarray) -> np.ndarray:
 
 
 def _double_scale(pixels: np.ndarray) -> np.ndarray:
-    """The pictures half as large; around them, their reflection."""
-    quarter = pixels.shape[1] // 4
-    return _pictures(
-        functional.pad(functional.avg_pool2d(_planes(pixels), 2), (quarter,) * 4, mode="reflect")
-    )
+    """The pictures half as large; around them, their own sky."""
+    return np.stack([on_sky(one) for one in _pictures(functional.avg_pool2d(_planes(pixels), 2))])
+
+
+def on_sky(small: np.ndarray) -> np.ndarray:
+    """A picture in the middle of one twice as wide, which its darkest corner fills, mirrored."""
+    side = small.shape[0]
+    corner = darkest_corner(small)
+    wide = np.pad(corner, ((0, 2 * side - len(corner)),) * 2 + ((0, 0),), mode="symmetric")
+    wide[side // 2 : side // 2 + side, side // 2 : side // 2 + side] = small
+    return wide
+
+
+def darkest_corner(picture: np.ndarray) -> np.ndarray:
+    """Of the four corners, a quarter of the side each, the one with the least light."""
+    side = picture.shape[0] // 4
+    ends = (slice(0, side), slice(-side, None))
+    return min((picture[rows, columns] for rows in ends for columns in ends), key=lambda one: one.mean())
 
 
 def _planes(pixels: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
+    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2).float()
 
 
 def _pictures(planes: torch.Tensor) -> np.ndarray:

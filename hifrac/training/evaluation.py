@@ -17,7 +17,7 @@ from hifrac.metrics import coverage, detection_auc, regression_metrics
 from hifrac.models.structure import StructureNet
 from hifrac.recognition import RecognitionTable
 from hifrac.training.data import TrainingSample
-from hifrac.training.fit import Labels, OutOfFold
+from hifrac.training.fit import FEWEST_GAS_POOR, Labels, OutOfFold
 
 __all__ = [
     "Calibrated",
@@ -28,6 +28,7 @@ __all__ = [
     "crossfold_coverage",
     "parents_table",
     "radial_colours",
+    "strange_table",
     "tercile_table",
 ]
 
@@ -65,7 +66,7 @@ def calibrate(
     """
     seen, poor = rows & labels.detected, rows & labels.gas_poor
     truth = labels.log_hi_fraction[seen]
-    if np.count_nonzero(poor & ~labels.is_limit) < 5:
+    if poor.sum() < FEWEST_GAS_POOR or np.count_nonzero(poor & ~labels.is_limit) < 5:
         unit = np.exp(answers.outputs["log_spread"][seen])
         return ConformalTable.from_residuals((truth - answers.outputs["estimate"][seen]) / unit)
     return PopulationTable.fit(
@@ -203,7 +204,7 @@ def cross_validation_table(
     table : `~astropy.table.Table`
         One row a model: ``rmse`` with its bootstrap error, ``slope``,
         ``slope_inverse``, ``sigma``, ``offset``, ``nmad``, ``coverage_68``,
-        ``coverage_90`` (of the 259 detections), and ``auc`` with its bootstrap error (detections
+        ``coverage_90`` (of the detections), and ``auc`` with its bootstrap error (detections
         against bright undetected galaxies), NaN where a model has no answer.
     """
     n = len(sample.objid)

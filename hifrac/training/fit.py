@@ -24,8 +24,11 @@ __all__ = [
     "cross_validate",
     "fit_distances",
     "fit_heads",
+    "fit_spread",
     "measure",
+    "require_labels",
     "set_edges",
+    "set_head",
 ]
 
 # Penalties, chosen in repeated cross-validation on folds of other seeds. The error of the HI fraction
@@ -41,6 +44,9 @@ SPREAD_PENALTY = 30.0
 # cross-validation on folds of other seeds.
 FRACTION_GROUPS = ("circles", "growth", "segment_shape", "colour_quantiles")
 SPREAD_GROUPS = ("ellipse", "flux", "segment_shape")
+
+#: Galaxies that ALFALFA missed: with fewer in training the network says nothing of them.
+FEWEST_GAS_POOR = 10
 
 #: Held-out pictures beyond which each of the three distances ends, in percent.
 EDGE_PERCENTILE = 99.0
@@ -121,17 +127,19 @@ def combine(
         gas_poor[rows], is_limit[rows] = True, beyond.is_limit
         log_hi_fraction[rows] = beyond.log_hi_fraction
         pixels = np.concatenate([pixels, beyond.pixels[new]])
-        positions = [
-            np.concatenate([getattr(sample, axis), getattr(beyond, axis)[new]]) for axis in ("ra", "dec")
-        ]
+        # Of the sample's undetected galaxies RESOLVE knows where they are.
+        known = {axis: getattr(sample, axis).copy() for axis in ("ra", "dec")}
+        for axis, values in known.items():
+            values[rows[rows < n]] = getattr(beyond, axis)[rows < n]
+        positions = [np.concatenate([known[axis], getattr(beyond, axis)[new]]) for axis in ("ra", "dec")]
         linked = sky_groups(np.concatenate([sample.objid, beyond.objid[new]]), *positions)
-        kin = [np.flatnonzero(linked[:n] == label) for label in linked[n:]]
-        group = np.concatenate(
-            [group, [group[one[0]] if one.size else group.max() + 1 + at for at, one in enumerate(kin)]]
-        ).astype(int)
-        fold = np.concatenate(
-            [fold, [fold[one[0]] if one.size else at % (fold.max() + 1) for at, one in enumerate(kin)]]
-        ).astype(int)
+        # A group takes the fold of its first galaxy that has one; a wholly new one any.
+        fold = np.concatenate([fold, np.full(extra, -1)])
+        for number, label in enumerate(np.unique(linked[rows])):
+            kin = np.flatnonzero(linked == label)
+            placed = fold[kin][fold[kin] >= 0]
+            fold[kin] = placed[0] if placed.size else number % (fold.max() + 1)
+        group = linked
     detected = np.concatenate([sample.detected, np.zeros(extra, dtype=bool)])
     labels = Labels(
         detected=detected,
@@ -188,6 +196,22 @@ def assign_folds(detected: np.ndarray, group: np.ndarray, n_folds: int, seed: in
     return fold
 
 
+def require_labels(labels: Labels) -> None:
+    """Refuse what nothing can be learned from.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 20 detections or non-detections, a target is
+        not finite, or the targets are all the same.
+    """
+    target = labels.log_hi_fraction[labels.detected]
+    if labels.detected.sum() < 20 or labels.undetected.sum() < 20:
+        raise ValueError("detected must hold at least 20 detections and 20 non-detections")
+    if not np.all(np.isfinite(target)) or np.ptp(target) == 0:
+        raise ValueError("target must be finite and not constant")
+
+
 def fit_heads(
     network: StructureNet, features: np.ndarray, labels: Labels, altered: np.ndarray, altered_rows: np.ndarray
 ) -> StructureNet:
@@ -205,8 +229,6 @@ def fit_heads(
         Raw measurements of altered pictures, see `~hifrac.training.alterations.ALTERATIONS`.
     altered_rows : array of int, shape (k,)
         Of which of the rows they are.
-    distances_alone : bool, optional
-        Whether to leave the other heads as they are.
 
     Returns
     -------
@@ -218,12 +240,9 @@ def fit_heads(
         If there are fewer than 20 detections or non-detections, a target is
         not finite, or the targets are all the same.
     """
+    require_labels(labels)
     seen = labels.detected
     target = labels.log_hi_fraction[seen]
-    if seen.sum() < 20 or labels.undetected.sum() < 20:
-        raise ValueError("detected must hold at least 20 detections and 20 non-detections")
-    if not np.all(np.isfinite(target)) or np.ptp(target) == 0:
-        raise ValueError("target must be finite and not constant")
     fit_distances(network, features, altered, altered_rows)
     # The scale is that of the detections: the estimate is for galaxies like them.
     center = features[seen].mean(0)
@@ -232,20 +251,23 @@ def fit_heads(
     _set(network, center=center, scale=scale)
     with torch.inference_mode():
         standard = network.standardise(torch.from_numpy(features)).numpy()
+    # What too few galaxies tell of stays zero, whatever the network held before.
+    for head in (network.gas_poor, network.gswlc_offset):
+        set_head(head, [], 0.0, np.zeros(0))
     columns = StructureNet.columns(FRACTION_GROUPS)
-    _set_head(network.fraction, columns, *_ridge(standard[seen][:, columns], target))
-    _fit_spread(network, standard[seen], target, labels.group[seen])
+    set_head(network.fraction, columns, *_ridge(standard[seen][:, columns], target))
+    fit_spread(network, standard[seen], _held_out_residuals(standard[seen], target, labels.group[seen]))
     massive = seen & np.isfinite(labels.gswlc_offset)
     if massive.sum() >= 20:
         offset = _ridge(standard[massive][:, columns], labels.gswlc_offset[massive])
-        _set_head(network.gswlc_offset, columns, *offset)
+        set_head(network.gswlc_offset, columns, *offset)
     # Texture tells how a picture was made, not what galaxy it shows.
     shape = np.arange(network.n_shape)
     heads = [(network.detection, seen | labels.undetected, seen, DETECTION_INVERSE_PENALTY)]
-    if labels.gas_poor.sum() >= 10:
+    if labels.gas_poor.sum() >= FEWEST_GAS_POOR:
         heads.append((network.gas_poor, seen | labels.gas_poor, labels.gas_poor, GAS_POOR_INVERSE_PENALTY))
     for head, rows, kind, inverse_penalty in heads:
-        _set_head(head, shape, *_logistic(standard[rows][:, shape], kind[rows], inverse_penalty))
+        set_head(head, shape, *_logistic(standard[rows][:, shape], kind[rows], inverse_penalty))
     return network.eval()
 
 
@@ -255,7 +277,8 @@ def _set(network: torch.nn.Module, **values: np.ndarray) -> None:
         state[name].copy_(torch.from_numpy(np.asarray(value)))
 
 
-def _set_head(head: torch.nn.Linear, columns, intercept: float, coefficients: np.ndarray) -> None:
+def set_head(head: torch.nn.Linear, columns, intercept: float, coefficients: np.ndarray) -> None:
+    """Give a linear head coefficients of some of its inputs, in place; zero for all others."""
     weights = np.zeros(head.in_features)
     weights[columns] = coefficients
     _set(head, weight=weights[None], bias=np.array([intercept]))
@@ -277,23 +300,34 @@ def _logistic(inputs: np.ndarray, kind: np.ndarray, inverse_penalty: float) -> t
     return float(fitted.intercept_[0]), fitted.coef_[0]
 
 
-def _fit_spread(network: StructureNet, standard: np.ndarray, target: np.ndarray, group: np.ndarray) -> None:
-    """How well the HI fraction is known: a log-linear fit to residuals of held-out galaxies."""
+def _held_out_residuals(standard: np.ndarray, target: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Residuals of the HI fraction, each of a fit that did not see the galaxy's group."""
     columns = StructureNet.columns(FRACTION_GROUPS)
-    held_out = cross_val_predict(
-        Ridge(RIDGE_PENALTY),
-        standard[:, columns],
-        target,
-        groups=group,
-        cv=GroupKFold(10),
+    return target - cross_val_predict(
+        Ridge(RIDGE_PENALTY), standard[:, columns], target, groups=group, cv=GroupKFold(10)
     )
-    residual = np.abs(target - held_out)
+
+
+def fit_spread(network: StructureNet, standard: np.ndarray, residual: np.ndarray) -> None:
+    """Fit how well a target is known, in place: a log-linear function of size, axis ratio and flux.
+
+    Parameters
+    ----------
+    network : StructureNet
+        The network.
+    standard : array of float, shape (n, features)
+        What its heads read.
+    residual : array of float, shape (n,)
+        Residuals of galaxies that were held out.
+    """
+    residual = np.abs(residual)
     columns = StructureNet.columns(SPREAD_GROUPS)
     # The logarithm of a residual near zero would rule the fit.
-    fitted = Ridge(SPREAD_PENALTY).fit(standard[:, columns], np.log(residual + 0.02))
+    floor = 0.1 * np.sqrt(np.mean(residual**2))
+    fitted = Ridge(SPREAD_PENALTY).fit(standard[:, columns], np.log(residual + floor))
     spread = np.exp(fitted.predict(standard[:, columns]))
     unit = 0.5 * np.log(np.mean((residual / spread) ** 2))
-    _set_head(network.log_spread, columns, fitted.intercept_ + unit, fitted.coef_)
+    set_head(network.log_spread, columns, fitted.intercept_ + unit, fitted.coef_)
 
 
 def fit_distances(

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_sample_images
 
-from hifrac.training.alterations import ALTERATIONS
+from hifrac.training.alterations import ALTERATIONS, darkest_corner, on_sky
 
 __all__ = ["strange_pictures"]
 
@@ -76,14 +76,9 @@ def _as_jpeg(pixels: np.ndarray) -> np.ndarray:
 
 def _sky(picture: np.ndarray) -> np.ndarray:
     """The darkest corner, mirrored until it fills the picture."""
-    side = picture.shape[0] // 4
-    corners = [picture[rows, columns] for rows in _ends(side) for columns in _ends(side)]
-    corner = min(corners, key=lambda one: one.mean())
-    return np.pad(corner, ((0, 3 * side), (0, 3 * side), (0, 0)), mode="symmetric")
-
-
-def _ends(side: int) -> tuple[slice, slice]:
-    return slice(0, side), slice(-side, None)
+    corner = darkest_corner(picture)
+    rest = picture.shape[0] - len(corner)
+    return np.pad(corner, ((0, rest), (0, rest), (0, 0)), mode="symmetric")
 
 
 def _smooth_noise(width: int, rng: np.random.Generator) -> np.ndarray:
@@ -114,7 +109,7 @@ def _magnified(picture: np.ndarray) -> np.ndarray:
 def _reduced(picture: np.ndarray) -> np.ndarray:
     width = picture.shape[0]
     small = np.asarray(Image.fromarray(picture).resize((width // 2, width // 2), Image.LANCZOS))
-    return _as_jpeg(np.pad(small, ((width // 4,) * 2, (width // 4,) * 2, (0, 0)), mode="symmetric"))
+    return _as_jpeg(on_sky(small))
 
 
 def _part(photograph: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,7 @@ from hifrac.training.fit import (
     fit_distances,
     fit_heads,
     measure,
+    require_labels,
     set_edges,
 )
 from hifrac.training.strange import strange_pictures
@@ -55,6 +57,7 @@ OOD_PERCENTILE = 97.0
 #: Undetected galaxies whose altered pictures the distance learns from, beside all detections.
 N_ALTERED = 700
 PERCENTILES = (*range(100), 99.5, 99.9, 100)
+TABLES = ("cross_validation", "terciles", "strange", "beyond_alfalfa", "parents")
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def train(
         "%d detections, %d bright undetected galaxies, %d measured beyond ALFALFA",
         *(kind.sum() for kind in (seen, labels.undetected, labels.gas_poor)),
     )
+    require_labels(labels)
     network = StructureNet(SDSS_RECIPE.width)
     features = measure(network, pixels)
     altered_rows = _rows_to_alter(labels, seed)
@@ -203,6 +207,7 @@ def train(
     fit_heads(network, features, labels, altered, altered_rows)
     folder.mkdir(parents=True, exist_ok=True)
     staged = folder / ".staged"
+    shutil.rmtree(staged, ignore_errors=True)
     files = _artifact.save(network, staged)
     truth = labels.log_hi_fraction[seen]
     card = ModelCard(
@@ -262,10 +267,10 @@ def train(
             "distance": answers.outputs["distance"],
         }
     )
-    for column in out_of_fold.itercols():
-        if column.dtype.kind == "f":
-            column.info.format = ".4f"
+    out_of_fold.round(4)
     out_of_fold.write(staged / "out_of_fold.ecsv", overwrite=True)
+    for title in TABLES:  # of an earlier training with other data
+        (folder / f"{title}.ecsv").unlink(missing_ok=True)
     # Only a whole and verified model takes the place of another; its card comes last.
     for path in sorted(staged.iterdir(), key=lambda path: path.name == "card.json"):
         path.replace(folder / path.name)

@@ -1,0 +1,177 @@
+"""Fine-tuning of the structure network: its measurements kept, one head learned anew for any target."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from astropy.table import Table
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, cross_val_predict
+
+from hifrac.calibration import ConformalTable
+from hifrac.exceptions import ModelError
+from hifrac.metrics import regression_metrics
+from hifrac.models import _artifact, load_model
+from hifrac.models.structure import NetworkOutput, StructureNet
+from hifrac.tables import read_table
+from hifrac.training.evaluation import crossfold_coverage
+from hifrac.training.fit import fit_spread, measure, set_head
+from hifrac.training.pictures import LabelledPictures, read_labelled
+from hifrac.training.splits import draw_folds, galaxy_groups, write_split
+
+__all__ = ["refit"]
+
+log = logging.getLogger(__name__)
+
+N_FOLDS = 5
+PENALTIES = np.logspace(0, 4, 17)
+#: Fewer galaxies calibrate no 90% interval.
+FEWEST = 40
+
+
+def refit(
+    model: str | Path,
+    table: str | Path | Table,
+    cutouts: str | Path,
+    output: str | Path,
+    *,
+    target: str,
+    name: str = "objid",
+    seed: int = 12345,
+) -> dict[str, float]:
+    """Fit the head of a structure network to another target, and write the model.
+
+    The measurements, ``p_detect`` and ``ood_score`` stay those of ``model``; ridge regression on the
+    measurements of shape and colour learns the target, how well it is known is learned from galaxies
+    that were held out, and so is the interval.
+
+    Parameters
+    ----------
+    model : str or path-like
+        Name or folder of a model with the architecture ``StructureNet``, such as ``"default"``.
+    table : path-like or `~astropy.table.Table`
+        One row a galaxy, with the columns named below, and ``ra`` and ``dec`` where they are known.
+    cutouts : path-like
+        Folder or archive of pictures of the model's recipe.
+    output : path-like
+        Folder of the new model; must not hold one.
+    target : str
+        The column to learn: finite numbers. Result columns will have this name.
+    name : str, optional
+        The column that names the pictures.
+    seed : int, optional
+        Fixes the folds.
+
+    Returns
+    -------
+    figures : dict
+        Cross-validated figures of merit, as in the card.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing or not finite, the target constant, its name no
+        identifier, or there are fewer than 40 rows.
+    FileExistsError
+        If ``output`` holds a model already.
+    ~hifrac.exceptions.ModelError
+        If ``model`` is of another architecture.
+    ~hifrac.exceptions.RowError
+        If a picture is missing, damaged, or not of the recipe's size.
+    """
+    folder = Path(output)
+    if (folder / "card.json").exists():
+        raise FileExistsError(f"{folder} holds a model already: give another folder")
+    base = load_model(model, device="cpu", runtime="eager")
+    if not isinstance(base.network, StructureNet):
+        raise ModelError(f"from: {base.card.name!r} is of the architecture {base.card.architecture}")
+    if not target.isidentifier():
+        raise ValueError(f"target must be a column whose name is an identifier, got {target!r}")
+    rows = table if isinstance(table, Table) else read_table(table)
+    pictures = read_labelled(rows, cutouts, base.card.recipe, name=name, target=target)
+    _require_labels(pictures, target)
+
+    network = base.network
+    truth = pictures.target
+    features = measure(network, pictures.pixels.permute(0, 2, 3, 1).contiguous().numpy())
+    with torch.inference_mode():
+        standard = network.standardise(torch.from_numpy(features)).numpy()
+    shape = np.arange(network.n_shape)
+    group = galaxy_groups(pictures.name, pictures.ra, pictures.dec)
+    split = draw_folds(pictures.name, group, n_folds=N_FOLDS, seed=seed)
+    fold = np.asarray(split["fold"])
+    held_out, log_spread = np.empty(len(truth)), np.empty(len(truth))
+    for number in np.unique(fold):
+        rest, part = fold != number, fold == number
+        _fit(network, standard[rest], truth[rest], group[rest], shape)
+        with torch.inference_mode():
+            answers = network.forward_head(torch.from_numpy(features[part]).float())
+        held_out[part], log_spread[part] = answers.estimate.numpy(), answers.log_spread.numpy()
+    scaled = (truth - held_out) / np.exp(log_spread)
+    figures = {key: float(value) for key, value in regression_metrics(truth, held_out).items()}
+    figures |= crossfold_coverage(scaled, np.zeros(len(scaled)), fold)
+    figures["standard_deviation"] = float(truth.std())
+    log.info("cross-validated: %s", figures)
+
+    _fit(network, standard, truth, group, shape)
+    staged = folder / ".staged"
+    shutil.rmtree(staged, ignore_errors=True)
+    files = _artifact.save(network, staged)
+    card = replace(
+        base.card,
+        name=folder.name,
+        summary=f"{target} from pictures; the measurements of {base.card.name!r}, a linear head of its own",
+        created=datetime.now(UTC).date().isoformat(),
+        target=f"{target}, as the labels are",
+        target_column=target,
+        mass_scale="as the labels are",
+        training_set=f"{len(truth)} galaxies; all else as {base.card.name!r}: {base.card.training_set}",
+        validity=f"galaxies like those of the labels, {target} = {truth.min():.4g} to {truth.max():.4g}",
+        calibration=ConformalTable.from_residuals(scaled),
+        # Whether ALFALFA would detect the galaxy is no reason to doubt another quantity.
+        recognition=replace(base.card.recognition, threshold=0.0),
+        figures={key: round(value, 4) for key, value in figures.items()},
+        protocol=f"{N_FOLDS}-fold cross-validation, pooled; close galaxies share a fold; the penalty chosen "
+        "inside each training part; the interval judged across folds",
+        folds={"n_folds": N_FOLDS, "seed": seed},
+        command=f"hifrac train --from {base.card.name} --table TABLE --cutouts PATH --name {name} "
+        f"--target {target} -o OUTPUT --seed {seed}",
+        files=files,
+        outputs=NetworkOutput._fields,
+    )
+    card.write(staged)
+    write_split(split, staged / "splits.ecsv")
+    for path in sorted(staged.iterdir(), key=lambda path: path.name == "card.json"):
+        path.replace(folder / path.name)
+    staged.rmdir()
+    return figures
+
+
+def _require_labels(pictures: LabelledPictures, target: str) -> None:
+    if bad := int(np.count_nonzero(~np.isfinite(pictures.target))):
+        first = pictures.name[~np.isfinite(pictures.target)][0]
+        raise ValueError(f"{target}: {bad} labels are missing or not finite, the first is that of {first}")
+    if len(pictures) < FEWEST:
+        raise ValueError(
+            f"table must have at least {FEWEST} rows to calibrate an interval, got {len(pictures)}"
+        )
+    if np.ptp(pictures.target) == 0:
+        raise ValueError(f"{target} must not be constant, it is {pictures.target[0]:g} everywhere")
+
+
+def _fit(
+    network: StructureNet, standard: np.ndarray, target: np.ndarray, group: np.ndarray, columns: np.ndarray
+) -> None:
+    """The head of the target, and that of its spread."""
+    inputs = standard[:, columns]
+    fitted = RidgeCV(PENALTIES).fit(inputs, target)
+    set_head(network.fraction, columns, float(fitted.intercept_), fitted.coef_)
+    folds = GroupKFold(min(N_FOLDS, len(np.unique(group))))
+    held_out = cross_val_predict(RidgeCV(PENALTIES), inputs, target, groups=group, cv=folds)
+    fit_spread(network, standard, target - held_out)

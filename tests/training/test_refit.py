@@ -1,0 +1,182 @@
+"""The default model's measurements, and a head of one's own."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from click.testing import CliRunner
+from pictures import encode, galaxy
+
+from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
+from hifrac.cli import main
+from hifrac.exceptions import BadImageError, ModelError
+from hifrac.metrics import regression_metrics
+from hifrac.training.refit import refit
+
+N = 60
+
+
+@pytest.fixture(scope="module")
+def galaxies(tmp_path_factory):
+    """Pictures of 128 pixels, and how blue they are."""
+    root = tmp_path_factory.mktemp("galaxies")
+    (root / "pictures").mkdir()
+    blueness = np.random.default_rng(3).uniform(-1, 1, N)
+    for number, value in enumerate(blueness):
+        pixels = galaxy(number).astype(float)
+        pixels[..., 2] *= 1 + 0.6 * value
+        (root / "pictures" / f"g{number}.jpg").write_bytes(encode(np.clip(pixels, 0, 255).astype(np.uint8)))
+    table = Table(
+        {
+            "id": [f"g{number}" for number in range(N)],
+            "ra": 5.0 * np.arange(N),
+            "dec": np.zeros(N),
+            "blueness": blueness,
+        },
+        units={"ra": "deg", "dec": "deg"},
+    )
+    table.write(root / "labels.ecsv")
+    return root
+
+
+@pytest.fixture(scope="module")
+def blue(galaxies, tmp_path_factory):
+    """The folder of a model of blueness, made by the command."""
+    folder = tmp_path_factory.mktemp("models") / "blue"
+    arguments = ["train", "--from", "default", "--table", str(galaxies / "labels.ecsv"), "--name", "id"]
+    arguments += ["--cutouts", str(galaxies / "pictures"), "--target", "blueness", "-o", str(folder)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert "rmse" in done.output
+    return folder
+
+
+def labels(galaxies):
+    return Table.read(galaxies / "labels.ecsv")
+
+
+def test_another_quantity_is_learned(blue):
+    card = ModelCard.read(blue)
+    assert card.figures["rmse"] < 0.35 * card.figures["standard_deviation"]
+    assert card.figures["slope_inverse"] == pytest.approx(1, abs=0.15)
+
+
+def test_the_result_has_the_name_of_the_quantity(blue, galaxies):
+    source = LocalCutouts(galaxies / "pictures", name="id")
+    rows = labels(galaxies)
+    truth = np.asarray(rows["blueness"])
+    rows.remove_column("blueness")
+    result = HIFractionEstimator(blue, cutouts=source).predict(rows)
+    names = ["blueness", "blueness_p16", "blueness_p84", "blueness_p05", "blueness_p95"]
+    assert result.colnames == [*rows.colnames, *names, "p_detect", "ood_score", "flags"]
+    assert result["blueness"].unit is None or result["blueness"].unit == ""
+    assert regression_metrics(truth, np.asarray(result["blueness"]))["rmse"] < 0.2
+    for low, high in (("p05", "p16"), ("p16", "p84"), ("p84", "p95")):
+        assert np.all(result[f"blueness_{low}"] < result[f"blueness_{high}"])
+    assert not np.any(result["flags"] & 16)  # a detection is not the question
+
+
+def test_the_measurements_and_the_distance_stay_those_of_the_base(blue, galaxies):
+    source = LocalCutouts(galaxies / "pictures", name="id")
+    rows = labels(galaxies)["id", "ra", "dec"][:5]
+    mine, base = (HIFractionEstimator(model, cutouts=source).predict(rows) for model in (blue, "default"))
+    np.testing.assert_array_equal(mine["ood_score"], base["ood_score"])
+    np.testing.assert_array_equal(mine["p_detect"], base["p_detect"])
+
+
+def test_the_same_again_is_the_same_model(blue, galaxies, tmp_path):
+    figures = refit(
+        "default",
+        labels(galaxies),
+        galaxies / "pictures",
+        tmp_path / "again",
+        target="blueness",
+        name="id",
+    )
+    card = ModelCard.read(blue)
+    assert {key: round(value, 4) for key, value in figures.items()} == card.figures
+    assert ModelCard.read(tmp_path / "again").files == card.files
+
+
+def test_the_artefacts_agree(blue):
+    pixels = np.stack([galaxy(number) for number in range(4)])
+    eager, script = (load_model(blue, device="cpu", runtime=name) for name in ("eager", "torchscript"))
+    for name, values in eager.run(pixels).items():
+        np.testing.assert_allclose(script.run(pixels)[name], values, rtol=1e-5, atol=1e-5)
+
+
+def test_the_command_stands_in_the_card(blue):
+    facts = json.loads((blue / "card.json").read_text())
+    assert facts["command"].startswith("hifrac train --from default --table TABLE")
+    assert "--target blueness" in facts["command"]
+    assert facts["target_column"] == "blueness"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"blueness": np.where(np.arange(N) == 7, np.nan, 0.5)}, r"^blueness: 1 labels are missing .* g7$"),
+        ({"blueness": np.full(N, 0.5)}, r"^blueness must not be constant, it is 0.5 everywhere"),
+        ({"blueness": ["blue"] * N}, "blueness must"),
+    ],
+)
+def test_labels_that_teach_nothing_are_refused(galaxies, tmp_path, change, message):
+    rows = labels(galaxies)
+    for name, values in change.items():
+        rows[name] = values
+    with pytest.raises((ValueError, TypeError), match=message):
+        refit("default", rows, galaxies / "pictures", tmp_path / "m", target="blueness", name="id")
+    assert not (tmp_path / "m").exists()
+
+
+def test_too_few_rows_are_refused(galaxies, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"^table must have at least 40 rows to calibrate an interval, got 39$"
+    ):
+        refit(
+            "default",
+            labels(galaxies)[:39],
+            galaxies / "pictures",
+            tmp_path / "m",
+            target="blueness",
+            name="id",
+        )
+
+
+def test_pictures_of_another_size_are_refused(galaxies, tmp_path):
+    for number in range(N):
+        (tmp_path / f"g{number}.jpg").write_bytes(encode(galaxy(number, 64)))
+    with pytest.raises(BadImageError, match="64 x 64 pixels instead of 128 x 128"):
+        refit("default", labels(galaxies), tmp_path, tmp_path / "m", target="blueness", name="id")
+
+
+def test_a_model_in_the_folder_is_not_replaced(blue, galaxies):
+    with pytest.raises(FileExistsError, match="holds a model already"):
+        refit("default", labels(galaxies), galaxies / "pictures", blue, target="blueness", name="id")
+
+
+def test_only_a_structure_network_is_refitted(galaxies, tmp_path, monkeypatch):
+    other = load_model("default", device="cpu")
+    monkeypatch.setattr("hifrac.training.refit.load_model", lambda *_, **__: other)
+    with pytest.raises(ModelError, match=r"^from: .default. is of the architecture"):
+        refit(
+            "default", labels(galaxies), galaxies / "pictures", tmp_path / "m", target="blueness", name="id"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "say what to train"),
+        (["--from", "default"], "--from needs --table as well"),
+        (
+            ["--from", "default", "--table", "t", "--cutouts", "c", "--target", "x", "--resume"],
+            "needs a CONFIG",
+        ),
+    ],
+)
+def test_half_a_command_is_refused(arguments, message, tmp_path):
+    done = CliRunner().invoke(main, ["train", *arguments, "-o", str(tmp_path / "m")])
+    assert done.exit_code == 1
+    assert message in done.output
