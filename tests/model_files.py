@@ -62,6 +62,8 @@ def write(folder, architecture, network=None, formats=("safetensors", "torchscri
         "architecture": architecture,
         "options": options,
         "outputs": outputs_of(architecture, options),
+        "calibration": card.calibration if architecture == "StructureNet" else None,
+        "recognition": card.recognition if architecture == "StructureNet" else None,
         "recipe": dataclasses.replace(card.recipe, width=WIDTH),
         "files": _artifact.save(network, folder, formats=formats, width=WIDTH),
         **facts,

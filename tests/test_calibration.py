@@ -358,11 +358,11 @@ def test_a_level_that_the_mixture_does_not_have(level):
         ({"log_odds_estimate": math.nan}, "finite"),
         ({"log_odds_interval": math.inf}, "finite"),
         ({"spread_factor": 0.0}, "positive"),
-        ({"spread_factor": math.nan}, "positive"),
+        ({"spread_factor": math.nan}, "finite"),
         ({"spread_factor": math.inf}, "finite"),
         ({"poor_spread": math.inf}, "finite"),
         ({"poor_spread": -0.1}, "positive"),
-        ({"poor_spread": math.nan}, "positive"),
+        ({"poor_spread": math.nan}, "finite"),
     ],
 )
 def test_a_mixture_that_makes_no_sense_is_refused(changes, message):

@@ -22,10 +22,11 @@ from pictures import encode, galaxy, printed
 import hifrac
 from hifrac import Flag, HIFractionEstimator, LocalCutouts, SkyServerCutouts, conf, images, load_model
 from hifrac.calibration import LEVELS, ConformalTable
-from hifrac.columns import RESULT_COLUMNS
+from hifrac.columns import RESULT_COLUMNS, columns_of
 from hifrac.config import cache_dir
 from hifrac.cutouts import Cutout
 from hifrac.demo import PICTURES, sample_table
+from hifrac.environment import overdensity
 from hifrac.exceptions import (
     BadCoordinateError,
     BadImageError,
@@ -146,7 +147,7 @@ def test_the_columns_are_those_of_the_registry(demo, with_mass):
         data.remove_column("log_mstar")
     result = estimator.predict(data)
     assert type(result) is QTable
-    expected = list(RESULT_COLUMNS) if with_mass else list(ADDED)
+    expected = list(columns_of("log_hi_fraction", "", with_mass=with_mass))
     assert result.colnames == data.colnames + expected
     for name in expected:
         entry, column = RESULT_COLUMNS[name], result[name]
@@ -495,11 +496,29 @@ def test_on_error_is_one_of_two(quick_model, on_error):
         HIFractionEstimator(quick_model, cutouts=Source([])).predict(sky(1), on_error=on_error)
 
 
-def test_environment_is_not_implemented(quick_model):
+def test_an_environment_needs_redshifts(quick_model):
     source = Source([GOOD])
-    with pytest.raises(NotImplementedError, match=r"^environment"):
+    with pytest.raises(ValueError, match=r"^data has no column z, the redshift"):
         HIFractionEstimator(quick_model, cutouts=source).predict(sky(1), environment=Table())
     assert source.asked == []
+
+
+def test_the_environment_is_a_column_and_a_flag(quick_model):
+    rng = np.random.default_rng(5)
+    field = np.stack([rng.uniform(150, 200, 3000), rng.uniform(0, 20, 3000), rng.uniform(0.01, 0.05, 3000)])
+    cluster = np.stack([rng.normal(170, 0.2, 100), rng.normal(10, 0.2, 100), rng.normal(0.03, 0.0005, 100)])
+    ra, dec, z = np.concatenate([field, cluster], axis=1)
+    reference = Table({"ra": ra, "dec": dec, "z": z}, units={"ra": "deg", "dec": "deg"})
+    rows = reference[[3000, 5, 7]]
+    rows["z"][2] = np.nan
+    result = HIFractionEstimator(quick_model, cutouts=Source([GOOD] * 3)).predict(rows, environment=reference)
+    expected = overdensity(SkyCoord(rows["ra"], rows["dec"]), rows["z"], reference, population="reference")
+    np.testing.assert_array_equal(
+        result["log_overdensity"].filled(np.nan).value, expected["log_overdensity"].filled(np.nan).value
+    )
+    assert result["log_overdensity"].mask.tolist() == [False, False, True]
+    assert (result["flags"] & Flag.HIGH_DENSITY != 0).tolist() == [True, False, False]
+    assert not result["log_hi_fraction"].mask.any()  # an unknown environment takes no estimate away
 
 
 # Sources

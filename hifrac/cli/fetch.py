@@ -112,6 +112,7 @@ def fetch(
             outcomes(error)
 
         report = download(rows, source, progress=progress)
+    del rows  # its columns are in the report: a large table need not be in memory twice
     if output is not None:
         write_table(report, output, overwrite=overwrite)
     lines, stored = summary(report, first, served="with a picture")

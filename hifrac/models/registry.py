@@ -43,7 +43,7 @@ def list_models() -> list[ModelCard]:
     --------
     >>> from hifrac import list_models
     >>> [card.name for card in list_models()]
-    ['default']
+    ['default', 'volume-limited']
     """
     return [ModelCard.read(folder) for folder in _bundled().values()]
 

@@ -94,7 +94,7 @@ def _compiled(program: Any, width: int, options: dict[str, Any]) -> Any:
 @contextmanager
 def _silent_about_decompositions() -> Iterator[None]:
     """OpenVINO tells the root logger which operations this PyTorch decomposes otherwise than it expects."""
-    root, handler = logging.getLogger(), logging.NullHandler()
+    root, handler = logging.root, logging.NullHandler()
 
     def other(record: logging.LogRecord) -> bool:
         return "decomp table" not in record.getMessage()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from hifrac import decode_flags
 from hifrac.cli import main
-from hifrac.columns import RESULT_COLUMNS
+from hifrac.columns import columns_of
 from hifrac.demo import PICTURES, run_demo, sample_table
 
 
@@ -34,7 +34,7 @@ def test_it_writes_a_table_and_a_picture(demo):
     folder, result, _ = demo
     assert sorted(path.name for path in folder.iterdir()) == ["overview.png", "result.ecsv"]
     assert len(result) == 27
-    assert result.colnames == [*sample_table().colnames, *RESULT_COLUMNS]
+    assert result.colnames == [*sample_table().colnames, *columns_of("log_hi_fraction", "", with_mass=True)]
     with Image.open(folder / "overview.png") as picture:
         picture.load()
         assert picture.format == "PNG"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -76,7 +77,7 @@ def labels(galaxies):
     return Table.read(galaxies / "labels.ecsv")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # after the one that sets the number of threads
 def trained(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "deep" / "model"
     return folder, train_network(config, folder)
@@ -300,6 +301,7 @@ def test_a_killed_training_is_resumed_to_the_same_model(trained, galaxies, tmp_p
         [sys.executable, "-c", script, str(galaxies / "config.toml"), str(folder)],
         capture_output=True,
         timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == -9, done.stderr.decode()
     assert not (folder / "card.json").exists()

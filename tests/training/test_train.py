@@ -150,7 +150,7 @@ def test_the_table_follows_from_the_out_of_fold_answers(trained, card, out_of_fo
         np.asarray(out_of_fold[name])[seen] for name in ("log_hi_fraction_true", "log_hi_fraction")
     )
     for name, value in regression_metrics(truth, estimate).items():
-        assert row[name] == pytest.approx(value)
+        assert row[name] == pytest.approx(value, abs=2e-4)
     limits = {level: np.asarray(out_of_fold[f"q{level:.2f}"])[seen] for level in LEVELS}
     for name, low, high in (("coverage_68", 0.16, 0.84), ("coverage_90", 0.05, 0.95)):
         assert row[name] == pytest.approx(np.mean((limits[low] <= truth) & (truth <= limits[high])))
@@ -208,7 +208,7 @@ def test_what_lies_beyond_the_survey_is_reported_apart(trained, card, out_of_fol
     held_out = out_of_fold[rows]
     limits = np.asarray(held_out["is_limit"])
     np.testing.assert_array_equal(limits, beyond.is_limit)
-    np.testing.assert_array_equal(held_out["log_hi_fraction_true"], beyond.log_hi_fraction)
+    np.testing.assert_allclose(held_out["log_hi_fraction_true"], beyond.log_hi_fraction, atol=1e-4)
     difference = np.asarray(held_out["log_hi_fraction"]) - beyond.log_hi_fraction
     score = card.recognition.ood_score(np.asarray(held_out["distance"]))
     clean = card.recognition.flags(np.asarray(held_out["p_detect"]), score) == 0
@@ -217,8 +217,8 @@ def test_what_lies_beyond_the_survey_is_reported_apart(trained, card, out_of_fol
     assert list(table["sample"]) == ["all", "without a flag"]
     assert list(table["n"]) == [18, np.sum(clean & ~limits)]
     assert list(table["n_limits"]) == [4, np.sum(clean & limits)]
-    assert table["rmse"][0] == pytest.approx(np.sqrt(np.mean(difference[~limits] ** 2)))
-    assert table["offset"][0] == pytest.approx(difference[~limits].mean())
+    assert table["rmse"][0] == pytest.approx(np.sqrt(np.mean(difference[~limits] ** 2)), abs=2e-4)
+    assert table["offset"][0] == pytest.approx(difference[~limits].mean(), abs=2e-4)
     assert table["limits_violated"][0] == pytest.approx(np.mean(difference[limits] > 0))
     assert table["limits_violated"][0] <= 0.75  # one limit is far above all estimates
     # What ALFALFA missed has less gas than it looks: that is what the table is for.
