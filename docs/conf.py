@@ -29,7 +29,6 @@ release = hifrac.__version__
 # -- What is read --------------------------------------------------------------
 
 for unused in (
-    "matplotlib.sphinxext.plot_directive",
     "sphinx.ext.inheritance_diagram",
     "sphinx_astropy.ext.generate_config",
     "sphinx_astropy.ext.missing_static",  # looks for _static in the working directory
@@ -39,6 +38,9 @@ for unused in (
 extensions += ["hifrac_docs"]
 # Fragments of the change log; docs/changes/README.rst is for those who write them.
 exclude_patterns += ["changes/*", "_ext"]
+plot_formats = [("svg", 100)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
 
 # -- References ----------------------------------------------------------------
 

@@ -130,8 +130,23 @@ class ConformalTable:
         ValueError
             If the level is not in the table.
         """
-        unit = np.exp(outputs["log_spread"]) if "log_spread" in outputs else 1.0
-        return self.estimate(outputs) + self.value(level) * unit
+        return self.estimate(outputs) + self.value(level) * self._unit(outputs)
+
+    def score(self, outputs: Outputs, truth: np.ndarray) -> np.ndarray:
+        """What is ranked for the intervals: residuals, in units of the network's spread if it has one.
+
+        Parameters
+        ----------
+        outputs : mapping of str to array of float, shape (n,)
+            What `hifrac.models.Model.run` gave.
+        truth : array of float, shape (n,)
+            The measured values.
+        """
+        return (truth - self.estimate(outputs)) / self._unit(outputs)
+
+    @staticmethod
+    def _unit(outputs: Outputs) -> np.ndarray | float:
+        return np.exp(outputs["log_spread"]) if "log_spread" in outputs else 1.0
 
 
 @dataclass(frozen=True)
@@ -228,6 +243,18 @@ class PopulationTable:
         spread = self.spread_factor * np.exp(outputs["log_spread"])
         return (1 - poor) * ndtr(away / spread) + poor * ndtr((away - self.poor_shift) / self.poor_spread)
 
+    def score(self, outputs: Outputs, truth: np.ndarray) -> np.ndarray:
+        """What is ranked for the intervals: `cdf` at the truth, at the odds ``log_odds_interval``.
+
+        Parameters
+        ----------
+        outputs : mapping of str to array of float, shape (n,)
+            What `hifrac.models.Model.run` gave.
+        truth : array of float, shape (n,)
+            The measured values.
+        """
+        return self.cdf(outputs, truth, self.log_odds_interval)
+
     def estimate(self, outputs: Outputs) -> np.ndarray:
         """The median of each picture, at the odds ``log_odds_estimate``."""
         return self._solve(outputs, self.ranks[self.levels.index(0.5)], self.log_odds_estimate)
@@ -323,7 +350,7 @@ class PopulationTable:
         ranks = dict(
             zip(
                 levels,
-                _conformal_quantiles(table.cdf(outputs, truth, log_odds_interval), levels),
+                _conformal_quantiles(table.score(outputs, truth), levels),
                 strict=True,
             )
         )

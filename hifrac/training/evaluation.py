@@ -90,10 +90,14 @@ class Calibrated:
         log10(M_HI / M*), in dex.
     quantile : dict of float to array of float
         By level, see `hifrac.calibration.LEVELS`.
+    pit : array of float
+        Probability integral transform: the share of the detections of the other folds that
+        lie lower in their own distributions than the truth (or upper limit) lies in this one; NaN without a truth.
     """
 
     estimate: np.ndarray
     quantile: dict[float, np.ndarray]
+    pit: np.ndarray
 
     def coverage(self, truth: np.ndarray, rows: np.ndarray, low: float, high: float) -> float:
         """Share of some rows whose truth lies between two quantiles."""
@@ -108,16 +112,24 @@ def calibrate_across(answers: OutOfFold, labels: Labels, log_odds: tuple[float, 
     answers, labels, log_odds
         As of `calibrate`.
     """
-    estimate = np.empty(len(labels))
+    estimate, pit = np.empty((2, len(labels)))
     quantile = {level: np.empty(len(labels)) for level in LEVELS}
+    truth = labels.log_hi_fraction
     for number in np.unique(answers.fold):
         held_out = answers.fold == number
         table = calibrate(answers, labels, ~held_out, log_odds)
         outputs = answers[held_out]
+        others = ~held_out & labels.detected
+        ranked = np.sort(table.score(answers[others], truth[others]))
+        score = table.score(outputs, truth[held_out])
+        # A new value falls between two of n with probability 1 / (n + 1): the middle of that gap.
+        pit[held_out] = np.where(
+            np.isfinite(score), (np.searchsorted(ranked, score) + 0.5) / (len(ranked) + 1), np.nan
+        )
         estimate[held_out] = table.estimate(outputs)
         for level, values in quantile.items():
             values[held_out] = table.quantile(outputs, level)
-    return Calibrated(estimate, quantile)
+    return Calibrated(estimate, quantile, pit)
 
 
 def crossfold_coverage(truth: np.ndarray, estimate: np.ndarray, fold: np.ndarray) -> dict[str, float]:

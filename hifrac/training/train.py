@@ -260,14 +260,14 @@ def train(
             "gas_poor": labels.gas_poor,
             "is_limit": labels.is_limit,
             "fold": fold,
-            "log_hi_fraction_true": labels.log_hi_fraction,
             "log_hi_fraction": calibrated.estimate,
-            **{f"q{level:.2f}": values for level, values in calibrated.quantile.items()},
+            "pit": calibrated.pit,
             "p_detect": p_detect,
             "distance": answers.outputs["distance"],
         }
     )
     out_of_fold.round(4)
+    out_of_fold.meta = {"command": card.command, "model": card.sha256}
     out_of_fold.write(staged / "out_of_fold.ecsv", overwrite=True)
     for title in TABLES:  # of an earlier training with other data
         (folder / f"{title}.ecsv").unlink(missing_ok=True)

@@ -46,7 +46,8 @@ def calibrated(estimate, width=0.5):
     """Intervals of one shape about given estimates: 68% within ``width``, 90% within twice that."""
     estimate = np.asarray(estimate, float)
     away = dict(zip(LEVELS, (-2, -1, 0, 1, 2), strict=True))
-    return Calibrated(estimate, {level: estimate + width * step for level, step in away.items()})
+    quantile = {level: estimate + width * step for level, step in away.items()}
+    return Calibrated(estimate, quantile, np.full(len(estimate), np.nan))
 
 
 def world(seed, n=150, n_poor=40, n_folds=5):
