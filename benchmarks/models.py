@@ -164,6 +164,7 @@ def _write(network: torch.nn.Module, folder: Path, side: int = 224) -> None:
         summary="trained briefly, for benchmarks",
         architecture="xresnet34",
         options={},
+        inputs=("pixels",),
         outputs=("estimate",),
         calibration=None,
         recognition=None,

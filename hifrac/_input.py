@@ -16,7 +16,7 @@ from astropy.utils.masked import Masked
 from hifrac.columns import DEC_ALIASES, POSITION_COLUMNS, RA_ALIASES
 from hifrac.exceptions import HifracWarning
 
-__all__ = ["Positions", "parse", "parse_log_mstar"]
+__all__ = ["Positions", "parse", "parse_ebv", "parse_log_mstar", "plain_floats"]
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def _of_skycoord(coord: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:
         sphere = coord.icrs.spherical
     except Exception as error:  # Astropy raises AttributeError for a frame without place or time
         raise ValueError(f"{name} cannot be transformed from {coord.frame.name} to ICRS: {error}") from error
-    return tuple(np.atleast_1d(_filled(angle.to(u.deg))) for angle in (sphere.lon, sphere.lat))
+    return tuple(np.atleast_1d(plain_floats(angle.to(u.deg))) for angle in (sphere.lon, sphere.lat))
 
 
-def _filled(values: Any) -> np.ndarray:
+def plain_floats(values: Any) -> np.ndarray:
     """Plain floats of a quantity or column, NaN where masked."""
     mask = getattr(values, "mask", None)
     if mask is None:
@@ -123,9 +123,9 @@ def _degrees(column: Any, name: str) -> np.ndarray:
         raise ValueError(f"{name} must be one-dimensional, got shape {np.shape(column)}")
     if unit is None or unit == u.dimensionless_unscaled:
         warnings.warn(f"{name} has no unit: read as degrees", HifracWarning, stacklevel=5)
-        return _filled(column)
+        return plain_floats(column)
     try:
-        return _filled(column) * u.Unit(unit).to(u.deg)
+        return plain_floats(column) * u.Unit(unit).to(u.deg)
     except (u.UnitConversionError, AttributeError, TypeError, ValueError) as error:
         raise u.UnitConversionError(f"{name} must be an angle, got the unit {unit}") from error
 
@@ -160,6 +160,26 @@ def _carried(table: Table) -> QTable:
     return result
 
 
+def parse_ebv(table: Table) -> np.ndarray | None:
+    """Galactic reddening E(B-V) of the column ``ebv`` in mag, NaN where unknown; None without the column.
+
+    Raises
+    ------
+    TypeError
+        If it does not hold numbers.
+    ValueError
+        If it has more than one dimension, or a value is negative.
+    ~astropy.units.UnitConversionError
+        If its unit is not mag, or none.
+    """
+    if "ebv" not in table.colnames:
+        return None
+    values = _numbers(table["ebv"], "ebv", (u.mag,))
+    if np.any(values < 0):
+        raise ValueError(f"ebv must not be negative, got {np.nanmin(values):g}")
+    return values
+
+
 def parse_log_mstar(table: Table) -> np.ndarray | None:
     """log10(M*/Msun) of the column ``log_mstar``, NaN where unknown; None without the column.
 
@@ -174,17 +194,22 @@ def parse_log_mstar(table: Table) -> np.ndarray | None:
     """
     if "log_mstar" not in table.colnames:
         return None
-    column = table["log_mstar"]
-    unit = getattr(column, "unit", None)
-    if getattr(column, "dtype", np.dtype(object)).kind not in "fiu":
-        raise TypeError(f"log_mstar must hold numbers, got {getattr(column, 'dtype', type(column))}")
-    if np.ndim(column) != 1:
-        raise ValueError(f"log_mstar must be one-dimensional, got shape {np.shape(column)}")
-    if unit not in (None, u.dimensionless_unscaled, u.dex, u.dex(u.solMass)):
-        raise u.UnitConversionError(f"log_mstar must be in dex(solMass), got the unit {unit}")
-    values = _filled(column)
-    if np.any(values[np.isfinite(values)] > 20):
+    values = _numbers(table["log_mstar"], "log_mstar", (u.dex(u.solMass), u.dex))
+    if np.any(values > 20):
         raise ValueError(
             f"log_mstar must be log10(M*/Msun), got {np.nanmax(values):g}: is it the mass itself?"
         )
+    return values
+
+
+def _numbers(column: Any, name: str, units: tuple[u.UnitBase, ...]) -> np.ndarray:
+    """The finite values of a column in one of these units or without any, NaN elsewhere."""
+    unit = getattr(column, "unit", None)
+    if getattr(column, "dtype", np.dtype(object)).kind not in "fiu":
+        raise TypeError(f"{name} must hold numbers, got {getattr(column, 'dtype', type(column))}")
+    if np.ndim(column) != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {np.shape(column)}")
+    if unit not in (None, u.dimensionless_unscaled, *units):
+        raise u.UnitConversionError(f"{name} must be in {units[0]}, got the unit {unit}")
+    values = plain_floats(column)
     return np.where(np.isfinite(values), values, np.nan)

@@ -80,6 +80,16 @@ class Conf(_config.ConfigNamespace):
     hips2fits_url = _config.ConfigItem(
         "https://alasky.cds.unistra.fr/hips-image-services/hips2fits", "Address of the CDS service hips2fits."
     )
+    vizier_url = _config.ConfigItem(
+        "https://vizier.cds.unistra.fr",
+        "Address of VizieR, or of one of its mirrors, for catalogues. "
+        "(That of SkyServer's SQL is astroquery.sdss.conf.skyserver_baseurl.)",
+    )
+    catalog_timeout = _config.ConfigItem(
+        300.0,
+        "Seconds to wait for a catalogue service to begin its answer; a large query takes minutes.",
+        cfgtype="float(min=0.001)",
+    )
 
 
 conf = Conf()

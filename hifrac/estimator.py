@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy
 import numpy as np
@@ -19,13 +19,17 @@ from astropy.table import QTable, Table
 
 import hifrac
 from hifrac import images
-from hifrac._input import Positions, parse, parse_log_mstar
+from hifrac._input import Positions, parse, parse_ebv, parse_log_mstar
 from hifrac.columns import columns_of, make_column
 from hifrac.config import conf
 from hifrac.cutouts import Cutout, CutoutSource, source_for
 from hifrac.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
 from hifrac.flags import Flag
 from hifrac.models import Model, load_model
+from hifrac.reddening import EBV_SOURCE, galactic_ebv
+
+if TYPE_CHECKING:
+    from hifrac.attribution import Explanations
 
 __all__ = ["HIFractionEstimator"]
 
@@ -140,7 +144,9 @@ class HIFractionEstimator:
             and DEJ2000 in any case), or one SkyCoord column; their units are
             honoured, and without units they are degrees, with a warning.
             RA may run from -180 to 360. With ``log_mstar`` (dex of solar masses) the HI
-            mass is given as well. All columns are carried through.
+            mass is given as well. A column ``ebv`` (mag) is the Galactic reddening E(B-V) on the scale of
+            Schlegel et al. (1998); without it, and where it is masked,
+            `~hifrac.reddening.galactic_ebv` takes its place. All columns are carried through.
         environment : `~astropy.table.Table` or (`~astropy.coordinates.SkyCoord`, array) pair, optional
             A reference catalogue of positions and redshifts: with it, and a column ``z`` of ``data``,
             the result has ``log_overdensity`` and the flag HIGH_DENSITY, see `hifrac.environment`.
@@ -185,6 +191,7 @@ class HIFractionEstimator:
         self._warn_of_release()
         positions = parse(data)
         log_mstar = parse_log_mstar(positions.table)
+        ebv = self._ebv(positions)
         result = positions.table
         card = self.model.card
         added = columns_of(
@@ -204,7 +211,7 @@ class HIFractionEstimator:
         # First, for a reference that cannot be used is better known before the pictures are fetched.
         dense = None if environment is None else _log_overdensity(positions, environment)
 
-        values, flags = self._estimate(positions, names, on_error == "raise", progress)
+        values, flags = self._estimate(positions, names, ebv, on_error == "raise", progress)
         if log_mstar is not None:
             for suffix in ("", "_p16", "_p84"):
                 values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + log_mstar
@@ -218,6 +225,72 @@ class HIFractionEstimator:
                 result[column.name] = make_column(column, values[name], np.isnan(values[name]))
         result.meta["hifrac"] = self._provenance(on_error, overwrite)
         return result
+
+    def explain(
+        self, data: Any, *, method: str = "cam", target: str = "log_hi_fraction", on_error: str = "flag"
+    ) -> Explanations:
+        """Show for each row which pixels make the estimate, and which way.
+
+        Parameters
+        ----------
+        data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or `~astropy.table.QTable`
+            Positions, as of `predict`.
+        method : {"cam", "gradcam", "occlusion"}, optional
+            ``"cam"`` is the additive map that the network allows: the class-activation map of those that end
+            in a mean over positions, integrated gradients for the others, among them the bundled models. The
+            result says which.
+        target : {"log_hi_fraction", "p_detect", "gas-rich", "gas-poor"}, optional
+            What is explained: an output of the network before its calibration, see
+            `~hifrac.attribution.resolve_target`. A model of another quantity has that by the name of its
+            column.
+        on_error : {"flag", "raise"}, optional
+            What becomes of a row that cannot be served: a masked map and a flag, or its error, once its turn
+            comes.
+
+        Returns
+        -------
+        explanations : `~hifrac.attribution.Explanations`
+            One `~hifrac.attribution.Explanation` per row, in order, worked out when it is asked for. The
+            ``map`` of each is a `~astropy.nddata.CCDData` with WCS, in dex per pixel (for log odds, per
+            pixel). Pictures without WCS of their own are taken to be of the model's recipe, centred on the
+            position of the row.
+
+        Raises
+        ------
+        TypeError
+            If ``data`` is of another type.
+        ValueError
+            If ``data`` has no positions or lacks the column of file names, ``method`` or ``on_error`` is
+            unknown, or the model does not have ``target``.
+        ~hifrac.exceptions.ModelError
+            If the model cannot do ``method``.
+        """
+        from hifrac.attribution import Explanations
+
+        self._check_recipe()
+        self._warn_of_release()
+        positions = parse(data)
+        names = self._names(positions.table)
+
+        def fetch(rows: np.ndarray) -> Iterator[tuple[int, Cutout]]:
+            part = Positions(positions.table[rows], positions.ra[rows], positions.dec[rows])
+            cutouts = self._cutouts(part, None if names is None else names[rows])
+            with closing(cutouts):
+                for row, (_, cutout) in zip(rows, cutouts, strict=True):
+                    yield int(row), cutout
+
+        return Explanations(
+            self.model,
+            positions.table,
+            fetch,
+            self._decode,
+            (positions.ra, positions.dec),
+            method=method,
+            target=target,
+            ebv=self._ebv(positions),
+            on_error=on_error,
+            batch_size=int(self.batch_size or conf.batch_size),
+        )
 
     def _check_recipe(self) -> None:
         """A model is only ever fed pixels of its own recipe."""
@@ -248,7 +321,12 @@ class HIFractionEstimator:
         return table[column]
 
     def _estimate(
-        self, positions: Positions, names: Any, stop: bool, progress: Callable[[int], object] | None
+        self,
+        positions: Positions,
+        names: Any,
+        ebv: np.ndarray | None,
+        stop: bool,
+        progress: Callable[[int], object] | None,
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Estimates (NaN where not served) and flags of all rows.
 
@@ -256,6 +334,7 @@ class HIFractionEstimator:
         is for two batches of pictures, however many rows there are.
         """
         n, width = len(positions.ra), self.model.card.recipe.width
+        ebv = np.full(n, np.nan) if ebv is None else ebv
         columns = ("log_hi_fraction", *QUANTILES, "log_hi_fraction_gswlc", "p_detect", "ood_score")
         values = {name: np.full(n, np.nan) for name in columns}
         flags = np.zeros(n, dtype=np.int32)
@@ -286,7 +365,7 @@ class HIFractionEstimator:
                 if len(batch) == len(pixels):
                     if running is not None:
                         running.result()
-                    running = network.submit(self._run, batch, pixels, values, flags)
+                    running = network.submit(self._run, batch, pixels, ebv[batch], values, flags)
                     batch, pixels, spare = [], spare, pixels
                 if progress is not None and (row + 1 - reported >= 32 or row + 1 == n):
                     progress(row + 1 - reported)
@@ -294,8 +373,16 @@ class HIFractionEstimator:
             if running is not None:
                 running.result()
             if batch:
-                self._run(batch, pixels, values, flags)
+                self._run(batch, pixels, ebv[batch], values, flags)
         return values, flags
+
+    def _ebv(self, positions: Positions) -> np.ndarray | None:
+        """The Galactic reddening of each row: the table's own, else that of the map; None if of no use."""
+        own = parse_ebv(positions.table)
+        if "ebv" not in self.model.card.inputs:
+            return None
+        mapped = galactic_ebv(positions.ra, positions.dec)
+        return mapped if own is None else np.where(np.isnan(own), mapped, own)
 
     def _decode(self, data: bytes) -> np.ndarray:
         recipe = self.model.card.recipe
@@ -323,11 +410,16 @@ class HIFractionEstimator:
                 fetched.close()
 
     def _run(
-        self, rows: list[int], pixels: np.ndarray, values: dict[str, np.ndarray], flags: np.ndarray
+        self,
+        rows: list[int],
+        pixels: np.ndarray,
+        ebv: np.ndarray,
+        values: dict[str, np.ndarray],
+        flags: np.ndarray,
     ) -> None:
         """Network, calibration and recognition of one batch, written to its rows."""
         card = self.model.card
-        outputs = self.model.run(pixels[: len(rows)])
+        outputs = self.model.run(pixels[: len(rows)], ebv)
         if card.calibration is not None:
             values["log_hi_fraction"][rows] = card.calibration.estimate(outputs)
             for name, level in QUANTILES.items():
@@ -359,6 +451,7 @@ class HIFractionEstimator:
             "recipe": str(card.recipe),
             "pictures": str(self.cutouts.recipe or "as the files are"),
             "source": self.cutouts.describe(),
+            **({"reddening": f"column ebv, else {EBV_SOURCE}"} if "ebv" in card.inputs else {}),
             "runtime": f"{self.model.runtime} on {self.model.device}",
             "arguments": {
                 "on_error": on_error,

@@ -1,25 +1,55 @@
-"""Figures of merit of estimates against measured values."""
+"""Figures of merit of estimates against measured values, with bootstrap errors, and tables of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
+from astropy.table import Table
 
-__all__ = ["coverage", "detection_auc", "regression_metrics"]
+__all__ = [
+    "bootstrap_errors",
+    "coverage",
+    "detection_auc",
+    "format_metrics",
+    "judge",
+    "limits_violated",
+    "metrics_table",
+    "pit",
+    "published_metrics",
+    "regression_metrics",
+]
+
+#: What the columns of a table of figures mean; those of errors have ``_error`` at the end.
+_DESCRIPTIONS = {
+    "estimator": "what made the estimates",
+    "n": "measured values with an estimate",
+    "rmse": "root mean square of estimate minus measured value (dex)",
+    "slope": "of the linear regression of estimate on measured value",
+    "slope_inverse": "of the linear regression of measured value on estimate",
+    "sigma": "standard deviation of estimate minus measured value, ddof=1 (dex)",
+    "offset": "mean of estimate minus measured value (dex)",
+    "nmad": "1.4826 times the median absolute deviation (dex)",
+    "coverage": "share of measured values inside their intervals",
+    "n_limits": "upper limits with an estimate",
+    "limits_violated": "share of upper limits that lie below their estimate",
+    "left_out": "rows without a measured value or an estimate",
+}
+_FIGURES = ("rmse", "slope", "slope_inverse", "sigma", "offset", "nmad")
 
 
-def _pair(truth, estimate) -> tuple[np.ndarray, np.ndarray]:
+def _pair(one, other, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    both = " and ".join(dict.fromkeys(names))
     # numpy drops a mask without a word, and what lies under it would count.
-    if np.any(getattr(truth, "mask", False)) or np.any(getattr(estimate, "mask", False)):
-        raise ValueError("truth and estimate must not be masked: select the rows first")
-    truth, estimate = np.asarray(truth, dtype=float), np.asarray(estimate, dtype=float)
-    if truth.ndim != 1 or truth.shape != estimate.shape:
-        raise ValueError(
-            "truth and estimate must be one-dimensional and equally long, "
-            f"got {truth.shape}, {estimate.shape}"
-        )
-    if not (np.all(np.isfinite(truth)) and np.all(np.isfinite(estimate))):
-        raise ValueError("truth and estimate must be finite")
-    return truth, estimate
+    if np.any(getattr(one, "mask", False)) or np.any(getattr(other, "mask", False)):
+        raise ValueError(f"{both} must not be masked: select the rows first")
+    one, other = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+    if one.ndim != 1 or one.shape != other.shape:
+        raise ValueError(f"{both} must be one-dimensional and equally long, got {one.shape}, {other.shape}")
+    if not (np.all(np.isfinite(one)) and np.all(np.isfinite(other))):
+        raise ValueError(f"{both} must be finite")
+    return one, other
 
 
 def regression_metrics(truth, estimate) -> dict[str, float]:
@@ -45,7 +75,7 @@ def regression_metrics(truth, estimate) -> dict[str, float]:
         If the lengths differ, there are fewer than 3 rows, a value is masked
         or not finite, or truth or estimate is constant.
     """
-    truth, estimate = _pair(truth, estimate)
+    truth, estimate = _pair(truth, estimate, ("truth", "estimate"))
     if truth.size < 3:
         raise ValueError(f"truth must have at least 3 rows, got {truth.size}")
     if np.ptp(truth) == 0 or np.ptp(estimate) == 0:
@@ -81,11 +111,326 @@ def coverage(truth, lower, upper) -> float:
         If the lengths differ, there is no row, or a value is masked or not
         finite.
     """
-    truth, lower = _pair(truth, lower)
-    truth, upper = _pair(truth, upper)
+    truth, lower = _pair(truth, lower, ("truth", "lower"))
+    truth, upper = _pair(truth, upper, ("truth", "upper"))
     if truth.size == 0:
         raise ValueError("truth must have at least one row")
     return float(np.mean((lower <= truth) & (truth <= upper)))
+
+
+def limits_violated(limit, estimate) -> float:
+    """Share of the upper limits that an estimate lies above.
+
+    Parameters
+    ----------
+    limit, estimate : array-like of float, shape (n,)
+        Upper limits and estimates; n at least 1.
+
+    Returns
+    -------
+    share : float
+        Between 0 and 1. An estimate equal to its limit does not violate it.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, there is no row, or a value is masked or not finite.
+    """
+    limit, estimate = _pair(limit, estimate, ("limit", "estimate"))
+    if limit.size == 0:
+        raise ValueError("limit must have at least one row")
+    return float(np.mean(estimate > limit))
+
+
+def pit(truth, quantiles, levels) -> np.ndarray:
+    """Probability integral transform: the probability that each distribution gives to less than the truth.
+
+    It is spread evenly from 0 to 1 if the distributions are what they say.
+
+    Parameters
+    ----------
+    truth : array-like of float, shape (n,)
+        Measured values.
+    quantiles : array-like of float, shape (n, m)
+        Quantiles of each distribution, not decreasing along a row.
+    levels : array-like of float, shape (m,)
+        Their levels, increasing, between 0 and 1; at least two.
+
+    Returns
+    -------
+    rank : array of float, shape (n,)
+        Between 0 and 1. Between the quantiles, and beyond the outermost, the normal deviate of the
+        level is taken to be linear in the value: exact for a normal distribution.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, levels or quantiles do not increase, the outermost two quantiles on a side
+        coincide, or a value is masked or not finite.
+    """
+    from scipy.special import ndtr, ndtri
+
+    if np.any(getattr(quantiles, "mask", False)):
+        raise ValueError("quantiles must not be masked: select the rows first")
+    quantiles, levels = np.asarray(quantiles, dtype=float), np.asarray(levels, dtype=float)
+    truth, _ = _pair(truth, truth, ("truth", "truth"))
+    if levels.ndim != 1 or levels.size < 2 or not np.all(np.diff(levels, prepend=0, append=1) > 0):
+        raise ValueError(f"levels must be two or more, increasing between 0 and 1, got {levels}")
+    if quantiles.shape != (truth.size, levels.size):
+        raise ValueError(f"quantiles must have shape {(truth.size, levels.size)}, got {quantiles.shape}")
+    if not np.all(np.isfinite(quantiles)):
+        raise ValueError("quantiles must be finite")
+    step = np.diff(quantiles, axis=1)
+    if np.any(step < 0):
+        raise ValueError("quantiles must not decrease along a row")
+    if np.any(step[:, [0, -1]] == 0):
+        raise ValueError("quantiles: the outermost two of a side coincide, and nothing follows beyond them")
+    deviate = ndtri(levels)
+    rows = np.arange(truth.size)
+    # The segment that holds the truth; the first and the last go on for ever.
+    segment = np.clip((quantiles < truth[:, None]).sum(axis=1) - 1, 0, levels.size - 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (truth - quantiles[rows, segment]) / step[rows, segment]
+    share = np.where(step[rows, segment] > 0, share, 0.5)
+    return ndtr(deviate[segment] + share * np.diff(deviate)[segment])
+
+
+def bootstrap_errors(
+    figures: Callable[..., Mapping[str, float] | float],
+    *columns,
+    draws: int = 1000,
+    seed: int = 0,
+    strata=None,
+) -> Any:
+    """Errors of figures: their standard deviations over samples drawn with replacement.
+
+    Parameters
+    ----------
+    figures : callable
+        Takes the columns, and returns a number or a mapping of numbers, such as `regression_metrics`.
+    *columns : array-like, shape (n, ...)
+        What rows are drawn of; all equally long.
+    draws : int, optional
+        How many samples.
+    seed : int, optional
+        Fixes the samples.
+    strata : array-like of bool or int, shape (n,), optional
+        Each value is drawn as often as it occurs: the numbers of detections and
+        non-detections, for instance, are then those of the sample.
+
+    Returns
+    -------
+    errors : float or dict of str to float
+        As ``figures`` returns them. Samples that have no figure (a ValueError, as of a constant truth) do
+        not count; NaN if fewer than two have one.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, there is no row, or ``draws`` is below 2.
+    """
+    arrays = [np.asarray(column) for column in columns]
+    if not arrays or any(len(one) != len(arrays[0]) for one in arrays) or len(arrays[0]) == 0:
+        raise ValueError(f"columns must be equally long, and not empty, got {[len(one) for one in arrays]}")
+    if draws < 2:
+        raise ValueError(f"draws must be at least 2, got {draws}")
+    n = len(arrays[0])
+    kinds = [np.arange(n)]
+    if strata is not None:
+        strata = np.asarray(strata)
+        if strata.shape != (n,):
+            raise ValueError(f"strata must have {n} values, got shape {strata.shape}")
+        kinds = [np.flatnonzero(strata == one) for one in np.unique(strata)]
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        rows = np.concatenate([rng.choice(kind, kind.size) for kind in kinds])
+        try:
+            found.append(figures(*(one[rows] for one in arrays)))
+        except ValueError:
+            continue
+    if not found:
+        figures(*arrays)  # says what is wrong with the sample itself
+        return float("nan")
+
+    def spread(values: list[float]) -> float:
+        return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+    if isinstance(found[0], Mapping):
+        return {name: spread([one[name] for one in found]) for name in found[0]}
+    return spread(found)
+
+
+def judge(
+    truth, estimate, *, is_limit=None, lower=None, upper=None, draws: int = 1000, seed: int = 0
+) -> dict[str, float]:
+    """All figures of one estimator on one sample, detections and upper limits apart, with errors.
+
+    Parameters
+    ----------
+    truth, estimate : array-like, column or quantity, shape (n,)
+        Measured values (or upper limits) and estimates, in dex. Rows where one is masked or
+        not finite are left out and counted.
+    is_limit : array-like of bool, shape (n,), optional
+        Where ``truth`` is an upper limit; masked counts as false.
+    lower, upper : array-like, column or quantity, shape (n,), optional
+        Limits of the intervals of the estimates, both or none.
+    draws, seed : int, optional
+        Of `bootstrap_errors`. 0 draws for no errors.
+
+    Returns
+    -------
+    figures : dict
+        ``n``, `regression_metrics` and ``coverage`` of the detections, ``n_limits`` and
+        `limits_violated` of the limits, an ``_error`` for each figure, ``left_out``. NaN where there are
+        too few rows for a figure.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or one of ``lower`` and ``upper`` is missing.
+    """
+    if (lower is None) != (upper is None):
+        raise ValueError("lower and upper must be given together")
+    given = {"truth": truth, "estimate": estimate}
+    if lower is not None:
+        given |= {"lower": lower, "upper": upper}
+    arrays = {name: _floats(values, name) for name, values in given.items()}
+    limit = np.zeros(arrays["truth"].shape, bool)
+    if is_limit is not None:
+        flags = np.ma.filled(np.ma.masked_array(is_limit), False)
+        if flags.dtype != bool:
+            raise ValueError(f"is_limit must be boolean, got {flags.dtype}")
+        limit = flags
+    shapes = {name: one.shape for name, one in {**arrays, "is_limit": limit}.items()}
+    if len(set(shapes.values())) > 1 or limit.ndim != 1:
+        raise ValueError(f"lengths differ, or are not of one dimension: {shapes}")
+    good = np.all(np.isfinite(list(arrays.values())), axis=0)
+    measured = [one[good & ~limit] for one in arrays.values()]
+    limits = [one[good & limit] for one in list(arrays.values())[:2]]
+
+    def of_detections(true, found, *interval):
+        figures = regression_metrics(true, found)
+        if interval:
+            figures["coverage"] = coverage(true, *interval)
+        return figures
+
+    names = [*_FIGURES, *(["coverage"] if lower is not None else [])]
+    result: dict[str, float] = {"n": int(measured[0].size)}
+    result |= _with_errors(of_detections, measured, names, draws, seed)
+    result["n_limits"] = int(limits[0].size)
+    result |= _with_errors(
+        lambda *pair: {"limits_violated": limits_violated(*pair)}, limits, ["limits_violated"], draws, seed
+    )
+    result["left_out"] = int(np.sum(~good))
+    return result
+
+
+def _with_errors(figures: Callable, columns: list, names: list[str], draws: int, seed: int) -> dict:
+    """Figures by name, each with its error after it; NaN where there are too few rows."""
+    nothing = dict.fromkeys(names, float("nan"))
+    try:
+        values, errors = figures(*columns), nothing
+        if draws:
+            errors = bootstrap_errors(figures, *columns, draws=draws, seed=seed)
+    except ValueError:
+        values = errors = nothing
+    result = {}
+    for name in names:
+        result |= {name: values[name], f"{name}_error": errors[name]}
+    return result
+
+
+def _floats(values, name: str) -> np.ndarray:
+    from hifrac._input import plain_floats
+
+    if np.asarray(getattr(values, "unmasked", values)).dtype.kind not in "fiu":
+        raise ValueError(f"{name} must hold numbers")
+    return plain_floats(values)
+
+
+def metrics_table(rows: Mapping[str, Mapping[str, float]]) -> Table:
+    """Figures of several estimators as a table.
+
+    Parameters
+    ----------
+    rows : mapping of str to mapping
+        The figures of each estimator by its name, as `judge` gives them.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        One row each, ``estimator`` and the figures, with their descriptions; NaN where one has not what
+        others have.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows.
+    """
+    if not rows:
+        raise ValueError("rows must have the figures of at least one estimator")
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    table = Table({"estimator": list(rows)})
+    for name in names:
+        table[name] = [row.get(name, float("nan")) for row in rows.values()]
+    for column in table.itercols():
+        what = _DESCRIPTIONS.get(column.name.removesuffix("_error"), "")
+        column.info.description = f"bootstrap error of {what}" if column.name.endswith("_error") else what
+    return table
+
+
+def format_metrics(table: Table, *, decimals: int = 3) -> str:
+    """A table of figures as text, in the manner of Table 2 of Wu (2020): each figure with its error.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Of `metrics_table`, or any with such columns.
+    decimals : int, optional
+        Digits after the point.
+
+    Returns
+    -------
+    text : str
+        A line for the names, then one for each row. What is NaN is "--".
+    """
+    shown = Table()
+    for name in table.colnames:
+        if name.endswith("_error") and name.removesuffix("_error") in table.colnames:
+            continue
+        values = table[name]
+        if values.dtype.kind != "f":
+            shown[name] = [str(value) for value in values]
+            continue
+        errors = table[f"{name}_error"] if f"{name}_error" in table.colnames else np.full(len(table), np.nan)
+        shown[name] = [_cell(*pair, decimals) for pair in zip(values, errors, strict=True)]
+    left = [name for name in shown.colnames if table[name].dtype.kind in "UO"]
+    align = ["<" if name in left else ">" for name in shown.colnames]
+    return "\n".join(shown.pformat(max_lines=-1, max_width=-1, align=align))
+
+
+def _cell(value: float, error: float, decimals: int) -> str:
+    if not np.isfinite(value):
+        return "--"
+    text = f"{value:.{decimals}f}"
+    return f"{text} ± {error:.{decimals}f}" if np.isfinite(error) else text
+
+
+def published_metrics() -> Table:
+    r"""The figures of Tables 2 and 3 of Wu (2020), as published.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        68 rows: ``table``, ``cut`` ("all", or which galaxies), ``sample``, ``estimator`` (CNN, or the FCNN of
+        Teimoorinia et al. 2017), ``n``, ``rmse``, ``slope``, ``sigma``, ``offset``, and ``consistent``:
+        False for the one row of which ``rmse``\ :sup:`2` is not ``sigma``\ :sup:`2` (n - 1)/n +
+        ``offset``\ :sup:`2` within rounding, a misprint. Upper limits of xGASS count as values here.
+    """
+    from importlib import resources
+
+    return Table.read(resources.files("hifrac") / "data" / "wu2020_tables_2_3.ecsv")
 
 
 def detection_auc(detected, score) -> float:
@@ -114,7 +459,7 @@ def detection_auc(detected, score) -> float:
 
     if np.asarray(detected).dtype != bool:
         raise ValueError(f"detected must be boolean, got {np.asarray(detected).dtype}")
-    _, score = _pair(detected, score)
+    _, score = _pair(detected, score, ("detected", "score"))
     detected = np.asarray(detected)
     positives = int(detected.sum())
     negatives = detected.size - positives

@@ -61,6 +61,7 @@ def write(folder, architecture, network=None, formats=("safetensors", "torchscri
         "name": "mine",
         "architecture": architecture,
         "options": options,
+        "inputs": card.inputs if architecture == "StructureNet" else ("pixels",),
         "outputs": outputs_of(architecture, options),
         "calibration": card.calibration if architecture == "StructureNet" else None,
         "recognition": card.recognition if architecture == "StructureNet" else None,

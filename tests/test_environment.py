@@ -408,6 +408,17 @@ class Box:
 BOX = Box()
 
 
+def moc_of_box():
+    """The box as a coverage map."""
+    mocpy = pytest.importorskip("mocpy")
+    # Parallels are no great circles: many corners.
+    lon, lat = np.linspace(150, 210, 61), np.linspace(0.5, 39.5, 40)
+    edge = [(one, 0) for one in lon] + [(210, one) for one in lat] + [(one, 40) for one in lon[::-1]]
+    edge += [(150, one) for one in lat[::-1]]
+    corners = SkyCoord(edge, unit="deg")
+    return mocpy.MOC.from_polygon_skycoord(corners, max_depth=9)
+
+
 @pytest.mark.parametrize(
     "footprint",
     [
@@ -438,16 +449,17 @@ def test_points_of_a_probed_circle_lie_in_the_circle_and_fill_it():
         assert inner == pytest.approx(0.25, abs=0.01)
 
 
-@pytest.mark.parametrize("kind", ["random points", "table of random points", "function"])
+@pytest.mark.parametrize("kind", ["random points", "table of random points", "function", "MOC"])
 def test_galaxies_at_the_edge_are_flagged_and_those_inside_are_not(kind):
     reference, reference_z = sky(6000, 24)
     coords = SkyCoord([180.0, 150.05, 149.0, 100.0], [20.0, 20.0, 20.0, 20.0], unit="deg")
     points = uniform(100_000, 25, (150, 210), (0, 40))
     footprint = {
-        "random points": points,
-        "table of random points": QTable({"ra": points.ra, "dec": points.dec}),
-        "function": BOX,
-    }[kind]
+        "random points": lambda: points,
+        "table of random points": lambda: QTable({"ra": points.ra, "dec": points.dec}),
+        "function": lambda: BOX,
+        "MOC": moc_of_box,
+    }[kind]()
     with pytest.warns(HifracWarning, match="does not cover"):
         table = surface_density(coords, np.full(4, 0.03), (reference, reference_z), footprint=footprint)
     assert list(has(table, EnvironmentFlag.EDGE))[:2] == [False, True]

@@ -36,6 +36,7 @@ from hifrac.exceptions import (
     RowError,
 )
 from hifrac.flags import UNSERVED
+from hifrac.reddening import galactic_ebv
 
 #: The estimate, and its percentiles from the lowest to the highest.
 FRACTIONS = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84")
@@ -101,7 +102,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def quick_model(model):
-    card = dataclasses.replace(model.card, calibration=PLAIN, outputs=OUTPUTS)
+    card = dataclasses.replace(model.card, calibration=PLAIN, inputs=("pixels",), outputs=OUTPUTS)
     return dataclasses.replace(model, card=card, network=Brightness(), runtime="eager")
 
 
@@ -178,7 +179,7 @@ def test_estimate_and_interval_are_those_of_the_card(demo_result, model):
     pixels = np.stack(
         [images.decode((PICTURES / f"{name}.jpg").read_bytes()) for name in demo_result["name"][:26]]
     )
-    outputs = model.run(pixels)
+    outputs = model.run(pixels, galactic_ebv(demo_result["ra"][:26], demo_result["dec"][:26]))
     table = model.card.calibration
     expected = [
         table.estimate(outputs),
@@ -230,6 +231,58 @@ def test_a_network_with_one_output_gives_an_estimate(quick_model):
     for name in ESTIMATES[1:]:
         assert np.asarray(result[name].mask).tolist() == [True, True], name
     assert result["flags"].tolist() == [0, int(Flag.BAD_IMAGE)]
+
+
+# Reddening
+
+
+class Reddened(torch.nn.Module):
+    """Ten times the reddening is the estimate, and -1 where it is unknown."""
+
+    def forward(self, batch, ebv):
+        return (torch.where(torch.isfinite(ebv), 10 * ebv, -1.0).double(),)
+
+
+@pytest.fixture
+def reddened(quick_model):
+    facts = {"calibration": None, "recognition": None, "outputs": ("estimate",), "inputs": ("pixels", "ebv")}
+    card = dataclasses.replace(quick_model.card, **facts)
+    return dataclasses.replace(quick_model, card=card, network=Reddened())
+
+
+def test_the_reddening_of_a_row_is_that_of_the_map(reddened):
+    positions = sky(6)
+    contents = [GOOD, GOOD, HTML, GOOD, GOOD, GOOD]
+    result = HIFractionEstimator(reddened, cutouts=Source(contents), batch_size=2).predict(positions)
+    expected = 10 * galactic_ebv(positions["ra"], positions["dec"])
+    expected[2] = np.nan
+    np.testing.assert_allclose(plain(result["log_hi_fraction"]), expected, rtol=1e-6)
+    assert "Schlegel" in result.meta["hifrac"]["reddening"]
+
+
+def test_a_table_may_have_its_own_reddening(reddened):
+    own = MaskedColumn([0.1, 0.2, 0.3, np.nan], mask=[False, True, False, False], unit="mag")
+    positions = sky(4, ebv=own)
+    result = HIFractionEstimator(reddened, cutouts=Source([GOOD] * 4)).predict(positions)
+    mapped = galactic_ebv(positions["ra"], positions["dec"])
+    expected = 10 * np.array([0.1, mapped[1], 0.3, mapped[3]])
+    np.testing.assert_allclose(plain(result["log_hi_fraction"]), expected, rtol=1e-6)
+    assert result.colnames[:3] == ["ra", "dec", "ebv"]
+
+
+def test_a_negative_reddening_is_refused(reddened, quick_model):
+    for model in (reddened, quick_model):
+        with pytest.raises(ValueError, match=r"^ebv must not be negative, got -0.1"):
+            HIFractionEstimator(model, cutouts=Source([GOOD] * 2)).predict(sky(2, ebv=[0.1, -0.1]))
+
+
+def test_a_reddened_galaxy_is_bluer_than_it_looks(model):
+    def predict(ebv):
+        return HIFractionEstimator(model, cutouts=Source([GOOD])).predict(sky(1, ebv=[ebv]))
+
+    clear, dusty = predict(0.02), predict(0.12)
+    assert 0.05 < plain(dusty["log_hi_fraction"])[0] - plain(clear["log_hi_fraction"])[0] < 0.4
+    assert plain(dusty["ood_score"])[0] == plain(clear["ood_score"])[0]
 
 
 def test_the_flags_follow_from_their_numbers(demo_result, model):
@@ -771,9 +824,9 @@ def test_pictures_in_memory_are_bounded_by_the_batch(quick_model, monkeypatch):
 
     run = type(quick_model).run
 
-    def watched(self, pixels):
+    def watched(self, pixels, ebv):
         waiting.append(len(pixels))
-        return run(self, pixels)
+        return run(self, pixels, ebv)
 
     monkeypatch.setattr(images, "decode", decode)
     monkeypatch.setattr(type(quick_model), "run", watched)

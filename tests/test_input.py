@@ -9,7 +9,7 @@ from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hifrac._input import parse, parse_log_mstar
+from hifrac._input import parse, parse_ebv, parse_log_mstar
 from hifrac.columns import DEC_ALIASES, RA_ALIASES
 from hifrac.exceptions import HifracWarning
 
@@ -431,3 +431,25 @@ def test_masses_of_two_dimensions_are_refused():
 
 def test_without_the_column_there_are_no_masses():
     assert parse_log_mstar(parse(table()).table) is None
+
+
+# The reddening
+
+
+def test_reddening_is_read_in_magnitudes_or_without_a_unit():
+    for unit in (None, u.mag):
+        column = MaskedColumn([0.1, 0.2, np.nan], mask=[False, True, False], unit=unit)
+        data = parse(table(np.arange(3.0), np.arange(3.0), ebv=column)).table
+        np.testing.assert_array_equal(parse_ebv(data), [0.1, np.nan, np.nan])
+    assert parse_ebv(parse(table()).table) is None
+
+
+def test_what_is_no_reddening_is_refused():
+    with pytest.raises(u.UnitConversionError, match=r"^ebv must be in mag, got the unit"):
+        parse_ebv(parse(table(ebv=Column([0.1, 0.2], unit=u.deg))).table)
+    with pytest.raises(TypeError, match=r"^ebv must hold numbers"):
+        parse_ebv(parse(table(ebv=["low", "high"])).table)
+    with pytest.raises(ValueError, match=r"^ebv must be one-dimensional, got shape \(2, 3\)"):
+        parse_ebv(parse(table(ebv=np.zeros((2, 3)))).table)
+    with pytest.raises(ValueError, match=r"^ebv must not be negative, got -0.2"):
+        parse_ebv(parse(table(ebv=[0.1, -0.2])).table)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from hifrac.catalogs._registry import CATALOGS, Catalog
-from hifrac.catalogs._remote import Conf, conf
 from hifrac.catalogs.alfalfa import alfalfa_a40, alfalfa_a100, durbala2020
 from hifrac.catalogs.columns import CATALOG_COLUMNS, CatalogColumn, CatalogFlag, plain_values
 from hifrac.catalogs.errors import (
     CatalogError,
     CatalogFormatError,
     CatalogMissingError,
+    CatalogScaleError,
     CatalogServiceError,
     CatalogWarning,
 )
 from hifrac.catalogs.matching import count_neighbours, find_duplicates, match_ids, match_positions
+from hifrac.catalogs.scales import convert_h0, declare_scale
 from hifrac.catalogs.sdss import MPA_JHU_SQL, mpa_jhu, nsa, teimoorinia2017, tmrs
 from hifrac.catalogs.targeted import SOUTHERN_LIMIT, nibles, resolve, xgass
 
@@ -28,13 +29,14 @@ __all__ = [
     "CatalogFlag",
     "CatalogFormatError",
     "CatalogMissingError",
+    "CatalogScaleError",
     "CatalogServiceError",
     "CatalogWarning",
-    "Conf",
     "alfalfa_a40",
     "alfalfa_a100",
-    "conf",
+    "convert_h0",
     "count_neighbours",
+    "declare_scale",
     "durbala2020",
     "find_duplicates",
     "match_ids",

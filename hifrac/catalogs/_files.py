@@ -17,7 +17,7 @@ from hifrac.catalogs.errors import CatalogFormatError, CatalogMissingError, Cata
 from hifrac.config import cache_dir, conf, data_dir
 from hifrac.tables import write_table
 
-__all__ = ["Raw", "folder", "load", "local_files", "sha256"]
+__all__ = ["Raw", "folder", "kept_files", "load", "local_files", "sha256"]
 
 
 @dataclass
@@ -80,6 +80,11 @@ def local_files(catalog: Catalog) -> list[Path]:
         if found and all(path.is_file() for path in found):
             return found
     return []
+
+
+def kept_files(catalog: Catalog) -> list[Path]:
+    """What was fetched of a catalogue and kept."""
+    return sorted(folder().glob(catalog.kept.format("*")))
 
 
 def load(

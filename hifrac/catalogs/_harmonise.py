@@ -21,6 +21,9 @@ from hifrac.catalogs.errors import CatalogFormatError
 
 __all__ = ["C_KM_S", "Field", "Values", "assemble", "choose_tables", "expect_rows", "extract", "join_by"]
 
+_SENTINELS = (-9999, -999)
+_SENTINELS_OF_LOGARITHMS = (-99.99, -99.9, -99)
+
 C_KM_S = constants.c.to_value(u.km / u.s)
 
 
@@ -296,8 +299,9 @@ def _convert(column: Any, entry: Field, what: str) -> tuple[np.ndarray, np.ndarr
     else:
         numbers = values.astype(values.dtype.newbyteorder("="))
     if kind is float:
-        numbers = _in_unit(numbers.astype(float), unit, known)
-        mask |= ~np.isfinite(numbers)
+        numbers = numbers.astype(float)
+        mask |= ~np.isfinite(numbers) | _is_sentinel(numbers, known)
+        numbers = _in_unit(numbers, unit, known)
     elif numbers.dtype.kind == "f":
         mask |= ~np.isfinite(numbers)
         numbers = np.where(mask, 0, numbers).astype(np.int64)
@@ -327,6 +331,15 @@ def _numbers_from_text(values: np.ndarray, entry: Field, what: str) -> tuple[np.
     except ValueError as reason:
         raise CatalogFormatError(f"{what} holds text where numbers are expected: {reason}") from reason
     return result, empty
+
+
+def _is_sentinel(numbers: np.ndarray, known: Any) -> np.ndarray:
+    """What surveys write where there is no number; -99 may be a velocity, but no magnitude or logarithm."""
+    none = np.isin(numbers, _SENTINELS)
+    unit = getattr(known, "unit", None)
+    if unit == u.mag or unit == u.dex or isinstance(unit, u.DexUnit):
+        none |= np.isin(numbers, _SENTINELS_OF_LOGARITHMS)
+    return none
 
 
 def _in_unit(numbers: np.ndarray, unit: Any, known: Any) -> np.ndarray:

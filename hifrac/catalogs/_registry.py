@@ -49,7 +49,7 @@ class Catalog:
     @property
     def command(self) -> str:
         """What to type to fetch it."""
-        return f"python -m hifrac.catalogs fetch {self.name}"
+        return f"hifrac catalogs fetch {self.name}"
 
 
 CATALOGS = {

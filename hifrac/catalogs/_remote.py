@@ -14,34 +14,16 @@ import warnings
 from collections.abc import Callable
 
 import requests
-from astropy import config as _config
 from astropy.io import votable
 from astropy.table import Table, vstack
 
 from hifrac.catalogs.errors import CatalogServiceError
-from hifrac.config import conf as settings
+from hifrac.config import conf
 
-__all__ = ["Conf", "conf", "skyserver_sql", "vizier_tables"]
+__all__ = ["skyserver_sql", "vizier_tables"]
 
 _REPEATED = (429, 500, 502, 503, 504)
 _LONGEST_WAIT = 60.0
-
-
-class Conf(_config.ConfigNamespace):
-    """Configuration parameters of `hifrac.catalogs`; those of `hifrac.config` hold as well."""
-
-    vizier_url = _config.ConfigItem(
-        "https://vizier.cds.unistra.fr",
-        "VizieR or one of its mirrors. (SkyServer's address is astroquery.sdss.conf.skyserver_baseurl.)",
-    )
-    catalog_timeout = _config.ConfigItem(
-        300.0,
-        "Seconds to wait for a catalogue service to begin its answer; a large query takes minutes.",
-        cfgtype="float(min=0.001)",
-    )
-
-
-conf = Conf()
 
 
 def vizier_tables(address: str) -> dict[str, Table]:
@@ -176,8 +158,8 @@ def _sql(query: str, data_release: int) -> Table:
 
 def _ask(ask: Callable[[], requests.Response], who: str) -> requests.Response:
     """One good answer, asking again as often as the settings say."""
-    pause = settings.retry_backoff
-    for left in range(settings.retries, -1, -1):
+    pause = conf.retry_backoff
+    for left in range(conf.retries, -1, -1):
         try:
             response = ask()
         except requests.RequestException as reason:

@@ -232,7 +232,11 @@ def durbala2020(path=None, *, mass: str = "taylor", labels: Mapping[str, str] | 
     photometry = values["_flag"][0]
     flags = np.where(photometry == 1, 0, int(CatalogFlag.BAD_PHOTOMETRY))
     flags |= np.where(photometry == 3, int(CatalogFlag.NO_COUNTERPART), 0)
-    return assemble(catalog, values, raw, flags=flags, h0=70, stellar_mass=_METHODS[mass])
+    return assemble(catalog, values, raw, flags=flags, h0=70, stellar_mass=_METHODS[mass], **_imf(mass))
+
+
+def _imf(mass: str) -> dict[str, str]:
+    return {} if mass == "mcgaugh" else {"imf": "Chabrier"}  # of the first none is said
 
 
 def _read_cds(paths: list[Path]) -> list[Table]:

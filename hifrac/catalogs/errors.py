@@ -8,6 +8,7 @@ __all__ = [
     "CatalogError",
     "CatalogFormatError",
     "CatalogMissingError",
+    "CatalogScaleError",
     "CatalogServiceError",
     "CatalogWarning",
 ]
@@ -27,6 +28,10 @@ class CatalogFormatError(CatalogError, ValueError):
 
 class CatalogMissingError(CatalogError, FileNotFoundError):
     """A catalogue is not on this computer, and may not be fetched."""
+
+
+class CatalogScaleError(CatalogError, ValueError):
+    """Two catalogues stand on different Hubble constants or initial mass functions."""
 
 
 class CatalogServiceError(CatalogError):

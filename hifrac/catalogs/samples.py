@@ -7,12 +7,15 @@ other masses the same steps give other numbers, and the table says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable, Table
 
 from hifrac.catalogs.columns import CatalogFlag, catalog_column, plain_values
 from hifrac.catalogs.matching import count_neighbours, find_duplicates, match_ids, match_positions
+from hifrac.catalogs.scales import check_scales
 from hifrac.catalogs.selection import Selection
 
 __all__ = [
@@ -23,6 +26,7 @@ __all__ = [
     "nibles_clean",
     "non_detections",
     "paper_samples",
+    "quantiles_table",
     "with_stellar_mass",
     "without_xgass",
     "xgass_representative",
@@ -69,7 +73,10 @@ def with_stellar_mass(table: QTable, masses: QTable, *, by: str, radius: u.Quant
     ------
     KeyError
         If a table has not the identifier.
+    ~hifrac.catalogs.CatalogScaleError
+        If the tables tell different Hubble constants.
     """
+    check_scales(table, masses)
     if by == "position":
         match = match_positions(table, masses, radius)
     else:
@@ -92,7 +99,10 @@ def with_stellar_mass(table: QTable, masses: QTable, *, by: str, radius: u.Quant
         "log_mstar_method", np.full(len(result), method), ~np.isfinite(mass)
     )
     result["log_hi_fraction"] = catalog_column("log_hi_fraction", plain_values(result, "log_mhi") - mass)
-    result.meta = {**table.meta, "hifrac_masses": masses.meta.get("hifrac", {})}
+    provenance = masses.meta.get("hifrac", {})
+    result.meta = {**table.meta, "hifrac_masses": provenance}
+    if "imf" in provenance:
+        result.meta["hifrac"] = {**table.meta.get("hifrac", {}), "imf": provenance["imf"]}
     return result
 
 
@@ -344,6 +354,46 @@ def paper_samples(masses: QTable | None = None) -> dict[str, Selection]:
     if not _is_durbala(masses):
         samples["non-detections"] = non_detections(masses, a100)
     return samples
+
+
+def quantiles_table(selections: Iterable[Selection]) -> Table:
+    """How masses and fractions of the samples are spread, beside the paper's Table 1.
+
+    Parameters
+    ----------
+    selections : iterable of Selection
+        Samples, such as the values of `paper_samples`.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        Three rows (log M_HI, log M*, log M_HI/M*) for each sample with measured HI: ``sample``,
+        ``quantity``, ``n``, ``q16``, ``q50``, ``q84`` (limits counted as values, as in the paper), and
+        ``n_published`` and the published quantiles, masked for samples that are not in Table 1.
+    """
+    rows = []
+    for one in selections:
+        published = PUBLISHED_QUANTILES.get(one.name, (0, *3 * [3 * (np.nan,)]))
+        for name, theirs in zip(("log_mhi", "log_mstar", "log_hi_fraction"), published[1:], strict=True):
+            values = plain_values(one.table, name)
+            values = values[np.isfinite(values)]
+            if values.size and not _masked(one.table, "log_mhi").all():
+                mine = np.quantile(values, [0.16, 0.5, 0.84])
+                rows.append((one.name, name, values.size, *mine, published[0], *theirs))
+    kinds = ("q16", "q50", "q84")
+    names = ("sample", "quantity", "n", *kinds, "n_published", *(f"{kind}_published" for kind in kinds))
+    table = Table(
+        rows=rows or None,
+        names=names,
+        masked=True,
+        dtype=["U16"] * 2 + [int] + [float] * 3 + [int] + [float] * 3,
+    )
+    for name in names[3:]:
+        if table[name].dtype.kind == "f":
+            table[name].info.format = ".2f"
+            table[name].mask = ~np.isfinite(table[name].data.data)
+    table["n_published"].mask = table["n_published"].data.data == 0
+    return table
 
 
 def _draw(total: int, n: int, random_state: int) -> np.ndarray:

@@ -89,7 +89,9 @@ _TMRS_FIELDS = (
 
 # The masses and magnitudes of the atlas are for h = 1.
 _LOG_H = np.log10(0.7)
-_NSA_R = 4  # of its seven bands FNugriz
+_NSA_BANDS = {"u": 2, "g": 3, "r": 4, "i": 5}  # of its seven, FNugriz
+_NSA_COLOURS = {"u_minus_r": "ur", "g_minus_r": "gr", "g_minus_i": "gi"}
+_BAND = "absolute magnitude "
 _EXTRA = "extra column "
 
 
@@ -157,7 +159,7 @@ def mpa_jhu(path=None, *, data_release: int = 17, labels: Mapping[str, str] | No
     warned = values["_warning"][0] != 0 if "_warning" in values else np.zeros(values.rows, bool)
     flags = np.where(warned, int(CatalogFlag.BAD_REDSHIFT), 0)
     method = "MPA-JHU DR7 lgm_tot_p50 (Kauffmann+2003, Salim+2007), Chabrier IMF"
-    return assemble(catalog, values, raw, flags=flags, h0=70, stellar_mass=method)
+    return assemble(catalog, values, raw, flags=flags, h0=70, imf="Chabrier", stellar_mass=method)
 
 
 def nsa(path=None, *, columns: Sequence[str] = ()) -> QTable:
@@ -177,7 +179,7 @@ def nsa(path=None, *, columns: Sequence[str] = ()) -> QTable:
     -------
     table : `~astropy.table.QTable`
         Without HI. Masses are converted to h = 0.7 from the file's h = 1;
-        ``distance`` is c ZDIST / H0 with H0 = 70 km/s/Mpc.
+        ``distance`` is c ZDIST / H0 with H0 = 70 km/s/Mpc. Colours are those of the absolute magnitudes.
 
     Raises
     ------
@@ -189,13 +191,20 @@ def nsa(path=None, *, columns: Sequence[str] = ()) -> QTable:
     table = raw.tables[0]
     values = extract(table, _NSA_FIELDS, what=catalog.name)
     values.put("distance", values.floats("_zdist") * C_KM_S / 70)
+    if _BAND + "r" in table.colnames:
+        for name, (blue, red) in _NSA_COLOURS.items():
+            pair = [np.asarray(table[_BAND + band], float) for band in (blue, red)]
+            # Where a band was not measured there is a zero, or a number without meaning.
+            values.put(name, pair[0] - pair[1], ~np.all([np.abs(one + 17) < 13 for one in pair], axis=0))
     result = assemble(
         catalog,
         values,
         raw,
         h0=70,
+        imf="Chabrier",
         stellar_mass="kcorrect SED fit (Blanton & Roweis 2007), Chabrier IMF, h = 0.7",
         distances="c ZDIST / H0",
+        colours="of absolute magnitudes, K-corrected to z = 0",
     )
     for name in columns:
         result[f"nsa_{name.lower()}"] = table[_EXTRA + name]
@@ -236,7 +245,11 @@ def _read_nsa(path: Path, columns: Sequence[str]) -> Table:
             # Copies, so that the file can be closed.
             for name in sorted(wanted & set(names)):
                 column = data.field(names[name])
-                result[name] = np.array(column[:, _NSA_R] if column.ndim == 2 else column)
+                result[name] = np.array(column[:, _NSA_BANDS["r"]] if column.ndim == 2 else column)
+            seven = next((names[one] for one in ("ELPETRO_ABSMAG", "ABSMAG") if one in names), None)
+            if seven is not None and data.field(seven).ndim == 2:
+                for band, number in _NSA_BANDS.items():
+                    result[_BAND + band] = np.array(data.field(seven)[:, number])
             for name in columns:
                 result[_EXTRA + name] = np.array(data.field(names[name.upper()]))
     except (OSError, IndexError, AttributeError, TypeError, ValueError) as reason:

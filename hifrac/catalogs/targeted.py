@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ from hifrac.catalogs._harmonise import (
 from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs._remote import vizier_tables
 from hifrac.catalogs.columns import CatalogFlag, plain_values
-from hifrac.catalogs.errors import CatalogFormatError
+from hifrac.catalogs.errors import CatalogFormatError, CatalogWarning
 
 __all__ = ["SOUTHERN_LIMIT", "nibles", "resolve", "xgass"]
 
@@ -126,7 +127,9 @@ def xgass(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     values.put("log_mhi_limit", values["hi_code"][0] == _XGASS_LIMIT, values["hi_code"][1])
     flags = np.where(values.floats("_confused") > 0, int(CatalogFlag.CONFUSED), 0)
     method = "MPA-JHU DR7 (Salim+2007), Chabrier IMF"
-    return assemble(catalog, values, raw, flags=flags, h0=70, stellar_mass=method, limits="5 sigma")
+    return assemble(
+        catalog, values, raw, flags=flags, h0=70, imf="Chabrier", stellar_mass=method, limits="5 sigma"
+    )
 
 
 def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, str] | None = None) -> QTable:
@@ -158,6 +161,11 @@ def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, 
     ------
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
+
+    Warns
+    -----
+    ~hifrac.catalogs.CatalogWarning
+        If signs were lost and remain unknown.
     """
     catalog = CATALOGS["nibles"]
     raw = load(
@@ -181,6 +189,14 @@ def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, 
     if values.rows and not np.any(dec < 0):
         flags, counts = _signs(values, signs_from)
         signs = f"lost in the file; {counts}"
+        unknown = np.count_nonzero(flags & int(CatalogFlag.DEC_SIGN_UNKNOWN))
+        if unknown:
+            warnings.warn(
+                f"nibles: the file has lost the signs of its declinations; {unknown} of {values.rows} remain "
+                "unknown, flagged DEC_SIGN_UNKNOWN, and may be mirror images (signs_from=... tells more)",
+                CatalogWarning,
+                stacklevel=2,
+            )
     flags |= np.where(derived, int(CatalogFlag.DERIVED_FRACTION), 0)
     return assemble(
         catalog,
@@ -188,6 +204,7 @@ def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, 
         raw,
         flags=flags,
         h0=70,
+        imf="Chabrier",
         stellar_mass="MPA-JHU, Chabrier IMF",
         declination_signs=signs,
     )
@@ -232,9 +249,8 @@ def resolve(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
         values.put("log_mhi_limit", _says_yes(values, "_limit"), ~np.isfinite(values.floats("log_mhi")))
     confused = _says_yes(values, "_confused")
     flags = np.where(confused, int(CatalogFlag.CONFUSED), 0)
-    return assemble(
-        catalog, values, raw, flags=flags, h0=70, stellar_mass="RESOLVE SED fit (Eckert+2015), Chabrier IMF"
-    )
+    method = "RESOLVE SED fit (Eckert+2015), Chabrier IMF"
+    return assemble(catalog, values, raw, flags=flags, h0=70, imf="Chabrier", stellar_mass=method)
 
 
 def _says_yes(values: Values, name: str) -> np.ndarray:

@@ -20,6 +20,9 @@ from hifrac.cli._shared import (
     summary,
     survey_options,
 )
+from hifrac.cli.benchmark import benchmark
+from hifrac.cli.catalogs import catalogs
+from hifrac.cli.explain import explain
 from hifrac.cli.fetch import cache, fetch
 from hifrac.cli.training import evaluate, export, models, train
 
@@ -197,5 +200,5 @@ def demo(output: Path) -> None:
     click.echo(f"table:   {paths[0]}\npicture: {paths[1]}")
 
 
-for command in (cache, evaluate, export, fetch, models, train):
+for command in (benchmark, cache, catalogs, evaluate, explain, export, fetch, models, train):
     main.add_command(command)

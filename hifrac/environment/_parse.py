@@ -15,7 +15,7 @@ from astropy.cosmology import Cosmology, FlatLambdaCDM
 from astropy.cosmology import units as cu
 from astropy.table import Row, Table
 
-from hifrac._input import _filled, parse
+from hifrac._input import parse, plain_floats
 from hifrac.columns import DEC_ALIASES, RA_ALIASES
 from hifrac.environment._neighbours import unit_vectors
 from hifrac.exceptions import HifracWarning
@@ -104,7 +104,7 @@ def parse_redshifts(values: Any, name: str, rows: int) -> np.ndarray:
         raise u.UnitConversionError(f"{name} must be redshifts without a unit, got {unit}")
     if np.asarray(getattr(values, "unmasked", values)).dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold numbers, got {np.asarray(values).dtype}")
-    z = np.atleast_1d(_filled(values))
+    z = np.atleast_1d(plain_floats(values))
     if z.shape != (rows,):
         raise ValueError(f"{name} must have one redshift for each of {rows} positions, got shape {z.shape}")
     if np.any(z[np.isfinite(z)] > 20):

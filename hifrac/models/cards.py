@@ -78,6 +78,8 @@ class ModelCard:
         The result column of the estimate.
     outputs : tuple of str
         What the network says of a picture, in its order; names of ``OUTPUTS``.
+    inputs : tuple of str
+        What it takes, in its order: ``"pixels"``, and ``"ebv"`` if it corrects for Galactic reddening.
     """
 
     name: str
@@ -102,6 +104,7 @@ class ModelCard:
     licence: str = "BSD-3-Clause"
     target_column: str = "log_hi_fraction"
     outputs: tuple[str, ...] = ("estimate", "detection_logit", "distance")
+    inputs: tuple[str, ...] = ("pixels",)
 
     def __post_init__(self) -> None:
         if (
@@ -111,6 +114,10 @@ class ModelCard:
         ):
             given = ", ".join(map(str, self.outputs)) or "none"
             raise ValueError(f"outputs must be different ones of {', '.join(OUTPUTS)}; got {given}")
+        if self.inputs not in (("pixels",), ("pixels", "ebv")):
+            raise ValueError(
+                f"inputs must be pixels, or pixels and ebv; got {', '.join(map(str, self.inputs))}"
+            )
         needed = set() if self.calibration is None else {"estimate"}
         if isinstance(self.calibration, PopulationTable):
             needed |= {"log_spread", "gas_poor_logit"}
@@ -159,7 +166,7 @@ class ModelCard:
                 facts["calibration"] = kind(**facts["calibration"])
             if facts["recognition"] is not None:
                 facts["recognition"] = RecognitionTable(**facts["recognition"])
-            for name in ("references", "outputs"):
+            for name in ("references", "outputs", "inputs"):
                 if name in facts:
                     facts[name] = tuple(facts[name])
             card = cls(**facts)

@@ -63,7 +63,7 @@ class Model:
     runtime : str
         What runs it: ``"torchscript"``, ``"eager"``, ``"openvino"`` or ``"half"``.
     network : torch.nn.Module
-        Takes uint8 pixels (n, 3, width, width) on that device.
+        Takes the card's ``inputs`` on that device, the pixels as uint8 (n, 3, width, width).
     """
 
     card: ModelCard
@@ -73,13 +73,17 @@ class Model:
     # The size of the largest batch for which there is memory, once that is known.
     _room: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, pixels: np.ndarray, ebv: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Run the network.
 
         Parameters
         ----------
         pixels : `~numpy.ndarray` of uint8, shape (n, width, width, 3)
             Pictures of the card's recipe.
+        ebv : array of float, shape (n,), optional
+            Galactic reddening E(B-V) in mag, NaN where unknown, such as
+            `~hifrac.reddening.galactic_ebv` gives; a model without it among its card's ``inputs`` has no use
+            for it. Where it is missing, the mean of the training set is assumed.
 
         Returns
         -------
@@ -89,7 +93,7 @@ class Model:
         Raises
         ------
         ValueError
-            If ``pixels`` has another type or shape.
+            If ``pixels`` has another type or shape, or ``ebv`` another length.
         ~hifrac.exceptions.ModelError
             If the network does not give what its card says.
         """
@@ -100,10 +104,15 @@ class Model:
             raise ValueError(
                 f"pixels must be uint8 of shape (n, {width}, {width}, 3), got {pixels.dtype} {pixels.shape}"
             )
+        reddening = None
+        if ebv is not None and "ebv" in self.card.inputs:
+            if np.shape(ebv) != (len(pixels),):
+                raise ValueError(f"ebv must have the shape ({len(pixels)},), got {np.shape(ebv)}")
+            reddening = torch.from_numpy(np.array(ebv, dtype=np.float32))
         with torch.inference_mode():
             # Writable, or PyTorch warns; only then is anything copied.
             batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
-            parts = self._in_parts(batch.permute(0, 3, 1, 2))
+            parts = self._in_parts(batch.permute(0, 3, 1, 2), reddening)
         columns = [torch.cat(column) for column in zip(*parts, strict=True)]
         if len(columns) != len(self.card.outputs):
             raise ModelError(
@@ -114,7 +123,7 @@ class Model:
             name: column.double().numpy() for name, column in zip(self.card.outputs, columns, strict=True)
         }
 
-    def _in_parts(self, batch: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+    def _in_parts(self, batch: torch.Tensor, ebv: torch.Tensor | None) -> list[tuple[torch.Tensor, ...]]:
         """The columns of the answer, in as few parts as there is memory for."""
         import torch
 
@@ -122,8 +131,9 @@ class Model:
         size, start = self._room[0] if self._room else max(len(batch), 1), 0
         while start < len(batch) or not parts:
             part = batch[start : start + size]
+            more = [] if ebv is None else [ebv[start : start + size].to(self.device)]
             try:
-                output = self.network(part.to(self.device).contiguous())
+                output = self.network(part.to(self.device).contiguous(), *more)
                 columns = output.unbind(1) if isinstance(output, torch.Tensor) else output
                 parts.append(tuple(column.cpu() for column in columns))
                 start += size

@@ -10,7 +10,7 @@ training set) are trained. All of it is one `torch.nn.Module`, and scripts.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +113,9 @@ class StructureNet(nn.Module):
     * asymmetry under half a turn and clumpiness after a Gaussian smoothing
       (Conselice 2003, ApJS 147, 1) at several scales;
     * the distribution of colour over the galaxy's isophotal segment;
-    * the texture of sky and edges (`hifrac.models.texture`), for the distance alone.
+    * the texture of sky and edges (`hifrac.models.texture`), for the distance alone;
+    * what no picture shows: the reddening by the Milky Way, which stellar masses and colours of the
+      training set were corrected for.
 
     Fluxes undo the asinh stretch of the picture (Lupton et al. 2004, PASP 116,
     133); the softening was chosen so that they follow catalogue magnitudes.
@@ -143,6 +145,7 @@ class StructureNet(nn.Module):
         ("segment_clumpiness", 6),
         ("colour_quantiles", 10),
         ("texture", N_TEXTURE),
+        ("reddening", 1),
     )
 
     #: Alterations of a picture that the distance is made sensitive to, see `forward_head`.
@@ -175,24 +178,27 @@ class StructureNet(nn.Module):
         self.register_buffer("quantiles", torch.tensor(self.QUANTILES), persistent=False)
         with torch.no_grad():
             n = self.measure(torch.zeros(1, 3, width, width)).shape[1]
-        if n != sum(size for _, size in self.GROUPS):
-            raise RuntimeError(f"GROUPS does not list the {n} measurements")
+        n_features = n + 1  # the reddening comes with the picture
+        if n_features != sum(size for _, size in self.GROUPS):
+            raise RuntimeError(f"GROUPS does not list the {n_features} measurements")
+        self.n_measured = n
         self.n_shape = n - N_TEXTURE
         # The learned part.
-        self.register_buffer("center", torch.zeros(n))
-        self.register_buffer("scale", torch.ones(n))
+        self.register_buffer("center", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
         self.register_buffer("typical", torch.zeros(n))
         self.register_buffer("spread", torch.ones(n))
         self.register_buffer("location", torch.zeros(n))
         self.register_buffer("whitening_shape", torch.eye(self.n_shape))
         self.register_buffer("whitening_texture", torch.eye(N_TEXTURE))
         self.register_buffer("alterations", torch.zeros(n, self.N_ALTERATIONS))
-        self.register_buffer("edge", torch.ones(3))
-        self.fraction = nn.Linear(n, 1)
-        self.log_spread = nn.Linear(n, 1)
-        self.detection = nn.Linear(n, 1)
-        self.gas_poor = nn.Linear(n, 1)
-        self.gswlc_offset = nn.Linear(n, 1)
+        self.register_buffer("alterations_offset", torch.zeros(self.N_ALTERATIONS))
+        self.register_buffer("edge", torch.ones(2 + self.N_ALTERATIONS))
+        self.fraction = nn.Linear(n_features, 1)
+        self.log_spread = nn.Linear(n_features, 1)
+        self.detection = nn.Linear(n_features, 1)
+        self.gas_poor = nn.Linear(n_features, 1)
+        self.gswlc_offset = nn.Linear(n_features, 1)
 
     @classmethod
     def columns(cls, names: tuple[str, ...]) -> list[int]:
@@ -207,23 +213,28 @@ class StructureNet(nn.Module):
             raise ValueError(f"names: no measurements are called {', '.join(sorted(unknown))}")
         return chosen
 
-    def forward(self, pixels: Tensor) -> NetworkOutput:
+    def forward(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> NetworkOutput:  # noqa: UP045 (scripts)
         """Read a batch of pictures.
 
         Parameters
         ----------
         pixels : Tensor of uint8, shape (n, 3, width, width)
             Red, green and blue as decoded, 0 to 255.
+        ebv : Tensor, shape (n,), optional
+            Galactic reddening E(B-V) in mag; where it is NaN or not given, that of the training set.
 
         Returns
         -------
         output : NetworkOutput
         """
-        return self.forward_head(self.forward_features(pixels))
+        return self.forward_head(self.forward_features(pixels, ebv))
 
-    def forward_features(self, pixels: Tensor) -> Tensor:
-        """The measurements, shape (n, features)."""
-        return self.measure(pixels.to(self.center.dtype))
+    def forward_features(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (scripts)
+        """The measurements, the reddening last: shape (n, features)."""
+        measured = self.measure(pixels.to(self.center.dtype))
+        typical = self.center[-1].expand(measured.shape[0])
+        known = typical if ebv is None else torch.where(torch.isfinite(ebv), ebv.to(measured.dtype), typical)
+        return torch.cat([measured, known[:, None]], 1)
 
     def forward_head(self, features: Tensor) -> NetworkOutput:
         """The heads, from the measurements."""
@@ -241,26 +252,24 @@ class StructureNet(nn.Module):
         """What the heads read: measurements in units of their spread over the detections, bounded."""
         return bound((features - self.center) / self.scale)
 
-    def compress(self, features: Tensor) -> Tensor:
+    def compress(self, measured: Tensor) -> Tensor:
         """What the distances are of: measurements in units of their spread, the tails compressed."""
-        return torch.asinh((features - self.typical) / self.spread) - self.location
+        return torch.asinh((measured - self.typical) / self.spread) - self.location
 
     def distances(self, features: Tensor) -> Tensor:
-        """Distances from the training set, shape (n, 3), before each is divided by its edge.
+        """Distances from the training set, shape (n, 9), before each is divided by its edge.
+
+        Of the picture alone: ``features`` may have the reddening or not.
 
         Mahalanobis distances of the shape and colour of the galaxy, and of the texture of
-        the picture; and the largest score of the linear discriminants between
-        pictures and their alterations (bands swapped, pixel scale doubled or halved).
+        the picture; and for each kind of alteration (bands swapped, pixel scale doubled or halved)
+        its log odds, which softplus keeps from being negative.
         """
-        parts = self.compress(features)
-        return torch.stack(
-            [
-                torch.linalg.vector_norm(parts[:, : self.n_shape] @ self.whitening_shape, dim=1),
-                torch.linalg.vector_norm(parts[:, self.n_shape :] @ self.whitening_texture, dim=1),
-                (parts @ self.alterations).amax(1),
-            ],
-            1,
-        )
+        parts = self.compress(features[:, : self.n_measured])
+        shape = torch.linalg.vector_norm(parts[:, : self.n_shape] @ self.whitening_shape, dim=1)
+        sky = torch.linalg.vector_norm(parts[:, self.n_shape :] @ self.whitening_texture, dim=1)
+        altered = functional.softplus(parts @ self.alterations + self.alterations_offset)
+        return torch.cat([shape[:, None], sky[:, None], altered], 1)
 
     def measure(self, pixels: Tensor) -> Tensor:
         """Measurements of pictures (n, 3, width, width) of values 0 to 255: (n, features)."""

@@ -12,7 +12,7 @@ from astropy import units as u
 from astropy.table import Column, QTable
 
 import hifrac
-from hifrac._input import _filled
+from hifrac._input import plain_floats
 from hifrac.columns import result_column
 from hifrac.exceptions import HifracWarning
 
@@ -97,7 +97,7 @@ def measurement(values: Any, name: str, *units: u.UnitBase) -> np.ndarray:
     dtype = np.asarray(getattr(values, "unmasked", values)).dtype
     if dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold numbers, got {dtype}")
-    numbers = np.atleast_1d(_filled(values))
+    numbers = np.atleast_1d(plain_floats(values))
     if numbers.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {numbers.shape}")
     if units and unit not in (None, u.dimensionless_unscaled, *units):

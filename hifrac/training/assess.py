@@ -15,6 +15,7 @@ from hifrac.cutouts import LocalCutouts
 from hifrac.exceptions import RowError
 from hifrac.metrics import coverage, detection_auc, regression_metrics
 from hifrac.models import Model
+from hifrac.reddening import galactic_ebv
 from hifrac.training.augment import N_DIHEDRAL
 
 __all__ = ["class_figures", "evaluate", "held_out_coverage", "regression_figures"]
@@ -126,7 +127,7 @@ def evaluate(
     model : `~hifrac.models.Model`
         A loaded model.
     table : `~astropy.table.Table`
-        With the columns named below.
+        With the columns named below, and ``ra`` and ``dec`` (degrees) where they are known.
     cutouts : path-like
         Folder or archive of pictures of the model's recipe.
     name, target : str
@@ -164,12 +165,13 @@ def evaluate(
     if is_limit is not None:
         limits = numbers_of(table, is_limit) == 1
     labelled = np.isfinite(truth)
+    ebv = galactic_ebv(*(numbers_of(table, key, optional=True) for key in ("ra", "dec")))
     rows, parts, failures = [], [], []
     for chunk, pixels, failed in _batches(model, table[name], np.flatnonzero(labelled), cutouts, name):
         failures += failed
         if chunk:
             rows += chunk
-            parts.append(_run(model, pixels, orientations))
+            parts.append(_run(model, pixels, ebv[chunk], orientations))
     meta = {
         "model": model.card.name,
         "sha256": model.card.sha256,
@@ -224,14 +226,14 @@ def _regression_table(
     return Table(rows=rows, meta=meta)
 
 
-def _run(model: Model, pixels: np.ndarray, orientations: int) -> dict[str, np.ndarray]:
+def _run(model: Model, pixels: np.ndarray, ebv: np.ndarray, orientations: int) -> dict[str, np.ndarray]:
     """The outputs of pictures (n, h, w, 3), the mean over their orientations."""
-    total = model.run(pixels)
+    total = model.run(pixels, ebv)
     for which in range(1, orientations):
         mirrored = pixels[:, :, ::-1] if which >= 4 else pixels
         # Along rows and columns: as `hifrac.training.augment.dihedral` of channels last.
         turned = np.ascontiguousarray(np.rot90(mirrored, which % 4, (1, 2)))
-        total = {key: value + total[key] for key, value in model.run(turned).items()}
+        total = {key: value + total[key] for key, value in model.run(turned, ebv).items()}
     return {key: value / orientations for key, value in total.items()}
 
 

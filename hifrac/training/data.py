@@ -13,8 +13,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from hifrac import images
+from hifrac._input import plain_floats
 from hifrac.config import data_dir
 from hifrac.cutouts import LocalCutouts
+from hifrac.reddening import galactic_ebv
 
 __all__ = ["BRIGHT", "BeyondSample", "TrainingSample", "read_beyond", "read_sample", "sky_groups"]
 
@@ -48,6 +50,8 @@ class TrainingSample:
         GSWLC-2; NaN where either is unknown.
     ra, dec : array of float, shape (n,)
         ICRS positions in degrees; NaN where they are not known well.
+    ebv : array of float, shape (n,)
+        Galactic reddening E(B-V) in mag; NaN where not even the field's position is known.
     group : array of int, shape (n,)
         Galaxies of one group stay in one fold.
     """
@@ -60,6 +64,7 @@ class TrainingSample:
     gswlc_offset: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
+    ebv: np.ndarray
     group: np.ndarray
 
 
@@ -79,6 +84,8 @@ class BeyondSample:
         Where it is an upper limit.
     ra, dec : array of float
         ICRS positions in degrees.
+    ebv : array of float
+        Galactic reddening E(B-V) in mag.
     """
 
     objid: np.ndarray
@@ -87,6 +94,7 @@ class BeyondSample:
     is_limit: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
+    ebv: np.ndarray
 
 
 def _pictures(root: Path, objid: np.ndarray, width: int) -> np.ndarray:
@@ -141,8 +149,9 @@ def read_beyond(folder: str | Path | None = None, *, width: int = 128) -> Beyond
         pixels=_pictures(root, objid, width),
         log_hi_fraction=np.asarray(table["log_hi_fraction_true"], dtype=float),
         is_limit=np.asarray(table["is_limit"], dtype=bool),
-        ra=np.asarray(table["ra"], dtype=float),
-        dec=np.asarray(table["dec"], dtype=float),
+        ra=(ra := plain_floats(table["ra"])),
+        dec=(dec := plain_floats(table["dec"])),
+        ebv=galactic_ebv(ra, dec),
     )
 
 
@@ -221,7 +230,11 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
             *("log_mstar_taylor", "log_mstar_gswlc"),
         ),
     )
-    index = _table(root, "index.ecsv", ("objid", "alfalfa_footprint", "alfalfa_detected", "flux_16px"))
+    index = _table(
+        root,
+        "index.ecsv",
+        ("objid", "ra_approx", "dec_approx", "alfalfa_footprint", "alfalfa_detected", "flux_16px"),
+    )
     bright = index["alfalfa_footprint"] & ~index["alfalfa_detected"] & (index["flux_16px"] >= BRIGHT)
     undetected = np.asarray(index["objid"][bright], dtype=str)
     n, extra = len(labels), len(undetected)
@@ -232,10 +245,9 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     photometry = np.full((n + extra, 2), np.nan)
     for column, name in enumerate(("g_minus_i", "i_cmodel")):
         photometry[:n, column] = labels[name]
-    taylor, gswlc = (
-        np.ma.filled(np.ma.asarray(labels[name], dtype=float), np.nan)
-        for name in ("log_mstar_taylor", "log_mstar_gswlc")
-    )
+    taylor, gswlc = (plain_floats(labels[name]) for name in ("log_mstar_taylor", "log_mstar_gswlc"))
+    # To a tenth of a degree, which is no position, but enough for the dust.
+    nearby = [plain_floats(index[name][bright]) for name in ("ra_approx", "dec_approx")]
     return TrainingSample(
         objid=objid,
         pixels=pixels,
@@ -245,5 +257,6 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
         gswlc_offset=np.concatenate([taylor - gswlc, nan]),
         ra=ra,
         dec=dec,
+        ebv=np.concatenate([galactic_ebv(ra[:n], dec[:n]), galactic_ebv(*nearby)]),
         group=sky_groups(objid, ra, dec),
     )

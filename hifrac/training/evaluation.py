@@ -92,7 +92,7 @@ class Calibrated:
         By level, see `hifrac.calibration.LEVELS`.
     pit : array of float
         Probability integral transform: the share of the detections of the other folds that
-        lie lower in their own distributions than the truth (or upper limit) lies in this one; NaN without a truth.
+        lie lower in their own distributions than the truth (or upper limit) in this one; NaN without it.
     """
 
     estimate: np.ndarray

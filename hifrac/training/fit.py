@@ -29,6 +29,8 @@ __all__ = [
     "require_labels",
     "set_edges",
     "set_head",
+    "with_ebv",
+    "without_texture",
 ]
 
 # Penalties, chosen in repeated cross-validation on folds of other seeds. The error of the HI fraction
@@ -42,14 +44,19 @@ SPREAD_PENALTY = 30.0
 # With 259 labels the HI fraction is read from these alone; the rest serve the
 # other heads and the distance. Groups chosen by forward selection in repeated
 # cross-validation on folds of other seeds.
-FRACTION_GROUPS = ("circles", "growth", "segment_shape", "colour_quantiles")
+FRACTION_GROUPS = ("circles", "growth", "segment_shape", "colour_quantiles", "reddening")
 SPREAD_GROUPS = ("ellipse", "flux", "segment_shape")
 
 #: Galaxies that ALFALFA missed: with fewer in training the network says nothing of them.
 FEWEST_GAS_POOR = 10
 
-#: Held-out pictures beyond which each of the three distances ends, in percent.
-EDGE_PERCENTILE = 99.0
+# Inverse penalties of what tells altered pictures: swapped bands, and other pixel scales. These and the edges
+# were chosen on strange pictures of another fold than the one that the model's table reports.
+BAND_INVERSE_PENALTY = 0.03
+SCALE_INVERSE_PENALTY = 0.003
+
+#: Held-out pictures within the edge of each distance, in percent: shape, texture, and each alteration.
+EDGE_PERCENTILES = (98.0, 99.0, *(99.8,) * len(ALTERATIONS))
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Labels:
         Where that is an upper limit.
     gswlc_offset : array of float
         As of `~hifrac.training.data.TrainingSample`.
+    ebv : array of float
+        Galactic reddening E(B-V) in mag, NaN where unknown.
     group : array of int
         Galaxies of one group are never on both sides of a split.
     """
@@ -78,6 +87,7 @@ class Labels:
     log_hi_fraction: np.ndarray
     is_limit: np.ndarray
     gswlc_offset: np.ndarray
+    ebv: np.ndarray
     group: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> Labels:
@@ -118,7 +128,7 @@ def combine(
     bad = np.full(extra, np.nan)
     log_hi_fraction = np.concatenate([sample.log_hi_fraction, bad])
     gas_poor, is_limit = np.zeros(n + extra, dtype=bool), np.zeros(n + extra, dtype=bool)
-    pixels, group = sample.pixels, sample.group
+    pixels, group, ebv = sample.pixels, sample.group, sample.ebv.copy()
     if beyond is not None:
         places = iter(range(n, n + extra))
         rows = np.array([where[name] if name in where else next(places) for name in beyond.objid])
@@ -127,6 +137,8 @@ def combine(
         gas_poor[rows], is_limit[rows] = True, beyond.is_limit
         log_hi_fraction[rows] = beyond.log_hi_fraction
         pixels = np.concatenate([pixels, beyond.pixels[new]])
+        ebv[rows[rows < n]] = beyond.ebv[rows < n]
+        ebv = np.concatenate([ebv, beyond.ebv[new]])
         # Of the sample's undetected galaxies RESOLVE knows where they are.
         known = {axis: getattr(sample, axis).copy() for axis in ("ra", "dec")}
         for axis, values in known.items():
@@ -148,6 +160,7 @@ def combine(
         log_hi_fraction=log_hi_fraction,
         is_limit=is_limit,
         gswlc_offset=np.concatenate([sample.gswlc_offset, bad]),
+        ebv=ebv,
         group=group,
     )
     return pixels, labels, fold
@@ -161,8 +174,8 @@ class OutOfFold:
     ----------
     outputs : dict of str to array of float, shape (n,)
         As `~hifrac.models.structure.NetworkOutput`, by name.
-    distances : array of float, shape (n, 3)
-        The three distances, before they are divided by their edges.
+    distances : array of float, shape (n, 9)
+        The distances, before they are divided by their edges.
     fold : array of int, shape (n,)
         The fold in which the row was held out.
     """
@@ -177,7 +190,7 @@ class OutOfFold:
 
 
 def measure(network: StructureNet, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """Raw measurements of pictures (n, width, width, 3), as float64 (n, features)."""
+    """Raw measurements of pictures (n, width, width, 3), as float64 (n, measurements)."""
     batches = []
     with torch.inference_mode():
         for start in range(0, len(pixels), batch_size):
@@ -185,6 +198,20 @@ def measure(network: StructureNet, pixels: np.ndarray, batch_size: int = 128) ->
             batch = torch.from_numpy(part).permute(0, 3, 1, 2)
             batches.append(network.measure(batch.float()).double().numpy())
     return np.concatenate(batches)
+
+
+def with_ebv(measured: np.ndarray, ebv: np.ndarray) -> np.ndarray:
+    """Features: the measurements of pictures, and their Galactic reddening; the mean where it is NaN.
+
+    Parameters
+    ----------
+    measured : array of float, shape (n, measurements)
+        From `measure`.
+    ebv : array of float, shape (n,)
+        E(B-V) in mag.
+    """
+    known = np.isfinite(ebv)
+    return np.column_stack([measured, np.where(known, ebv, ebv[known].mean() if known.any() else 0.0)])
 
 
 def assign_folds(detected: np.ndarray, group: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
@@ -213,7 +240,7 @@ def require_labels(labels: Labels) -> None:
 
 
 def fit_heads(
-    network: StructureNet, features: np.ndarray, labels: Labels, altered: np.ndarray, altered_rows: np.ndarray
+    network: StructureNet, features: np.ndarray, labels: Labels, altered: np.ndarray
 ) -> StructureNet:
     """Fit the learned part of a structure network, in place.
 
@@ -222,13 +249,11 @@ def fit_heads(
     network : StructureNet
         The network; returned.
     features : array of float, shape (n, features)
-        Raw measurements of the training pictures.
+        Raw measurements of the training pictures, `with_ebv`.
     labels : Labels
         What is known of them. The inner cross-validation behind the spread does not split groups.
-    altered : array of float, shape (7, k, features)
+    altered : array of float, shape (7, k, measurements)
         Raw measurements of altered pictures, see `~hifrac.training.alterations.ALTERATIONS`.
-    altered_rows : array of int, shape (k,)
-        Of which of the rows they are.
 
     Returns
     -------
@@ -243,7 +268,7 @@ def fit_heads(
     require_labels(labels)
     seen = labels.detected
     target = labels.log_hi_fraction[seen]
-    fit_distances(network, features, altered, altered_rows)
+    fit_distances(network, features, seen, altered)
     # The scale is that of the detections: the estimate is for galaxies like them.
     center = features[seen].mean(0)
     scale = features[seen].std(0)
@@ -261,8 +286,7 @@ def fit_heads(
     if massive.sum() >= 20:
         offset = _ridge(standard[massive][:, columns], labels.gswlc_offset[massive])
         set_head(network.gswlc_offset, columns, *offset)
-    # Texture tells how a picture was made, not what galaxy it shows.
-    shape = np.arange(network.n_shape)
+    shape = without_texture(network)
     heads = [(network.detection, seen | labels.undetected, seen, DETECTION_INVERSE_PENALTY)]
     if labels.gas_poor.sum() >= FEWEST_GAS_POOR:
         heads.append((network.gas_poor, seen | labels.gas_poor, labels.gas_poor, GAS_POOR_INVERSE_PENALTY))
@@ -275,6 +299,11 @@ def _set(network: torch.nn.Module, **values: np.ndarray) -> None:
     state = network.state_dict()
     for name, value in values.items():
         state[name].copy_(torch.from_numpy(np.asarray(value)))
+
+
+def without_texture(network: StructureNet) -> np.ndarray:
+    """The columns that tell what galaxy a picture shows; its texture tells how the picture was made."""
+    return np.append(np.arange(network.n_shape), network.n_measured)
 
 
 def set_head(head: torch.nn.Linear, columns, intercept: float, coefficients: np.ndarray) -> None:
@@ -290,12 +319,15 @@ def _ridge(inputs: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
     return float(fitted.intercept_), fitted.coef_
 
 
-def _logistic(inputs: np.ndarray, kind: np.ndarray, inverse_penalty: float) -> tuple[float, np.ndarray]:
-    """Intercept and coefficients; both kinds count alike."""
+def _logistic(
+    inputs: np.ndarray, kind: np.ndarray, inverse_penalty: float, weights: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    """Intercept and coefficients; both kinds count alike unless there are weights."""
+    balance = "balanced" if weights is None else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = LogisticRegression(class_weight="balanced", C=inverse_penalty, max_iter=3000).fit(
-            inputs, kind
+        fitted = LogisticRegression(class_weight=balance, C=inverse_penalty, max_iter=3000).fit(
+            inputs, kind, sample_weight=weights
         )
     return float(fitted.intercept_[0]), fitted.coef_[0]
 
@@ -331,9 +363,18 @@ def fit_spread(network: StructureNet, standard: np.ndarray, residual: np.ndarray
 
 
 def fit_distances(
-    network: StructureNet, features: np.ndarray, altered: np.ndarray, altered_rows: np.ndarray
+    network: StructureNet, features: np.ndarray, detected: np.ndarray, altered: np.ndarray
 ) -> None:
-    """Fit what measures the distances from the training set, in place; see `fit_heads`."""
+    """Fit what measures the distances from the training set, in place.
+
+    Parameters
+    ----------
+    network, features, altered
+        As of `fit_heads`.
+    detected : array of bool, shape (n,)
+        The detections, which count as much as all other pictures.
+    """
+    features = features[:, : network.n_measured]
     low, typical, high = np.quantile(features, [0.16, 0.5, 0.84], axis=0)
     spread = np.maximum(0.5 * (high - low), 1e-6)
     _set(network, typical=typical, spread=spread, location=np.zeros(len(typical)))
@@ -348,18 +389,23 @@ def fit_distances(
         np.linalg.cholesky(LedoitWolf().fit(part).precision_)
         for part in (real[:, :n_shape], real[:, n_shape:])
     ]
-    covariance = LedoitWolf().fit(real).covariance_
-    directions = []
-    for kind in false:
-        within = covariance + LedoitWolf().fit(kind).covariance_
-        direction = np.linalg.solve(within, kind.mean(0) - real[altered_rows].mean(0))
-        directions.append(direction / np.std(real @ direction))
+    weights = np.where(detected, 0.5 / max(detected.sum(), 1), 0.5 / max((~detected).sum(), 1))
+    offsets, directions = [], []
+    for name, kind in zip(ALTERATIONS, false, strict=True):
+        penalty = SCALE_INVERSE_PENALTY if "scale" in name else BAND_INVERSE_PENALTY
+        inputs = np.concatenate([real, kind])
+        # The weights have a mean of one, for the penalty counts against their sum.
+        balance = np.concatenate([weights, np.full(len(kind), 1 / len(kind))]) * len(inputs) / 2
+        offset, direction = _logistic(inputs, np.arange(len(inputs)) >= len(real), penalty, balance)
+        offsets.append(offset)
+        directions.append(direction)
     _set(
         network,
         location=location,
         whitening_shape=roots[0],
         whitening_texture=roots[1],
         alterations=np.stack(directions, axis=1),
+        alterations_offset=np.array(offsets),
     )
 
 
@@ -377,8 +423,10 @@ def cross_validate(
     ----------
     network : StructureNet
         One whose learned part is overwritten.
-    features, labels, altered, altered_rows
+    features, labels, altered
         As of `fit_heads`.
+    altered_rows : array of int, shape (k,)
+        Of which of the rows the altered pictures are.
     fold : array of int, shape (n,)
         The fold of each row.
 
@@ -387,12 +435,10 @@ def cross_validate(
     answers : OutOfFold
     """
     outputs: dict[str, np.ndarray] = {}
-    distances = np.empty((len(fold), 3))
+    distances = np.empty((len(fold), len(EDGE_PERCENTILES)))
     for number in np.unique(fold):
         held_out, rest = fold == number, fold != number
-        row_of = np.cumsum(rest) - 1
-        kept = rest[altered_rows]
-        fit_heads(network, features[rest], labels[rest], altered[:, kept], row_of[altered_rows[kept]])
+        fit_heads(network, features[rest], labels[rest], altered[:, rest[altered_rows]])
         with torch.inference_mode():
             raw = torch.from_numpy(features[held_out]).float()
             answers = network.forward_head(raw)
@@ -405,7 +451,10 @@ def cross_validate(
 def set_edges(network: StructureNet, answers: OutOfFold, labels: Labels) -> OutOfFold:
     """Put the edge of each distance where few held-out pictures lie beyond, in network and answers."""
     edge = np.array(
-        [np.percentile(balanced(column, labels), EDGE_PERCENTILE) for column in answers.distances.T]
+        [
+            np.percentile(balanced(column, labels), percent)
+            for column, percent in zip(answers.distances.T, EDGE_PERCENTILES, strict=True)
+        ]
     )
     _set(network, edge=edge)
     distance = (answers.distances / edge).max(1)

@@ -19,9 +19,10 @@ from hifrac.exceptions import ModelError
 from hifrac.metrics import regression_metrics
 from hifrac.models import _artifact, load_model
 from hifrac.models.structure import NetworkOutput, StructureNet
+from hifrac.reddening import galactic_ebv
 from hifrac.tables import read_table
 from hifrac.training.evaluation import crossfold_coverage
-from hifrac.training.fit import fit_spread, measure, set_head
+from hifrac.training.fit import fit_spread, measure, set_head, with_ebv, without_texture
 from hifrac.training.pictures import LabelledPictures, read_labelled
 from hifrac.training.splits import draw_folds, galaxy_groups, write_split
 
@@ -99,10 +100,11 @@ def refit(
 
     network = base.network
     truth = pictures.target
-    features = measure(network, pictures.pixels.permute(0, 2, 3, 1).contiguous().numpy())
+    measured = measure(network, pictures.pixels.permute(0, 2, 3, 1).contiguous().numpy())
+    features = with_ebv(measured, galactic_ebv(pictures.ra, pictures.dec))
     with torch.inference_mode():
         standard = network.standardise(torch.from_numpy(features)).numpy()
-    shape = np.arange(network.n_shape)
+    shape = without_texture(network)
     group = galaxy_groups(pictures.name, pictures.ra, pictures.dec)
     split = draw_folds(pictures.name, group, n_folds=N_FOLDS, seed=seed)
     fold = np.asarray(split["fold"])

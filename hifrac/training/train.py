@@ -19,6 +19,7 @@ from hifrac.exceptions import ModelError
 from hifrac.models import ModelCard, _artifact, load_model
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.recognition import RecognitionTable
+from hifrac.reddening import EBV_SOURCE
 from hifrac.training.data import BRIGHT, SEPARATION, read_beyond, read_sample
 from hifrac.training.evaluation import (
     beyond_table,
@@ -42,6 +43,7 @@ from hifrac.training.fit import (
     measure,
     require_labels,
     set_edges,
+    with_ebv,
 )
 from hifrac.training.strange import strange_pictures
 
@@ -57,6 +59,8 @@ OOD_PERCENTILE = 97.0
 #: Undetected galaxies whose altered pictures the distance learns from, beside all detections.
 N_ALTERED = 700
 PERCENTILES = (*range(100), 99.5, 99.9, 100)
+#: Whose galaxies the strange pictures are made of: not those on which the distances were designed.
+STRANGE_FOLD = 1
 TABLES = ("cross_validation", "terciles", "strange", "beyond_alfalfa", "parents")
 
 
@@ -183,7 +187,7 @@ def train(
     )
     require_labels(labels)
     network = StructureNet(SDSS_RECIPE.width)
-    features = measure(network, pixels)
+    features = with_ebv(measure(network, pixels), labels.ebv)
     altered_rows = _rows_to_alter(labels, seed)
     altered = altered_features(network, pixels, altered_rows)
     answers = cross_validate(network, features, labels, fold, altered, altered_rows)
@@ -204,7 +208,7 @@ def train(
         tables["beyond_alfalfa"] = beyond_table(labels, calibrated, flagged)
         tables["parents"] = parents_table(answers, labels, odds)
 
-    fit_heads(network, features, labels, altered, altered_rows)
+    fit_heads(network, features, labels, altered)
     folder.mkdir(parents=True, exist_ok=True)
     staged = folder / ".staged"
     shutil.rmtree(staged, ignore_errors=True)
@@ -225,7 +229,8 @@ def train(
         f"flux_16px >= {BRIGHT:g}; interval: {labels.gas_poor.sum()} RESOLVE galaxies that ALFALFA missed",
         validity=f"{population.validity}; z < 0.06, i = 12-18, log10(M_HI/M*) = "
         f"{truth.min():.1f} to {truth.max():.1f}",
-        normalisation="none outside the network: it takes decoded values 0 to 255",
+        normalisation="none outside the network: it takes decoded values 0 to 255, and the Galactic "
+        f"reddening E(B-V) of {EBV_SOURCE}",
         calibration=calibrate(answers, labels, np.ones(len(labels), dtype=bool), odds),
         recognition=recognition,
         figures=figures,
@@ -243,6 +248,7 @@ def train(
         files=files,
         references=REFERENCES,
         outputs=NetworkOutput._fields,
+        inputs=("pixels", "ebv"),
     )
     card.write(staged)
     _require_equal_artefacts(staged, pixels[:64])
@@ -300,12 +306,15 @@ def _strange(
     recognition: RecognitionTable,
 ) -> Table:
     """What is flagged of strange pictures, made of the galaxies of a fold that the distances do not know."""
-    rest, kept = answers.fold != 0, (answers.fold != 0)[altered_rows]
-    fit_distances(network, features[rest], altered[:, kept], (np.cumsum(rest) - 1)[altered_rows[kept]])
+    rest = answers.fold != STRANGE_FOLD
+    kept = rest[altered_rows]
+    fit_distances(network, features[rest], labels.detected[rest], altered[:, kept])
     chosen = altered_rows[~kept]
     with torch.inference_mode():
         distance = {
-            kind: network.forward_head(torch.from_numpy(measure(network, pictures)).float()).distance.numpy()
+            kind: (network.distances(torch.from_numpy(measure(network, pictures)).float()) / network.edge)
+            .amax(1)
+            .numpy()
             for kind, pictures in strange_pictures(pixels[chosen], np.random.default_rng(0)).items()
         }
     outside = answers.outputs["distance"]

@@ -17,7 +17,7 @@ import pytest
 from astropy.io import votable
 from astropy.table import Table
 
-from hifrac import catalogs, conf
+from hifrac import conf
 
 sys.path.insert(0, str(Path(__file__).parent))  # for catalog_tables
 
@@ -141,8 +141,8 @@ def service(tmp_path, monkeypatch, data_folder):
     thread = threading.Thread(target=server.httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     with (
-        catalogs.conf.set_temp("vizier_url", server.url),
-        catalogs.conf.set_temp("catalog_timeout", 20.0),
+        conf.set_temp("vizier_url", server.url),
+        conf.set_temp("catalog_timeout", 20.0),
         sdss.conf.set_temp("skyserver_baseurl", server.url),
         conf.set_temp("retries", 2),
         conf.set_temp("retry_backoff", 0.01),

@@ -8,7 +8,10 @@ from hifrac.catalogs import CatalogFlag, plain_values, samples
 from hifrac.catalogs.matching import match_ids
 from hifrac.catalogs.targeted import SOUTHERN_LIMIT
 
-pytestmark = pytest.mark.real_data
+pytestmark = [
+    pytest.mark.real_data,
+    pytest.mark.filterwarnings("ignore:nibles. the file has lost the signs"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -80,6 +78,7 @@ VIZIER = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:nibles. the file has lost the signs")
 @pytest.mark.parametrize("name", VIZIER)
 def test_a_catalogue_is_fetched_once_and_then_read_from_the_data_directory(vizier, name, data_folder):
     fetched = getattr(catalogs, name)()
@@ -126,7 +125,7 @@ def test_offline_the_error_names_file_service_and_command(data_folder):
     assert "alfalfa_a100_190808.csv" in message
     assert str(data_folder) in message
     assert "VizieR for J/ApJ/861/49" in message
-    assert "python -m hifrac.catalogs fetch alfalfa_a100" in message
+    assert "hifrac catalogs fetch alfalfa_a100" in message
 
 
 @pytest.mark.parametrize("name", [*VIZIER, "mpa_jhu", "nsa"])
@@ -222,7 +221,7 @@ def test_the_file_of_another_catalogue_is_refused(tmp_path):
 
 def test_no_service_at_all_is_an_error(data_folder):
     with (
-        catalogs.conf.set_temp("vizier_url", "http://127.0.0.1:9"),
+        conf.set_temp("vizier_url", "http://127.0.0.1:9"),
         conf.set_temp("retries", 0),
         pytest.raises(CatalogServiceError, match="gave no complete answer"),
     ):
@@ -255,28 +254,3 @@ def test_a_kept_file_that_was_damaged_is_an_error(vizier, data_folder):
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(CatalogFormatError, match=r"xgass_vizier.fits is damaged"):
         catalogs.xgass()
-
-
-def command(*arguments, data):
-    environment = {**os.environ, "HIFRAC_DATA_DIR": str(data)}
-    return subprocess.run(
-        [sys.executable, "-m", "hifrac.catalogs", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
-
-
-def test_the_command_lists_what_is_here_and_fetch_says_what_is_not(tmp_path):
-    folder = tmp_path / "catalogs"
-    folder.mkdir()
-    xgass_table().write(folder / "xgass_representative_sample.fits")
-    listed = command("list", data=tmp_path)
-    assert listed.returncode == 0
-    states = {line.split()[0]: line.split()[1] for line in listed.stdout.splitlines()}
-    assert states["xgass"] == "here"
-    assert states["nibles"] == "absent"
-    missing = command("fetch", "nsa", data=tmp_path)
-    assert missing.returncode == 1
-    assert "no file nsa_v1_0_1.fits" in missing.stderr

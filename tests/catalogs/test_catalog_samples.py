@@ -137,6 +137,7 @@ def test_a100_loses_close_pairs_blends_and_overlaps():
     assert selection.table["agc"].tolist() == [1]
 
 
+@pytest.mark.filterwarnings("ignore:nibles. the file has lost the signs")
 def test_nibles_tells_of_lost_fractions_and_of_an_inspection_that_cannot_be_repeated(tmp_path):
     nibles_table().write(tmp_path / "nibles.csv")
     nibles = catalogs.nibles(tmp_path / "nibles.csv")

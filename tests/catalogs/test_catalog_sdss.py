@@ -135,9 +135,23 @@ def test_the_atlas_is_read_by_columns_and_converted_to_h_of_0_7(tmp_path):
     np.testing.assert_allclose(plain_values(table, "abs_r"), -16 + 5 * np.log10(0.7), rtol=1e-6)
     np.testing.assert_allclose(plain_values(table, "distance")[0], 0.002 * 299792.458 / 70, rtol=1e-6)
     assert table["plate"].mask.tolist() == [True, True] + [False] * 18
+    # Bands are one magnitude apart in the file: F, N, u, g, r, i, z.
+    for name, steps in (("u_minus_r", -2), ("g_minus_r", -1), ("g_minus_i", -2)):
+        np.testing.assert_allclose(plain_values(table, name), steps)
     assert table["nsa_sersic_n"].tolist() == [2.5] * 20
     assert table["nsa_elpetro_absmag"].shape == (20, 7)
     assert table["log_mhi"].mask.all()
+
+
+def test_a_band_that_the_atlas_did_not_measure_makes_no_colour(tmp_path):
+    path = atlas(tmp_path / "nsa.fits")
+    with fits.open(path, mode="update") as file:
+        file[1].data["ELPETRO_ABSMAG"][0, 2] = 0
+        file[1].data["ELPETRO_ABSMAG"][1, 5] = -9999
+    table = catalogs.nsa(path)
+    assert table["u_minus_r"].mask.tolist() == [True] + [False] * 19
+    assert table["g_minus_i"].mask.tolist() == [False, True] + [False] * 18
+    assert not table["g_minus_r"].mask.any()
 
 
 def test_the_atlas_is_found_in_the_data_directory_in_either_version(data_folder):

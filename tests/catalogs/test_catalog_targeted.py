@@ -46,6 +46,17 @@ def signs(table):
     return [(CatalogFlag.decode(flag & known) or [""])[0] for flag in table["catalog_flags"].filled(0)]
 
 
+LOST = r"nibles: the file has lost the signs of its declinations; {} of 6 remain unknown"
+signs_lost = pytest.mark.filterwarnings("ignore:nibles. the file has lost the signs")
+
+
+def test_lost_signs_are_reported_when_the_file_is_read(nibles_file):
+    with pytest.warns(catalogs.CatalogWarning, match=LOST.format(5)) as caught:
+        catalogs.nibles(nibles_file)
+    assert caught[0].filename == __file__  # it points to the caller
+
+
+@signs_lost
 def test_a_lost_sign_is_certain_only_where_the_mirror_image_is_outside_the_survey(nibles_file):
     table = catalogs.nibles(nibles_file)
     assert signs(table) == [""] + ["DEC_SIGN_UNKNOWN"] * 5
@@ -53,6 +64,7 @@ def test_a_lost_sign_is_certain_only_where_the_mirror_image_is_outside_the_surve
     assert "lost in the file; 0 turned" in table.meta["hifrac"]["declination_signs"]
 
 
+@signs_lost
 def test_a_second_catalogue_turns_or_confirms_a_sign(nibles_file):
     v = 0.01 * 299792.458
     reference = Table(
@@ -83,6 +95,7 @@ def test_a_file_with_southern_galaxies_has_its_signs(tmp_path):
     assert result.meta["hifrac"]["declination_signs"] == "as listed"
 
 
+@signs_lost
 def test_a_lost_fraction_is_made_from_the_masses_and_flagged(nibles_file):
     table = catalogs.nibles(nibles_file)
     np.testing.assert_allclose(plain_values(table, "log_hi_fraction")[[0, 4]], [0.01, 0.01])
@@ -90,12 +103,39 @@ def test_a_lost_fraction_is_made_from_the_masses_and_flagged(nibles_file):
     assert derived == [False, False, False, False, True, False]
 
 
+@signs_lost
 def test_limits_of_nibles_are_unknown_unless_the_file_tells_them(nibles_file, tmp_path):
     assert catalogs.nibles(nibles_file)["log_mhi_limit"].mask.all()
     table = nibles_table()
     table["l_logMHI"] = ["", "<", "", "", "", ""]
     table.write(tmp_path / "limits.ecsv")
     assert catalogs.nibles(tmp_path / "limits.ecsv")["log_mhi_limit"].tolist() == [False, True] + [False] * 4
+
+
+@signs_lost
+@pytest.mark.parametrize("sentinel", [-9999, -999, -99.0])
+@pytest.mark.parametrize(("label", "name"), [("logMstar", "log_mstar"), ("logMHI", "log_mhi")])
+def test_a_sentinel_is_no_mass_and_makes_no_fraction(tmp_path, label, name, sentinel):
+    table = nibles_table()
+    table[label][4] = sentinel  # the row whose fraction would be made from its masses
+    table.write(tmp_path / "nibles.csv")
+    result = catalogs.nibles(tmp_path / "nibles.csv")
+    assert result[name].mask.tolist() == [False] * 4 + [True, False]
+    assert result["log_hi_fraction"].mask.tolist() == [False] * 4 + [True, False]
+
+
+@signs_lost
+def test_a_velocity_of_minus_99_is_one_and_minus_9999_is_none(tmp_path):
+    table = nibles_table()
+    table["Vopt"] = [-99.0, -9999.0, 3000.0, 3000.0, 3000.0, 3000.0]
+    table.remove_column("z")
+    table.write(tmp_path / "nibles.csv")
+    result = catalogs.nibles(tmp_path / "nibles.csv")
+    assert result["v"].mask.tolist() == [False, True] + [False] * 4
+    assert plain_values(result, "v")[0] == -99
+    # A redshift below zero stays and is flagged; one that is missing is masked.
+    assert (result["catalog_flags"] & int(CatalogFlag.BAD_REDSHIFT) > 0).tolist() == [True] + [False] * 5
+    assert result["z"].mask.tolist() == [False, True] + [False] * 4
 
 
 def test_nibles_without_redshifts_is_refused(tmp_path):

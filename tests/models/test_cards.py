@@ -99,6 +99,7 @@ CARDS = st.builds(
     licence=TEXTS,
     target_column=st.sampled_from(["log_hi_fraction", "metallicity", "x_2"]),
     outputs=st.permutations(sorted(OUTPUTS)).map(tuple),
+    inputs=st.sampled_from([("pixels",), ("pixels", "ebv")]),
 )
 
 
@@ -156,6 +157,15 @@ def test_outputs_are_those_that_are_known(card, facts, outputs):
         dataclasses.replace(card, outputs=outputs)
     facts["outputs"] = list(outputs)
     with pytest.raises(ModelError, match="outputs must be different ones of"):
+        ModelCard.from_json(json.dumps(facts))
+
+
+@pytest.mark.parametrize("inputs", [(), ("ebv",), ("ebv", "pixels"), ("pixels", "redshift")])
+def test_inputs_are_the_picture_and_perhaps_its_reddening(card, facts, inputs):
+    with pytest.raises(ValueError, match=r"^inputs must be pixels, or pixels and ebv; got"):
+        dataclasses.replace(card, inputs=inputs)
+    facts["inputs"] = list(inputs)
+    with pytest.raises(ModelError, match="inputs must be pixels"):
         ModelCard.from_json(json.dumps(facts))
 
 

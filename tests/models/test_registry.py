@@ -153,7 +153,7 @@ def test_gas_poor_and_gas_rich_pictures_are_told_apart(model, pixels):
 
 def test_a_picture_of_nothing_is_far_from_the_training_set(model, pixels):
     nothing = np.zeros((1, 128, 128, 3), np.uint8)
-    assert model.card.recognition.ood_score(model.run(nothing)["distance"])[0] == 100
+    assert model.card.recognition.ood_score(model.run(nothing)["distance"])[0] > 99.5
     assert model.run(nothing)["distance"][0] > 3 * np.median(model.run(pixels[:24])["distance"])
 
 
@@ -202,6 +202,23 @@ def test_the_same_pictures_give_the_same_answers(model, pixels):
 def test_no_pictures_give_no_answers(model):
     answer = model.run(np.zeros((0, 128, 128, 3), np.uint8))
     assert all(values.shape == (0,) for values in answer.values())
+
+
+def test_the_reddening_moves_the_estimate_and_nothing_is_the_mean(model, pixels):
+    few = pixels[:6]
+    mean = float(load_model(device="cpu", runtime="eager").network.center[-1])
+    plain = model.run(few)
+    assert_same(plain, model.run(few, np.full(6, mean)))
+    assert_same(plain, model.run(few, np.full(6, np.nan)))
+    found = model.run(few, np.linspace(0, 0.15, 6))
+    assert np.ptp(found["estimate"] - plain["estimate"]) > 0.1
+    np.testing.assert_allclose(found["distance"], plain["distance"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("ebv", [np.zeros(3), np.zeros((4, 1)), 0.1])
+def test_the_reddening_has_one_value_a_picture(model, pixels, ebv):
+    with pytest.raises(ValueError, match=r"^ebv must have the shape \(4,\), got"):
+        model.run(pixels[:4], ebv)
 
 
 def test_read_only_strided_and_repeated_pixels_are_taken(model, pixels):

@@ -396,7 +396,7 @@ def test_the_answers_have_one_number_a_picture(network, picture):
         features = network.forward_features(pictures)
         assert features.shape[0] == 3
         torch.testing.assert_close(network.forward_head(features), output, rtol=0, atol=0)
-        torch.testing.assert_close(features, network.measure(pictures.float()), rtol=0, atol=0)
+        torch.testing.assert_close(features[:, :-1], network.measure(pictures.float()), rtol=0, atol=0)
     assert output._fields == OUTPUTS
     assert [part.shape for part in output] == [(3,)] * len(OUTPUTS)
     assert (output.distance >= 0).all()
@@ -477,9 +477,9 @@ def measured(picture):
     torch.manual_seed(1)
     network = StructureNet(128).eval()
     with torch.inference_mode():
-        features = network.measure(batch(picture, *(galaxy(seed) for seed in range(9))).float())
-    network.typical.copy_(features.median(0).values)
-    network.spread.copy_(features.std(0) + 0.01)
+        features = network.forward_features(batch(picture, *(galaxy(seed) for seed in range(9))))
+    network.typical.copy_(features[:, :-1].median(0).values)
+    network.spread.copy_(features[:, :-1].std(0) + 0.01)
     network.alterations.copy_(0.1 * torch.randn_like(network.alterations))
     return network, features
 
@@ -489,25 +489,28 @@ def test_the_distances_are_those_of_their_definition(measured):
     whitening = torch.randn(network.n_shape, network.n_shape)
     network.whitening_shape.copy_(whitening)
     network.location.normal_()
-    network.edge.copy_(torch.tensor([20.0, 5.0, 2.0]))
+    network.alterations_offset.normal_()
+    edge = np.r_[20.0, 5.0, np.linspace(0.5, 2.0, 7)]
+    network.edge.copy_(torch.from_numpy(edge))
     parts = (
-        np.arcsinh((features - network.typical).numpy() / network.spread.numpy()) - network.location.numpy()
+        np.arcsinh((features[:, :-1] - network.typical).numpy() / network.spread.numpy())
+        - network.location.numpy()
     )
     shape, sky = np.split(parts.astype(float), [network.n_shape], axis=1)
-    expected = np.stack(
+    log_odds = parts @ network.alterations.numpy() + network.alterations_offset.numpy()
+    expected = np.column_stack(
         [
             np.sqrt(np.einsum("ni,ij,nj->n", shape, (whitening @ whitening.T).numpy(), shape)),
             np.linalg.norm(sky, axis=1),
-            (parts @ network.alterations.numpy()).max(1),
-        ],
-        1,
+            np.logaddexp(0, log_odds),
+        ]
     )
     np.testing.assert_allclose(network.distances(features).numpy(), expected, rtol=1e-4, atol=1e-4)
     found = network.forward_head(features).distance.detach().numpy()
-    np.testing.assert_allclose(found, (expected / [20.0, 5.0, 2.0]).max(1), rtol=1e-4)
+    np.testing.assert_allclose(found, (expected / edge).max(1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("column", range(3))
+@pytest.mark.parametrize("column", [0, 1, 2, 8])
 def test_an_edge_further_out_makes_everything_nearer(measured, column):
     network, features = measured
     before = network.forward_head(features)
@@ -535,15 +538,40 @@ def test_the_distance_of_a_picture_does_not_depend_on_the_batch(measured):
 
 def test_the_distance_grows_without_limit_along_every_measurement(measured):
     network, features = measured
-    for column in (0, 50, network.n_shape - 1, network.n_shape, features.shape[1] - 1):
+    for column in (0, 50, network.n_shape - 1, network.n_shape, network.n_measured - 1):
         far = features[:1].repeat(4, 1)
         far[:, column] = torch.tensor([1e6, 1e12, 1e18, 1e24])
         assert torch.all(torch.diff(network.forward_head(far).distance) > 0)
 
 
 def test_the_texture_is_the_last_of_the_measurements(network):
-    assert network.n_shape == len(network.center) - N_TEXTURE
-    assert StructureNet.columns(("texture",)) == list(range(network.n_shape, len(network.center)))
+    assert network.n_shape == network.n_measured - N_TEXTURE
+    assert StructureNet.columns(("texture",)) == list(range(network.n_shape, network.n_measured))
+
+
+# The reddening, which no picture shows
+
+
+def test_the_reddening_is_read_by_the_heads_and_not_by_the_distance(network, picture):
+    pictures = batch(picture, picture, picture)
+    with torch.inference_mode():
+        network.fraction.weight[:, -1] = 2.0
+        output = network(pictures, torch.tensor([0.0, 0.1, 0.3]))
+        columns = network.forward_features(pictures, torch.tensor([0.0, 0.1, 0.3]))
+    assert StructureNet.columns(("reddening",)) == [network.n_measured]
+    torch.testing.assert_close(columns[:, -1], torch.tensor([0.0, 0.1, 0.3]))
+    torch.testing.assert_close(output.estimate.diff(), torch.tensor([0.2, 0.4]), rtol=0.02, atol=0)
+    torch.testing.assert_close(output.distance, output.distance[:1].expand(3))
+
+
+def test_where_the_reddening_is_unknown_it_is_that_of_the_training_set(network, picture):
+    pictures = batch(picture, galaxy(1))
+    with torch.inference_mode():
+        network.center[-1] = 0.05
+        mean = network(pictures, torch.tensor([0.05, 0.05]))
+        for unknown in (None, torch.full((2,), torch.nan)):
+            for found, expected in zip(network(pictures, unknown), mean, strict=True):
+                torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
@@ -553,6 +581,9 @@ def test_the_network_scripts_and_says_the_same(network, picture):
     with torch.inference_mode():
         for name, expected in network(pictures)._asdict().items():
             torch.testing.assert_close(getattr(script(pictures), name), expected, rtol=1e-5, atol=1e-5)
+        ebv = torch.tensor([0.02, torch.nan, 0.2])
+        for name, expected in network(pictures, ebv)._asdict().items():
+            torch.testing.assert_close(getattr(script(pictures, ebv), name), expected, rtol=1e-5, atol=1e-5)
 
 
 # The groups

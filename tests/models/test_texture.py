@@ -96,7 +96,7 @@ def test_the_texture_of_a_galaxy_is_that_of_its_definition():
 def test_there_are_as_many_numbers_as_announced_and_the_network_lists_them_last():
     found = measured(np.stack([galaxy(1), sky(1), galaxy(2)]))
     assert found.shape == (3, N_TEXTURE)
-    assert StructureNet.GROUPS[-1] == ("texture", N_TEXTURE)
+    assert StructureNet.GROUPS[-2] == ("texture", N_TEXTURE)
     network = StructureNet(128)
     with torch.inference_mode():
         planes = torch.from_numpy(galaxy(1)[None]).permute(0, 3, 1, 2).float()

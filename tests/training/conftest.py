@@ -22,7 +22,7 @@ from hifrac.training import evaluation
 from hifrac.training import train as training
 from hifrac.training.data import BeyondSample, TrainingSample, read_beyond, read_sample
 from hifrac.training.evaluation import calibrate_across
-from hifrac.training.fit import Labels, OutOfFold, altered_features, assign_folds, combine, measure
+from hifrac.training.fit import Labels, OutOfFold, altered_features, assign_folds, combine, measure, with_ebv
 
 N_DETECTED, N_UNDETECTED, N_NEW = 46, 46, 16
 SCATTER = 0.1
@@ -111,6 +111,8 @@ def data_folder(tmp_path_factory) -> Path:
     Table(
         {
             "objid": names + undetected + left_out,
+            "ra_approx": np.r_[np.round(ra, 1), 180 + 0.5 * np.arange(m + 2)],
+            "dec_approx": np.r_[np.zeros(n), np.full(m + 2, 5.0)],
             "alfalfa_footprint": [True] * (n + m) + [False, True],
             "alfalfa_detected": [True] * n + [False] * (m + 2),
             "flux_16px": [50.0] * (n + m) + [50.0, 29.9],
@@ -162,9 +164,10 @@ def labels(everything) -> Labels:
 
 @pytest.fixture(scope="session")
 def features(everything) -> np.ndarray:
-    """Raw measurements of all of them."""
+    """Raw measurements of all of them, and their reddening."""
+    pixels, labels, _ = everything
     with one_thread():
-        return measure(StructureNet(128), everything[0])
+        return with_ebv(measure(StructureNet(128), pixels), labels.ebv)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def labels_of(truth, *, detected, gas_poor=None, is_limit=None):
         log_hi_fraction=np.asarray(truth, float),
         is_limit=nothing if is_limit is None else np.asarray(is_limit, bool),
         gswlc_offset=np.full(n, np.nan),
+        ebv=np.full(n, np.nan),
         group=np.arange(n),
     )
 

@@ -17,6 +17,7 @@ from hifrac.training import fit as fitting
 from hifrac.training.alterations import ALTERATIONS
 from hifrac.training.data import BeyondSample, TrainingSample, sky_groups
 from hifrac.training.fit import (
+    EDGE_PERCENTILES,
     Labels,
     altered_features,
     assign_folds,
@@ -36,13 +37,13 @@ from hifrac.training.fit import (
 def test_measurements_do_not_depend_on_the_batch(sample, features, batch_size):
     part = measure(StructureNet(128), sample.pixels[:16], batch_size)
     assert part.dtype == np.float64
-    np.testing.assert_allclose(part, features[:16], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(part, features[:16, :-1], rtol=1e-4, atol=1e-5)
 
 
 def test_read_only_pixels_are_measured(sample, features):
     locked = sample.pixels[:4].copy()
     locked.setflags(write=False)
-    np.testing.assert_allclose(measure(StructureNet(128), locked), features[:4], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(measure(StructureNet(128), locked), features[:4, :-1], rtol=1e-4, atol=1e-5)
 
 
 def test_altered_pictures_are_measured_in_the_order_of_the_alterations(everything, altered):
@@ -146,6 +147,7 @@ def a_sample(fields, places, n_folds=3):
         gswlc_offset=np.zeros(n),
         ra=ra,
         dec=np.zeros(n),
+        ebv=np.full(n, 0.05),
         group=group,
     )
     return sample, group % n_folds
@@ -160,6 +162,7 @@ def beyond_of(objid, ra):
         is_limit=np.zeros(n, bool),
         ra=np.asarray(ra, dtype=float),
         dec=np.zeros(n),
+        ebv=np.full(n, 0.02),
     )
 
 
@@ -236,7 +239,7 @@ def test_rows_of_labels_are_labels(labels):
 
 
 def fit(labels, features, altered, network=None):
-    return fit_heads(network or StructureNet(128), features, labels, altered.features, altered.rows)
+    return fit_heads(network or StructureNet(128), features, labels, altered.features)
 
 
 def change(labels, **columns):
@@ -401,29 +404,29 @@ def test_held_out_pictures_are_near_and_their_alterations_far(labels, features, 
     rest = np.arange(len(labels)) % 2 == 0
     kept = rest[altered.rows]
     network = StructureNet(128)
-    row_of = np.cumsum(rest) - 1
-    fit_distances(network, features[rest], altered.features[:, kept], row_of[altered.rows[kept]])
+    fit_distances(network, features[rest], labels.detected[rest], altered.features[:, kept])
     with torch.inference_mode():
         real, false = (
             network.distances(torch.from_numpy(part).float()).numpy()
-            for part in (features[~rest], altered.features[:, ~kept].reshape(-1, features.shape[1]))
+            for part in (features[~rest], altered.features[:, ~kept].reshape(-1, network.n_measured))
         )
     score = real.max(0)
     assert np.mean((false / score).max(1) > 1) > 0.9
-    # The discriminants are in units of their scatter over the training set.
-    assert np.median(np.abs(real[:, 2])) < 4
+    # What is real has odds of less than one to be any alteration.
+    assert np.all(np.median(real[:, 2:], axis=0) < np.log(2))
 
 
-def test_an_edge_is_where_one_picture_in_a_hundred_lies_beyond(labels, features, altered):
+def test_an_edge_is_where_few_pictures_lie_beyond(labels):
     network = StructureNet(128)
     fold = np.arange(len(labels)) % 2
     rng = np.random.default_rng(0)
-    distances = rng.gamma([[9.0, 16.0, 4.0]], 1.0, (len(labels), 3))
+    distances = rng.gamma([[9.0, 16.0, *(4.0,) * 7]], 1.0, (len(labels), 9))
     outputs = {"distance": np.full(len(labels), np.nan), "estimate": rng.normal(size=len(labels))}
     held_out = set_edges(network, fitting.OutOfFold(outputs, distances, fold), labels)
     edge = network.edge.numpy()
-    for column, limit in zip(distances.T, edge, strict=True):
-        assert limit == pytest.approx(np.percentile(balanced(column, labels), 99), rel=1e-6)
+    assert len(EDGE_PERCENTILES) == 2 + len(ALTERATIONS)
+    for column, limit, percent in zip(distances.T, edge, EDGE_PERCENTILES, strict=True):
+        assert limit == pytest.approx(np.percentile(balanced(column, labels), percent), rel=1e-6)
     np.testing.assert_allclose(held_out.outputs["distance"], (distances / edge).max(1), rtol=1e-6)
     np.testing.assert_array_equal(held_out.outputs["estimate"], outputs["estimate"])
     assert np.isnan(outputs["distance"]).all()
@@ -458,7 +461,6 @@ def test_every_galaxy_has_an_answer_of_the_network_that_did_not_see_it(
             features[rest],
             labels[rest],
             altered.features[:, kept],
-            np.searchsorted(np.flatnonzero(rest), altered.rows[kept]),
         )
         for name, expected in answers(network, features[held_out]).items():
             np.testing.assert_allclose(out_of_fold.outputs[name][held_out], expected, rtol=1e-5, atol=1e-5)
@@ -493,7 +495,7 @@ def test_the_labels_of_a_fold_do_not_reach_its_own_answers(
     changed = cross_validate(
         StructureNet(128), features, wrong, everything[2], altered.features, altered.rows
     )
-    np.testing.assert_array_equal(changed.distances, out_of_fold.distances)  # no label reaches them at all
+    np.testing.assert_array_equal(changed.distances[inside], out_of_fold.distances[inside])
     for name, before in out_of_fold.outputs.items():
         after = changed.outputs[name]
         np.testing.assert_array_equal(after[inside], before[inside])

@@ -31,6 +31,7 @@ from hifrac.training.fit import (
     assign_folds,
     combine,
     measure,
+    with_ebv,
 )
 
 TABLES = ["beyond_alfalfa", "cross_validation", "parents", "strange", "terciles"]
@@ -376,7 +377,7 @@ def unmeasured(quick, monkeypatch):
         training, "measure", lambda network, pixels: np.zeros((len(pixels), len(network.center)))
     )
     monkeypatch.setattr(
-        training, "altered_features", lambda network, _, rows: np.zeros((7, len(rows), len(network.center)))
+        training, "altered_features", lambda network, _, rows: np.zeros((7, len(rows), network.n_measured))
     )
 
 
@@ -481,7 +482,9 @@ def test_the_committed_figures_are_of_these_data_and_folds(real_data, bundled):
     assert np.all(np.diff(folds[order])[same_group] == 0)
 
     # What the network answered, beside the measured values.
-    again = regression_metrics(sample.log_hi_fraction[seen], np.asarray(answers["log_hi_fraction"])[: len(seen)][seen])
+    again = regression_metrics(
+        sample.log_hi_fraction[seen], np.asarray(answers["log_hi_fraction"])[: len(seen)][seen]
+    )
     for name in again.keys() & card.figures.keys():
         assert card.figures[name] == pytest.approx(again[name], abs=2e-3), name
 
@@ -501,7 +504,7 @@ def test_the_committed_figures_are_of_these_data_and_folds(real_data, bundled):
     # So do the network's own, of the fold with the number 0: trained here on the detections of the others.
     # (The detection head needs all 7,010 pictures, and minutes; the estimate does not know of it.)
     network = StructureNet(sample.pixels.shape[1])
-    features = measure(network, sample.pixels[seen])
+    features = with_ebv(measure(network, sample.pixels[seen]), sample.ebv[seen])
     rest = fold[seen] != 0
     columns = StructureNet.columns(FRACTION_GROUPS)
     center, scale = features[rest].mean(0), features[rest].std(0)
@@ -514,5 +517,5 @@ def test_the_committed_figures_are_of_these_data_and_folds(real_data, bundled):
     assert np.corrcoef(again, held_out)[0, 1] > 0.99
 
     # The network has seen these galaxies: it must do better on them than on held-out ones.
-    outputs = load_model("default", device="cpu").run(sample.pixels[seen])
+    outputs = load_model("default", device="cpu").run(sample.pixels[seen], sample.ebv[seen])
     assert regression_metrics(truth, card.calibration.estimate(outputs))["rmse"] < card.figures["rmse"]

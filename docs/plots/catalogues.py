@@ -1,0 +1,99 @@
+"""Figures of the real catalogues: Figures 1 and 8 of Wu (2020) made again.
+
+``python docs/plots/catalogues.py docs/_static`` with HIFRAC_DATA_DIR set writes them, and prints the numbers
+of the page. The catalogues are not part of the package, so that the pages show files made once.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+import matplotlib.pyplot as plt
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+
+from hifrac import catalogs, config
+from hifrac.catalogs import plain_values, samples
+from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity
+
+H0, C = 70, 300_000  # as in the original code
+
+
+def fractions():
+    """Figure 1: the HI mass fractions of the four samples, with the masses of Durbala+2020."""
+    found = samples.paper_samples()
+    figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    bins = np.arange(-2.6, 2.61, 0.1)
+    # The paper joins upper limits of xGASS to its detections; here they are told apart.
+    for name, colour in (("alpha.40A", "C0"), ("alpha.100", "C1"), ("NIBLES", "C2"), ("xGASS", "C3")):
+        table = found[name].table
+        values = plain_values(table, "log_hi_fraction")
+        limit = np.asarray(table["log_mhi_limit"].filled(False))
+        density = {"weights": np.full(len(values), 1 / (len(values) * 0.1))}
+        axes.hist(
+            values, bins, histtype="step", color=colour, lw=1.6, label=f"{name} ({len(values):,})", **density
+        )
+        if limit.any():
+            density = {"weights": np.full(limit.sum(), 1 / (len(values) * 0.1))}
+            label = f"of these upper limits ({limit.sum():,})"
+            axes.hist(values[limit], bins, color=colour, alpha=0.3, label=label, **density)
+    axes.set(
+        xlabel=r"$\log_{10}(M_\mathrm{HI}/M_*)$", ylabel="galaxies per dex, of each sample", xlim=(-2.6, 2.1)
+    )
+    axes.legend(fontsize="small", loc="upper right")
+    click.echo("\n".join(samples.quantiles_table(found.values()).pformat(max_width=-1)))
+    return figure
+
+
+def densities():
+    """Figure 8: the overdensities of alpha.40 against SDSS DR7, as coded and as printed, with percentiles."""
+    a40 = catalogs.alfalfa_a40()
+    a40 = a40[plain_values(a40, "distance") > 10]
+    coords = SkyCoord(a40["ra"].unmasked, a40["dec"].unmasked)
+    dr7 = Table.read(config.data_dir() / "catalogs" / "sdss_dr7_volume_limited.fits")
+    dr7 = dr7[np.asarray(dr7["z"]) < 0.07]
+    reference = SkyCoord(dr7["ra"], dr7["dec"], unit=u.deg), np.asarray(dr7["z"])
+    covered = (coords.ra.deg > 140) & (coords.ra.deg < 230)
+    figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    for label, rows, z, options, colour in (
+        (
+            "as coded (no velocity window)",
+            slice(None),
+            H0 * plain_values(a40, "distance") / C,
+            AS_CODED,
+            "C0",
+        ),
+        ("as printed (±1000 km/s)", covered, plain_values(a40, "z"), AS_PRINTED, "C3"),
+    ):
+        result = overdensity(coords[rows], z[rows], reference, **options)["log_overdensity"]
+        values = result.filled(np.nan).value
+        for what, chosen in (("all", np.isfinite(values)), ("covered", np.isfinite(values) & covered[rows])):
+            low, high = np.percentile(values[chosen], [20, 80])
+            quantiles = " ".join(
+                f"{one:.4g}" for one in np.quantile(10 ** values[chosen], [0.5, 0.84, 0.95, 0.99])
+            )
+            click.echo(
+                f"{label}, {what}: {chosen.sum()} galaxies, 20% below {low:.2f}, 80% below {high:.2f}; "
+                f"1 + delta5 at 0.5, 0.84, 0.95, 0.99: {quantiles}"
+            )
+        bins = np.arange(-2, 3.01, 0.1)
+        text = f"{label}: {chosen.sum():,} galaxies,\n20th and 80th percentile {low:.2f} and {high:.2f}"
+        axes.hist(values[chosen], bins, density=True, histtype="step", color=colour, lw=1.6, label=text)
+        for place in (low, high):
+            axes.axvline(place, color=colour, ls="--", lw=1)
+    axes.axvline(HIGH_DENSITY, color="0.4", lw=3, alpha=0.4, label=f"threshold of the paper, {HIGH_DENSITY}")
+    axes.set(xlabel=r"$\log_{10}(1+\delta_5)$", ylabel="galaxies per dex, normalised", xlim=(-1.7, 2.9))
+    axes.legend(fontsize="small", loc="upper right")
+    return figure
+
+
+def main(folder):
+    """Write both figures into a folder."""
+    for name, make in (("hi_fractions", fractions), ("overdensities", densities)):
+        make().savefig(Path(folder) / f"{name}.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,214 @@
+"""Figures of explanations: the picture, and what speaks for less and for more gas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy import units as u
+
+from hifrac.attribution.regions import SMOOTHING, smoothed
+from hifrac.attribution.results import Explanation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_explanation"]
+
+#: Both vary in lightness from white on: they are read without colour as well.
+_COLOUR_MAPS = {-1: "Oranges", 1: "Blues"}
+_SIGNED = "PuOr"
+
+
+def plot_explanation(
+    explanation: Explanation,
+    rich: Explanation | None = None,
+    *,
+    ax: Axes | None = None,
+    smoothing: float = SMOOTHING,
+    limit: float | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw the picture and its heat maps, as Figure 11 of Wu (2020).
+
+    Parameters
+    ----------
+    explanation : `~hifrac.attribution.Explanation`
+        Of one row. Alone, its negative contributions are the second panel (evidence for less) and its
+        positive ones the third (evidence for more).
+    rich : `~hifrac.attribution.Explanation`, optional
+        Of the same row: then the second panel is the positive part of ``explanation`` (the class
+        gas-poor) and the third that of ``rich`` (the class gas-rich), as in the paper.
+    ax : `~matplotlib.axes.Axes`, optional
+        Draw into it, as one panel: the signed map over the picture. A
+        `~astropy.visualization.wcsaxes.WCSAxes` should have ``explanation.map.wcs`` as its projection. By
+        default a figure of three panels, with coordinates if the picture has them.
+    smoothing : float, optional
+        Standard deviation in pixels of the Gaussian that maps are shown under; 0 for none.
+    limit : float, optional
+        End of the colour scale, in the unit of the map; positive. By default the largest
+        absolute value of the maps shown.
+    title : str, optional
+        Above the figure.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+        That of ``ax``, or a new one, independent of pyplot.
+
+    Raises
+    ------
+    TypeError
+        If ``explanation`` or ``rich`` is no `~hifrac.attribution.Explanation`.
+    ValueError
+        If a row has no map, the two are not of one row and size, ``limit`` is not positive, or ``rich`` is
+        given together with ``ax``.
+    """
+    for name, one in (("explanation", explanation), ("rich", rich)):
+        if one is None and name == "rich":
+            continue
+        if not isinstance(one, Explanation):
+            raise TypeError(f"{name} must be an Explanation, got {type(one).__name__}")
+        if not one.served:
+            raise ValueError(f"{name}: row {one.row} has no map: {one.error}")
+    if rich is not None and (rich.row != explanation.row or rich.values.shape != explanation.values.shape):
+        raise ValueError(f"rich must be of the same row as explanation, got {rich.row} and {explanation.row}")
+    if limit is not None and not limit > 0:
+        raise ValueError(f"limit must be positive, got {limit}")
+    if ax is not None:
+        if rich is not None:
+            raise ValueError("ax takes one map: give explanation or rich, not both")
+        return _one_panel(explanation, ax, smoothing, limit, title)
+    return _three_panels(explanation, rich, smoothing, limit, title)
+
+
+def _three_panels(
+    explanation: Explanation,
+    rich: Explanation | None,
+    smoothing: float,
+    limit: float | None,
+    title: str | None,
+) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.5, 4.1), dpi=120, facecolor="white")
+    poor_map, rich_map = _parts(explanation, rich, smoothing)
+    top = limit or max(poor_map.max(), rich_map.max()) or 1.0
+    projection = None if explanation.wcs is None else explanation.map.wcs
+    names = _names(explanation, rich)
+    boxes = [(0.065 + 0.30 * number, 0.12, 0.255, 0.70) for number in range(3)]
+    grey = _grey(explanation.pixels)
+    for number, box in enumerate(boxes):
+        axes = figure.add_axes(box, **({"projection": projection} if projection is not None else {}))
+        axes.set_title(names[number], fontsize=9)
+        if number == 0:
+            axes.imshow(explanation.pixels[::-1], origin="lower", interpolation="nearest")
+            _scale_bar(axes, explanation)
+        else:
+            values = poor_map if number == 1 else rich_map
+            colour_map = _COLOUR_MAPS[-1 if number == 1 else 1]
+            drawn = axes.imshow(values[::-1], origin="lower", cmap=colour_map, vmin=0.0, vmax=top)
+            axes.contour(grey[::-1], levels=[30, 80, 160], colors="0.35", linewidths=0.5)
+            bar = figure.add_axes((box[0], 0.065, box[2], 0.022))
+            figure.colorbar(drawn, cax=bar, orientation="horizontal")
+            bar.tick_params(labelsize=6.5)
+            bar.set_title(_unit(explanation), fontsize=6.5, x=1.09, y=-2.2)
+        _coordinates(axes, projection is not None, first=number == 0)
+    figure.suptitle(_headline(explanation) if title is None else title, fontsize=10.5, y=0.985)
+    return figure
+
+
+def _one_panel(
+    explanation: Explanation, ax: Axes, smoothing: float, limit: float | None, title: str | None
+) -> Figure:
+    values = smoothed(explanation.values, smoothing)
+    top = limit or np.abs(values).max() or 1.0
+    drawn = ax.imshow(values[::-1], origin="lower", cmap=_SIGNED, vmin=-top, vmax=top)
+    ax.contour(_grey(explanation.pixels)[::-1], levels=[30, 80, 160], colors="0.35", linewidths=0.5)
+    ax.set_title(_headline(explanation) if title is None else title, fontsize=9)
+    figure = ax.get_figure()
+    figure.colorbar(drawn, ax=ax, label=_unit(explanation), shrink=0.85)
+    return figure
+
+
+def _parts(
+    explanation: Explanation, rich: Explanation | None, smoothing: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What speaks for less and for more gas, neither negative."""
+    first = smoothed(explanation.values, smoothing)
+    if rich is None:
+        return np.maximum(-first, 0.0), np.maximum(first, 0.0)
+    return np.maximum(first, 0.0), np.maximum(smoothed(rich.values, smoothing), 0.0)
+
+
+def _names(explanation: Explanation, rich: Explanation | None) -> tuple[str, str, str]:
+    """Titles of the panels; with class probabilities where there are classes."""
+    if rich is not None:
+        scores = (explanation.prediction, rich.prediction)
+        # Classes that are each other's negative are one log odds; else the scores of a softmax.
+        gap = scores[1] if np.isclose(scores[0], -scores[1]) else scores[1] - scores[0]
+        share = 0.5 * (1 + np.tanh(0.5 * gap))
+        return "picture", f"gas-poor ({1 - share:.0%})", f"gas-rich ({share:.0%})"
+    said = {"log_hi_fraction": "gas", "gas-rich": "gas", "p_detect": "detection"}
+    what = said.get(explanation.target.name, explanation.target.name)
+    if what == "gas":
+        return "picture", "evidence for less gas", "evidence for more gas"
+    return "picture", f"evidence against {what}", f"evidence for {what}"
+
+
+def _headline(explanation: Explanation) -> str:
+    """Estimate and probability, in a line."""
+    answers = explanation.answers
+    parts = []
+    if "estimate" in answers and explanation.target.unit == u.dex:
+        interval = ""
+        if "p16" in answers:
+            up, down = answers["p84"] - answers["estimate"], answers["estimate"] - answers["p16"]
+            interval = f"$^{{+{up:.2f}}}_{{-{down:.2f}}}$"
+        parts.append(f"log M$_{{HI}}$/M$_*$ = {answers['estimate']:.2f}{interval}")
+    else:
+        parts.append(f"{explanation.target.name}: {explanation.prediction:+.2f}")
+    if "p_detect" in answers:
+        parts.append(f"p(detection) = {answers['p_detect']:.2f}")
+    if np.isfinite(explanation.offset):
+        parts.append(f"map: {explanation.offset:+.2f} {explanation.values.sum():+.2f}")
+    return ",  ".join(parts)
+
+
+def _unit(explanation: Explanation) -> str:
+    return "dex/pixel" if explanation.target.unit == u.dex else "per pixel"
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    return smoothed(pixels.mean(2), 1.0)
+
+
+def _coordinates(axes: Any, on_sky: bool, *, first: bool) -> None:
+    """Ticks in right ascension and declination, sparse enough to be read."""
+    if not on_sky:
+        axes.set_axis_off()
+        return
+    ra, dec = axes.coords
+    for coordinate, name in ((ra, "RA"), (dec, "Dec")):
+        coordinate.set_ticks(number=3)
+        coordinate.set_ticklabel(size=6, exclude_overlapping=True)
+        coordinate.set_axislabel(name if first else " ", fontsize=7, minpad=0.5)
+        coordinate.display_minor_ticks(False)
+    if not first:
+        dec.set_ticklabel_visible(False)
+        ra.set_ticklabel_visible(False)
+
+
+def _scale_bar(axes: Any, explanation: Explanation, length: u.Quantity = 10 * u.arcsec) -> None:
+    """A bar of some arcseconds, if the scale is known."""
+    if explanation.wcs is None:
+        return
+    from astropy.wcs.utils import proj_plane_pixel_scales
+
+    scale = proj_plane_pixel_scales(explanation.wcs)[0] * 3600
+    height, width = explanation.values.shape
+    n_pixels = length.to_value(u.arcsec) / scale
+    x, y = 0.06 * width, 0.07 * height
+    axes.plot([x, x + n_pixels], [y, y], color="white", lw=2)
+    axes.text(x, y + 0.03 * height, f"{length.value:g}″", color="white", fontsize=8, va="bottom")

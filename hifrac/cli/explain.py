@@ -1,0 +1,137 @@
+"""``hifrac explain``: heat maps of a table's galaxies, and a page that shows them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hifrac.cli._shared import kept_on_interrupt, one_line_errors, progress_bar, settings, survey_options
+
+__all__ = ["explain"]
+
+
+@click.command()
+@click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write.",
+)
+@click.option(
+    "--cutouts", type=click.Path(path_type=Path), help="Folder or archive of pictures; nothing is fetched."
+)
+@click.option(
+    "--name",
+    default=None,
+    help="Column that names the galaxies, and the pictures of --cutouts.  [default: objid]",
+)
+@click.option(
+    "--frames",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of SDSS frame-*.fits files to cut the pictures from; nothing is fetched.",
+)
+@click.option("--survey", default=None, help="sdss, legacy, panstarrs or hips.  [default: the model's]")
+@survey_options
+@click.option("--model", default=None, help="Bundled model, or folder of a model.  [default: default]")
+@click.option("--method", default="cam", show_default=True, help="cam, gradcam or occlusion.")
+@click.option(
+    "--target",
+    default="log_hi_fraction",
+    show_default=True,
+    help="log_hi_fraction, p_detect, gas-rich, gas-poor, or the column that the model estimates.",
+)
+@click.option("--no-figures", is_flag=True, help="Maps, regions and a table without pictures: faster.")
+@click.option("--device", default=None, help="auto, cpu or cuda.  [default: auto]")
+@click.option("--batch-size", type=int, default=None, help="Pictures in one pass of the network.")
+@click.option("--overwrite", is_flag=True, help="Write into DIR if it holds a page already.")
+@one_line_errors
+def explain(
+    table: Path,
+    output: Path,
+    cutouts: Path | None,
+    name: str | None,
+    frames: Path | None,
+    survey: str | None,
+    cache_dir: Path | None,
+    max_rate: float | None,
+    model: str | None,
+    method: str,
+    target: str,
+    no_figures: bool,
+    device: str | None,
+    batch_size: int | None,
+    overwrite: bool,
+    **service: Any,
+) -> None:
+    """Show which pixels make the estimate of every row of INPUT.
+
+    DIR gets a page, index.html, which opens without a network or server; maps as FITS files with world
+    coordinates (maps/); contours and blobs as regions for DS9 and CASA (regions/); and figures (figures/).
+    Pictures come from where `hifrac predict` takes them.
+    """
+    from hifrac import cli
+    from hifrac.attribution.report import PAGE, write_report
+    from hifrac.estimator import HIFractionEstimator
+    from hifrac.flags import UNSERVED
+    from hifrac.models import load_model
+    from hifrac.tables import read_table
+
+    if (output / PAGE).exists() and not overwrite:
+        raise FileExistsError(f"{output / PAGE} exists already; say --overwrite to replace it")
+    service = {key: value for key, value in service.items() if value}
+    local = [option for option, path in (("--cutouts", cutouts), ("--frames", frames)) if path is not None]
+    asked = [f"--{key.replace('_', '-')}" for key in service] + (["--survey"] if survey is not None else [])
+    if len(local) > 1 or (local and asked):
+        raise ValueError(
+            f"{local[0]} does not go with {(local[1:] + asked)[0]}: the pictures have one source"
+        )
+    rows = read_table(table)
+    if name is not None and name not in rows.colnames:
+        raise ValueError(
+            f"--name: {table} has no column {name!r}; its columns are {', '.join(rows.colnames)}"
+        )
+    with ExitStack() as stack:
+        stack.enter_context(settings(cache_dir, max_rate))
+        loaded = load_model(model, device=device)
+        if local:
+            source = stack.enter_context(cli._local_source(table, rows, cutouts, name, frames))
+        else:
+            source = cli._model_source(loaded, survey, service)
+        estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
+        explanations = estimator.explain(rows, method=method, target=target)
+        column = name or next((known for known in ("objid", "name") if known in rows.colnames), None)
+        flags = _Kept(explanations)
+        progress = stack.enter_context(progress_bar(len(rows), "explaining"))
+        stack.enter_context(kept_on_interrupt(not local))
+        page = write_report(
+            flags,
+            output,
+            names=None if column is None else rows[column],
+            title=f"{explanations.target.name} by {explanations.method}",
+            figures=not no_figures,
+            progress=progress,
+        )
+    unserved = sum((flag & int(UNSERVED)) != 0 for flag in flags.seen)
+    click.echo(f"{len(rows)} rows, {len(rows) - unserved} explained, {unserved} not")
+    click.echo(f"written to {page}")
+    if len(rows) and unserved == len(rows):
+        raise SystemExit(1)
+
+
+class _Kept:
+    """Explanations as they pass, of which the flags are remembered."""
+
+    def __init__(self, explanations) -> None:
+        self.explanations = explanations
+        self.seen: list[int] = []
+
+    def __iter__(self):
+        for one in self.explanations:
+            self.seen.append(one.flags)
+            yield one

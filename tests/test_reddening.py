@@ -1,0 +1,28 @@
+"""Galactic reddening."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hifrac.reddening import EBV_SOURCE, galactic_ebv
+
+
+def test_dusty_and_clear_directions_are_told_apart():
+    # The Lockman Hole, the north Galactic pole, Baade's window, the Orion molecular cloud.
+    ebv = galactic_ebv([162.0, 192.86, 270.89, 83.82], [58.0, 27.13, -30.03, -5.39])
+    assert np.all(ebv[:2] < 0.03)
+    assert 0.3 < ebv[2] < 0.8
+    assert ebv[3] > 1
+    assert "1998" in EBV_SOURCE
+
+
+@given(ra=st.floats(-180, 360), dec=st.floats(-90, 90))
+def test_every_direction_has_one(ra, dec):
+    (ebv,) = galactic_ebv(np.array([ra]), np.array([dec]))
+    assert 0 <= ebv < 200
+
+
+def test_where_there_is_no_position_there_is_none():
+    found = galactic_ebv([10.0, np.nan, 10.0, np.nan], [10.0, 10.0, np.nan, np.nan])
+    assert np.isfinite(found).tolist() == [True, False, False, False]
+    assert galactic_ebv([], []).shape == (0,)
