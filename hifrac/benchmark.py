@@ -70,7 +70,7 @@ def benchmark(
     Parameters
     ----------
     survey : str
-        A key of `SURVEYS`.
+        One of `SURVEYS`.
     cutouts : path-like, optional
         Folder or archive of pictures, named by the survey's ``objid``; by default
         ``cutouts/sdss_cutouts.zip`` of the data directory, if there is one.
@@ -102,7 +102,7 @@ def benchmark(
     """
     if survey not in SURVEYS:
         raise ValueError(f"survey must be one of {', '.join(SURVEYS)}, got {survey!r}")
-    sample = SURVEYS[survey]()
+    sample = _SAMPLES[survey]()
     if photometry is not None:
         _take_photometry(sample, photometry)
     truth = plain_values(sample.table, "log_hi_fraction")
@@ -200,14 +200,16 @@ def _alfalfa_a40() -> _Sample:
     return sample
 
 
-#: What makes the sample of each survey.
-SURVEYS: dict[str, Callable[[], _Sample]] = {
+_SAMPLES: dict[str, Callable[[], _Sample]] = {
     "xgass": _xgass,
     "nibles": _nibles,
     "resolve": _resolve,
     "durbala2020": _durbala2020,
     "alfalfa_a40": _alfalfa_a40,
 }
+
+#: The surveys: names of catalogues.
+SURVEYS = tuple(_SAMPLES)
 
 _DURBALA_COLOURS = (
     "Colours g-i are those of Durbala et al. (2020), corrected for extinction inside the galaxies as well; "
@@ -270,6 +272,8 @@ def _take_photometry(sample: _Sample, photometry: Table) -> None:
             f"photometry has none of {', '.join((*PHOTOMETRY, 'objid'))}; its columns are "
             f"{', '.join(photometry.colnames)}"
         )
+    if "objid" in names and photometry["objid"].dtype.kind == "f":
+        raise ValueError("photometry: objid must be text or integers: a float cannot hold its digits")
     try:
         match = match_positions(sample.table, photometry, _MATCH)
     except KeyError as error:
@@ -375,7 +379,9 @@ def _of_pictures(name: str, sample: _Sample, cutouts: Any, model: Any) -> dict[s
             raise _CannotRunError("no pictures: give cutouts (--cutouts), or a data directory that has them")
     from hifrac.cutouts import LocalCutouts
     from hifrac.estimator import HIFractionEstimator
+    from hifrac.models import load_model
 
+    loaded = load_model(model)
     objid = np.asarray(table["objid"].filled(""))
     kept = _held_out(model)
     if kept is None:
@@ -385,11 +391,11 @@ def _of_pictures(name: str, sample: _Sample, cutouts: Any, model: Any) -> dict[s
     rows = np.flatnonzero((objid != "") & ~known & np.isfinite(plain_values(table, "log_hi_fraction")))
     if rows.size:
         with LocalCutouts(cutouts, name="objid") as source:
-            estimator = HIFractionEstimator(model, cutouts=source)
+            estimator = HIFractionEstimator(loaded, cutouts=source)
             result = estimator.predict(table["ra", "dec", "objid"][rows])
-        sample.notes.append(f"Masses that {name} learned: {estimator.model.card.mass_scale}.")
         for mine, theirs in (("estimate", ""), ("p16", "_p16"), ("p84", "_p84")):
             getattr(new, mine)[rows] = plain_floats(result[f"log_hi_fraction{theirs}"])
+    sample.notes.append(f"Masses that {name} learned: {loaded.card.mass_scale}.")
     answers = {name: new}
     if known.any():
         place = np.asarray(match_ids(objid, kept["objid"])["row"].filled(0))

@@ -36,6 +36,7 @@ _DESCRIPTIONS = {
     "limits_violated": "share of upper limits that lie below their estimate",
     "left_out": "rows without a measured value or an estimate",
 }
+_SHARES = ("coverage", "limits_violated")
 _FIGURES = ("rmse", "slope", "slope_inverse", "sigma", "offset", "nmad")
 
 
@@ -283,7 +284,8 @@ def judge(
     figures : dict
         ``n``, `regression_metrics` and ``coverage`` of the detections, ``n_limits`` and
         `limits_violated` of the limits, an ``_error`` for each figure, ``left_out``. NaN where there are
-        too few rows for a figure.
+        too few rows for a figure; and for the error of a share of 0 or 1, which samples of the sample
+        do not tell.
 
     Raises
     ------
@@ -337,7 +339,10 @@ def _with_errors(figures: Callable, columns: list, names: list[str], draws: int,
         values = errors = nothing
     result = {}
     for name in names:
-        result |= {name: values[name], f"{name}_error": errors[name]}
+        error = errors[name]
+        if name in _SHARES and values[name] in (0, 1):
+            error = float("nan")
+        result |= {name: values[name], f"{name}_error": error}
     return result
 
 

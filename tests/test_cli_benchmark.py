@@ -149,6 +149,7 @@ def test_photometry_of_ones_own_is_taken_by_position(data):
     ("columns", "message"),
     [
         ({"ra": [150.0], "dec": [1.0], "colour": [0.5]}, "photometry has none of nuv_minus_r, .*colour"),
+        ({"ra": [150.0], "dec": [1.0], "objid": [1.2e18]}, "photometry: objid must be text or integers"),
         ({"g_minus_i": [0.5]}, "photometry: the table has no column ra"),
         ({"ra": [10.0], "dec": [-60.0], "g_minus_i": [0.5]}, "photometry has no galaxy of the survey"),
     ],

@@ -20,6 +20,12 @@ __all__ = ["plot_explanation"]
 _COLOUR_MAPS = {-1: "Oranges", 1: "Blues"}
 _SIGNED = "PuOr"
 
+#: Contours of the picture, mean of the channels.
+_ISOPHOTES = (30, 80, 160)
+
+#: The colour scale is linear up to this share of its end, and logarithmic beyond: maps peak in the middle.
+_LINEAR = 20
+
 
 def plot_explanation(
     explanation: Explanation,
@@ -90,6 +96,7 @@ def _three_panels(
     limit: float | None,
     title: str | None,
 ) -> Figure:
+    from matplotlib.colors import AsinhNorm
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.5, 4.1), dpi=120, facecolor="white")
@@ -108,12 +115,13 @@ def _three_panels(
         else:
             values = poor_map if number == 1 else rich_map
             colour_map = _COLOUR_MAPS[-1 if number == 1 else 1]
-            drawn = axes.imshow(values[::-1], origin="lower", cmap=colour_map, vmin=0.0, vmax=top)
-            axes.contour(grey[::-1], levels=[30, 80, 160], colors="0.35", linewidths=0.5)
-            bar = figure.add_axes((box[0], 0.065, box[2], 0.022))
-            figure.colorbar(drawn, cax=bar, orientation="horizontal")
-            bar.tick_params(labelsize=6.5)
-            bar.set_title(_unit(explanation), fontsize=6.5, x=1.09, y=-2.2)
+            norm = AsinhNorm(top / _LINEAR, vmin=0.0, vmax=top)
+            drawn = axes.imshow(values[::-1], origin="lower", cmap=colour_map, norm=norm)
+            axes.contour(grey[::-1], levels=_ISOPHOTES, colors="0.35", linewidths=0.5)
+            bar = figure.add_axes((box[0], 0.075, box[2], 0.022))
+            _scale(
+                figure.colorbar(drawn, cax=bar, orientation="horizontal"), (0.0, top / 10, top), explanation
+            )
         _coordinates(axes, projection is not None, first=number == 0)
     figure.suptitle(_headline(explanation) if title is None else title, fontsize=10.5, y=0.985)
     return figure
@@ -122,13 +130,16 @@ def _three_panels(
 def _one_panel(
     explanation: Explanation, ax: Axes, smoothing: float, limit: float | None, title: str | None
 ) -> Figure:
+    from matplotlib.colors import AsinhNorm
+
     values = smoothed(explanation.values, smoothing)
     top = limit or np.abs(values).max() or 1.0
-    drawn = ax.imshow(values[::-1], origin="lower", cmap=_SIGNED, vmin=-top, vmax=top)
-    ax.contour(_grey(explanation.pixels)[::-1], levels=[30, 80, 160], colors="0.35", linewidths=0.5)
+    norm = AsinhNorm(top / _LINEAR, vmin=-top, vmax=top)
+    drawn = ax.imshow(values[::-1], origin="lower", cmap=_SIGNED, norm=norm)
+    ax.contour(_grey(explanation.pixels)[::-1], levels=_ISOPHOTES, colors="0.35", linewidths=0.5)
     ax.set_title(_headline(explanation) if title is None else title, fontsize=9)
     figure = ax.get_figure()
-    figure.colorbar(drawn, ax=ax, label=_unit(explanation), shrink=0.85)
+    _scale(figure.colorbar(drawn, ax=ax, shrink=0.85), (-top, -top / 10, 0.0, top / 10, top), explanation)
     return figure
 
 
@@ -176,8 +187,17 @@ def _headline(explanation: Explanation) -> str:
     return ",  ".join(parts)
 
 
-def _unit(explanation: Explanation) -> str:
-    return "dex/pixel" if explanation.target.unit == u.dex else "per pixel"
+def _scale(bar: Any, ticks: tuple[float, ...], explanation: Explanation) -> None:
+    """Few ticks, in thousandths."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    axis = bar.ax.xaxis if bar.orientation == "horizontal" else bar.ax.yaxis
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([f"{1000 * tick:.2g}" for tick in ticks]))
+    axis.set_minor_locator(NullLocator())
+    bar.ax.tick_params(labelsize=6.5)
+    unit = "dex/pixel" if explanation.target.unit == u.dex else "per pixel"
+    bar.set_label(f"10$^{{-3}}$ {unit}, asinh scale", fontsize=6.5, labelpad=1)
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:

@@ -214,7 +214,7 @@ def _plain(image: NDData, smoothing: float) -> np.ndarray:
 def _on_sky(region: Any, image: NDData, text: str, sign: int) -> Region:
     """The region on the sky, if it is known where that is, with label and colour."""
     placed = region if image.wcs is None else region.to_sky(image.wcs)
-    placed.meta["text"] = text
+    placed.meta["text"] = placed.meta["label"] = text  # DS9, CASA
     placed.visual["color"] = _REGION_COLOURS[sign]
     return placed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
@@ -24,8 +23,6 @@ PAGE = "index.html"
 _COLUMNS = (
     ("name", "galaxy", "text"),
     ("estimate", "estimate", "number"),
-    ("p16", "16%", "number"),
-    ("p84", "84%", "number"),
     ("p_detect", "p(detection)", "number"),
     ("explained", "explained", "number"),
     ("offset", "offset", "number"),
@@ -160,7 +157,10 @@ def _row(row: dict[str, Any]) -> str:
         elif value is None:
             cells.append('<td class="number"></td>')
         else:
-            cells.append(f'<td class="number" data-value={json.dumps(str(value))}>{value:.3f}</td>')
+            interval = ""
+            if key == "estimate" and "p16" in row:
+                interval = f"<br><small>{row['p16']:.2f} to {row['p84']:.2f}</small>"
+            cells.append(f'<td class="number" data-value="{value!r}">{value:.3f}{interval}</td>')
     files = row["files"]
     links = " ".join(
         f'<a href="{html.escape(path)}">{label}</a>' for label, path in files.items() if label != "figure"

@@ -152,9 +152,14 @@ def test_the_table_follows_from_the_out_of_fold_answers(trained, card, out_of_fo
         assert row[name] == pytest.approx(value, abs=2e-4)
     # The ranks cover as the intervals do, but for rounding to whole galaxies.
     pit = np.asarray(out_of_fold["pit"])[seen]
+    n_folds = card.folds["n_folds"]
+    one = 1.5 * n_folds / ((n_folds - 1) * seen.sum())
     for name, low, high in (("coverage_68", 0.16, 0.84), ("coverage_90", 0.05, 0.95)):
-        assert row[name] == pytest.approx(np.mean((low <= pit) & (pit <= high)), abs=4 / seen.sum())
-    assert row["auc"] == pytest.approx(detection_auc(seen[:n], np.asarray(out_of_fold["p_detect"])[:n]))
+        fewest, most = (np.mean((low - step <= pit) & (pit <= high + step)) for step in (-one, one))
+        assert fewest <= row[name] <= most
+    # Rounded probabilities tie.
+    auc = detection_auc(seen[:n], np.asarray(out_of_fold["p_detect"])[:n])
+    assert row["auc"] == pytest.approx(auc, abs=1e-3)
 
 
 def test_the_calibration_follows_from_the_out_of_fold_answers(trained, card, out_of_fold):
@@ -175,7 +180,9 @@ def test_the_estimates_of_a_fold_are_calibrated_on_the_others(trained, out_of_fo
     np.testing.assert_allclose(out_of_fold["pit"], again.pit, atol=1e-4)
     for level in LEVELS:
         below = trained.labels.log_hi_fraction < again.quantile[level]
-        assert np.mean((again.pit < level) == below) > 0.97
+        clear = np.abs(again.pit - level) > 0.05
+        assert clear.mean() > 0.3
+        assert np.mean((again.pit < level)[clear] == below[clear]) > 0.95
 
 
 def test_the_bootstrap_error_is_near_that_of_a_chi_square(trained, sample):
@@ -258,7 +265,7 @@ def test_the_recognition_is_calibrated_on_held_out_galaxies(card, out_of_fold):
     assert p_detect[seen].mean() + p_detect[~seen].mean() == pytest.approx(1, abs=0.01)
     assert np.mean(p_detect[seen] >= table.threshold) == pytest.approx(training.COMPLETENESS, abs=0.03)
     scores = table.ood_score(distance)
-    assert (scores.min(), scores.max()) == (0, 100)
+    assert (scores.min(), scores.max()) == pytest.approx((0, 100), abs=0.01)
     # Both kinds count alike.
     means = [np.mean(scores[kind]) for kind in (seen, ~seen)]
     assert np.mean(means) == pytest.approx(50, abs=2)

@@ -1,0 +1,52 @@
+"""What tests of attribution share: small models of either kind, and pictures for them."""
+
+import numpy as np
+import pytest
+import torch
+from model_files import WIDTH, write
+
+from hifrac import load_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    # Threads that wait for each other make these many small computations slow on a busy machine.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """Blurred blobs of colour, as galaxies are; an odd number of them."""
+    y, x = np.mgrid[:WIDTH, :WIDTH] - (WIDTH - 1) / 2
+    rng = np.random.default_rng(5)
+    light = [
+        rng.uniform(90, 250, 3) * np.exp(-np.hypot(x, y * rng.uniform(1, 2)) / rng.uniform(3, 9))[..., None]
+        for _ in range(5)
+    ]
+    return np.clip(np.array(light) + rng.uniform(2, 14, (5, WIDTH, WIDTH, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def pooled(tmp_path_factory):
+    """A small network that ends in a mean over positions: outputs estimate and log_spread; its folder."""
+    folder = tmp_path_factory.mktemp("models") / "shallow"
+    write(folder, "shallow")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def default():
+    return load_model("default", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def demo_pixels():
+    """Five of the bundled simulated galaxies, of all kinds."""
+    from hifrac.demo import PICTURES
+    from hifrac.images import decode
+
+    names = sorted(path for path in PICTURES.glob("sim-*.jpg"))
+    return np.stack([decode(path.read_bytes()) for path in names[:24:5]])
