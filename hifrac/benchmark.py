@@ -231,9 +231,10 @@ def _photometry_of_alfalfa(sample: _Sample, by: str) -> None:
         match = match_ids(sample.table[by], durbala[by])
     found = _join(sample.table, durbala, match["row"], ("g_minus_i", "objid"))
     limits = np.asarray(sample.table["log_mhi_limit"].filled(False))
+    of_limits = f", {np.sum(found & limits)} of {limits.sum()} limits," if limits.any() else ""
     sample.notes.append(
-        f"{found.sum()} of {len(found)} galaxies, {np.sum(found & limits)} of {limits.sum()} limits, are in "
-        f"ALFALFA and have its optical photometry. {_DURBALA_COLOURS}"
+        f"{found.sum()} of {len(found)} galaxies{of_limits} are in ALFALFA-SDSS, and have its g-i and objid. "
+        f"{_DURBALA_COLOURS}"
     )
 
 

@@ -228,8 +228,10 @@ def bootstrap_errors(
     Raises
     ------
     ValueError
-        If the lengths differ, there is no row, or ``draws`` is below 2.
+        If the lengths differ, there is no row, one is masked, or ``draws`` is below 2.
     """
+    if any(np.any(getattr(column, "mask", False)) for column in columns):
+        raise ValueError("columns must not be masked: select the rows first")
     arrays = [np.asarray(column) for column in columns]
     if not arrays or any(len(one) != len(arrays[0]) for one in arrays) or len(arrays[0]) == 0:
         raise ValueError(f"columns must be equally long, and not empty, got {[len(one) for one in arrays]}")
@@ -300,10 +302,10 @@ def judge(
     arrays = {name: _floats(values, name) for name, values in given.items()}
     limit = np.zeros(arrays["truth"].shape, bool)
     if is_limit is not None:
-        flags = np.ma.filled(np.ma.masked_array(is_limit), False)
-        if flags.dtype != bool:
-            raise ValueError(f"is_limit must be boolean, got {flags.dtype}")
-        limit = flags
+        limit = np.asarray(getattr(is_limit, "unmasked", is_limit))
+        if limit.dtype != bool:
+            raise ValueError(f"is_limit must be boolean, got {limit.dtype}")
+        limit = limit & ~np.asarray(getattr(is_limit, "mask", False), dtype=bool)
     shapes = {name: one.shape for name, one in {**arrays, "is_limit": limit}.items()}
     if len(set(shapes.values())) > 1 or limit.ndim != 1:
         raise ValueError(f"lengths differ, or are not of one dimension: {shapes}")

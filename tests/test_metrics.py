@@ -301,6 +301,7 @@ def test_samples_without_a_figure_do_not_count_and_a_sample_without_any_says_why
         ((), {}, "columns must be equally long, and not empty"),
         (([1.0], [1.0, 2.0]), {}, "columns must be equally long"),
         (([],), {}, "not empty"),
+        ((np.ma.masked_array([1.0, 2.0], mask=[True, False]),), {}, "columns must not be masked"),
         (([1.0],), {"draws": 1}, "draws must be at least 2"),
         (([1.0],), {"strata": [True, False]}, "strata must have 1 values"),
     ],
@@ -340,7 +341,7 @@ def test_masked_rows_are_left_out_and_counted(masked):
     _, figures = judged(estimate=masked(np.where(hidden, 99.0, columns["estimate"]), mask=hidden))
     assert (figures["n"], figures["left_out"]) == (45, 5)
     assert figures["rmse"] < 1
-    columns, other = judged(is_limit=np.ma.masked_array(columns["is_limit"], mask=np.arange(60) == 59))
+    _, other = judged(is_limit=masked(columns["is_limit"], mask=np.arange(60) == 59))
     assert (other["n"], other["n_limits"]) == (51, 9)
 
 

@@ -19,6 +19,7 @@ from hifrac.catalogs import plain_values, samples
 from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity
 
 H0, C = 70, 300_000  # as in the original code
+plt.rcParams["svg.hashsalt"] = "hifrac"  # the same file at each run
 
 
 def fractions():
@@ -84,7 +85,12 @@ def densities():
         for place in (low, high):
             axes.axvline(place, color=colour, ls="--", lw=1)
     axes.axvline(HIGH_DENSITY, color="0.4", lw=3, alpha=0.4, label=f"threshold of the paper, {HIGH_DENSITY}")
-    axes.set(xlabel=r"$\log_{10}(1+\delta_5)$", ylabel="galaxies per dex, normalised", xlim=(-1.7, 2.9), ylim=(0, 1.35))
+    axes.set(
+        xlabel=r"$\log_{10}(1+\delta_5)$",
+        ylabel="galaxies per dex, normalised",
+        xlim=(-1.7, 2.9),
+        ylim=(0, 1.35),
+    )
     axes.legend(fontsize="small", loc="upper right")
     return figure
 

@@ -16,7 +16,7 @@ from hifrac.models.structure import StructureNet
 if TYPE_CHECKING:
     from hifrac.models import Model
 
-__all__ = ["integrated_gradients", "mean_galaxy"]
+__all__ = ["baseline_picture", "integrated_gradients", "mean_galaxy"]
 
 
 def integrated_gradients(
@@ -130,6 +130,11 @@ def mean_galaxy(network: StructureNet) -> np.ndarray:
 #: Where more than this is missing from the sum, in the unit of the target, more nodes are taken: so many
 # times.
 TOLERANCE, FINER = 0.05, 4
+
+
+def baseline_picture(model: Model) -> np.ndarray:
+    """The picture that the maps of a model start from: `mean_galaxy` of its network."""
+    return mean_galaxy(_with_given_segment(model))
 
 
 class _GivenSegment(StructureNet):

@@ -13,7 +13,12 @@ from typing import Any
 from astropy.table import Table
 
 from hifrac.catalogs._registry import Catalog
-from hifrac.catalogs.errors import CatalogFormatError, CatalogMissingError, CatalogWarning
+from hifrac.catalogs.errors import (
+    CatalogFormatError,
+    CatalogMissingError,
+    CatalogServiceError,
+    CatalogWarning,
+)
 from hifrac.config import cache_dir, conf, data_dir
 from hifrac.tables import write_table
 
@@ -121,6 +126,8 @@ def load(
         If there is no file and none may be, or can be, fetched.
     CatalogFormatError
         If a file is damaged or no table.
+    CatalogServiceError
+        If the service fails; the message says where to put the file instead.
     """
     read = read or (lambda paths: [read_file(one) for one in paths])
     if path is not None:
@@ -137,7 +144,16 @@ def load(
         return Raw(tables, {**_origin(kept), "comments": tables[0].meta.get("comments", [])})
     if conf.offline or not catalog.service:
         raise CatalogMissingError(_how_to_get(catalog))
-    tables = _checked(fetch(), parts, catalog, [])
+    try:
+        tables = _checked(fetch(), parts, catalog, [])
+    except CatalogServiceError as error:
+        raise CatalogServiceError(
+            f"{error}. Without the service: put {', '.join(catalog.files)} into {folder()}, or give its "
+            f"path; when it is back, `{catalog.command}` fetches it",
+            url=error.url,
+            status=error.status,
+            retry_after=error.retry_after,
+        ) from error
     origin = {
         "service": catalog.service,
         "address": catalog.address,

@@ -13,14 +13,13 @@ from hifrac.calibration import ConformalTable
 from hifrac.config import conf
 from hifrac.cutouts import LocalCutouts
 from hifrac.exceptions import RowError
-from hifrac.metrics import coverage, detection_auc, regression_metrics
+from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
 from hifrac.models import Model
 from hifrac.reddening import galactic_ebv
 from hifrac.training.augment import N_DIHEDRAL
 
 __all__ = ["class_figures", "evaluate", "held_out_coverage", "regression_figures"]
 
-N_BOOTSTRAP = 1000
 FIGURES = ("rmse", "slope", "slope_inverse", "sigma", "offset", "nmad")
 SHARES = {"coverage_68": (0.16, 0.84), "coverage_90": (0.05, 0.95)}
 #: Parts of which residuals make the intervals of the others.
@@ -43,11 +42,10 @@ def regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, flo
     if len(truth) < 3 or np.ptp(truth) == 0 or np.ptp(estimate) == 0:
         return dict.fromkeys(("rmse", "rmse_error", *FIGURES[1:]), np.nan)
     figures = regression_metrics(truth, estimate)
-    squared = (estimate - truth) ** 2
-    draws = np.random.default_rng(0).integers(0, len(truth), (N_BOOTSTRAP, len(truth)))
+    error = bootstrap_errors(lambda one, other: np.sqrt(np.mean((one - other) ** 2)), truth, estimate)
     return {
         "rmse": figures["rmse"],
-        "rmse_error": float(np.std(np.sqrt(squared[draws].mean(1)))),
+        "rmse_error": error,
         **{name: figures[name] for name in FIGURES[1:]},
     }
 
@@ -67,16 +65,10 @@ def class_figures(truth: np.ndarray, logit: np.ndarray) -> dict[str, float]:
     figures : dict
         ``accuracy``, ``auc``, ``auc_error``.
     """
-    rng = np.random.default_rng(0)
-    kinds = [np.flatnonzero(truth == one) for one in (True, False)]
-    draws = []
-    for _ in range(N_BOOTSTRAP):
-        rows = np.concatenate([rng.choice(kind, len(kind)) for kind in kinds])
-        draws.append(detection_auc(truth[rows], logit[rows]))
     return {
         "accuracy": float(np.mean((logit > 0) == truth)),
         "auc": detection_auc(truth, logit),
-        "auc_error": float(np.std(draws)),
+        "auc_error": bootstrap_errors(detection_auc, truth, logit, strata=truth),
     }
 
 

@@ -196,7 +196,12 @@ def _held_out(model, inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, m
 
 
 def cross_validation_table(
-    sample: TrainingSample, features: np.ndarray, answers: OutOfFold, calibrated: Calibrated
+    sample: TrainingSample,
+    features: np.ndarray,
+    answers: OutOfFold,
+    calibrated: Calibrated,
+    *,
+    without: tuple[OutOfFold, Calibrated],
 ) -> Table:
     """Figures of merit of the network and of simple models on the same folds.
 
@@ -210,6 +215,8 @@ def cross_validation_table(
         The network's answers, from `~hifrac.training.fit.cross_validate`.
     calibrated : Calibrated
         Its estimates and intervals.
+    without : (OutOfFold, Calibrated)
+        The same of a network that was not told the reddening.
 
     Returns
     -------
@@ -238,11 +245,17 @@ def cross_validation_table(
         return RandomForestClassifier(300, random_state=0, n_jobs=-1)
 
     rows = np.flatnonzero(seen)
-    own = {
-        "coverage_68": calibrated.coverage(sample.log_hi_fraction, rows, 0.16, 0.84),
-        "coverage_90": calibrated.coverage(sample.log_hi_fraction, rows, 0.05, 0.95),
-    }
-    table = [_regression_row("structure network", truth, calibrated.estimate[rows], own)]
+    table, scores = [], []
+    for name, said, made in (
+        ("structure network", answers, calibrated),
+        ("structure network without the reddening", *without),
+    ):
+        shares = {
+            "coverage_68": made.coverage(sample.log_hi_fraction, rows, 0.16, 0.84),
+            "coverage_90": made.coverage(sample.log_hi_fraction, rows, 0.05, 0.95),
+        }
+        table.append(_regression_row(name, truth, made.estimate[rows], shares))
+        scores.append(said.outputs["detection_logit"][:n])
     for name, model, inputs in (
         ("ridge (or logistic) on radial colours", ridge, colours[seen]),
         ("extremely randomised trees on radial colours", trees, colours[seen]),
@@ -252,13 +265,9 @@ def cross_validation_table(
         table.append(_regression_row(name, truth, estimate, crossfold_coverage(truth, estimate, fold)))
     table.append(dict.fromkeys(table[0], np.nan) | {"model": "random forest on radial colours"})
     all_folds = answers.fold[:n]
-    scores = {
-        0: answers.outputs["detection_logit"][:n],
-        1: _held_out(logistic, colours, seen, all_folds, "predict_proba"),
-        4: _held_out(forest, colours, seen, all_folds, "predict_proba"),
-    }
-    for row, score in scores.items():
-        table[row]["auc"], table[row]["auc_error"] = _auc(seen, score)
+    scores += [_held_out(make, colours, seen, all_folds, "predict_proba") for make in (logistic, forest)]
+    for row, score in zip((*table[:3], table[-1]), scores, strict=True):
+        row["auc"], row["auc_error"] = _auc(seen, score)
     return _formatted(Table(rows=table))
 
 

@@ -107,6 +107,7 @@ REFERENCES = (
     "Eckert et al. 2015, ApJ 810, 166; Stark et al. 2016, ApJ 832, 126 (RESOLVE)",
     "Taylor et al. 2011, MNRAS 418, 1587 (stellar masses)",
     "Salim et al. 2018, ApJ 859, 11 (GSWLC-2 stellar masses)",
+    "Schlegel, Finkbeiner & Davis 1998, ApJ 500, 525 (Galactic reddening)",
     "Ahumada et al. 2020, ApJS 249, 3 (SDSS DR16)",
 )
 
@@ -193,9 +194,12 @@ def train(
     answers = cross_validate(network, features, labels, fold, altered, altered_rows)
     answers = set_edges(network, answers, labels)
     calibrated = calibrate_across(answers, labels, odds)
+    unaware = with_ebv(features[:, :-1], np.full(len(labels), np.nan))
+    unaware_answers = cross_validate(network, unaware, labels, fold, altered, altered_rows)
+    without = unaware_answers, calibrate_across(unaware_answers, labels, odds)
     recognition = _recognition(labels, answers)
     tables = {
-        "cross_validation": cross_validation_table(sample, features, answers, calibrated),
+        "cross_validation": cross_validation_table(sample, features, answers, calibrated, without=without),
         "terciles": tercile_table(labels, calibrated),
         "strange": _strange(network, answers, features, labels, pixels, altered, altered_rows, recognition),
     }

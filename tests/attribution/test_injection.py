@@ -59,7 +59,9 @@ def test_a_source_brightens_its_own_channel_most_and_the_picture_given_is_left_a
     assert found[20, 25].argmax() == channel
 
 
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 9), width=st.integers(3, 40), height=st.integers(3, 40))
+@given(
+    seed=st.integers(0, 2**32 - 1), n=st.integers(0, 9), width=st.integers(3, 40), height=st.integers(3, 40)
+)
 def test_nothing_gets_darker_and_the_draw_is_repeatable(seed, n, width, height):
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
     found = inject_point_sources(image, n=n, profile="as-coded", rng=seed)

@@ -283,18 +283,26 @@ def test_targets_are_outputs_with_a_sign(default):
 
 def test_a_model_of_two_classes_has_them_as_targets(default):
     card = dataclasses.replace(
-        default.card, outputs=("estimate",), target_column="gas_rich_logit", calibration=None, recognition=None
+        default.card,
+        outputs=("estimate",),
+        target_column="gas_rich_logit",
+        calibration=None,
+        recognition=None,
     )
     assert resolve_target(card, "gas-rich").sign == 1
     assert resolve_target(card, "gas-poor").sign == -1
     assert resolve_target(card, "gas_rich_logit").unit == resolve_target(card, "gas-rich").unit
-    with pytest.raises(ValueError, match="has no 'log_hi_fraction'; it has gas_rich_logit, gas-rich, gas-poor"):
+    with pytest.raises(
+        ValueError, match="has no 'log_hi_fraction'; it has gas_rich_logit, gas-rich, gas-poor"
+    ):
         resolve_target(card, "log_hi_fraction")
 
 
 @pytest.mark.parametrize("target", ["p_detect", "gas-rich", "gas-poor", "mass"])
 def test_a_target_that_the_model_does_not_have_is_refused(pooled, blobs, target):
-    with pytest.raises(ValueError, match=f"target: the model 'mine' has no '{target}'; it has log_hi_fraction"):
+    with pytest.raises(
+        ValueError, match=f"target: the model 'mine' has no '{target}'; it has log_hi_fraction"
+    ):
         heat_maps(load_model(pooled), blobs, target=target)
 
 

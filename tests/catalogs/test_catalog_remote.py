@@ -1,6 +1,7 @@
 """Catalogues from VizieR, and what happens when it fails; offline; what is kept."""
 
 import os
+import socket
 import stat
 
 import numpy as np
@@ -223,9 +224,29 @@ def test_no_service_at_all_is_an_error(data_folder):
     with (
         conf.set_temp("vizier_url", "http://127.0.0.1:9"),
         conf.set_temp("retries", 0),
-        pytest.raises(CatalogServiceError, match="gave no complete answer"),
+        pytest.raises(
+            CatalogServiceError,
+            match=r"gave no complete answer.* put xgass_representative_sample.fits into .*hifrac catalogs",
+        ),
     ):
         catalogs.xgass()
+
+
+def test_a_service_that_says_nothing_is_not_waited_for_longer_than_the_setting(data_folder):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        conf.set_temp("vizier_url", f"http://127.0.0.1:{silent.getsockname()[1]}"),
+        conf.set_temp("catalog_timeout", 0.2),
+        conf.set_temp("retries", 0),
+        pytest.raises(CatalogServiceError, match=r"gave no complete answer: .*timed out.*timeout=0.2"),
+    ):
+        catalogs.xgass()
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, "soon"])
+def test_a_timeout_that_is_none_is_refused(value):
+    with pytest.raises(TypeError, match="catalog_timeout"), conf.set_temp("catalog_timeout", value):
+        pass
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")

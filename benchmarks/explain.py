@@ -1,0 +1,135 @@
+"""Speed and memory of heat maps: against plain prediction, by method and network."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from astropy.table import Table
+
+from hifrac import HIFractionEstimator, LocalCutouts
+from hifrac.attribution import heat_maps
+from hifrac.config import data_dir
+from hifrac.images import decode
+from hifrac.models import Model, load_model
+from hifrac.models.architectures import build
+
+
+def _pixels(count: int) -> np.ndarray:
+    """Real cutouts, or the simulated ones again and again."""
+    root = data_dir()
+    if root is None:
+        from hifrac.demo import PICTURES
+
+        few = [decode(path.read_bytes()) for path in sorted(PICTURES.glob("sim-*.jpg"))[:24]]
+        return np.stack([few[number % len(few)] for number in range(count)])
+    with zipfile.ZipFile(root / "cutouts" / "sdss_cutouts.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")][:count]
+        return np.stack([decode(archive.read(name)) for name in names])
+
+
+def _network(architecture: str) -> Model:
+    """The default model, or an untrained network of another architecture: speed does not ask for weights."""
+    default = load_model("default", device="cpu")
+    if architecture == "StructureNet":
+        return default
+    torch.manual_seed(0)
+    card = replace(
+        default.card, name=architecture, architecture=architecture, options={}, outputs=("estimate",),
+        inputs=("pixels",), calibration=None, recognition=None,
+    )  # fmt: skip
+    if architecture == "shallow":
+        card = replace(card, options={"n_outputs": 1})
+    return Model(card, "cpu", "eager", build(architecture, dict(card.options)).eval())
+
+
+def _seconds(call, pixels: np.ndarray, batch: int, repeats: int) -> float:
+    """Median seconds for all the pictures, in batches."""
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        for first in range(0, len(pixels), batch):
+            call(pixels[first : first + batch])
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken[1:]))  # the first is a rehearsal
+
+
+@click.group()
+def main() -> None:
+    """Speed and memory of heat maps."""
+
+
+@main.command()
+@click.option("--count", default=1000, show_default=True, help="Pictures for class activation.")
+@click.option("--few", default=64, show_default=True, help="Pictures for the slower methods.")
+@click.option("--repeats", default=3, show_default=True)
+@click.option("--batch", default=64, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+def speed(count: int, few: int, repeats: int, batch: int, threads: int) -> None:
+    """Print milliseconds per picture, and the ratio to plain prediction."""
+    torch.set_num_threads(threads)
+    pixels = _pixels(count)
+    click.echo(f"{'network':>13} {'method':>22} {'pictures':>9} {'plain ms':>9} {'map ms':>9} {'ratio':>7}")
+    for architecture, methods in (
+        ("shallow", ("cam", "gradcam", "occlusion")),
+        ("xresnet34", ("cam", "gradcam")),
+        ("StructureNet", ("cam", "occlusion")),
+    ):
+        model = _network(architecture)
+        for method in methods:
+            slow = method == "occlusion" or architecture == "StructureNet"
+            part = pixels[: 4 if method == "occlusion" else few] if slow else pixels
+            rounds = 1 if slow else repeats
+            plain = _seconds(model.run, part, batch, repeats) / len(part)
+            maps = _seconds(
+                lambda some, m=model, how=method: heat_maps(m, some, method=how), part, batch, rounds
+            )
+            maps /= len(part)
+            said = heat_maps(model, part[:1], method=method).method
+            click.echo(
+                f"{architecture:>13} {said:>22} {len(part):9d} {1e3 * plain:9.2f} {1e3 * maps:9.2f} "
+                f"{maps / plain:7.2f}"
+            )
+
+
+@main.command()
+@click.option("--sizes", default="1000,10000", show_default=True, help="Numbers of rows, by commas.")
+def memory(sizes: str) -> None:
+    """Print the peak memory of class-activation maps of many rows, each number in a process of its own."""
+    for size in sizes.split(","):
+        done = subprocess.run(
+            [sys.executable, __file__, "child", size], capture_output=True, text=True, check=True
+        )
+        click.echo(f"{int(size):7d} rows: peak {float(done.stdout):6.0f} MiB")
+
+
+@main.command(hidden=True)
+@click.argument("size", type=int)
+def child(size: int) -> None:
+    """Explain so many rows, and print the peak memory in MiB."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        from PIL import Image
+
+        Image.fromarray(_pixels(1)[0]).save(Path(name) / "g.png")
+        table = Table({"name": ["g"] * size, "ra": np.linspace(0, 359, size), "dec": np.zeros(size)})
+        table["ra"].unit = table["dec"].unit = "deg"
+        estimator = HIFractionEstimator(_network("shallow"), cutouts=LocalCutouts(name, name="name"))
+        total = sum(float(one.values.sum()) for one in estimator.explain(table))
+    if not np.isfinite(total):
+        raise SystemExit("a map is missing")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    click.echo(peak / (1024 if sys.platform != "darwin" else 1024**2))
+
+
+if __name__ == "__main__":
+    main()

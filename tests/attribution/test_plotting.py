@@ -1,0 +1,125 @@
+"""Figures of explanations: panels, coordinates, one axes, and colours that everybody can tell apart."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.visualization.wcsaxes import WCSAxes
+from matplotlib.figure import Figure
+
+from hifrac.attribution import Explanation, Target, plot_explanation
+from hifrac.cutouts import SDSS_RECIPE
+from hifrac.exceptions import BadImageError
+
+
+@pytest.fixture
+def explanation():
+    rng = np.random.default_rng(3)
+    return Explanation(
+        4,
+        rng.normal(0, 1e-4, (128, 128)).astype(np.float32),
+        rng.integers(0, 256, (128, 128, 3)).astype(np.uint8),
+        SDSS_RECIPE.wcs(150, 2),
+        Target("log_hi_fraction", "estimate", 1, u.dex, ""),
+        "integrated gradients",
+        0.2,
+        0.1,
+        {"estimate": 0.25, "p16": 0.1, "p84": 0.5, "p_detect": 0.93},
+    )
+
+
+def images_of(figure):
+    return [axes.images[0] for axes in figure.axes if axes.images]
+
+
+def test_there_are_three_panels_with_coordinates_and_what_was_estimated(explanation, tmp_path):
+    figure = plot_explanation(explanation)
+    panels = [axes for axes in figure.axes if isinstance(axes, WCSAxes)]
+    assert [panel.get_title() for panel in panels] == [
+        "picture",
+        "evidence for less gas",
+        "evidence for more gas",
+    ]
+    text = figure.get_suptitle()
+    assert "0.25" in text
+    assert "p(detection) = 0.93" in text
+    figure.savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_north_is_up_in_every_panel(explanation):
+    panels = [axes for axes in plot_explanation(explanation).axes if isinstance(axes, WCSAxes)]
+    for panel in panels:
+        assert panel.images[0].origin == "lower"
+        low, high = panel.wcs.pixel_to_world([64, 64], [0, 127])
+        assert high.dec > low.dec
+    np.testing.assert_array_equal(panels[0].images[0].get_array(), explanation.pixels[::-1])
+
+
+def test_the_two_maps_share_a_scale_and_are_the_parts_of_the_signed_one(explanation):
+    _, less, more = images_of(plot_explanation(explanation, smoothing=0))
+    assert less.get_clim() == more.get_clim()
+    signed = more.get_array() - less.get_array()
+    np.testing.assert_allclose(signed, explanation.values[::-1], atol=1e-9)
+    assert images_of(plot_explanation(explanation, limit=0.5))[1].get_clim() == (0.0, 0.5)
+
+
+def test_colours_differ_in_lightness_as_well(explanation):
+    _, less, more = images_of(plot_explanation(explanation))
+    for image in (less, more):
+        shades = image.cmap(np.linspace(0, 1, 20))[:, :3] @ [0.299, 0.587, 0.114]
+        assert np.all(np.diff(shades) < 0)
+    assert less.cmap.name != more.cmap.name
+
+
+def test_two_classes_are_shown_with_their_probabilities(explanation):
+    rich_target = Target("gas-rich", "estimate", 1, u.dimensionless_unscaled, "")
+    rich = dataclasses.replace(explanation, target=rich_target, prediction=np.log(3))
+    poor = dataclasses.replace(
+        rich, target=dataclasses.replace(rich_target, name="gas-poor", sign=-1), values=-rich.values,
+        prediction=-np.log(3),
+    )  # fmt: skip
+    figure = plot_explanation(poor, rich)
+    titles = [axes.get_title() for axes in figure.axes if axes.images]
+    assert titles == ["picture", "gas-poor (25%)", "gas-rich (75%)"]
+
+
+def test_it_draws_into_an_axes_that_is_given(explanation):
+    figure = Figure()
+    ax = figure.add_subplot(projection=explanation.map.wcs)
+    assert plot_explanation(explanation, ax=ax, title="mine") is figure
+    assert ax.get_title() == "mine"
+    low, high = ax.images[0].get_clim()
+    assert low == -high
+    plain = Figure()
+    plot_explanation(explanation, ax=plain.add_subplot())
+    plain.canvas.draw()
+
+
+def test_a_flat_map_and_a_picture_without_place_are_drawn(explanation):
+    flat = dataclasses.replace(explanation, values=np.zeros((128, 128), np.float32), wcs=None, answers={})
+    figure = plot_explanation(flat)
+    assert not any(isinstance(axes, WCSAxes) for axes in figure.axes)
+    figure.canvas.draw()
+
+
+def test_pictures_need_not_be_square(explanation):
+    wide = dataclasses.replace(explanation, values=explanation.values[:60], pixels=explanation.pixels[:60])
+    plot_explanation(wide).canvas.draw()
+
+
+def test_what_is_wrong_is_named(explanation):
+    failed = dataclasses.replace(explanation, error=BadImageError("no picture"))
+    with pytest.raises(ValueError, match="explanation: row 4 has no map: no picture"):
+        plot_explanation(failed)
+    with pytest.raises(TypeError, match="explanation must be an Explanation"):
+        plot_explanation(explanation.values)
+    with pytest.raises(TypeError, match="rich must be an Explanation"):
+        plot_explanation(explanation, "rich")
+    with pytest.raises(ValueError, match="rich must be of the same row"):
+        plot_explanation(explanation, dataclasses.replace(explanation, row=5))
+    with pytest.raises(ValueError, match="limit must be positive"):
+        plot_explanation(explanation, limit=0)
+    with pytest.raises(ValueError, match="ax takes one map"):
+        plot_explanation(explanation, explanation, ax=Figure().add_subplot())

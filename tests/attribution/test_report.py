@@ -1,0 +1,144 @@
+"""``hifrac explain``: the folder it writes, and its page in a real browser, from the file system."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from astropy.wcs import WCS
+from click.testing import CliRunner
+from regions import Regions
+
+from hifrac.attribution import write_report
+from hifrac.cli import main
+from hifrac.demo import PICTURES, sample_table
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def hifrac(*arguments):
+    command = [sys.executable, "-m", "hifrac", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Two galaxies and a row without a picture, explained by the command."""
+    folder = tmp_path_factory.mktemp("explained")
+    rows = sample_table()[[0, 22, 26]]
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for source, name in zip(rows["name"], ("one", "two", "three"), strict=True):
+        shutil.copy(PICTURES / f"{source}.jpg", pictures / f"{name}.jpg")
+    table = Table({"objid": ["one", "two", "three"], "ra": rows["ra"], "dec": rows["dec"]})
+    table.write(folder / "in.ecsv")
+    done = hifrac("explain", folder / "in.ecsv", "-o", folder / "out", "--cutouts", pictures)
+    assert done.returncode == 0, done.stderr
+    assert "3 rows, 2 explained, 1 not" in done.stdout
+    return folder
+
+
+def test_there_are_maps_regions_figures_and_a_page(written):
+    out = written / "out"
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert names == sorted(
+        ["index.html"]
+        + [f"{part}/{name}.{end}" for name in ("one", "two") for part, end in
+           (("figures", "png"), ("maps", "fits"), ("regions", "crtf"), ("regions", "reg"))]
+    )  # fmt: skip
+    assert len(Regions.read(out / "regions" / "one.reg")) > 3
+
+
+def test_the_written_map_is_at_the_position_of_the_row(written):
+    from astropy.io import fits
+
+    table = Table.read(written / "in.ecsv")
+    with fits.open(written / "out" / "maps" / "two.fits") as hdus:
+        wcs = WCS(hdus[0].header)
+        assert hdus[0].header["METHOD"] == "integrated gradients"
+        total = hdus[0].data.sum() + hdus[0].header["OFFSET"] + hdus[0].header["GAP"]
+        assert total == pytest.approx(hdus[0].header["PREDICT"], abs=1e-4)
+    x, y = wcs.wcs_world2pix(table["ra"][1], table["dec"][1], 0)
+    np.testing.assert_allclose([x, y], 63.5, atol=0.1)
+
+
+def test_the_page_names_nothing_on_the_network(written):
+    page = (written / "out" / "index.html").read_text(encoding="utf-8")
+    assert "http:" not in page
+    assert "https:" not in page
+    assert page.count("<tr>") == 4
+    assert "OUT_OF_FOOTPRINT" in page
+
+
+_SCRIPT = """
+<script>
+window.addEventListener("load", () => {
+  const names = () => [...document.querySelectorAll("tbody tr")].map((row) => row.cells[0].textContent);
+  const button = [...document.querySelectorAll("th button")].find((one) => one.textContent === "estimate");
+  const seen = { first: names() };
+  button.click(); seen.up = names(); seen.sorted = button.parentElement.getAttribute("aria-sort");
+  button.click(); seen.down = names();
+  seen.pictures = [...document.images].map((image) => image.complete && image.naturalWidth > 0);
+  seen.bold = document.querySelectorAll("td b").length;
+  const out = document.createElement("pre");
+  out.id = "seen"; out.textContent = JSON.stringify(seen);
+  document.body.append(out);
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this computer")
+def test_the_page_works_in_a_browser_from_the_file_system(written, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(written / "out", out)
+    page = out / "index.html"
+    # Pictures further down wait to be scrolled to; a test does not scroll.
+    text = page.read_text(encoding="utf-8").replace('loading="lazy" ', "")
+    page.write_text(text.replace("</body>", _SCRIPT + "</body>"), encoding="utf-8")
+    done = subprocess.run(
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         "--virtual-time-budget=5000", "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.S).group(1))
+    assert seen["first"] == ["one", "two", "three"]
+    assert seen["sorted"] == "ascending"
+    # The row without an estimate stays last, either way.
+    assert seen["up"] == ["one", "two", "three"]
+    assert seen["down"] == ["two", "one", "three"]
+    assert seen["pictures"] == [True, True]
+
+
+def test_names_are_escaped_and_files_of_equal_names_do_not_collide(tmp_path, default):
+    from hifrac import HIFractionEstimator, LocalCutouts
+
+    estimator = HIFractionEstimator(default, cutouts=LocalCutouts(PICTURES, name="name"))
+    explanations = estimator.explain(sample_table()[[0, 1]])
+    page = write_report(explanations, tmp_path, names=["<b>x/../y", "<B>x/../y"], figures=False)
+    text = page.read_text(encoding="utf-8")
+    assert "<b>x" not in text
+    assert "&lt;b&gt;x/../y" in text
+    maps = sorted(path.name for path in (tmp_path / "maps").iterdir())
+    assert maps == ["_B_x____y_row1.fits", "_b_x____y.fits"]
+    with pytest.raises(ValueError, match="names must have one entry per row"):
+        write_report(explanations, tmp_path, names=["a"], figures=False)
+
+
+def test_a_page_is_not_replaced_unasked_and_options_that_do_not_go_together_are_named(written):
+    arguments = ["explain", written / "in.ecsv", "-o", written / "out", "--cutouts", written / "pictures"]
+    for more, words in (
+        ([], "exists already; say --overwrite"),
+        (["--overwrite", "--survey", "sdss"], "--cutouts does not go with --survey"),
+        (["--overwrite", "--method", "gradcam"], "method 'gradcam' needs maps of features"),
+        (["--overwrite", "--target", "mass"], "target: the model 'default' has no 'mass'"),
+        (["--overwrite", "--name", "id"], "--name: "),
+    ):
+        done = CliRunner().invoke(main, [*map(str, arguments), *more])
+        assert done.exit_code == 1
+        assert words in done.output
+        assert "Traceback" not in done.output
