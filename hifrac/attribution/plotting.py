@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def plot_explanation(
     explanation: Explanation,
     rich: Explanation | None = None,
     *,
-    ax: Axes | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
     smoothing: float = SMOOTHING,
     limit: float | None = None,
     title: str | None = None,
@@ -46,8 +47,8 @@ def plot_explanation(
     rich : `~hifrac.attribution.Explanation`, optional
         Of the same row: then the second panel is the positive part of ``explanation`` (the class
         gas-poor) and the third that of ``rich`` (the class gas-rich), as in the paper.
-    ax : `~matplotlib.axes.Axes`, optional
-        Draw into it, as one panel: the signed map over the picture. A
+    ax : `~matplotlib.axes.Axes` or sequence of three, optional
+        Draw into one: the signed map, with contours of the picture. Or into three: the panels. A
         `~astropy.visualization.wcsaxes.WCSAxes` should have ``explanation.map.wcs`` as its projection. By
         default a figure of three panels, with coordinates if the picture has them.
     smoothing : float, optional
@@ -68,8 +69,8 @@ def plot_explanation(
     TypeError
         If ``explanation`` or ``rich`` is no `~hifrac.attribution.Explanation`.
     ValueError
-        If a row has no map, the two are not of one row and size, ``limit`` is not positive, or ``rich`` is
-        given together with ``ax``.
+        If a row has no map, the two are not of one row and size, ``limit`` is not positive, or
+        ``ax`` is one and ``rich`` is given, or is neither one nor three.
     """
     for name, one in (("explanation", explanation), ("rich", rich)):
         if one is None and name == "rich":
@@ -82,48 +83,64 @@ def plot_explanation(
         raise ValueError(f"rich must be of the same row as explanation, got {rich.row} and {explanation.row}")
     if limit is not None and not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}")
-    if ax is not None:
-        if rich is not None:
-            raise ValueError("ax takes one map: give explanation or rich, not both")
-        return _one_panel(explanation, ax, smoothing, limit, title)
-    return _three_panels(explanation, rich, smoothing, limit, title)
+    if ax is None or np.ndim(ax):
+        if ax is not None and len(ax) != 3:
+            raise ValueError(f"ax must be one Axes or three, got {len(ax)}")
+        return _three_panels(explanation, rich, ax, smoothing, limit, title)
+    if rich is not None:
+        raise ValueError("ax takes one map: give explanation or rich, not both, or three Axes")
+    return _one_panel(explanation, ax, smoothing, limit, title)
+
+
+def _new_figure(explanation: Explanation) -> tuple[Figure, list[Axes]]:
+    """Three panels side by side, with coordinates if the picture has them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.5, 4.1), dpi=120, facecolor="white")
+    on_sky = {} if explanation.wcs is None else {"projection": explanation.map.wcs}
+    return figure, [
+        figure.add_axes((0.065 + 0.30 * number, 0.12, 0.255, 0.70), **on_sky) for number in range(3)
+    ]
 
 
 def _three_panels(
     explanation: Explanation,
     rich: Explanation | None,
+    axes: Sequence[Axes] | None,
     smoothing: float,
     limit: float | None,
     title: str | None,
 ) -> Figure:
     from matplotlib.colors import AsinhNorm
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.5, 4.1), dpi=120, facecolor="white")
-    poor_map, rich_map = _parts(explanation, rich, smoothing)
-    top = limit or max(poor_map.max(), rich_map.max()) or 1.0
-    projection = None if explanation.wcs is None else explanation.map.wcs
-    names = _names(explanation, rich)
-    boxes = [(0.065 + 0.30 * number, 0.12, 0.255, 0.70) for number in range(3)]
+    figure, panels = _new_figure(explanation) if axes is None else (axes[0].get_figure(), axes)
+    parts = _parts(explanation, rich, smoothing)
+    top = limit or max(part.max() for part in parts) or 1.0
     grey = _grey(explanation.pixels)
-    for number, box in enumerate(boxes):
-        axes = figure.add_axes(box, **({"projection": projection} if projection is not None else {}))
-        axes.set_title(names[number], fontsize=9)
+    for number, (panel, name) in enumerate(zip(panels, _names(explanation, rich), strict=True)):
+        panel.set_title(name, fontsize=9)
         if number == 0:
-            axes.imshow(explanation.pixels[::-1], origin="lower", interpolation="nearest")
-            _scale_bar(axes, explanation)
+            panel.imshow(explanation.pixels[::-1], origin="lower", interpolation="nearest")
+            _scale_bar(panel, explanation)
         else:
-            values = poor_map if number == 1 else rich_map
-            colour_map = _COLOUR_MAPS[-1 if number == 1 else 1]
             norm = AsinhNorm(top / _LINEAR, vmin=0.0, vmax=top)
-            drawn = axes.imshow(values[::-1], origin="lower", cmap=colour_map, norm=norm)
-            axes.contour(grey[::-1], levels=_ISOPHOTES, colors="0.35", linewidths=0.5)
-            bar = figure.add_axes((box[0], 0.075, box[2], 0.022))
-            _scale(
-                figure.colorbar(drawn, cax=bar, orientation="horizontal"), (0.0, top / 10, top), explanation
-            )
-        _coordinates(axes, projection is not None, first=number == 0)
-    figure.suptitle(_headline(explanation) if title is None else title, fontsize=10.5, y=0.985)
+            colour_map = _COLOUR_MAPS[-1 if number == 1 else 1]
+            drawn = panel.imshow(parts[number - 1][::-1], origin="lower", cmap=colour_map, norm=norm)
+            panel.contour(grey[::-1], levels=_ISOPHOTES, colors="0.35", linewidths=0.5)
+            place: dict[str, Any] = {"ax": panel, "shrink": 0.85}
+            if axes is None:
+                box = panel.get_position()
+                place = {
+                    "cax": figure.add_axes((box.x0, 0.075, box.width, 0.022)),
+                    "orientation": "horizontal",
+                }
+            _scale(figure.colorbar(drawn, **place), (0.0, top / 10, top), explanation)
+        _coordinates(panel, first=number == 0)
+    headline = _headline(explanation) if title is None else title
+    if axes is None:
+        figure.suptitle(headline, fontsize=10.5, y=0.985)
+    else:
+        panels[1].set_title(f"{headline}\n{panels[1].get_title()}", fontsize=9)
     return figure
 
 
@@ -204,9 +221,9 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
     return smoothed(pixels.mean(2), 1.0)
 
 
-def _coordinates(axes: Any, on_sky: bool, *, first: bool) -> None:
+def _coordinates(axes: Any, *, first: bool) -> None:
     """Ticks in right ascension and declination, sparse enough to be read."""
-    if not on_sky:
+    if not hasattr(axes, "coords"):
         axes.set_axis_off()
         return
     ra, dec = axes.coords

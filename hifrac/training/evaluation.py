@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hifrac.calibration import LEVELS, ConformalTable, PopulationTable
-from hifrac.metrics import coverage, detection_auc, regression_metrics
+from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
 from hifrac.models.structure import StructureNet
 from hifrac.recognition import RecognitionTable
 from hifrac.training.data import TrainingSample
@@ -159,29 +158,18 @@ def crossfold_coverage(truth: np.ndarray, estimate: np.ndarray, fold: np.ndarray
     }
 
 
-def _bootstrap(figure: Callable[..., float], *columns: np.ndarray, strata: np.ndarray | None = None) -> float:
-    """Standard deviation of a figure over samples drawn with replacement, within strata if given."""
-    rng = np.random.default_rng(0)
-    n = len(columns[0])
-    kinds = [np.arange(n)] if strata is None else [np.flatnonzero(strata), np.flatnonzero(~strata)]
-    values = []
-    for _ in range(N_BOOTSTRAP):
-        rows = np.concatenate([rng.choice(kind, kind.size) for kind in kinds])
-        values.append(figure(*(column[rows] for column in columns)))
-    return float(np.std(values))
-
-
 def _rmse(truth: np.ndarray, estimate: np.ndarray) -> float:
     return float(np.sqrt(np.mean((estimate - truth) ** 2)))
 
 
 def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
-    return detection_auc(detected, score), _bootstrap(detection_auc, detected, score, strata=detected)
+    error = bootstrap_errors(detection_auc, detected, score, draws=N_BOOTSTRAP, strata=detected)
+    return detection_auc(detected, score), error
 
 
 def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
     figures = regression_metrics(truth, estimate)
-    figures["rmse_error"] = _bootstrap(_rmse, truth, estimate)
+    figures["rmse_error"] = bootstrap_errors(_rmse, truth, estimate, draws=N_BOOTSTRAP)
     return {"model": name, **figures, **shares, "auc": np.nan, "auc_error": np.nan}
 
 

@@ -97,6 +97,17 @@ def test_it_draws_into_an_axes_that_is_given(explanation):
     plain.canvas.draw()
 
 
+def test_it_draws_into_three_axes_that_are_given(explanation):
+    figure = Figure()
+    axes = [figure.add_subplot(1, 3, number, projection=explanation.map.wcs) for number in (1, 2, 3)]
+    assert plot_explanation(explanation, ax=axes, title="mine") is figure
+    assert axes[1].get_title() == "mine\nevidence for less gas"
+    assert all(panel.images for panel in axes)
+    figure.canvas.draw()
+    with pytest.raises(ValueError, match="ax must be one Axes or three, got 2"):
+        plot_explanation(explanation, ax=axes[:2])
+
+
 def test_a_flat_map_and_a_picture_without_place_are_drawn(explanation):
     flat = dataclasses.replace(explanation, values=np.zeros((128, 128), np.float32), wcs=None, answers={})
     figure = plot_explanation(flat)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import kstest, norm
 
 from hifrac.calibration import LEVELS, ConformalTable, PopulationTable
 from hifrac.models.structure import StructureNet
@@ -204,16 +204,28 @@ def test_every_fold_is_calibrated_by_the_table_of_the_others():
 
 
 def test_the_intervals_of_held_out_detections_cover_what_they_say():
-    shares = []
+    shares, ranks = [], []
     for seed in range(6):
         answers, labels = world(seed, n=300)
         found = calibrate_across(answers, labels, (-8.0, -2.5))
         rows = np.flatnonzero(labels.detected)
+        ranks.append(found.pit[rows])
         shares.append(
             [found.coverage(labels.log_hi_fraction, rows, *pair) for pair in ((0.16, 0.84), (0.05, 0.95))]
         )
     for share, nominal in zip(np.mean(shares, axis=0), (0.68, 0.90), strict=True):
         assert share == pytest.approx(nominal, abs=0.01 + 4 * math.sqrt(nominal * (1 - nominal) / 1800))
+    assert kstest(np.concatenate(ranks), "uniform").pvalue > 0.01
+
+
+def test_what_has_no_truth_has_no_rank():
+    answers, labels = world(3)
+    unknown = labels.gas_poor & (np.arange(len(labels)) % 7 == 0)
+    truth = np.where(unknown, np.nan, labels.log_hi_fraction)
+    some = dataclasses.replace(labels, log_hi_fraction=truth, gas_poor=labels.gas_poor & ~unknown)
+    found = calibrate_across(answers, some, (-8.0, -8.0))
+    assert unknown.any()
+    np.testing.assert_array_equal(np.isnan(found.pit), np.isnan(truth))
 
 
 def test_the_conformal_coverage_is_that_of_other_folds():
@@ -275,19 +287,6 @@ def test_what_serves_the_one_population_costs_the_other():
 
 
 # Errors of figures
-
-
-def test_the_bootstrap_is_that_of_theory_and_repeatable():
-    values = np.random.default_rng(0).normal(0, 2, 400)
-    error = evaluation._bootstrap(np.mean, values)
-    assert error == pytest.approx(values.std() / 20, rel=0.1)
-    assert evaluation._bootstrap(np.mean, values) == error
-
-
-def test_strata_keep_their_sizes():
-    kind = np.arange(60) < 7
-    assert evaluation._bootstrap(lambda column: float(column.sum()), kind, strata=kind) == 0
-    assert evaluation._bootstrap(lambda column: float(column.sum()), kind) > 1
 
 
 def test_the_area_under_the_curve_is_that_of_two_normal_distributions():
