@@ -8,10 +8,16 @@ import click
 import numpy as np
 from astropy.table import Table
 
-from hifrac.attribution import faithfulness_table, injection_scatter, randomisation_table
+from hifrac import HIFractionEstimator, LocalCutouts
+from hifrac.attribution import (
+    faithfulness_table,
+    injection_scatter,
+    radial_evidence,
+    randomisation_table,
+)
 from hifrac.config import data_dir
 from hifrac.images import decode
-from hifrac.models import load_model
+from hifrac.models import Model, load_model
 
 
 def _pictures(count: int) -> np.ndarray:
@@ -27,6 +33,25 @@ def _pictures(count: int) -> np.ndarray:
     with zipfile.ZipFile(root / "cutouts" / "sdss_cutouts.zip") as archive:
         chosen = labels["objid"][np.linspace(0, len(labels) - 1, min(count, len(labels))).astype(int)]
         return np.stack([decode(archive.read(f"{objid}.jpg")) for objid in chosen])
+
+
+def _radial(model: Model) -> dict[str, Table]:
+    """Evidence by radius, of galaxies of RESOLVE, which has half-light radii, by class of the estimate."""
+    root = data_dir()
+    if root is None:
+        return {}
+    labels = Table.read(root / "cutouts" / "resolve_labels.ecsv")
+    cutouts = LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid")
+    found = list(HIFractionEstimator(model, cutouts=cutouts).explain(labels))
+    radii = np.asarray(labels["r50"], dtype=float)
+    prediction = np.array([one.prediction for one in found])
+    classes = {"below 0": prediction < 0, "above 0.3": prediction > 0.3}
+    return {
+        f"Estimates {name}, {np.sum(chosen)} galaxies of RESOLVE": radial_evidence(
+            [found[row] for row in np.flatnonzero(chosen)], radii[chosen]
+        )
+        for name, chosen in classes.items()
+    }
 
 
 @click.command()
@@ -71,6 +96,8 @@ def main(count: int, occluded: int, injected: int, trials: int, model: str) -> N
             f"Six point sources, {profile}, {len(few)} galaxies, {trials} trials each, dex",
             injection_scatter(network, few, profile=profile, trials=trials),
         )
+    for title, table in _radial(network).items():
+        show(title, table)
 
 
 if __name__ == "__main__":

@@ -10,29 +10,70 @@ import enum
 
 import numpy as np
 
-__all__ = ["Flag", "decode_flags"]
+__all__ = ["BitFlag", "Flag", "decode_flags"]
 
 
-class Flag(enum.IntFlag):
-    """One bit of the ``flags`` column.
+class BitFlag(enum.IntFlag):
+    """One bit of a column of flags, with what it says.
 
     Attributes
     ----------
     summary : str
         What the bit says, in one line.
     advice : str
-        What follows for the row's estimate.
+        What follows for the row, if there is more to say.
     """
 
     summary: str
     advice: str
 
-    def __new__(cls, value: int, summary: str = "", advice: str = "") -> Flag:  # noqa: D102
+    def __new__(cls, value: int, summary: str = "", advice: str = "") -> BitFlag:  # noqa: D102
         member = int.__new__(cls, value)
         member._value_ = value
         member.summary = summary
         member.advice = advice
         return member
+
+    @classmethod
+    def decode(cls, flags):
+        """Names of the bits that are set.
+
+        Parameters
+        ----------
+        flags : int or array-like of int
+            One value of the column, or many.
+
+        Returns
+        -------
+        names : list of str, or list of list of str
+            The names in the order of their bits, for one value; a list of such
+            lists for an array. An unflagged row gives an empty list.
+
+        Raises
+        ------
+        TypeError
+            If ``flags`` is not of an integer type.
+        ValueError
+            If ``flags`` has more than one dimension, is negative, or sets a bit
+            that has no name.
+        """
+        values = np.asarray(flags)
+        if values.size == 0:
+            values = values.astype(int)
+        if not np.issubdtype(values.dtype, np.integer):
+            raise TypeError(f"flags must be integers, got {values.dtype}")
+        if values.ndim > 1:
+            raise ValueError(f"flags must be one value or one-dimensional, got shape {values.shape}")
+        values = values.astype(np.int64)
+        known = sum(int(flag) for flag in cls)
+        if np.any(values < 0) or np.any(values & ~known):
+            raise ValueError(f"flags sets a bit that has no name; the known bits sum to {known}")
+        names = [[flag.name for flag in cls if value & flag] for value in np.atleast_1d(values)]
+        return names if values.ndim else names[0]
+
+
+class Flag(BitFlag):
+    """One bit of the ``flags`` column; ``summary`` and ``advice`` say what it means for the estimate."""
 
     BAD_COORDINATE = (
         1,
@@ -80,7 +121,7 @@ UNSERVED = Flag.BAD_COORDINATE | Flag.OUT_OF_FOOTPRINT | Flag.FETCH_FAILED | Fla
 
 
 def decode_flags(flags):
-    """Names of the flags that are set.
+    """Names of the `Flag` bits that are set.
 
     Parameters
     ----------
@@ -90,8 +131,7 @@ def decode_flags(flags):
     Returns
     -------
     names : list of str, or list of list of str
-        The names in the order of their bits, for one value; a list of such
-        lists for an array. An unflagged row gives an empty list.
+        As `BitFlag.decode`.
 
     Raises
     ------
@@ -109,16 +149,4 @@ def decode_flags(flags):
     >>> decode_flags([48, 4])
     [['UNLIKELY_DETECTION', 'OUT_OF_DISTRIBUTION'], ['FETCH_FAILED']]
     """
-    values = np.asarray(flags)
-    if values.size == 0:
-        values = values.astype(int)
-    if not np.issubdtype(values.dtype, np.integer):
-        raise TypeError(f"flags must be integers, got {values.dtype}")
-    if values.ndim > 1:
-        raise ValueError(f"flags must be one value or one-dimensional, got shape {values.shape}")
-    values = values.astype(np.int64)
-    known = sum(int(flag) for flag in Flag)
-    if np.any(values < 0) or np.any(values & ~known):
-        raise ValueError(f"flags sets a bit that has no name; the known bits sum to {known}")
-    names = [[flag.name for flag in Flag if value & flag] for value in np.atleast_1d(values)]
-    return names if values.ndim else names[0]
+    return Flag.decode(flags)

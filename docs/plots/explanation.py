@@ -11,7 +11,7 @@ estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
 figure = plt.figure(figsize=(11, 10), layout="constrained")
 for number, one in enumerate(estimator.explain(table)):
     axes = [
-        figure.add_subplot(3, 3, 3 * number + panel, projection=one.map.wcs, adjustable="box") for panel in (1, 2, 3)
+        figure.add_subplot(3, 3, 3 * number + panel, projection=one.map.wcs) for panel in (1, 2, 3)
     ]
     plot_explanation(one, ax=axes)
     axes[0].set_title(table["name"][number], fontsize=9)

@@ -51,7 +51,7 @@ def integrated_gradients(
 
     Returns
     -------
-    maps : `HeatMaps`
+    maps : `~hifrac.attribution.HeatMaps`
         ``offset`` is f(x0), and ``gap`` what the quadrature missed: the larger, the less the map is worth. It
         is large for pictures without a galaxy.
 

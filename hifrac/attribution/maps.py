@@ -101,14 +101,14 @@ def heat_maps(
     method : {"cam", "gradcam", "occlusion"}, optional
         ``"cam"`` is the exact additive map that the architecture allows: the class-activation map where the
         network ends in a mean over positions and a linear layer, and integrated gradients
-        (`~hifrac.attribution.integrated_gradients`) where it has no maps of features.
+        (`~hifrac.attribution.gradients.integrated_gradients`) where it has no maps of features.
     target : str, optional
         What is explained, see `~hifrac.attribution.resolve_target`.
     ebv : array of float, shape (n,), optional
         Galactic reddening, for models that take it; it has no pixels, and its part is in the offset.
     **options
-        Of the method: ``steps`` and ``baseline`` of `integrated_gradients`, ``size`` and ``stride`` of
-        `occlusion_maps`.
+        Of the method: ``steps`` and ``baseline`` of `~hifrac.attribution.gradients.integrated_gradients`,
+        ``size`` and ``stride`` of `occlusion_maps`.
 
     Returns
     -------

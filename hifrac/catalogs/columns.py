@@ -6,7 +6,6 @@ catalogues is generated from this file.
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,28 +13,16 @@ from astropy import units as u
 from astropy.table import MaskedColumn, Table
 from astropy.utils.masked import Masked
 
+from hifrac.flags import BitFlag
+
 __all__ = ["CATALOG_COLUMNS", "CatalogColumn", "CatalogFlag", "catalog_column", "plain_values"]
 
 _DEX_SOLAR = u.dex(u.solMass)
 _DEX_RATE = u.dex(u.solMass / u.yr)
 
 
-class CatalogFlag(enum.IntFlag):
-    """One bit of the ``catalog_flags`` column.
-
-    Attributes
-    ----------
-    summary : str
-        What the bit says, in one line.
-    """
-
-    summary: str
-
-    def __new__(cls, value: int, summary: str = "") -> CatalogFlag:  # noqa: D102
-        member = int.__new__(cls, value)
-        member._value_ = value
-        member.summary = summary
-        return member
+class CatalogFlag(BitFlag):
+    """One bit of the ``catalog_flags`` column; ``summary`` says what it means."""
 
     NO_COUNTERPART = 1, "no optical counterpart is known: the position is that of the HI signal"
     NOT_EXTRAGALACTIC = 2, "a high velocity cloud, not a galaxy: it has no distance and no mass"
@@ -48,11 +35,6 @@ class CatalogFlag(enum.IntFlag):
     DEC_SIGN_REPAIRED = 256, "the sign of the declination was turned, after a second catalogue"
     BAD_REDSHIFT = 512, "the redshift is uncertain, zero or negative"
     DERIVED_FRACTION = 1024, "the catalogue's own HI mass fraction is lost: this one is made from the masses"
-
-    @classmethod
-    def decode(cls, flags: int) -> list[str]:
-        """Names of the bits that are set, in their order."""
-        return [flag.name for flag in cls if int(flags) & flag]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Names, units and meanings are public interface.
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,25 +12,13 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn
 from astropy.utils.masked import Masked
 
+from hifrac.flags import BitFlag
+
 __all__ = ["ENVIRONMENT_COLUMNS", "EnvironmentColumn", "EnvironmentFlag"]
 
 
-class EnvironmentFlag(enum.IntFlag):
-    """One bit of the ``environment_flags`` column.
-
-    Attributes
-    ----------
-    summary : str
-        What the bit says, in one line.
-    """
-
-    summary: str
-
-    def __new__(cls, value: int, summary: str = "") -> EnvironmentFlag:  # noqa: D102
-        member = int.__new__(cls, value)
-        member._value_ = value
-        member.summary = summary
-        return member
+class EnvironmentFlag(BitFlag):
+    """One bit of the ``environment_flags`` column; ``summary`` says what it means."""
 
     BAD_POSITION = 1, "the position is masked, not finite, or outside the sphere: masked"
     BAD_REDSHIFT = 2, "the redshift is missing, or not above zero: masked"
@@ -44,11 +31,6 @@ class EnvironmentFlag(enum.IntFlag):
     POSSIBLE_DUPLICATE = 256, "two or more reference galaxies within the match radius: one counted twice?"
     NEARBY = 512, "nearer than the minimum distance, where a redshift is no distance: overdensity masked"
     SPARSE_MEDIAN = 1024, "the median of the redshift window comes from fewer than 20 galaxies"
-
-    @classmethod
-    def decode(cls, flags: int) -> list[str]:
-        """Names of the bits that are set, in their order."""
-        return [flag.name for flag in cls if int(flags) & flag]
 
 
 #: The flags of rows that have no density.

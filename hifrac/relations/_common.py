@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import hifrac
 from hifrac._input import plain_floats
 from hifrac.columns import result_column
 from hifrac.exceptions import HifracWarning
+from hifrac.flags import BitFlag
 
 __all__ = [
     "Relation",
@@ -29,31 +29,12 @@ __all__ = [
 _SIGMA_84 = 0.994458  # normal deviate of 84%, the upper of the two percentiles
 
 
-class RelationFlag(enum.IntFlag):
-    """One bit of the ``relation_flags`` column.
-
-    Attributes
-    ----------
-    summary : str
-        What the bit says, in one line.
-    """
-
-    summary: str
-
-    def __new__(cls, value: int, summary: str = "") -> RelationFlag:
-        member = int.__new__(cls, value)
-        member._value_ = value
-        member.summary = summary
-        return member
+class RelationFlag(BitFlag):
+    """One bit of the ``relation_flags`` column; ``summary`` says what it means."""
 
     MISSING_INPUT = 1, "a measurement is masked or not finite: masked"
     OUT_OF_RANGE = 2, "a measurement is outside the range of the relation: masked"
     GAS_POOR = 4, "the median is below M_gas/M* = 0.05: an upper limit rather than an estimate"
-
-    @classmethod
-    def decode(cls, flags: int) -> list[str]:
-        """Names of the bits that are set, in their order."""
-        return [flag.name for flag in cls if int(flags) & flag]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,123 @@
+"""What an experiment is, and what it may take from the data directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hifrac.catalogs import CATALOGS, _files
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from matplotlib.figure import Figure
+
+__all__ = ["TIERS", "Experiment", "Setting", "sha256"]
+
+#: How far the data of an experiment are those of the paper.
+TIERS = {
+    "full": "the surveys",
+    "sample": "the labelled real cutouts of the data directory",
+    "simulated": "pictures rendered from catalogue photometry",
+}
+
+#: Optional packages that an experiment may need, and the extra that brings them.
+_EXTRAS = {"train": "sklearn"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where an experiment is run, and with what.
+
+    Parameters
+    ----------
+    folder : path
+        The data directory: ``catalogs/`` and ``cutouts/``.
+    model : path
+        Folder of a model with its held-out answers, ``out_of_fold.ecsv``.
+    seed : int, optional
+        Of everything random.
+    """
+
+    folder: Path
+    model: Path
+    seed: int = 12345
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A figure or a table of the paper.
+
+    Parameters
+    ----------
+    name : str
+        As the paper numbers it: "fig1" to "fig13", "table1" to "table4".
+    title : str
+        What it shows.
+    tier : str
+        One of `TIERS`.
+    compute : callable
+        Takes a `Setting`, returns the result: a `~astropy.table.Table`. Its ``meta["numbers"]`` maps
+        what is compared to (ours, published), where published may be None; ``meta["notes"]`` says how the
+        data differ from the paper's.
+    inputs : tuple of str
+        What it reads: names of `hifrac.catalogs.CATALOGS`, files of the data directory ("cutouts/..."),
+        files of the model ("model/..."), or "extra:train" for the packages of an extra.
+    draw : callable, optional
+        Takes that table and the `Setting`, returns a `~matplotlib.figure.Figure`.
+    """
+
+    name: str
+    title: str
+    tier: str
+    compute: Callable[[Setting], Table]
+    inputs: tuple[str, ...] = ()
+    draw: Callable[[Table, Setting], Figure] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tier not in TIERS:
+            raise ValueError(f"tier must be one of {', '.join(TIERS)}, got {self.tier!r}")
+
+    def files(self, setting: Setting) -> tuple[list[Path], list[str]]:
+        """The files that it reads, and what of its inputs is missing, as sentences.
+
+        `hifrac.config.data_dir` must be the folder of the setting.
+        """
+        found: list[Path] = []
+        missing: list[str] = []
+        for name in self.inputs:
+            paths, lacking = _located(name, setting)
+            found += paths
+            missing += [lacking] if lacking else []
+        return found, missing
+
+
+def _located(name: str, setting: Setting) -> tuple[list[Path], str]:
+    kind, _, rest = name.partition(":")
+    if kind == "extra":
+        lacking = find_spec(_EXTRAS[rest]) is None
+        return [], f"the packages of the extra hifrac[{rest}]" if lacking else ""
+    if name in CATALOGS:
+        catalog = CATALOGS[name]
+        paths = _files.local_files(catalog) or _files.kept_files(catalog)
+        where = catalog.command if catalog.service else f"from {catalog.address}"
+        return paths, "" if paths else f"the catalogue {name}, {catalog.title} ({where})"
+    first, _, rest = name.partition("/")
+    path = setting.model / rest if first == "model" else setting.folder / name
+    return ([path], "") if path.is_file() else ([], f"the file {path}")
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal; computed once for a file that does not change meanwhile."""
+    there = path.stat()
+    return _sha256(path, there.st_size, there.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, _size: int, _time: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

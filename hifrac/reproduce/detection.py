@@ -1,0 +1,148 @@
+"""Pattern recognition: Figure 5 of Wu (2020), and what each threshold costs, with held-out answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table
+
+from hifrac.metrics import detection_auc
+from hifrac.reproduce._experiment import Setting
+from hifrac.reproduce._inputs import answers, beyond, held_out, model_note
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_detection", "fig5", "threshold_table"]
+
+_SAMPLES = {"detected": "detected", "undetected": "not detected", "gas_poor": "RESOLVE beyond ALFALFA"}
+
+
+def threshold_table(detected: Any, p_detect: Any, residual: Any = None, *, step: float = 0.01) -> Table:
+    """What a threshold of the probability of detection gives and costs.
+
+    Parameters
+    ----------
+    detected : array-like of bool, shape (n,)
+        Which galaxies were detected; both kinds must occur.
+    p_detect : array-like of float, shape (n,)
+        Their probabilities, 0 to 1.
+    residual : array-like of float, shape (n,), optional
+        Estimate minus measured value, in dex; NaN where nothing is measured.
+    step : float, optional
+        From one threshold to the next.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        A row for each ``threshold`` from 0 to 1: ``completeness`` (share of the detected above it),
+        ``contamination`` (share of the others above it), ``accuracy`` and ``purity`` where both kinds are
+        equally frequent, as the paper has them, and with residuals ``n`` and ``rmse`` of those above
+        (NaN for fewer than 3). ``meta["auc"]``: area under the receiver operating characteristic.
+
+    Raises
+    ------
+    ValueError
+        If one kind is missing, or lengths differ.
+    """
+    detected, p_detect = np.asarray(detected), np.asarray(p_detect, dtype=float)
+    area = detection_auc(detected, p_detect)
+    thresholds = np.round(np.arange(0, 1 + step / 2, step), 10)
+    above = p_detect[None, :] > thresholds[:, None]
+    table = Table({"threshold": thresholds})
+    true, false = above[:, detected].mean(axis=1), above[:, ~detected].mean(axis=1)
+    table["completeness"], table["contamination"] = true, false
+    table["accuracy"] = (true + 1 - false) / 2
+    with np.errstate(invalid="ignore"):
+        table["purity"] = true / (true + false)
+    if residual is not None:
+        residual = np.asarray(residual, dtype=float)
+        if residual.shape != p_detect.shape:
+            raise ValueError(f"residual must have the shape {p_detect.shape}, got {residual.shape}")
+        above &= np.isfinite(residual)
+        table["n"] = above.sum(axis=1)
+        table["rmse"] = [
+            np.sqrt(np.mean(residual[row] ** 2)) if row.sum() >= 3 else np.nan for row in above
+        ]
+    table.meta["auc"] = area
+    return table
+
+
+def fig5(setting: Setting) -> Table:
+    """Figure 5 with held-out answers: `threshold_table`, and the share of each sample above each threshold."""
+    known = answers(setting.model)
+    gas_poor = np.asarray(known["gas_poor"], bool)
+    detected = np.asarray(known["detected"], bool)
+    rows = detected | (np.asarray(known["undetected"], bool) & ~gas_poor)
+    p_detect = np.asarray(known["p_detect"], float)
+    residual = np.full(len(known), np.nan)
+    for table in (held_out(setting), beyond(setting)):
+        measured = ~np.asarray(table["is_limit"], bool) if "is_limit" in table.colnames else slice(None)
+        place = {one: row for row, one in enumerate(known["objid"])}
+        where = [place[one] for one in table["objid"][measured]]
+        residual[where] = table["estimate"][measured] - table["truth"][measured]
+    table = threshold_table(detected[rows], p_detect[rows])
+    both = threshold_table(detected[rows | gas_poor], p_detect[rows | gas_poor], residual[rows | gas_poor])
+    table["n_measured"], table["rmse"] = both["n"], both["rmse"]
+    kinds = {"detected": detected, "undetected": rows & ~detected, "gas_poor": gas_poor}
+    for name, chosen in kinds.items():
+        table[f"above_{name}"] = (p_detect[chosen][None, :] > table["threshold"][:, None]).mean(axis=1)
+    half, strict = (int(np.argmin(np.abs(table["threshold"] - one))) for one in (0.5, 0.9))
+    table.meta |= {
+        "counts": {name: int(chosen.sum()) for name, chosen in kinds.items()},
+        "numbers": {
+            "area under the ROC": (table.meta["auc"], 0.93),
+            "balanced accuracy at p > 0.5": (float(table["accuracy"][half]), 0.935),
+            "completeness at p > 0.9": (float(table["completeness"][strict]), 5319 / 7128),
+            "RESOLVE beyond ALFALFA above p > 0.9": (float(table["above_gas_poor"][strict]), None),
+        },
+        "notes": [
+            model_note(setting.model),
+            "the published area 0.93 is that of hard labels, not of probabilities; "
+            "the published completeness is 5,319 of 7,128 (Table 2), training galaxies included",
+        ],
+    }
+    return table
+
+
+def draw_detection(table: Table, setting: Setting | None = None) -> Figure:
+    """Figure 5: the probabilities of each sample; beside it the ROC and what thresholds cost.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Of `fig5`.
+    setting : optional
+        Not needed.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
+    edges = np.linspace(0, 1, 21)
+    for name, text in _SAMPLES.items():
+        # p = 0 counts as above nothing: the share below the first edge joins the first bin.
+        above = np.interp(edges, table["threshold"], table[f"above_{name}"])
+        above[0] = 1.0
+        left.stairs(-np.diff(above), edges, lw=1.6, label=f"{text} ({table.meta['counts'][name]:,})")
+    left.set(xlabel="probability of detection", ylabel="share of the sample")
+    left.legend(fontsize="small")
+    middle.plot(table["contamination"], table["completeness"], color="C0")
+    for threshold in (0.5, 0.8, 0.9):
+        row = table[int(np.argmin(np.abs(table["threshold"] - threshold)))]
+        middle.plot(row["contamination"], row["completeness"], "o", color="C0", ms=4)
+        middle.annotate(f"p > {threshold}", (row["contamination"], row["completeness"]), (6, -8),
+                        textcoords="offset points", fontsize="small")
+    middle.plot([0, 1], [0, 1], color="0.7", lw=1)
+    middle.set(xlabel="undetected above the threshold", ylabel="detected above the threshold",
+               title=f"area under the curve {table.meta['auc']:.3f}")
+    right.plot(table["threshold"], table["completeness"], label="completeness")
+    right.plot(table["threshold"], table["purity"], label="purity, both kinds as frequent")
+    right.plot(table["threshold"], table["rmse"], color="C3", label="RMSE of those measured (dex)")
+    right.set(xlabel="threshold of the probability", ylim=(0, 1.02))
+    right.legend(fontsize="small", loc="lower left")
+    return figure
