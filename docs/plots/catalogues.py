@@ -10,28 +10,26 @@ from pathlib import Path
 import click
 import matplotlib.pyplot as plt
 import numpy as np
-from astropy import units as u
-from astropy.coordinates import SkyCoord
-from astropy.table import Table
 
-from hifrac import catalogs, config
-from hifrac.catalogs import plain_values, samples
-from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity
+from hifrac.catalogs import samples
+from hifrac.environment import HIGH_DENSITY
+from hifrac.reproduce import setting
+from hifrac.reproduce.environment import fig8
+from hifrac.reproduce.samples import hi_fractions
 
-H0, C = 70, 300_000  # as in the original code
 plt.rcParams["svg.hashsalt"] = "hifrac"  # the same file at each run
 
 
 def fractions():
     """Figure 1: the HI mass fractions of the four samples, with the masses of Durbala+2020."""
     found = samples.paper_samples()
+    table = hi_fractions(found)
     figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
     bins = np.arange(-2.6, 2.61, 0.1)
     # The paper joins upper limits of xGASS to its detections; here they are told apart.
     for name, colour in (("alpha.40A", "C0"), ("alpha.100", "C1"), ("NIBLES", "C2"), ("xGASS", "C3")):
-        table = found[name].table
-        values = plain_values(table, "log_hi_fraction")
-        limit = np.asarray(table["log_mhi_limit"].filled(False))
+        rows = table[table["sample"] == name]
+        values, limit = np.asarray(rows["log_hi_fraction"]), np.asarray(rows["is_limit"])
         density = {"weights": np.full(len(values), 1 / (len(values) * 0.1))}
         axes.hist(
             values, bins, histtype="step", color=colour, lw=1.6, label=f"{name} ({len(values):,})", **density
@@ -50,27 +48,15 @@ def fractions():
 
 def densities():
     """Figure 8: the overdensities of alpha.40 against SDSS DR7, as coded and as printed, with percentiles."""
-    a40 = catalogs.alfalfa_a40()
-    a40 = a40[plain_values(a40, "distance") > 10]
-    coords = SkyCoord(a40["ra"].unmasked, a40["dec"].unmasked)
-    dr7 = Table.read(config.data_dir() / "catalogs" / "sdss_dr7_volume_limited.fits")
-    dr7 = dr7[np.asarray(dr7["z"]) < 0.07]
-    reference = SkyCoord(dr7["ra"], dr7["dec"], unit=u.deg), np.asarray(dr7["z"])
-    covered = (coords.ra.deg > 140) & (coords.ra.deg < 230)
+    table = fig8(setting())
+    covered = np.asarray(table["covered"])
     figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
-    for label, rows, z, options, colour in (
-        (
-            "as coded (no velocity window)",
-            slice(None),
-            H0 * plain_values(a40, "distance") / C,
-            AS_CODED,
-            "C0",
-        ),
-        ("as printed (±1000 km/s)", covered, plain_values(a40, "z"), AS_PRINTED, "C3"),
+    for label, name, colour in (
+        ("as coded (no velocity window)", "as_coded", "C0"),
+        ("as printed (±1000 km/s)", "as_printed", "C3"),
     ):
-        result = overdensity(coords[rows], z[rows], reference, **options)["log_overdensity"]
-        values = result.filled(np.nan).value
-        for what, chosen in (("all", np.isfinite(values)), ("covered", np.isfinite(values) & covered[rows])):
+        values = np.asarray(table[name])
+        for what, chosen in (("all", np.isfinite(values)), ("covered", np.isfinite(values) & covered)):
             low, high = np.percentile(values[chosen], [20, 80])
             quantiles = " ".join(
                 f"{one:.4g}" for one in np.quantile(10 ** values[chosen], [0.5, 0.84, 0.95, 0.99])

@@ -10,9 +10,7 @@ table = sample_table()[[2, 10, 21]]
 estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
 figure = plt.figure(figsize=(11, 10), layout="constrained")
 for number, one in enumerate(estimator.explain(table)):
-    axes = [
-        figure.add_subplot(3, 3, 3 * number + panel, projection=one.map.wcs) for panel in (1, 2, 3)
-    ]
+    axes = [figure.add_subplot(3, 3, 3 * number + panel, projection=one.map.wcs) for panel in (1, 2, 3)]
     plot_explanation(one, ax=axes)
     axes[0].set_title(table["name"][number], fontsize=9)
 plt.show()

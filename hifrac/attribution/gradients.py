@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from astropy import units as u
 from torch import Tensor
 
 from hifrac.attribution.maps import GRADIENTS, HeatMaps, as_batch, named_outputs
@@ -43,7 +44,7 @@ def integrated_gradients(
         What is explained.
     steps : int, optional
         Nodes of the Gauss-Legendre quadrature along the line; at least 1. A picture whose sum misses
-        more than 0.05 is given four times as many.
+        more than 0.05 dex (0.5 for log odds) is given four times as many.
     baseline : `~numpy.ndarray`, shape (width, width, 3) or (n, width, width, 3), optional
         The pictures to start from, 0 to 255; `mean_galaxy` by default.
     ebv : array of float, shape (n,), optional
@@ -95,7 +96,8 @@ def integrated_gradients(
     maps = HeatMaps(
         (target.sign * values).cpu().numpy(), prediction, offset, outputs, GRADIENTS, None, details
     )
-    if not (rough := np.flatnonzero(np.abs(maps.gap) > TOLERANCE)).size:
+    tolerance = TOLERANCE if target.unit == u.dex else TOLERANCE_LOGIT
+    if not (rough := np.flatnonzero(np.abs(maps.gap) > tolerance)).size:
         return maps
     # Few pictures need it, and most of those are no galaxies.
     part = [tensor[rough] for tensor in (start, picture, *masks, *reddening)]
@@ -127,9 +129,9 @@ def mean_galaxy(network: StructureNet) -> np.ndarray:
     return np.stack(planes, -1).astype(np.float32)
 
 
-#: Where more than this is missing from the sum, in the unit of the target, more nodes are taken: so many
-# times.
-TOLERANCE, FINER = 0.05, 4
+#: Where more than this is missing from the sum, in dex or in log odds, so many times as many nodes are taken.
+#: Log odds span ten times as much.
+TOLERANCE, TOLERANCE_LOGIT, FINER = 0.05, 0.5, 4
 
 
 def baseline_picture(model: Model) -> np.ndarray:

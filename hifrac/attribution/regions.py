@@ -71,7 +71,7 @@ def contours(
 
     Returns
     -------
-    regions : `regions.Regions`
+    regions : ``regions.Regions``
         Closed polygons, at the border as well. Each has its level as ``text``, and its colour: blue for,
         red against. Empty for a map that is masked, or flat.
 
@@ -128,7 +128,7 @@ def evidence_blobs(
         pixels, in the unit of the map times pixel), ``share`` (of the sum of the absolute values of the whole
         map), ``n_pixels``, ``x``, ``y`` (centre, in pixels of the map from 0), and ``coord``
         (`~astropy.coordinates.SkyCoord`) if the map has a WCS.
-    regions : `regions.Regions`
+    regions : ``regions.Regions``
         An ellipse a blob, of its second moments, in the same order; its contribution is its ``text``.
 
     Raises
@@ -178,7 +178,7 @@ def write_regions(regions: Regions, path: str | Path, *, overwrite: bool = False
 
     Parameters
     ----------
-    regions : `regions.Regions`
+    regions : ``regions.Regions``
         What `contours` or `evidence_blobs` gave.
     path : path-like
         Its name ends in ``.reg`` (DS9) or ``.crtf`` (CASA).

@@ -24,6 +24,7 @@ from hifrac.cli.benchmark import benchmark
 from hifrac.cli.catalogs import catalogs
 from hifrac.cli.explain import explain
 from hifrac.cli.fetch import cache, fetch
+from hifrac.cli.reproduce import reproduce
 from hifrac.cli.training import evaluate, export, models, train
 
 __all__ = ["main"]
@@ -200,5 +201,5 @@ def demo(output: Path) -> None:
     click.echo(f"table:   {paths[0]}\npicture: {paths[1]}")
 
 
-for command in (benchmark, cache, catalogs, evaluate, explain, export, fetch, models, train):
+for command in (benchmark, cache, catalogs, evaluate, explain, export, fetch, models, reproduce, train):
     main.add_command(command)

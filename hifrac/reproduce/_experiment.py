@@ -41,11 +41,14 @@ class Setting:
         Folder of a model with its held-out answers, ``out_of_fold.ecsv``.
     seed : int, optional
         Of everything random.
+    draws : int, optional
+        Samples of the bootstrap behind each error.
     """
 
     folder: Path
     model: Path
     seed: int = 12345
+    draws: int = 1000
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Experiment:
         files of the model ("model/..."), or "extra:train" for the packages of an extra.
     draw : callable, optional
         Takes that table and the `Setting`, returns a `~matplotlib.figure.Figure`.
+    without : str, optional
+        What of the paper's own data it does not use.
     """
 
     name: str
@@ -77,6 +82,7 @@ class Experiment:
     compute: Callable[[Setting], Table]
     inputs: tuple[str, ...] = ()
     draw: Callable[[Table, Setting], Figure] | None = None
+    without: str = ""
 
     def __post_init__(self) -> None:
         if self.tier not in TIERS:

@@ -32,7 +32,7 @@ def answers(model: Path) -> Table:
 
 
 def held_out(setting: Setting) -> Table:
-    """The galaxies that ALFALFA detected, with ``estimate``, ``p_detect`` and ``fold`` of held-out answers."""
+    """The galaxies that ALFALFA detected, with held-out ``estimate``, ``p_detect`` and ``fold``."""
     return _joined(labels(setting.folder), setting.model)
 
 

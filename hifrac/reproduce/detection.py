@@ -62,15 +62,13 @@ def threshold_table(detected: Any, p_detect: Any, residual: Any = None, *, step:
             raise ValueError(f"residual must have the shape {p_detect.shape}, got {residual.shape}")
         above &= np.isfinite(residual)
         table["n"] = above.sum(axis=1)
-        table["rmse"] = [
-            np.sqrt(np.mean(residual[row] ** 2)) if row.sum() >= 3 else np.nan for row in above
-        ]
+        table["rmse"] = [np.sqrt(np.mean(residual[row] ** 2)) if row.sum() >= 3 else np.nan for row in above]
     table.meta["auc"] = area
     return table
 
 
 def fig5(setting: Setting) -> Table:
-    """Figure 5 with held-out answers: `threshold_table`, and the share of each sample above each threshold."""
+    """Figure 5 with held-out answers: `threshold_table`, and the share of each sample above each."""
     known = answers(setting.model)
     gas_poor = np.asarray(known["gas_poor"], bool)
     detected = np.asarray(known["detected"], bool)
@@ -106,15 +104,13 @@ def fig5(setting: Setting) -> Table:
     return table
 
 
-def draw_detection(table: Table, setting: Setting | None = None) -> Figure:
+def draw_detection(table: Table) -> Figure:
     """Figure 5: the probabilities of each sample; beside it the ROC and what thresholds cost.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
         Of `fig5`.
-    setting : optional
-        Not needed.
 
     Returns
     -------
@@ -135,11 +131,19 @@ def draw_detection(table: Table, setting: Setting | None = None) -> Figure:
     for threshold in (0.5, 0.8, 0.9):
         row = table[int(np.argmin(np.abs(table["threshold"] - threshold)))]
         middle.plot(row["contamination"], row["completeness"], "o", color="C0", ms=4)
-        middle.annotate(f"p > {threshold}", (row["contamination"], row["completeness"]), (6, -8),
-                        textcoords="offset points", fontsize="small")
+        middle.annotate(
+            f"p > {threshold}",
+            (row["contamination"], row["completeness"]),
+            (6, -8),
+            textcoords="offset points",
+            fontsize="small",
+        )
     middle.plot([0, 1], [0, 1], color="0.7", lw=1)
-    middle.set(xlabel="undetected above the threshold", ylabel="detected above the threshold",
-               title=f"area under the curve {table.meta['auc']:.3f}")
+    middle.set(
+        xlabel="undetected above the threshold",
+        ylabel="detected above the threshold",
+        title=f"area under the curve {table.meta['auc']:.3f}",
+    )
     right.plot(table["threshold"], table["completeness"], label="completeness")
     right.plot(table["threshold"], table["purity"], label="purity, both kinds as frequent")
     right.plot(table["threshold"], table["rmse"], color="C3", label="RMSE of those measured (dex)")

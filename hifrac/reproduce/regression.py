@@ -128,13 +128,14 @@ def _of_paper(sample: str, cut: str = "all") -> dict[str, float]:
 
 
 def table2(setting: Setting) -> Table:
-    """Table 2 with held-out answers: ALFALFA's galaxies, and RESOLVE's that ALFALFA missed; and as published."""
+    """Table 2 with held-out answers: ALFALFA's galaxies, RESOLVE's that it missed, and as published."""
     own, deeper = held_out(setting), beyond(setting)
     found, missed = ((one["truth"], one["estimate"], one["p_detect"]) for one in (own, deeper))
+    options = {"draws": setting.draws, "seed": setting.seed}
     parts = {
-        ALFALFA: cut_metrics(*found, seed=setting.seed),
-        BEYOND: cut_metrics(*missed, is_limit=deeper["is_limit"], seed=setting.seed),
-        _AS_VALUES: cut_metrics(*missed, seed=setting.seed),
+        ALFALFA: cut_metrics(*found, **options),
+        BEYOND: cut_metrics(*missed, is_limit=deeper["is_limit"], **options),
+        _AS_VALUES: cut_metrics(*missed, **options),
     }
     for name, part in parts.items():
         part.add_column(np.full(len(part), name), 0, "sample")
@@ -170,7 +171,9 @@ def _scatter(table: Table, published: str, setting: Setting) -> Table:
     ours = regression_metrics(table["truth"][measured], table["estimate"][measured])
     paper = {"rmse": 0.235} if published == "validation" else _of_paper(published)
     result.meta = {
-        "numbers": {name: (ours[name], paper.get(name)) for name in ("rmse", "slope", "slope_inverse", "offset")},
+        "numbers": {
+            name: (ours[name], paper.get(name)) for name in ("rmse", "slope", "slope_inverse", "offset")
+        },
         "notes": [*_notes(setting), f"published: {published}"],
     }
     return result
@@ -186,15 +189,13 @@ def fig4(setting: Setting) -> Table:
     return _scatter(beyond(setting), "xGASS", setting)
 
 
-def draw_scatter(table: Table, setting: Setting | None = None) -> Figure:
+def draw_scatter(table: Table) -> Figure:
     """Figures 2 and 4: estimates against measured values, upper limits as arrows.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
         ``truth``, ``estimate``, ``p_detect``, and ``is_limit`` where there are limits.
-    setting : optional
-        Not needed.
 
     Returns
     -------
@@ -203,7 +204,9 @@ def draw_scatter(table: Table, setting: Setting | None = None) -> Figure:
     import matplotlib.pyplot as plt
 
     truth, estimate = (np.asarray(table[name], float) for name in ("truth", "estimate"))
-    limit = np.asarray(table["is_limit"], bool) if "is_limit" in table.colnames else np.zeros(len(table), bool)
+    limit = (
+        np.asarray(table["is_limit"], bool) if "is_limit" in table.colnames else np.zeros(len(table), bool)
+    )
     figure, axes = plt.subplots(figsize=(5.4, 4.6), layout="constrained")
     span = np.array([min(truth.min(), estimate.min()) - 0.1, max(truth.max(), estimate.max()) + 0.1])
     axes.plot(span, span, color="0.6", lw=1)
@@ -212,12 +215,18 @@ def draw_scatter(table: Table, setting: Setting | None = None) -> Figure:
     )
     if limit.any():
         axes.scatter(
-            truth[limit], estimate[limit], marker=r"$\leftarrow$", s=60, color="C3", label="upper limits", lw=0.3
+            truth[limit],
+            estimate[limit],
+            marker=r"$\leftarrow$",
+            s=60,
+            color="C3",
+            label="upper limits",
+            lw=0.3,
         )
     figure.colorbar(shown, label="probability of detection")
     ours = regression_metrics(truth[~limit], estimate[~limit])
     text = f"{np.sum(~limit)} measured: RMSE {ours['rmse']:.3f} dex, offset {ours['offset']:+.3f}\n"
-    text += f"slope of estimate on measured {ours['slope']:.2f}, of measured on estimate {ours['slope_inverse']:.2f}"
+    text += f"slope {ours['slope']:.2f}; of measured on estimate {ours['slope_inverse']:.2f}"
     axes.set_title(text, fontsize="medium")
     axes.set(
         xlabel=r"measured $\log_{10}(M_\mathrm{HI}/M_*)$",
@@ -237,7 +246,9 @@ def fig3(setting: Setting) -> Table:
     table["redshift"] = (velocity / constants.c).decompose().value
     table["log_mstar"] = plain_floats(table["log_mstar_taylor"])
     properties = {name: plain_floats(table[name]) for name in _PROPERTIES}
-    trends = residual_trends(table["truth"], table["estimate"], properties, seed=setting.seed)
+    trends = residual_trends(
+        table["truth"], table["estimate"], properties, draws=setting.draws, seed=setting.seed
+    )
     result = Table({"objid": table["objid"], **properties})
     result["residual"] = plain_floats(table["estimate"]) - plain_floats(table["truth"])
     result.meta = {
@@ -246,20 +257,21 @@ def fig3(setting: Setting) -> Table:
             for row in trends
         },
         "trends": {name: trends[name].tolist() for name in trends.colnames},
-        "notes": [*_notes(setting), "star formation rate and metallicity need MPA-JHU: colour and shape instead"],
+        "notes": [
+            *_notes(setting),
+            "star formation rate and metallicity need MPA-JHU: colour and shape instead",
+        ],
     }
     return result
 
 
-def draw_residuals(table: Table, setting: Setting | None = None) -> Figure:
+def draw_residuals(table: Table) -> Figure:
     """Figure 3: residuals against properties, with medians in bins of equal numbers.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
         Of `fig3`.
-    setting : optional
-        Not needed.
 
     Returns
     -------
@@ -268,7 +280,9 @@ def draw_residuals(table: Table, setting: Setting | None = None) -> Figure:
     import matplotlib.pyplot as plt
 
     shown = [name for name in _PROPERTIES if name in table.colnames]
-    figure, axes = plt.subplots(1, len(shown), figsize=(2.5 * len(shown), 3), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(2.5 * len(shown), 3), sharey=True, layout="constrained"
+    )
     for name, axis in zip(shown, np.atleast_1d(axes), strict=True):
         values, residual = np.asarray(table[name], float), np.asarray(table["residual"], float)
         axis.scatter(values, residual, s=5, color="0.6")

@@ -84,25 +84,23 @@ def hi_fractions(samples: Mapping[str, Selection]) -> Table:
     return table
 
 
-def table1(setting: Setting) -> Table:
+def table1(_setting: Setting) -> Table:
     """Table 1 from the catalogues of the data directory."""
     return sample_quantiles(paper_samples())
 
 
-def fractions(setting: Setting) -> Table:
+def fractions(_setting: Setting) -> Table:
     """Figure 1 from the catalogues of the data directory."""
     return hi_fractions(paper_samples())
 
 
-def draw_fractions(table: Table, setting: Setting | None = None) -> Figure:
+def draw_fractions(table: Table) -> Figure:
     """Figure 1: cumulative distributions; the upper limits of xGASS also apart.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
         Of `hi_fractions`.
-    setting : optional
-        Not needed.
 
     Returns
     -------
@@ -122,5 +120,5 @@ def draw_fractions(table: Table, setting: Setting | None = None) -> Figure:
             lowest = np.where(limit, -9, rows["log_hi_fraction"])
             axes.ecdf(lowest, color=colour, lw=1, ls="--", label=text)
     axes.set(xlabel=r"$\log_{10}(M_\mathrm{HI}/M_*)$", ylabel="cumulative fraction", xlim=(-2.6, 2.1))
-    axes.legend(fontsize="small", loc="upper left")
+    figure.legend(fontsize="small", loc="outside upper center", ncols=3)
     return figure

@@ -44,9 +44,9 @@ def default():
 
 @pytest.fixture(scope="session")
 def demo_pixels():
-    """Five of the bundled simulated galaxies, of all kinds."""
+    """Three of the bundled simulated galaxies: elliptical, spiral, irregular."""
     from hifrac.demo import PICTURES
     from hifrac.images import decode
 
     names = sorted(path for path in PICTURES.glob("sim-*.jpg"))
-    return np.stack([decode(path.read_bytes()) for path in names[:24:5]])
+    return np.stack([decode(path.read_bytes()) for path in names[:24:10]])

@@ -92,7 +92,7 @@ def test_networks_with_attention_are_randomised_from_their_script_as_well(tmp_pa
 
 
 def test_maps_of_the_default_model_depend_on_what_was_learned(default, demo_pixels):
-    table = randomisation_table(default, demo_pixels[:3], seeds=(0, 1))
+    table = randomisation_table(default, demo_pixels, seeds=(0,))
     assert np.all(np.abs(table["rank_correlation"]) < 0.5)
 
 

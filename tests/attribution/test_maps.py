@@ -121,7 +121,7 @@ def test_the_sum_of_integrated_gradients_and_the_offset_are_the_answer(default, 
 
 
 def test_more_nodes_miss_less_and_the_maps_are_close(default, demo_pixels):
-    coarse, fine = (heat_maps(default, demo_pixels, steps=steps) for steps in (8, 48))
+    coarse, fine = (heat_maps(default, demo_pixels, steps=steps) for steps in (8, 32))
     assert np.abs(fine.gap).max() < 0.02
     for one, other in zip(coarse.values, fine.values, strict=True):
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.9
@@ -170,11 +170,11 @@ def test_the_mean_galaxy_has_the_mean_colours_of_the_training_set(default):
 def test_reddening_goes_into_the_offset(default, demo_pixels):
     if "ebv" not in default.card.inputs:
         pytest.skip("the bundled model does not take the reddening")
-    ebv = np.array([0.01, 0.02, 0.1, 0.3, np.nan])
+    ebv = np.array([0.01, 0.3, np.nan])
     with_dust, without = heat_maps(default, demo_pixels, ebv=ebv), heat_maps(default, demo_pixels)
     np.testing.assert_allclose(with_dust.prediction, default.run(demo_pixels, ebv)["estimate"], atol=1e-5)
     np.testing.assert_allclose(with_dust.values, without.values, atol=1e-6)
-    assert with_dust.offset[3] != pytest.approx(without.offset[3], abs=1e-3)
+    assert with_dust.offset[1] != pytest.approx(without.offset[1], abs=1e-3)
 
 
 def test_a_flat_picture_has_a_finite_map_and_says_what_is_missing(default):
@@ -257,9 +257,9 @@ def test_the_default_model_is_left_as_it_was(default, demo_pixels):
 
 
 def test_a_batch_is_explained_like_its_pictures_one_by_one(default, demo_pixels, pooled, blobs):
-    for model, pixels in ((default, demo_pixels[:3]), (load_model(pooled), blobs[:3])):
+    for model, pixels in ((default, demo_pixels), (load_model(pooled), blobs[:3])):
         together = heat_maps(model, pixels).values
-        for number in range(3):
+        for number in (0, 2):
             alone = heat_maps(model, pixels[number : number + 1]).values[0]
             np.testing.assert_allclose(together[number], alone, atol=2e-6)
 

@@ -1,0 +1,81 @@
+"""``hifrac reproduce``: the figures and tables of the paper made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hifrac.cli._shared import one_line_errors
+
+__all__ = ["reproduce"]
+
+
+@click.command()
+@click.argument("names", metavar="[NAME...|all]", nargs=-1)
+@click.option("--list", "only_list", is_flag=True, help="Say what there is, and what each one lacks.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The data directory.  [default: HIFRAC_DATA_DIR or conf.data_dir]",
+)
+@click.option("--model", help="Bundled model, or folder of a model.  [default: default]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the results."
+)
+@click.option("--seed", type=int, default=12345, show_default=True, help="Of everything random.")
+@click.option("--redo", is_flag=True, help="Compute again what was made from the same inputs already.")
+@one_line_errors
+def reproduce(
+    names: tuple[str, ...],
+    only_list: bool,
+    data: Path | None,
+    model: str | None,
+    output: Path | None,
+    seed: int,
+    redo: bool,
+) -> None:
+    """Make figures and tables of Wu (2020) from the data at hand.
+
+    NAME is fig1, table2 and so on: see --list. The results (ECSV), the figures (PDF, PNG), our
+    numbers beside the published ones (summary.ecsv) and a manifest go to OUTPUT. What was made from
+    the same inputs by the same version is kept. Nothing is fetched. An experiment that lacks its
+    data is passed over with a word; the exit code is 1 if one fails.
+    """
+    from hifrac.reproduce import reproduce as run
+    from hifrac.reproduce import select, setting, status_table
+
+    if only_list:
+        for row in status_table(select(list(names) or "all"), setting(data, model=model)):
+            click.echo(f"{row['name']:7s} {row['tier']:10s} {row['title']}\n{'':18s} {row['status']}")
+        return
+    if not names:
+        raise click.UsageError("say which: all, or names such as fig1 (see --list)")
+    if output is None:
+        raise click.UsageError("-o OUTPUT: say where the results go")
+    entries = run(
+        select(list(names)),
+        setting(data, model=model, seed=seed),
+        output,
+        redo=redo,
+        report=lambda entry: click.echo(_line(entry)),
+    )
+    counts = {status: sum(one["status"] == status for one in entries.values()) for status in _SAID}
+    click.echo(", ".join(f"{count} {_SAID[status]}" for status, count in counts.items() if count))
+    click.echo(f"written to {output}")
+    if counts["failed"]:
+        raise SystemExit(1)
+
+
+_SAID = {"done": "done", "kept": "kept", "missing": "without their data", "failed": "failed"}
+
+
+def _line(entry: dict) -> str:
+    status = entry["status"]
+    tail = {
+        "done": lambda: f"{entry['seconds']:.1f} s",
+        "kept": lambda: "kept: same inputs, same version",
+        "missing": lambda: f"missing: {'; '.join(entry['missing'])}",
+        "failed": lambda: f"failed: {entry['error']}",
+    }[status]()
+    return f"{entry['name']:7s} {entry['tier']:10s} {tail}"

@@ -1,0 +1,442 @@
+"""The impact of environment: Figures 8, 9 and 10 and Table 4 of Wu (2020)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy import constants, units
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+
+from hifrac import catalogs
+from hifrac._input import plain_floats
+from hifrac.catalogs import plain_values
+from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity
+from hifrac.reproduce._experiment import Setting
+from hifrac.reproduce._inputs import held_out, labels, model_note
+from hifrac.reproduce._pictures import fraction_features
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "DENSITY_FILE",
+    "draw_densities",
+    "draw_examples",
+    "draw_windows",
+    "fig8",
+    "fig9",
+    "fig10",
+    "galaxy_densities",
+    "split_errors",
+    "survey_densities",
+    "table4",
+    "window_residuals",
+]
+
+#: The galaxies that define the density where the NASA-Sloan Atlas is not.
+DENSITY_FILE = "catalogs/sdss_dr7_volume_limited.fits"
+
+H0, C = 70, 300_000  # km/s/Mpc and km/s, as in the original code
+_COVERED = (140.0, 230.0)  # RA in degrees that the sample of SDSS DR7 covers
+_PUBLISHED_QUANTILES = {
+    0.5: 1.069,
+    0.84: 3.306,
+    0.95: 7.399,
+    0.99: 17.94,
+}  # of 1 + delta5, original code's table
+_NOTE = (
+    "densities from a volume-limited sample of SDSS DR7 (z < 0.07) instead of the NASA-Sloan Atlas, "
+    f"for galaxies at RA {_COVERED[0]:.0f} to {_COVERED[1]:.0f} degrees, which it covers"
+)
+_HEAD_NOTE = (
+    "the ridge regression behind the default model's HI fraction, learned anew for each split; the paper "
+    "trained its network"
+)
+#: Table 4 of the paper: standard deviation of the measured values, RMSE and its scatter.
+PUBLISHED_SPLITS = {
+    "lower": (0.5241, 0.2184, 0.0022),
+    "higher": (0.6706, 0.3269, 0.0066),
+    "random": (0.6036, 0.2557, 0.0094),
+}
+
+
+def _reference(folder: Path) -> tuple[SkyCoord, np.ndarray]:
+    table = Table.read(folder / DENSITY_FILE)
+    table = table[np.asarray(table["z"]) < 0.07]
+    return SkyCoord(table["ra"], table["dec"], unit=units.deg), np.asarray(table["z"])
+
+
+def _covered(ra: np.ndarray) -> np.ndarray:
+    return (ra > _COVERED[0]) & (ra < _COVERED[1])
+
+
+def survey_densities(a40: Table, reference: tuple[SkyCoord, Any]) -> Table:
+    """Overdensities of alpha.40 as the paper prints them and as its code computed them: Figure 8.
+
+    Parameters
+    ----------
+    a40 : `~astropy.table.Table`
+        Of `hifrac.catalogs.alfalfa_a40`.
+    reference : tuple of (`~astropy.coordinates.SkyCoord`, array-like)
+        Positions and redshifts of the galaxies that define the density.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        A row for each galaxy beyond 10 Mpc: ``covered``, ``in_sdss`` (in the cross-match), and
+        ``as_coded`` and ``as_printed``, log10(1 + delta5), NaN where there is none. As printed only
+        covered galaxies are asked for: their median is that of the survey there.
+    """
+    a40 = a40[plain_values(a40, "distance") > 10]
+    coords = SkyCoord(a40["ra"].unmasked, a40["dec"].unmasked)
+    covered = _covered(coords.ra.deg)
+    matched = ~np.asarray(a40["objid_dr7"].mask)
+    coded_z = H0 * plain_values(a40, "distance") / C
+    coded = overdensity(coords, coded_z, reference, **AS_CODED)["log_overdensity"].filled(np.nan).value
+    printed = np.full(len(a40), np.nan)
+    result = overdensity(coords[covered], plain_values(a40, "z")[covered], reference, **AS_PRINTED)
+    printed[covered] = result["log_overdensity"].filled(np.nan).value
+    return Table({"covered": covered, "in_sdss": matched, "as_coded": coded, "as_printed": printed})
+
+
+def fig8(setting: Setting) -> Table:
+    """Figure 8 from the catalogues of the data directory."""
+    table = survey_densities(catalogs.alfalfa_a40(), _reference(setting.folder))
+    coded = np.asarray(table["as_coded"])
+    coded = coded[np.isfinite(coded)]
+    numbers = {
+        f"1 + delta5 as coded, quantile {level}": (float(np.quantile(10**coded, level)), published)
+        for level, published in _PUBLISHED_QUANTILES.items()
+    }
+    there = np.asarray(table["as_coded"])[np.asarray(table["covered"])]
+    numbers["log(1 + delta5) as coded, 80th percentile where SDSS covers"] = (
+        float(np.nanpercentile(there, 80)),
+        HIGH_DENSITY,
+    )
+    numbers["log(1 + delta5) as printed, 80th percentile"] = (
+        float(np.nanpercentile(table["as_printed"], 80)),
+        HIGH_DENSITY,
+    )
+    table.meta = {"numbers": numbers, "notes": [_NOTE + " (as printed); as coded, all of alpha.40"]}
+    return table
+
+
+def draw_densities(table: Table) -> Figure:
+    """Figure 8: histograms of the overdensity, of the galaxies in SDSS and of all (grey).
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Of `survey_densities`.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    bins = np.arange(-2, 3.01, 0.1)
+    covered = np.asarray(table["covered"], bool)
+    for axis, name, text in (
+        (axes[0], "as_coded", "as coded: no velocity window"),
+        (axes[1], "as_printed", "as printed: ±1000 km/s"),
+    ):
+        chosen = covered & np.isfinite(table[name])
+        matched = chosen & np.asarray(table["in_sdss"], bool)
+        axis.hist(table[name][chosen], bins, density=True, color="0.8", label=f"alpha.40 ({chosen.sum():,})")
+        axis.hist(
+            table[name][matched],
+            bins,
+            density=True,
+            histtype="step",
+            color="k",
+            lw=2,
+            label=f"in SDSS ({matched.sum():,})",
+        )
+        for place, style in zip(np.percentile(table[name][matched], [20, 80]), (":", "--"), strict=True):
+            axis.axvline(place, color="k", ls=style, lw=1)
+        axis.axvline(
+            HIGH_DENSITY, color="C3", lw=3, alpha=0.4, label=f"the paper's threshold, {HIGH_DENSITY}"
+        )
+        axis.set(xlabel=r"$\log_{10}(1+\delta_5)$", xlim=(-1.7, 2.9), title=text)
+        axis.legend(fontsize="small", loc="upper right")
+    axes[0].set_ylabel("galaxies per dex, normalised")
+    return figure
+
+
+def galaxy_densities(table: Table, setting: Setting) -> np.ndarray:
+    """Overdensities of labelled galaxies with respect to the whole survey, as printed.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        ``ra``, ``dec`` (degrees) and ``v_helio`` (km/s).
+    setting : Setting
+        Where the catalogues are.
+
+    Returns
+    -------
+    log_overdensity : array of float, shape (n,)
+        log10(1 + delta5), the median taken over all of ALFALFA's covered galaxies; NaN where there is none.
+    """
+    reference = _reference(setting.folder)
+    survey = catalogs.alfalfa_a100()
+    ra, z = plain_values(survey, "ra"), plain_values(survey, "z")
+    rows = _covered(ra) & np.isfinite(plain_values(survey, "dec")) & (z > 0)
+    rows &= plain_values(survey, "distance") > 10
+    there = SkyCoord(ra[rows], plain_values(survey, "dec")[rows], unit=units.deg)
+    options = {name: value for name, value in AS_PRINTED.items() if name != "median"}
+    from hifrac.environment import surface_density
+
+    population = surface_density(there, z[rows], reference, **options)["surface_density"].filled(np.nan)
+    known = np.isfinite(population.value)
+    own_ra = plain_floats(table["ra"])
+    own_z = (units.Quantity(plain_floats(table["v_helio"]), "km/s") / constants.c).decompose().value
+    result = np.full(len(table), np.nan)
+    chosen = _covered(own_ra) & (own_z > 0)
+    coords = SkyCoord(own_ra[chosen], plain_floats(table["dec"])[chosen], unit=units.deg)
+    density = overdensity(
+        coords, own_z[chosen], reference, population=(z[rows][known], population[known]), **AS_PRINTED
+    )
+    result[chosen] = density["log_overdensity"].filled(np.nan).value
+    return result
+
+
+def split_errors(
+    features: np.ndarray, truth: np.ndarray, density: np.ndarray, *, repeats: int = 5, seed: int = 0
+) -> Table:
+    """How well one environment is predicted from the others: Table 4.
+
+    Parameters
+    ----------
+    features : array of float, shape (n, m)
+        What the estimate is read from.
+    truth, density : array of float, shape (n,)
+        Measured values (dex), and the overdensity that galaxies are ordered by.
+    repeats : int, optional
+        Random splits; and bootstrap samples of the training galaxies of the other two.
+    seed : int, optional
+        Of both.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        A row for each validation set, the fifth of lowest and of highest density, and a random fifth:
+        ``n_train``, ``n_valid``, ``sigma`` (standard deviation of the measured values), ``rmse`` and
+        ``normalised`` (their quotient), means over repeats, with standard deviations ``_error``.
+    """
+    order = np.argsort(density, kind="stable")
+    fifth = len(order) // 5
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, valid in (("lower", order[:fifth]), ("higher", order[-fifth:]), ("random", None)):
+        found = []
+        for _ in range(repeats):
+            chosen = rng.permutation(len(order))[:fifth] if valid is None else valid
+            rest = np.setdiff1d(order, chosen)
+            train = rest if valid is None else rng.choice(rest, rest.size)
+            residual = _ridge(features[train], truth[train]).predict(features[chosen]) - truth[chosen]
+            sigma = np.std(truth[chosen], ddof=1)
+            rmse = np.sqrt(np.mean(residual**2))
+            found.append((sigma, rmse, rmse / sigma))
+        middle, spread = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
+        rows.append((name, len(order) - fifth, fifth, middle[0], middle[1], spread[1], middle[2], spread[2]))
+    names = ("validation", "n_train", "n_valid", "sigma", "rmse", "rmse_error")
+    return Table(rows=rows, names=(*names, "normalised", "normalised_error"))
+
+
+def _ridge(features: np.ndarray, truth: np.ndarray):
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from hifrac.training.fit import RIDGE_PENALTY
+
+    return make_pipeline(StandardScaler(), Ridge(RIDGE_PENALTY)).fit(features, truth)
+
+
+def _with_density(setting: Setting) -> Table:
+    table = held_out(setting)
+    table["log_overdensity"] = galaxy_densities(table, setting)
+    return table[np.isfinite(table["log_overdensity"])]
+
+
+def table4(setting: Setting) -> Table:
+    """Table 4 with the labelled galaxies."""
+    rows = _with_density(setting)
+    features = fraction_features(rows, setting)
+    truth, density = plain_floats(rows["truth"]), plain_floats(rows["log_overdensity"])
+    table = split_errors(features, truth, density, seed=setting.seed)
+    numbers = {}
+    for row in table:
+        sigma, rmse, _ = PUBLISHED_SPLITS[row["validation"]]
+        numbers[f"RMSE, {row['validation']} density held out (dex)"] = (float(row["rmse"]), rmse)
+        if row["validation"] != "random":  # the published one is a mistake: see the page
+            numbers[f"RMSE / sigma, {row['validation']} density held out"] = (
+                float(row["normalised"]),
+                rmse / sigma,
+            )
+    table["sigma_published"], table["rmse_published"], table["rmse_error_published"] = np.transpose(
+        [PUBLISHED_SPLITS[name] for name in table["validation"]]
+    )
+    table.meta = {"numbers": numbers, "notes": [_NOTE, _HEAD_NOTE]}
+    return table
+
+
+def window_residuals(
+    truth: Any,
+    estimate: Any,
+    density: Any,
+    *,
+    width: float = 0.2,
+    step: float = 0.1,
+    draws: int = 200,
+    seed=0,
+) -> Table:
+    """Residuals in a window that slides over quantiles of the density: Figure 10.
+
+    Parameters
+    ----------
+    truth, estimate, density : array-like of float, shape (n,)
+        Measured values and estimates (dex), and log10(1 + delta5); all finite.
+    width, step : float, optional
+        Of the window, in quantiles.
+    draws, seed : int, optional
+        Of the bootstrap.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        A row for each window: ``quantile`` (its centre), ``log_overdensity`` there, ``n``, ``rmse``,
+        ``normalised`` (over the standard deviation of the measured values) with ``normalised_error``,
+        and ``offset``.
+    """
+    from hifrac.metrics import bootstrap_errors
+
+    truth, estimate, density = (np.asarray(one, dtype=float) for one in (truth, estimate, density))
+    order = np.argsort(density, kind="stable")
+
+    def normalised(true: np.ndarray, found: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((found - true) ** 2)) / np.std(true, ddof=1))
+
+    rows = []
+    for start in np.round(np.arange(0, 1 - width + step / 2, step), 10):
+        chosen = order[round(start * len(order)) : round((start + width) * len(order))]
+        pair = truth[chosen], estimate[chosen]
+        residual = pair[1] - pair[0]
+        error = bootstrap_errors(normalised, *pair, draws=draws, seed=seed)
+        middle = np.quantile(density, start + width / 2)
+        rmse = np.sqrt(np.mean(residual**2))
+        rows.append((start + width / 2, middle, len(chosen), rmse, normalised(*pair), error, residual.mean()))
+    names = ("quantile", "log_overdensity", "n", "rmse", "normalised", "normalised_error", "offset")
+    return Table(rows=rows, names=names)
+
+
+def fig10(setting: Setting) -> Table:
+    """Figure 10 with held-out answers of the labelled galaxies."""
+    rows = _with_density(setting)
+    values = [plain_floats(rows[name]) for name in ("truth", "estimate", "log_overdensity")]
+    table = window_residuals(*values, draws=setting.draws, seed=setting.seed)
+    dense = values[2] >= HIGH_DENSITY
+    residual = values[1] - values[0]
+    numbers = {
+        "normalised RMSE, window at quantile 0.2": (float(table["normalised"][1]), 0.40),
+        "log(1 + delta5) of that window": (float(table["log_overdensity"][1]), -0.20),
+        "normalised RMSE, densest window": (float(table["normalised"][-1]), None),
+        f"mean residual at log(1 + delta5) >= {HIGH_DENSITY} (dex)": (float(residual[dense].mean()), None),
+        "mean residual below (dex)": (float(residual[~dense].mean()), None),
+    }
+    table.meta = {
+        "numbers": numbers,
+        "galaxies": len(rows),
+        "dense": int(dense.sum()),
+        "notes": [
+            _NOTE,
+            model_note(setting.model),
+            "the paper held each window out of training; here the folds are random, and every "
+            "answer is held out",
+        ],
+    }
+    return table
+
+
+def draw_windows(table: Table) -> Figure:
+    """Figure 10: the normalised error along the density.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Of `window_residuals`.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    error = table["normalised_error"]
+    axes.errorbar(table["quantile"], table["normalised"], error, xerr=0.1, fmt="ko", ms=5, elinewidth=0.8)
+    for row in table:
+        text = f"{row['log_overdensity']:.2f}"
+        axes.annotate(
+            text, (row["quantile"], 0.97), xycoords=("data", "axes fraction"), ha="center", va="top"
+        )
+    axes.set(
+        xlabel=r"quantile of $\delta_5$ at the centre of the window (above: $\log_{10}(1+\delta_5)$)",
+        ylabel="RMSE / standard deviation of measured values",
+        xlim=(0, 1),
+    )
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.12 * (high - low))
+    return figure
+
+
+def fig9(setting: Setting) -> Table:
+    """Figure 9: five labelled galaxies near each of five densities."""
+    rows = labels(setting.folder)
+    density = galaxy_densities(rows, setting)
+    known = np.isfinite(density)
+    rows, density = rows[known], density[known]
+    chosen, aims = [], []
+    free = np.ones(len(rows), bool)
+    for level in (0.1, 0.3, 0.5, 0.7, 0.9):
+        aim = np.quantile(density, level)
+        nearest = np.argsort(np.where(free, np.abs(density - aim), np.inf), kind="stable")[:5]
+        free[nearest] = False
+        chosen += list(nearest)
+        aims += 5 * [aim]
+    table = Table({"objid": rows["objid"][chosen], "log_overdensity": density[chosen], "aim": aims})
+    table["log_hi_fraction_true"] = plain_floats(rows["log_hi_fraction_true"])[chosen]
+    table.meta = {"numbers": {}, "notes": [_NOTE]}
+    return table
+
+
+def draw_examples(table: Table, shown: np.ndarray) -> Figure:
+    """Figure 9: their pictures.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Of `fig9`.
+    shown : array of uint8, shape (n, width, width, 3)
+        Their pictures.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(5, len(table) // 5, figsize=(7, 7.4), layout="constrained", squeeze=False)
+    for axis, picture, row in zip(axes.ravel(), shown, table, strict=True):
+        axis.imshow(picture)
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(f"M = {row['log_hi_fraction_true']:.2f}", fontsize="small")
+    for line, aim in zip(axes, table["aim"][::5], strict=True):
+        line[0].set_ylabel(rf"$\log(1+\delta_5)$ = {aim:.2f}", fontsize="small")
+    return figure

@@ -1,0 +1,163 @@
+"""Runs: resumed where nothing changed, done anew where something did, and never stopped by one failure."""
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from hifrac import config
+from hifrac.exceptions import HifracWarning, UnknownModelError
+from hifrac.reproduce import EXPERIMENTS, Experiment, Setting, reproduce, select, setting, status_table
+
+
+class Counting:
+    """An experiment that counts how often it is computed."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, where):
+        self.calls += 1
+        table = Table({"x": np.random.default_rng(where.seed).normal(size=3)})
+        table.meta = {"numbers": {"answer": (42.0, 41.5)}, "notes": ["a note"]}
+        return table
+
+
+def draw(table, _setting):
+    figure, axes = plt.subplots()
+    axes.plot(table["x"])
+    return figure
+
+
+@pytest.fixture
+def where(tmp_path):
+    folder, model = tmp_path / "data", tmp_path / "model"
+    folder.mkdir()
+    model.mkdir()
+    (folder / "a.txt").write_text("first")
+    return Setting(folder, model)
+
+
+@pytest.fixture
+def counting():
+    count = Counting()
+    return count, Experiment("fig2", "Figure 2: a test", "sample", count, ("a.txt",), draw)
+
+
+def test_a_result_says_where_it_comes_from(where, counting, tmp_path):
+    entries = reproduce([counting[1]], where, tmp_path / "out")
+    assert entries["fig2"]["status"] == "done"
+    meta = Table.read(tmp_path / "out" / "fig2.ecsv").meta
+    assert meta["notes"] == ["a note"]
+    known = meta["hifrac"]
+    assert known["inputs"] == {str(where.folder / "a.txt"): sha256(b"first").hexdigest()}
+    assert known["numbers"] == {"answer": [42.0, 41.5]}
+    assert known["versions"]["numpy"] == np.__version__
+    assert known["seconds"] >= 0
+    assert {"fig2.ecsv", "fig2.pdf", "fig2.png"} <= {one.name for one in (tmp_path / "out").iterdir()}
+    summary = Table.read(tmp_path / "out" / "summary.ecsv")
+    assert summary["experiment", "quantity", "ours", "published", "tier"][0].as_void().tolist() == (
+        *("fig2", "answer", 42.0, 41.5, "sample"),
+    )
+
+
+def test_what_is_there_is_kept_until_input_or_seed_or_result_changes(where, counting, tmp_path):
+    count, one = counting
+    out = tmp_path / "out"
+
+    def status(at=where, **options):
+        return reproduce([one], at, out, **options)["fig2"]["status"]
+
+    assert [status(), status()] == ["done", "kept"]
+    assert count.calls == 1
+    assert json.loads((out / "manifest.json").read_text())["fig2"]["status"] == "done"
+    assert status(redo=True) == "done"
+    assert [status(replace(where, seed=2)), status()] == ["done", "done"]
+    (where.folder / "a.txt").write_text("second")
+    assert [status(), status()] == ["done", "kept"]
+    (out / "fig2.png").unlink()
+    assert status() == "done"
+    (out / "fig2.ecsv").write_text("edited")
+    assert status() == "done"
+    assert count.calls == 7
+
+
+def test_the_same_run_writes_the_same_figures(where, counting, tmp_path):
+    first, second = (
+        reproduce([counting[1]], where, tmp_path / name)["fig2"]["files"] for name in ("one", "two")
+    )
+    assert first["fig2.png"] == second["fig2.png"]
+    assert first["fig2.pdf"] == second["fig2.pdf"]
+
+
+def test_one_that_fails_does_not_stop_the_others(where, counting, tmp_path):
+    def fails(_where):
+        raise RuntimeError("no such\nluck")
+
+    bad = Experiment("fig1", "Figure 1: bad", "full", fails)
+    seen = []
+    entries = reproduce([bad, counting[1]], where, tmp_path / "out", report=seen.append)
+    assert [one["status"] for one in seen] == ["failed", "done"]
+    assert entries["fig1"]["error"] == "RuntimeError: no such luck"
+    assert not (tmp_path / "out" / "fig1.ecsv").exists()
+
+
+def test_what_is_missing_is_named(where, counting, tmp_path):
+    needs = replace(counting[1], inputs=("a.txt", "b.txt", "teimoorinia2017", "model/out_of_fold.ecsv"))
+    entry = reproduce([needs], where, tmp_path / "out")["fig2"]
+    assert entry["status"] == "missing"
+    first, second, third = entry["missing"]
+    assert first.endswith("b.txt")
+    assert "hifrac catalogs fetch teimoorinia2017" in second
+    assert third.endswith("out_of_fold.ecsv")
+    (row,) = status_table([needs], where)
+    assert row["status"].startswith("missing: the file")
+    assert counting[0].calls == 0
+
+
+def test_a_damaged_manifest_is_told_and_replaced(where, counting, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.json").write_text('{"fig2": 3}')
+    with pytest.warns(HifracWarning, match="cannot be read"):
+        assert reproduce([counting[1]], where, out)["fig2"]["status"] == "done"
+    assert reproduce([counting[1]], where, out)["fig2"]["status"] == "kept"
+
+
+def test_inside_the_data_are_those_of_the_setting_and_the_network_is_off(where, tmp_path, monkeypatch):
+    monkeypatch.setenv("HIFRAC_DATA_DIR", "/elsewhere")
+
+    def look(_where):
+        return Table({"folder": [str(config.data_dir())], "offline": [config.conf.offline]})
+
+    reproduce([Experiment("table1", "Table 1: a test", "full", look)], where, tmp_path / "out")
+    (row,) = Table.read(tmp_path / "out" / "table1.ecsv")
+    assert row["folder"] == str(where.folder)
+    assert str(row["offline"]) == "True"
+    assert str(config.data_dir()) == "/elsewhere"
+
+
+def test_experiments_bear_the_names_of_the_paper():
+    known = {f"fig{n}" for n in range(1, 14)} | {f"table{n}" for n in range(1, 5)}
+    assert set(EXPERIMENTS) <= known
+    assert [one.name for one in select("all")] == list(EXPERIMENTS)
+    assert [one.name for one in select(["fig5", "fig1", "fig5"])] == ["fig5", "fig1"]
+    with pytest.raises(ValueError, match="got fig99"):
+        select("fig99")
+    with pytest.raises(ValueError, match="tier must be"):
+        Experiment("fig1", "", "best", draw)
+
+
+def test_a_setting_needs_a_folder_and_a_model(tmp_path, monkeypatch):
+    monkeypatch.delenv("HIFRAC_DATA_DIR", raising=False)
+    with pytest.raises(ValueError, match="data_dir: none is configured"):
+        setting()
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        setting(tmp_path / "nowhere")
+    with pytest.raises(UnknownModelError, match="nothing"):
+        setting(tmp_path, model="nothing")
+    assert (setting(tmp_path).model / "out_of_fold.ecsv").is_file()

@@ -1,0 +1,59 @@
+"""A small data directory with the held-out answers of a model, whose figures can be computed otherwise."""
+
+import zipfile
+
+import numpy as np
+from astropy import units as u
+from astropy.table import Table
+from pictures import encode, galaxy
+
+N, UNDETECTED, BEYOND = 60, 40, 12
+LIMITS = 5
+
+
+def identifiers(start, n):
+    return [str(1237648674510730000 + start + number) for number in range(n)]
+
+
+def write_data(folder, model, pictures=False):
+    """60 labelled galaxies, 12 beyond ALFALFA (5 of them limits); answers for these and for 40 undetected."""
+    rng = np.random.default_rng(3)
+    (folder / "cutouts").mkdir(parents=True)
+    (folder / "catalogs").mkdir()
+    model.mkdir(parents=True)
+    truth = rng.normal(0, 0.5, N)
+    labels = Table({"objid": identifiers(0, N)})
+    labels["ra"] = rng.uniform(150, 220, N) * u.deg
+    labels["dec"] = rng.uniform(5, 15, N) * u.deg
+    labels["v_helio"] = rng.uniform(3000, 12000, N) * u.km / u.s
+    labels["log_hi_fraction_true"] = truth * u.dex
+    labels["log_mstar_taylor"] = 9.5 - truth
+    labels["g_minus_i"] = 0.8 - 0.4 * truth
+    labels["axial_ratio"] = rng.uniform(0.2, 1, N)
+    labels.write(folder / "cutouts" / "hi_labels.ecsv")
+    deeper = Table({"objid": identifiers(200, BEYOND)})
+    deeper["log_hi_fraction_true"] = rng.normal(-1, 0.4, BEYOND)
+    deeper["is_limit"] = np.arange(BEYOND) < LIMITS
+    deeper["alfalfa_detected"] = False
+    deeper.add_row([labels["objid"][0], truth[0], False, True])
+    deeper.write(folder / "cutouts" / "resolve_labels.ecsv")
+    total = N + UNDETECTED + BEYOND
+    answers = Table({"objid": identifiers(0, N) + identifiers(100, UNDETECTED) + identifiers(200, BEYOND)})
+    place = np.arange(total)
+    answers["detected"], answers["undetected"] = place < N, place >= N
+    answers["gas_poor"] = place >= N + UNDETECTED
+    answers["is_limit"] = answers["gas_poor"] & (place < N + UNDETECTED + LIMITS)
+    answers["fold"] = place % 5
+    estimate = np.full(total, np.nan)
+    estimate[:N] = 0.8 * truth + rng.normal(0, 0.15, N)
+    estimate[N + UNDETECTED :] = deeper["log_hi_fraction_true"][:BEYOND] + rng.normal(0.3, 0.2, BEYOND)
+    answers["log_hi_fraction"] = estimate
+    answers["p_detect"] = np.clip(np.where(place < N, 0.8, 0.3) + rng.normal(0, 0.2, total), 0, 1)
+    answers.meta["command"] = "hifrac train default"
+    # Another order than the labels': rows are joined by identifier, never by place.
+    answers[rng.permutation(total)].write(model / "out_of_fold.ecsv")
+    if pictures:
+        with zipfile.ZipFile(folder / "cutouts" / "sdss_cutouts.zip", "w") as archive:
+            for number, name in enumerate(labels["objid"]):
+                archive.writestr(f"{name}.jpg", encode(galaxy(number)))
+    return labels, deeper, answers
