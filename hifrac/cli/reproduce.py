@@ -24,6 +24,13 @@ __all__ = ["reproduce"]
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the results."
 )
 @click.option("--seed", type=int, default=12345, show_default=True, help="Of everything random.")
+@click.option(
+    "--draws",
+    type=click.IntRange(min=2),
+    default=1000,
+    show_default=True,
+    help="Samples of the bootstrap behind each error.",
+)
 @click.option("--redo", is_flag=True, help="Compute again what was made from the same inputs already.")
 @one_line_errors
 def reproduce(
@@ -33,6 +40,7 @@ def reproduce(
     model: str | None,
     output: Path | None,
     seed: int,
+    draws: int,
     redo: bool,
 ) -> None:
     """Make figures and tables of Wu (2020) from the data at hand.
@@ -55,7 +63,7 @@ def reproduce(
         raise click.UsageError("-o OUTPUT: say where the results go")
     entries = run(
         select(list(names)),
-        setting(data, model=model, seed=seed),
+        setting(data, model=model, seed=seed, draws=draws),
         output,
         redo=redo,
         report=lambda entry: click.echo(_line(entry)),

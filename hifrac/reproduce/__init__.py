@@ -230,7 +230,7 @@ def select(names: str | list[str] | tuple[str, ...]) -> list[Experiment]:
     return [EXPERIMENTS[one] for one in dict.fromkeys(names)]
 
 
-def setting(folder=None, *, model=None, seed: int = 12345) -> Setting:
+def setting(folder=None, *, model=None, seed: int = 12345, draws: int = 1000) -> Setting:
     """Where experiments run: a data directory and a model.
 
     Parameters
@@ -241,6 +241,8 @@ def setting(folder=None, *, model=None, seed: int = 12345) -> Setting:
         Name of a bundled model, or folder of a model; ``conf.model`` by default.
     seed : int, optional
         Of everything random.
+    draws : int, optional
+        Samples of the bootstrap behind each error; at least 2.
 
     Returns
     -------
@@ -249,7 +251,7 @@ def setting(folder=None, *, model=None, seed: int = 12345) -> Setting:
     Raises
     ------
     ValueError
-        If no data directory is configured.
+        If no data directory is configured, or ``draws`` is below 2.
     FileNotFoundError
         If it does not exist.
     ~hifrac.exceptions.UnknownModelError
@@ -261,6 +263,8 @@ def setting(folder=None, *, model=None, seed: int = 12345) -> Setting:
     from hifrac.exceptions import UnknownModelError
     from hifrac.models.registry import _bundled
 
+    if draws < 2:
+        raise ValueError(f"draws must be at least 2, got {draws}")
     folder = data_dir() if folder is None else Path(folder)
     if folder is None:
         raise ValueError("data_dir: none is configured; set HIFRAC_DATA_DIR or conf.data_dir")
@@ -270,4 +274,4 @@ def setting(folder=None, *, model=None, seed: int = 12345) -> Setting:
     path = Path(chosen) if Path(chosen).is_dir() else _bundled().get(chosen)
     if path is None:
         raise UnknownModelError(f"model: there is none called {chosen!r}, and no such folder")
-    return Setting(folder.resolve(), Path(path).resolve(), seed)
+    return Setting(folder.resolve(), Path(path).resolve(), seed, draws)

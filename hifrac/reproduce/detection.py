@@ -148,5 +148,5 @@ def draw_detection(table: Table) -> Figure:
     right.plot(table["threshold"], table["purity"], label="purity, both kinds as frequent")
     right.plot(table["threshold"], table["rmse"], color="C3", label="RMSE of those measured (dex)")
     right.set(xlabel="threshold of the probability", ylim=(0, 1.02))
-    right.legend(fontsize="small", loc="lower left")
+    right.legend(fontsize="small", loc="center left")
     return figure

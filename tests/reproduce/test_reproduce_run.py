@@ -86,6 +86,12 @@ def test_what_is_there_is_kept_until_input_or_seed_or_result_changes(where, coun
     assert count.calls == 7
 
 
+def test_where_the_data_lie_does_not_matter(where, counting, tmp_path):
+    reproduce([counting[1]], where, tmp_path / "out")
+    moved = replace(where, folder=where.folder.rename(tmp_path / "moved"))
+    assert reproduce([counting[1]], moved, tmp_path / "out")["fig2"]["status"] == "kept"
+
+
 def test_the_same_run_writes_the_same_figures(where, counting, tmp_path):
     first, second = (
         reproduce([counting[1]], where, tmp_path / name)["fig2"]["files"] for name in ("one", "two")
@@ -114,8 +120,9 @@ def test_what_is_missing_is_named(where, counting, tmp_path):
     assert first.endswith("b.txt")
     assert "hifrac catalogs fetch teimoorinia2017" in second
     assert third.endswith("out_of_fold.ecsv")
-    (row,) = status_table([needs], where)
+    (row,) = status_table([replace(needs, without="the moon")], where)
     assert row["status"].startswith("missing: the file")
+    assert row["status"].endswith("(without the moon)")
     assert counting[0].calls == 0
 
 
@@ -158,6 +165,8 @@ def test_a_setting_needs_a_folder_and_a_model(tmp_path, monkeypatch):
         setting()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         setting(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="draws must be at least 2"):
+        setting(tmp_path, draws=1)
     with pytest.raises(UnknownModelError, match="nothing"):
         setting(tmp_path, model="nothing")
     assert (setting(tmp_path).model / "out_of_fold.ecsv").is_file()

@@ -281,7 +281,7 @@ def test_training_twice_gives_the_same_model(trained, card, data_folder, tmp_pat
     # The simple models beside the network take half of the time, and nothing of the model depends on them.
     monkeypatch.setattr(training, "N_FOLDS", card.folds["n_folds"])
     monkeypatch.setattr(
-        training, "cross_validation_table", lambda *_: trained.tables["cross_validation"].copy()
+        training, "cross_validation_table", lambda *_, **__: trained.tables["cross_validation"].copy()
     )
     monkeypatch.setattr(training, "_strange", lambda *_: trained.tables["strange"].copy())
     training.train(str(tmp_path / "tiny"), data=data_folder, name="tiny", seed=7)
@@ -339,7 +339,7 @@ def quick(trained, monkeypatch):
     for function in (measure, altered_features):
         monkeypatch.setattr(training, function.__name__, trained.remembering(function))
     monkeypatch.setattr(
-        training, "cross_validation_table", lambda *_: trained.tables["cross_validation"].copy()
+        training, "cross_validation_table", lambda *_, **__: trained.tables["cross_validation"].copy()
     )
     monkeypatch.setattr(training, "_strange", lambda *_: trained.tables["strange"].copy())
 
@@ -381,7 +381,7 @@ def test_a_model_is_written_whole_or_not_at_all(data_folder, tmp_path, quick, tr
 def unmeasured(quick, monkeypatch):
     """Where labels are refused, measurements do not matter."""
     monkeypatch.setattr(
-        training, "measure", lambda network, pixels: np.zeros((len(pixels), len(network.center)))
+        training, "measure", lambda network, pixels: np.zeros((len(pixels), network.n_measured))
     )
     monkeypatch.setattr(
         training, "altered_features", lambda network, _, rows: np.zeros((7, len(rows), network.n_measured))
