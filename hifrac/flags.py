@@ -121,7 +121,7 @@ UNSERVED = Flag.BAD_COORDINATE | Flag.OUT_OF_FOOTPRINT | Flag.FETCH_FAILED | Fla
 
 
 def decode_flags(flags):
-    """Names of the `Flag` bits that are set.
+    """Names of the bits of `~hifrac.flags.Flag` that are set.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def decode_flags(flags):
     Returns
     -------
     names : list of str, or list of list of str
-        As `BitFlag.decode`.
+        As `hifrac.flags.BitFlag.decode`.
 
     Raises
     ------

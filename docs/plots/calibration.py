@@ -1,4 +1,4 @@
-"""Are the intervals and probabilities of the default model what they say? All answers are of held-out galaxies."""
+"""Are the intervals and probabilities of the default model what they say? Of held-out galaxies."""
 
 from importlib import resources
 
@@ -48,10 +48,11 @@ bins = np.clip((p_detect * 8).astype(int), 0, 7)
 total = np.bincount(bins, weight, 8)
 share = np.bincount(bins, weight * seen, 8) / total
 stated = np.bincount(bins, weight * p_detect, 8) / total
-draws = np.random.default_rng(0).integers(0, len(seen), (500, len(seen)))
-spread = [
-    np.bincount(bins[draw], (weight * seen)[draw], 8) / np.bincount(bins[draw], weight[draw], 8) for draw in draws
-]
+picks = np.random.default_rng(0).integers(0, len(seen), (500, len(seen)))
+spread = []
+for pick in picks:
+    both = [np.bincount(bins[pick], values[pick], 8) for values in (weight * seen, weight)]
+    spread.append(both[0] / both[1])
 right.errorbar(stated, share, np.std(spread, axis=0), fmt="o", color="k", capsize=2)
 right.plot([0, 1], [0, 1], color="0.6", lw=1, zorder=0)
 right.set(xlabel="mean p_detect", ylabel="share of detections", xlim=(0, 1), ylim=(0, 1))
