@@ -11,7 +11,8 @@ from hifrac.attribution.faithfulness import (
     randomised,
 )
 from hifrac.attribution.injection import COLOURS, PROFILES, inject_point_sources
-from hifrac.attribution.maps import METHODS, HeatMaps, heat_maps, occlusion_maps, resolve_method
+from hifrac.attribution.maps import HeatMaps, occlusion_maps
+from hifrac.attribution.methods import METHODS, heat_maps, resolve_method
 from hifrac.attribution.plotting import plot_explanation
 from hifrac.attribution.regions import contours, evidence_blobs, write_regions
 from hifrac.attribution.report import write_report

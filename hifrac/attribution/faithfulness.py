@@ -11,7 +11,8 @@ from astropy.table import QTable
 from scipy.stats import spearmanr
 
 from hifrac.attribution.injection import COLOURS, inject_point_sources
-from hifrac.attribution.maps import heat_maps, sky_level
+from hifrac.attribution.maps import sky_level
+from hifrac.attribution.methods import heat_maps
 from hifrac.attribution.regions import SMOOTHING, smoothed
 from hifrac.attribution.targets import resolve_target
 

@@ -16,7 +16,8 @@ from astropy.table import QTable, Table
 from astropy.utils.masked import Masked
 
 import hifrac
-from hifrac.attribution.maps import HeatMaps, heat_maps, resolve_method
+from hifrac.attribution.maps import HeatMaps
+from hifrac.attribution.methods import heat_maps, resolve_method
 from hifrac.attribution.targets import Target, resolve_target
 from hifrac.exceptions import BadImageError, RowError
 from hifrac.flags import decode_flags
