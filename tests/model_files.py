@@ -24,6 +24,17 @@ OPTIONS = {
 }
 
 
+def blurred_blobs():
+    """Blurred blobs of colour, as galaxies are; an odd number of them."""
+    y, x = np.mgrid[:WIDTH, :WIDTH] - (WIDTH - 1) / 2
+    rng = np.random.default_rng(5)
+    light = [
+        rng.uniform(90, 250, 3) * np.exp(-np.hypot(x, y * rng.uniform(1, 2)) / rng.uniform(3, 9))[..., None]
+        for _ in range(5)
+    ]
+    return np.clip(np.array(light) + rng.uniform(2, 14, (5, WIDTH, WIDTH, 3)), 0, 255).astype(np.uint8)
+
+
 def stirred(network):
     """As after training: no factor of 0 or 1 is left, every path says something."""
     torch.manual_seed(8)

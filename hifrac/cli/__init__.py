@@ -13,12 +13,14 @@ import click
 import hifrac
 from hifrac.cli._shared import (
     kept_on_interrupt,
+    local_source,
+    model_source,
     one_line_errors,
+    picture_options,
     progress_bar,
+    requested_source,
     settings,
-    source_of,
     summary,
-    survey_options,
 )
 from hifrac.cli.benchmark import benchmark
 from hifrac.cli.catalogs import catalogs
@@ -59,17 +61,7 @@ def main() -> None:
 @main.command()
 @click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write.")
-@click.option(
-    "--cutouts", type=click.Path(path_type=Path), help="Folder or archive of pictures; nothing is fetched."
-)
-@click.option("--name", default=None, help="Column that names the pictures of --cutouts.  [default: objid]")
-@click.option(
-    "--frames",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of SDSS frame-*.fits files to cut the pictures from; nothing is fetched.",
-)
-@click.option("--survey", default=None, help="sdss, legacy, panstarrs or hips.  [default: the model's]")
-@survey_options
+@picture_options("Column that names the pictures of --cutouts.")
 @click.option("--model", default=None, help="Bundled model, or folder of a model.  [default: default]")
 @click.option("--device", default=None, help="auto, cpu or cuda.  [default: auto]")
 @click.option("--batch-size", type=int, default=None, help="Pictures in one pass of the network.")
@@ -110,24 +102,17 @@ def predict(
         raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
     if name is not None and cutouts is None:
         raise ValueError("--name names pictures of --cutouts: give that as well")
-    service = {key: value for key, value in service.items() if value}
-    asked = ["--survey"] if survey is not None else []
-    asked += [f"--{key.replace('_', '-')}" for key in service]
-    local = [option for option, path in (("--cutouts", cutouts), ("--frames", frames)) if path is not None]
-    if len(local) > 1 or (local and asked):
-        raise ValueError(
-            f"{local[0]} does not go with {(local[1:] + asked)[0]}: the pictures have one source"
-        )
+    service, local = requested_source(service, survey, cutouts, frames)
     rows = read_table(table)
     check_output(rows, output, overwrite=overwrite)
     with ExitStack() as stack:
         stack.enter_context(settings(cache_dir, max_rate))
         source = None
         if local:
-            source = stack.enter_context(_local_source(table, rows, cutouts, name, frames))
+            source = stack.enter_context(local_source(table, rows, cutouts, name, frames))
         loaded = load_model(model, device=device)
         if source is None:
-            source = _model_source(loaded, survey, service)
+            source = model_source(loaded, survey, service)
         estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
         first = stack.enter_context(_first_failures())
         progress = stack.enter_context(progress_bar(len(rows), "estimating"))
@@ -139,41 +124,6 @@ def predict(
     click.echo(f"written to {output}")
     if len(result) and not estimated:
         raise SystemExit(1)
-
-
-def _local_source(table: Path, rows, cutouts: Path | None, name: str | None, frames: Path | None):
-    """Pictures at hand."""
-    from hifrac.cutouts import FrameCutouts, LocalCutouts
-
-    if frames is not None:
-        try:
-            return FrameCutouts(frames)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"--frames: {error}") from error
-    column = "objid" if name is None else name
-    if column not in rows.colnames:
-        raise ValueError(
-            f"--name: {table} has no column {column!r} to name its pictures; "
-            f"its columns are {', '.join(rows.colnames) or '(none)'}"
-        )
-    try:
-        return LocalCutouts(cutouts, name=column)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"--cutouts: {error}") from error
-
-
-def _model_source(model, survey: str | None, service: dict[str, Any]):
-    """The service that a model's pictures come from."""
-    from hifrac.cutouts import SURVEYS, source_for
-
-    recipe = model.card.recipe
-    kind = type(source_for(recipe))
-    known = {value: key for key, value in SURVEYS.items()}
-    if survey is not None and SURVEYS.get(survey) is not kind:
-        raise ValueError(
-            f"--survey: the model {model.card.name!r} reads pictures of {known[kind]}, got {survey!r}"
-        )
-    return source_of(known[kind], recipe, **service)
 
 
 @main.command()

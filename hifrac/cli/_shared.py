@@ -9,13 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
 __all__ = [
     "kept_on_interrupt",
+    "local_source",
+    "model_source",
     "one_line_errors",
+    "picture_options",
     "progress_bar",
+    "requested_source",
     "settings",
     "source_of",
     "summary",
@@ -133,6 +138,84 @@ def source_of(
         changes["data_release"] = data_release.upper()
     recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})
     return kind(recipe, **options)
+
+
+def picture_options(name_help: str) -> Callable[[Callable], Callable]:
+    """The options of everything that reads the pictures of a table: where they are, and `survey_options`."""
+    options = [
+        click.option(
+            "--cutouts",
+            type=click.Path(path_type=Path),
+            help="Folder or archive of pictures; nothing is fetched.",
+        ),
+        click.option("--name", default=None, help=f"{name_help}  [default: objid]"),
+        click.option(
+            "--frames",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder of SDSS frame-*.fits files to cut the pictures from; nothing is fetched.",
+        ),
+        click.option(
+            "--survey", default=None, help="sdss, legacy, panstarrs or hips.  [default: the model's]"
+        ),
+    ]
+
+    def decorate(command: Callable) -> Callable:
+        command = survey_options(command)
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def requested_source(
+    service: dict[str, Any], survey: str | None, cutouts: Path | None, frames: Path | None
+) -> tuple[dict[str, Any], bool]:
+    """What was asked of the service, and whether the pictures are at hand; an error if both were."""
+    service = {key: value for key, value in service.items() if value}
+    asked = ["--survey"] if survey is not None else []
+    asked += [f"--{key.replace('_', '-')}" for key in service]
+    local = [option for option, path in (("--cutouts", cutouts), ("--frames", frames)) if path is not None]
+    if len(local) > 1 or (local and asked):
+        raise ValueError(
+            f"{local[0]} does not go with {(local[1:] + asked)[0]}: the pictures have one source"
+        )
+    return service, bool(local)
+
+
+def local_source(table: Path, rows, cutouts: Path | None, name: str | None, frames: Path | None):
+    """Pictures at hand."""
+    from hifrac.cutouts import FrameCutouts, LocalCutouts
+
+    if frames is not None:
+        try:
+            return FrameCutouts(frames)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"--frames: {error}") from error
+    column = "objid" if name is None else name
+    if column not in rows.colnames:
+        raise ValueError(
+            f"--name: {table} has no column {column!r} to name its pictures; "
+            f"its columns are {', '.join(rows.colnames) or '(none)'}"
+        )
+    try:
+        return LocalCutouts(cutouts, name=column)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"--cutouts: {error}") from error
+
+
+def model_source(model, survey: str | None, service: dict[str, Any]):
+    """The service that a model's pictures come from."""
+    from hifrac.cutouts import SURVEYS, source_for
+
+    recipe = model.card.recipe
+    kind = type(source_for(recipe))
+    known = {value: key for key, value in SURVEYS.items()}
+    if survey is not None and SURVEYS.get(survey) is not kind:
+        raise ValueError(
+            f"--survey: the model {model.card.name!r} reads pictures of {known[kind]}, got {survey!r}"
+        )
+    return source_of(known[kind], recipe, **service)
 
 
 @contextmanager

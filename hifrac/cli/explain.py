@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from hifrac.cli._shared import kept_on_interrupt, one_line_errors, progress_bar, settings, survey_options
+from hifrac.cli._shared import (
+    kept_on_interrupt,
+    local_source,
+    model_source,
+    one_line_errors,
+    picture_options,
+    progress_bar,
+    requested_source,
+    settings,
+)
 
 __all__ = ["explain"]
 
@@ -23,21 +32,7 @@ __all__ = ["explain"]
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write.",
 )
-@click.option(
-    "--cutouts", type=click.Path(path_type=Path), help="Folder or archive of pictures; nothing is fetched."
-)
-@click.option(
-    "--name",
-    default=None,
-    help="Column that names the galaxies, and the pictures of --cutouts.  [default: objid]",
-)
-@click.option(
-    "--frames",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of SDSS frame-*.fits files to cut the pictures from; nothing is fetched.",
-)
-@click.option("--survey", default=None, help="sdss, legacy, panstarrs or hips.  [default: the model's]")
-@survey_options
+@picture_options("Column that names the galaxies, and the pictures of --cutouts.")
 @click.option("--model", default=None, help="Bundled model, or folder of a model.  [default: default]")
 @click.option("--method", default="cam", show_default=True, help="cam, gradcam or occlusion.")
 @click.option(
@@ -75,7 +70,6 @@ def explain(
     coordinates (maps/); contours and blobs as regions for DS9 and CASA (regions/); and figures (figures/).
     Pictures come from where `hifrac predict` takes them.
     """
-    from hifrac import cli
     from hifrac.attribution.report import PAGE, write_report
     from hifrac.estimator import HIFractionEstimator
     from hifrac.flags import UNSERVED
@@ -84,13 +78,7 @@ def explain(
 
     if (output / PAGE).exists() and not overwrite:
         raise FileExistsError(f"{output / PAGE} exists already; say --overwrite to replace it")
-    service = {key: value for key, value in service.items() if value}
-    local = [option for option, path in (("--cutouts", cutouts), ("--frames", frames)) if path is not None]
-    asked = [f"--{key.replace('_', '-')}" for key in service] + (["--survey"] if survey is not None else [])
-    if len(local) > 1 or (local and asked):
-        raise ValueError(
-            f"{local[0]} does not go with {(local[1:] + asked)[0]}: the pictures have one source"
-        )
+    service, local = requested_source(service, survey, cutouts, frames)
     rows = read_table(table)
     if name is not None and name not in rows.colnames:
         raise ValueError(
@@ -100,9 +88,9 @@ def explain(
         stack.enter_context(settings(cache_dir, max_rate))
         loaded = load_model(model, device=device)
         if local:
-            source = stack.enter_context(cli._local_source(table, rows, cutouts, name, frames))
+            source = stack.enter_context(local_source(table, rows, cutouts, name, frames))
         else:
-            source = cli._model_source(loaded, survey, service)
+            source = model_source(loaded, survey, service)
         estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
         explanations = estimator.explain(rows, method=method, target=target)
         column = name or next((known for known in ("objid", "name") if known in rows.colnames), None)

@@ -5,13 +5,10 @@ Names, units and meanings are public interface.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from astropy import units as u
-from astropy.table import Column, MaskedColumn
-from astropy.utils.masked import Masked
 
+from hifrac.columns import ResultColumn, make_column
 from hifrac.flags import BitFlag
 
 __all__ = ["ENVIRONMENT_COLUMNS", "EnvironmentColumn", "EnvironmentFlag"]
@@ -43,26 +40,8 @@ MASKED = (
 )
 
 
-@dataclass(frozen=True)
-class EnvironmentColumn:
-    """One column of a table of densities.
-
-    Attributes
-    ----------
-    name : str
-        Its name.
-    unit : `~astropy.units.UnitBase` or None
-        Its unit; None for plain numbers.
-    description : str
-        What it means.
-    when : str
-        What makes it be there.
-    """
-
-    name: str
-    unit: u.UnitBase | None
-    description: str
-    when: str = "always"
+class EnvironmentColumn(ResultColumn):
+    """One column of a table of densities; ``when`` says what makes it be there."""
 
 
 #: All columns by name, in the order in which they stand in a table.
@@ -97,12 +76,4 @@ ENVIRONMENT_COLUMNS = {
 
 def environment_column(name: str, values: np.ndarray, mask: np.ndarray | None = None):
     """A column with the unit and description of the registry; masked where told, if at all."""
-    entry = ENVIRONMENT_COLUMNS[name]
-    if mask is None:
-        column = Column(values)
-    elif entry.unit is None:
-        column = MaskedColumn(np.where(mask, np.nan, values), mask=mask)
-    else:
-        column = Masked(u.Quantity(np.where(mask, np.nan, values), entry.unit), mask=mask)
-    column.info.description = entry.description
-    return column
+    return make_column(ENVIRONMENT_COLUMNS[name], values, mask)

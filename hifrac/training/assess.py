@@ -157,7 +157,9 @@ def evaluate(
     if is_limit is not None:
         limits = numbers_of(table, is_limit) == 1
     labelled = np.isfinite(truth)
-    ebv = galactic_ebv(*(numbers_of(table, key, optional=True) for key in ("ra", "dec")))
+    ebv = np.full(len(table), np.nan)
+    if "ebv" in model.card.inputs:
+        ebv = galactic_ebv(*(numbers_of(table, key, optional=True) for key in ("ra", "dec")))
     rows, parts, failures = [], [], []
     for chunk, pixels, failed in _batches(model, table[name], np.flatnonzero(labelled), cutouts, name):
         failures += failed

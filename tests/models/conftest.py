@@ -1,8 +1,7 @@
 """What tests of models share."""
 
-import numpy as np
 import pytest
-from model_files import WIDTH, write
+from model_files import blurred_blobs, write
 
 from hifrac.models import _artifact
 
@@ -10,13 +9,7 @@ from hifrac.models import _artifact
 @pytest.fixture(scope="module")
 def blobs():
     """Blurred blobs of colour, as galaxies are; an odd number of them."""
-    y, x = np.mgrid[:WIDTH, :WIDTH] - (WIDTH - 1) / 2
-    rng = np.random.default_rng(5)
-    light = [
-        rng.uniform(90, 250, 3) * np.exp(-np.hypot(x, y * rng.uniform(1, 2)) / rng.uniform(3, 9))[..., None]
-        for _ in range(5)
-    ]
-    return np.clip(np.array(light) + rng.uniform(2, 14, (5, WIDTH, WIDTH, 3)), 0, 255).astype(np.uint8)
+    return blurred_blobs()
 
 
 @pytest.fixture(scope="module")
