@@ -108,3 +108,28 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+
+# -- Gallery -------------------------------------------------------------------
+
+extensions += ["sphinx_gallery.gen_gallery"]
+exclude_patterns += ["gallery", "sg_execution_times.rst", "examples/**/sg_execution_times.rst"]
+# The paper's scripts need the real data; without them their code is shown and not run.
+_run = r"\.py$" if os.environ.get("HIFRAC_DATA_DIR") else r"gallery/[a-z_]+\.py$"
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "examples",
+    "filename_pattern": _run,
+    "within_subsection_order": "hifrac_docs.GalleryOrder",
+    "download_all_examples": False,
+    "min_reported_time": 1e9,
+    "write_computation_times": False,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "plot_gallery": True,
+    "abort_on_example_error": True,
+    "image_scrapers": ("matplotlib",),
+    "doc_module": ("hifrac",),
+    "backreferences_dir": None,
+    "reference_url": {"hifrac": None},
+}

@@ -10,6 +10,8 @@
 ``command-help``
     From the command line.
 
+`GalleryOrder` is the order of the scripts in the gallery.
+
 The page ``changes`` gets the change log of the repository appended, and the fragments of the next one.
 """
 
@@ -38,6 +40,29 @@ from hifrac.catalogs import columns as catalog_columns
 from hifrac.models import ModelCard
 
 CHANGE_LOG = Path(__file__).parents[2] / "CHANGES.rst"
+
+
+#: The first part of the gallery. The paper's figures and tables follow in the order of their names.
+GUIDE = (
+    "quickstart.py",
+    "own_images.py",
+    "fetching.py",
+    "uncertainty_and_flags.py",
+    "environment.py",
+    "explanation.py",
+    "fine_tuning.py",
+    "relations.py",
+)
+
+
+class GalleryOrder:
+    """The place of a script in its part of the gallery; what is not in `GUIDE` goes by its name."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __call__(self, name: str) -> tuple[int, str]:
+        return (GUIDE.index(name) if name in GUIDE else len(GUIDE), name)
 
 
 def _literal(value: object) -> str:

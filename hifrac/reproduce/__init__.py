@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hifrac.reproduce import (
     _pictures,
+    _run,
     comparison,
     detection,
     environment,
@@ -20,14 +21,25 @@ from hifrac.reproduce import (
     simple,
 )
 from hifrac.reproduce._experiment import TIERS, Experiment, Setting
-from hifrac.reproduce._run import reproduce, status_table
+from hifrac.reproduce._run import numbers_table, reproduce, status_table
 
 if TYPE_CHECKING:
     import numpy as np
     from astropy.table import Table
     from matplotlib.figure import Figure
 
-__all__ = ["EXPERIMENTS", "TIERS", "Experiment", "Setting", "reproduce", "select", "setting", "status_table"]
+__all__ = [
+    "EXPERIMENTS",
+    "TIERS",
+    "Experiment",
+    "Setting",
+    "numbers_table",
+    "reproduce",
+    "result",
+    "select",
+    "setting",
+    "status_table",
+]
 
 _LABELS = "cutouts/hi_labels.ecsv"
 _DEEPER = "cutouts/resolve_labels.ecsv"
@@ -275,3 +287,37 @@ def setting(folder=None, *, model=None, seed: int = 12345, draws: int = 1000) ->
     if path is None:
         raise UnknownModelError(f"model: there is none called {chosen!r}, and no such folder")
     return Setting(folder.resolve(), Path(path).resolve(), seed, draws)
+
+
+def result(name: str, output=None, *, where: Setting | None = None, redo: bool = False) -> Table:
+    """The table of an experiment: read where an earlier run has left it, or else computed.
+
+    Parameters
+    ----------
+    name : str
+        A key of `EXPERIMENTS`.
+    output : path-like, optional
+        Folder of the results; ``reproduce`` in `hifrac.config.cache_dir` by default.
+    where : Setting, optional
+        The data directory and the model; ``setting()`` by default.
+    redo : bool, optional
+        Compute it again.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        ``meta["hifrac"]`` has its inputs with their sha256, versions, seed and seconds.
+
+    Raises
+    ------
+    ValueError
+        If there is no experiment of the name, or no data directory is configured.
+    FileNotFoundError
+        If some of what it reads is missing.
+    RuntimeError
+        If it fails.
+    """
+    from hifrac.config import cache_dir
+
+    (one,) = select([name])
+    return _run.result(one, where or setting(), output or cache_dir() / "reproduce", redo=redo)

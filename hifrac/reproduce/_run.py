@@ -17,7 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from astropy.table import Table
+import numpy as np
+from astropy.table import MaskedColumn, Table
 
 import hifrac
 from hifrac.config import conf
@@ -25,7 +26,7 @@ from hifrac.exceptions import HifracWarning
 from hifrac.reproduce._experiment import TIERS, Experiment, Setting, sha256
 from hifrac.tables import write_table
 
-__all__ = ["MANIFEST", "SUMMARY", "reproduce", "status_table"]
+__all__ = ["MANIFEST", "SUMMARY", "numbers_table", "reproduce", "result", "status_table"]
 
 MANIFEST = "manifest.json"
 SUMMARY = "summary.ecsv"
@@ -124,6 +125,67 @@ def reproduce(
                 report({"name": one.name, **entry})
     write_table(_summary(manifest), output / SUMMARY, overwrite=True)
     return results
+
+
+def result(one: Experiment, setting: Setting, output: str | Path, *, redo: bool = False) -> Table:
+    """The table of an experiment: read where an earlier run has left it, or else computed.
+
+    Parameters
+    ----------
+    one : Experiment
+        Which one.
+    setting : Setting
+        The data directory, the model and the seed.
+    output : path-like
+        The folder, as of `reproduce`.
+    redo : bool, optional
+        Compute it again.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+
+    Raises
+    ------
+    FileNotFoundError
+        If some of what it reads is missing.
+    RuntimeError
+        If it fails.
+    """
+    entry = reproduce([one], setting, output, redo=redo)[one.name]
+    if entry["status"] == "missing":
+        raise FileNotFoundError(f"{one.name} needs {'; '.join(entry['missing'])}")
+    if entry["status"] == "failed":
+        raise RuntimeError(f"{one.name} failed: {entry['error']}")
+    return Table.read(Path(output) / f"{one.name}.ecsv", format="ascii.ecsv")
+
+
+def numbers_table(table: Table) -> Table:
+    """Our numbers beside the published ones, of a result.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        What the function of an experiment returned, or what `reproduce` wrote of it.
+
+    Returns
+    -------
+    numbers : `~astropy.table.Table`
+        ``quantity``, ``ours``, ``published`` (masked where the paper says none).
+    """
+    numbers = table.meta.get("numbers") or table.meta.get("hifrac", {}).get("numbers", {})
+    published = [pair[1] for pair in numbers.values()]
+    return Table(
+        {
+            "quantity": list(numbers),
+            "ours": [float(pair[0]) for pair in numbers.values()],
+            "published": MaskedColumn(
+                [np.nan if one is None else one for one in published],
+                mask=[one is None or not np.isfinite(one) for one in published],
+                dtype=float,
+            ),
+        }
+    )
 
 
 def _run(one: Experiment, setting: Setting, output: Path, before: dict[str, Any] | None) -> dict[str, Any]:
