@@ -237,7 +237,7 @@ class HIFractionEstimator:
             Positions, as of `predict`.
         method : {"cam", "gradcam", "occlusion"}, optional
             ``"cam"`` is the additive map that the network allows: the class-activation map of those that end
-            in a mean over positions, integrated gradients for the others, among them the bundled models. The
+            in a mean over positions, integrated gradients for the others, among them the default model. The
             result says which.
         target : {"log_hi_fraction", "p_detect", "gas-rich", "gas-poor"}, optional
             What is explained: an output of the network before its calibration, see

@@ -6,9 +6,12 @@ import json
 
 import numpy as np
 import torch
+from astropy import units as u
 from torch import nn
 
 from hifrac import list_models
+from hifrac.attribution import Explanation, Target
+from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models import _artifact
 from hifrac.models.architectures import build
 from hifrac.models.structure import NetworkOutput
@@ -33,6 +36,22 @@ def blurred_blobs():
         for _ in range(5)
     ]
     return np.clip(np.array(light) + rng.uniform(2, 14, (5, WIDTH, WIDTH, 3)), 0, 255).astype(np.uint8)
+
+
+def random_explanation():
+    """A map without meaning, of a picture without meaning, on the sky."""
+    rng = np.random.default_rng(3)
+    return Explanation(
+        4,
+        rng.normal(0, 1e-4, (128, 128)).astype(np.float32),
+        rng.integers(0, 256, (128, 128, 3)).astype(np.uint8),
+        SDSS_RECIPE.wcs(150, 2),
+        Target("log_hi_fraction", "estimate", 1, u.dex, ""),
+        "integrated gradients",
+        0.2,
+        0.1,
+        {"estimate": 0.25, "p16": 0.1, "p84": 0.5, "p_detect": 0.93},
+    )
 
 
 def stirred(network):

@@ -90,7 +90,7 @@ def resolve_target(card: ModelCard, target: str) -> Target:
     -----
     ``"p_detect"`` is the raw log odds ``detection_logit``, of which p_detect is a function that increases.
     ``"gas-rich"`` and ``"gas-poor"`` are the two classes of a model that has them (``gas_rich_logit``, the
-    classes of Wu 2020, section 8.1). The bundled models have other classes: ``"gas-poor"`` is their
+    classes of Wu 2020, section 8.1). The default model has other classes: ``"gas-poor"`` is its
     ``gas_poor_logit``, galaxies that ALFALFA missed though a deeper survey looked for their HI; and
     ``"gas-rich"`` is its negative. Either map of such a pair is the negative of the other.
     """

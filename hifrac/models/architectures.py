@@ -23,12 +23,13 @@ def _pixel_net(
     n_channels: int = 3,
     mean: Sequence[float] = PAPER_MEAN,
     std: Sequence[float] = PAPER_STD,
+    monochrome: bool = False,
 ) -> PixelNet:
-    return PixelNet(make(n_outputs, n_channels), mean=mean, std=std)
+    return PixelNet(make(n_outputs, n_channels), mean=mean, std=std, monochrome=monochrome)
 
 
 #: Name in ``card.architecture``, and what makes the network of ``card.options``. The
-#: networks of the paper take ``n_outputs``, ``n_channels``, ``mean`` and ``std``.
+#: networks of the paper take ``n_outputs``, ``n_channels``, ``mean``, ``std`` and ``monochrome``.
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "StructureNet": StructureNet,
     "xresnet18": partial(_pixel_net, xresnet.xresnet18),

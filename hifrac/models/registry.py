@@ -26,7 +26,8 @@ RUNTIMES = ("torchscript", "eager", "openvino", "half")
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "OutOfMemoryError")
 
 
-def _bundled() -> dict[str, Path]:
+def bundled_models() -> dict[str, Path]:
+    """The folders of the bundled models by their names, sorted."""
     root = Path(str(resources.files("hifrac.models") / "weights"))
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{FILE_NAME}"))}
 
@@ -43,9 +44,9 @@ def list_models() -> list[ModelCard]:
     --------
     >>> from hifrac import list_models
     >>> [card.name for card in list_models()]
-    ['default', 'volume-limited']
+    ['default', 'gas-classes', 'gas-classes-monochrome', 'volume-limited']
     """
-    return [ModelCard.read(folder) for folder in _bundled().values()]
+    return [ModelCard.read(folder) for folder in bundled_models().values()]
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def load_model(
     wanted = conf.model if model is None else model
     if not isinstance(wanted, str | PathLike):
         raise TypeError(f"model must be a name or a folder, got {type(wanted).__name__}")
-    bundled = _bundled()
+    bundled = bundled_models()
     if isinstance(wanted, str) and wanted in bundled:
         folder = bundled[wanted]
     elif (Path(wanted) / FILE_NAME).is_file():

@@ -268,6 +268,8 @@ class PixelNet(nn.Module):
     mean, std : sequence of float, optional
         One number a channel: pixel values / 255, minus ``mean``, divided by
         ``std``, are what the backbone reads. By default those of the paper.
+    monochrome : bool, optional
+        Whether each channel is replaced by the mean of all, so that no colour is seen (Wu 2020, section 8.3).
 
     Raises
     ------
@@ -277,7 +279,12 @@ class PixelNet(nn.Module):
     """
 
     def __init__(
-        self, backbone: XResNet, *, mean: Sequence[float] = PAPER_MEAN, std: Sequence[float] = PAPER_STD
+        self,
+        backbone: XResNet,
+        *,
+        mean: Sequence[float] = PAPER_MEAN,
+        std: Sequence[float] = PAPER_STD,
+        monochrome: bool = False,
     ) -> None:
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):
@@ -286,6 +293,7 @@ class PixelNet(nn.Module):
         if min(std) <= 0:
             raise ValueError(f"std must be positive, got {std}")
         self.backbone = backbone
+        self.monochrome = monochrome
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
@@ -322,7 +330,10 @@ class PixelNet(nn.Module):
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """What the backbone reads; of values 0 to 255, of any dtype."""
-        return (pixels.to(self.mean.dtype) / 255.0 - self.mean) / self.std
+        values = pixels.to(self.mean.dtype) / 255.0
+        if self.monochrome:
+            values = values.mean(1, keepdim=True).expand_as(values)
+        return (values - self.mean) / self.std
 
 
 def fold_spectral_norm(network: nn.Module) -> nn.Module:

@@ -30,7 +30,7 @@ __all__ = [
 ARCHITECTURES = ("xresnet18", "xresnet34", "xresnet50", "shallow")
 #: Numbers that a network gives for each loss.
 LOSSES = {"rmse": 1, "gaussian_nll": 2, "tobit_nll": 2, "smoothed_cross_entropy": 2}
-SAMPLES = ("hi_fraction", "detection")
+SAMPLES = ("hi_fraction", "detection", "estimates")
 RULES = ("groups", "paper-numpy", "paper-torch")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda")
@@ -42,10 +42,13 @@ class DataConfig:
 
     Parameters
     ----------
-    sample : {"hi_fraction", "detection"}, optional
+    sample : {"hi_fraction", "detection", "estimates"}, optional
         What is read from the data directory: its galaxies with an HI mass,
-        or these against bright undetected ones. Of no account where ``table``
-        is given.
+        these against bright undetected ones, or the galaxies that nobody
+        measured, with the estimates of ``teacher`` as their labels. Of no
+        account where ``table`` is given.
+    teacher : str, optional
+        Name or folder of the model that ``sample = "estimates"`` learns from.
     table : str, optional
         A table of labels of any format that Astropy reads, instead.
     cutouts : str, optional
@@ -73,6 +76,7 @@ class DataConfig:
     """
 
     sample: str = "hi_fraction"
+    teacher: str = "default"
     table: str | None = None
     cutouts: str | None = None
     name: str = "objid"
@@ -137,6 +141,9 @@ class NetworkConfig:
         See `hifrac.training.losses`.
     smoothing : float, optional
         Of the labels of the last one; 0 to 1.
+    monochrome : bool, optional
+        Whether the network is shown the mean of the channels alone, without
+        colour.
     init_from : str, optional
         Name or folder of a model of the same architecture, whose weights are
         the start. Its last layer is left out where it answers another
@@ -146,6 +153,7 @@ class NetworkConfig:
     architecture: str = "xresnet34"
     loss: str = "rmse"
     smoothing: float = 0.05
+    monochrome: bool = False
     init_from: str | None = None
 
     def __post_init__(self) -> None:

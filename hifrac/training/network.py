@@ -35,7 +35,8 @@ def build(config: NetworkConfig, n_channels: int = 3) -> PixelNet:
     network : `~hifrac.models.xresnet.PixelNet`
         Takes uint8 pixels (n, n_channels, h, w).
     """
-    return architectures.build(config.architecture, {"n_outputs": config.n_outputs, "n_channels": n_channels})
+    options = {"n_outputs": config.n_outputs, "n_channels": n_channels, "monochrome": config.monochrome}
+    return architectures.build(config.architecture, options)
 
 
 class PictureNetwork(lightning.LightningModule):

@@ -26,7 +26,7 @@ from hifrac.training.assess import class_figures, held_out_coverage, regression_
 from hifrac.training.config import TrainingConfig
 from hifrac.training.network import PictureNetwork, answer, build, load_weights, one_logit
 from hifrac.training.pictures import LabelledPictures, PictureData
-from hifrac.training.sources import read_pictures
+from hifrac.training.sources import read_measured, read_pictures
 from hifrac.training.splits import (
     HELD_OUT,
     TRAIN,
@@ -111,7 +111,7 @@ def train_network(
     helping = rank_zero_only.rank > 0
     if not helping:
         _require_place(folder, config, resume)
-    pictures = read_pictures(config, data)
+    pictures, measured = read_pictures(config, data), read_measured(config, data)
     split = _split(config, folder, pictures, resume or helping)
     train, held_out = (pictures[np.asarray(split["role"]) == role] for role in (TRAIN, HELD_OUT))
     _require_labels(config, train, held_out)
@@ -140,7 +140,7 @@ def train_network(
     if not trainer.is_global_zero:
         return None
     _merge_logs(folder)
-    return _finish(config, folder, module.network.cpu(), len(train), held_out, split)
+    return _finish(config, folder, module.network.cpu(), len(train), held_out, split, measured)
 
 
 def _require_place(folder: Path, config: TrainingConfig, resume: bool) -> None:
@@ -266,6 +266,7 @@ def _finish(
     n_train: int,
     held_out: LabelledPictures,
     split: Table,
+    measured: LabelledPictures | None,
 ) -> dict[str, float]:
     """Judge, calibrate, and write the model; only a whole and verified one gets a card."""
     if config.network.classifies:
@@ -289,6 +290,12 @@ def _finish(
         figures = regression_figures(truth, once[judged, 0])
         figures["rmse_8_orientations"] = float(np.sqrt(np.mean((turned[judged, 0] - truth) ** 2)))
         figures |= held_out_coverage(scaled, config.run.seed)
+    # Measured galaxies of one class alone judge nothing.
+    if measured is not None and np.ptp(measured.target) > 0:
+        judge = class_figures if config.network.classifies else regression_figures
+        truth = measured.target == 1 if config.network.classifies else measured.target
+        of_measured = judge(truth, answer(network, measured.pixels)[:, 0])
+        figures |= {f"{key}_measured": value for key, value in of_measured.items()}
     staged = folder / ".staged"
     shutil.rmtree(staged, ignore_errors=True)
     files = _artifact.save(network, staged)
@@ -336,12 +343,13 @@ def _card(
         summary=config.summary or f"{data.target} from pictures; {network.architecture}",
         created=datetime.now(UTC).date().isoformat(),
         architecture=network.architecture,
-        options={"n_outputs": len(outputs), "n_channels": 3},
+        options={"n_outputs": len(outputs), "n_channels": 3}
+        | ({"monochrome": True} if network.monochrome else {}),
         recipe=config.pictures,
         target=data.description or f"{data.target}, as the labels are",
         mass_scale=data.mass_scale,
         training_set=f"{n_train} pictures of {data.table or 'the data directory'}, "
-        f"{len(held_out)} more held out",
+        f"{len(held_out)} more held out{_lesson(config)}",
         validity=data.validity,
         normalisation="none outside the network: it takes decoded values 0 to 255",
         calibration=None,
@@ -356,6 +364,18 @@ def _card(
         references=REFERENCES,
         target_column=data.column or (data.target if data.target.isidentifier() else "estimate"),
         outputs=outputs,
+    )
+
+
+def _lesson(config: TrainingConfig) -> str:
+    """What a card must say of labels that are estimates."""
+    if config.data.table is not None or config.data.sample != "estimates":
+        return ""
+    teacher = load_model(config.data.teacher, device="cpu").card
+    return (
+        f"; labels are estimates of the model {teacher.name} ({teacher.sha256[:12]}); figures named "
+        "'measured' are of the measured galaxies, which are not among them, but which the teacher "
+        "learned from"
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from astropy import units as u
 from astropy.table import Table
 
 from hifrac.config import data_dir
@@ -12,7 +14,12 @@ from hifrac.training.config import TrainingConfig
 from hifrac.training.data import BRIGHT
 from hifrac.training.pictures import LabelledPictures, numbers_of, read_labelled, require_columns
 
-__all__ = ["read_pictures"]
+__all__ = ["read_measured", "read_pictures"]
+
+_ARCHIVE = "sdss_cutouts.zip"
+DEEPER = "resolve_labels.ecsv"
+#: The column of measured HI fractions in the tables of the data directory.
+MEASURED = "log_hi_fraction_true"
 
 
 def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> LabelledPictures:
@@ -48,18 +55,41 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
             raise ValueError(
                 "no data directory: give --data-dir, set HIFRAC_DATA_DIR, or name a table and its cutouts"
             )
-        table, cutouts, name, target = (
-            _labels(root),
-            root / "cutouts" / "sdss_cutouts.zip",
-            "objid",
-            data.target,
-        )
+        cutouts, name, target = root / "cutouts" / _ARCHIVE, "objid", data.target
         if data.sample == "detection":
-            table, target = _detection(root, table), "detected"
+            table, target = _detection(root, _labels(root)), "detected"
+        elif data.sample == "estimates":
+            table = _estimated(root, data.teacher)
+        else:
+            table = _labels(root)
     require_columns(table, [name, target])
     if config.network.classifies:
         table = _classes(table, target, config)
     return read_labelled(table, cutouts, config.pictures, name=name, target=target, is_limit=data.is_limit)
+
+
+def read_measured(config: TrainingConfig, folder: str | Path | None = None) -> LabelledPictures | None:
+    """The measured galaxies that a training on estimates has left out, to be judged by.
+
+    Parameters
+    ----------
+    config, folder
+        As of `read_pictures`.
+
+    Returns
+    -------
+    pictures : `~hifrac.training.pictures.LabelledPictures` or None
+        None unless ``data.sample`` is "estimates".
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ~hifrac.exceptions.RowError
+        As of `read_pictures`.
+    """
+    if config.data.table is not None or config.data.sample != "estimates":
+        return None
+    data = replace(config.data, sample="hi_fraction", target=MEASURED, balance=False)
+    return read_pictures(replace(config, data=data), folder)
 
 
 def _labels(root: Path) -> Table:
@@ -89,6 +119,40 @@ def _detection(root: Path, labels: Table) -> Table:
             **{name: np.concatenate([numbers_of(labels, name), nowhere]) for name in ("ra", "dec")},
         }
     )
+
+
+def _estimated(root: Path, teacher: str) -> Table:
+    """The galaxies that nobody measured, with the estimates of a model.
+
+    Neither the measured galaxies nor others of their fields are among them, nor pictures unlike those
+    that the teacher knows.
+    """
+    from hifrac.cutouts import LocalCutouts
+    from hifrac.estimator import HIFractionEstimator
+    from hifrac.flags import Flag
+    from hifrac.training.splits import galaxy_groups
+
+    index = _read(root, "index.ecsv", ["objid", "ra_approx", "dec_approx"])
+    known = [_labels(root)]
+    if (root / "cutouts" / DEEPER).is_file():
+        known.append(_read(root, DEEPER, ["objid", "ra", "dec"]))
+    # Their positions are good to a tenth of a degree: enough for the dust, and the field tells neighbours.
+    galaxies = Table(
+        {
+            "objid": np.asarray(index["objid"], dtype=str),
+            "ra": numbers_of(index, "ra_approx") * u.deg,
+            "dec": numbers_of(index, "dec_approx") * u.deg,
+        }
+    )
+    measured = np.concatenate([np.asarray(table["objid"], dtype=str) for table in known])
+    everything = np.concatenate([galaxies["objid"], measured])
+    nowhere = np.full(len(everything), np.nan)
+    group = galaxy_groups(everything, nowhere, nowhere)
+    galaxies = galaxies[~np.isin(group[: len(galaxies)], group[len(galaxies) :])]
+    with LocalCutouts(root / "cutouts" / _ARCHIVE, name="objid") as cutouts:
+        estimated = HIFractionEstimator(teacher, cutouts=cutouts).predict(galaxies)
+    strange = np.asarray(estimated["flags"]) & Flag.OUT_OF_DISTRIBUTION != 0
+    return estimated[~(np.ma.getmaskarray(estimated["log_hi_fraction"]) | strange)]
 
 
 def _classes(table: Table, target: str, config: TrainingConfig) -> Table:

@@ -7,26 +7,15 @@ import pytest
 from astropy import units as u
 from astropy.visualization.wcsaxes import WCSAxes
 from matplotlib.figure import Figure
+from model_files import random_explanation
 
-from hifrac.attribution import Explanation, Target, plot_explanation
-from hifrac.cutouts import SDSS_RECIPE
+from hifrac.attribution import Target, plot_explanation
 from hifrac.exceptions import BadImageError
 
 
 @pytest.fixture
 def explanation():
-    rng = np.random.default_rng(3)
-    return Explanation(
-        4,
-        rng.normal(0, 1e-4, (128, 128)).astype(np.float32),
-        rng.integers(0, 256, (128, 128, 3)).astype(np.uint8),
-        SDSS_RECIPE.wcs(150, 2),
-        Target("log_hi_fraction", "estimate", 1, u.dex, ""),
-        "integrated gradients",
-        0.2,
-        0.1,
-        {"estimate": 0.25, "p16": 0.1, "p84": 0.5, "p_detect": 0.93},
-    )
+    return random_explanation()
 
 
 def images_of(figure):

@@ -100,7 +100,12 @@ def assert_same(one, other, tolerance=1e-5):
 
 
 def test_the_bundled_model_is_listed_and_loads():
-    assert [card.name for card in list_models()] == ["default", "volume-limited"]
+    assert [card.name for card in list_models()] == [
+        "default",
+        "gas-classes",
+        "gas-classes-monochrome",
+        "volume-limited",
+    ]
     loaded = load_model()
     assert loaded.card == list_models()[0]
     assert (load_model("default").card, conf.model) == (loaded.card, "default")

@@ -24,7 +24,13 @@ def write(tmp_path):
 
 
 def test_the_bundled_ones():
-    assert bundled_configs() == ["paper", "paper-recognition", "shallow"]
+    assert bundled_configs() == [
+        "gas-classes",
+        "gas-classes-monochrome",
+        "paper",
+        "paper-recognition",
+        "shallow",
+    ]
     for name in bundled_configs():
         assert read_config(name).name == name
 
@@ -142,7 +148,7 @@ def test_a_file_that_is_not_toml(write):
 
 
 def test_a_name_that_is_none(tmp_path):
-    with pytest.raises(FileNotFoundError, match="the bundled ones are paper, paper-recognition, shallow"):
+    with pytest.raises(FileNotFoundError, match="monochrome, paper, paper-recognition, shallow"):
         read_config("papers")
     with pytest.raises(FileNotFoundError, match="no file"):
         read_config(tmp_path)

@@ -1,0 +1,92 @@
+"""Figures look as they did: their hashes are in ``hashes.json``, for the versions that tox.ini pins.
+
+What they show is made of random numbers, the same at each run; the numbers behind the real ones are tested
+where they are computed.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from model_files import random_explanation
+from pictures import galaxy
+from reproduce_data import write_data
+
+from hifrac.attribution import plot_explanation
+from hifrac.reproduce import Setting, detection, environment, gradcam, regression, robustness
+
+compared = pytest.mark.mpl_image_compare(
+    hash_library="hashes.json", deterministic=True, style="default", savefig_kwargs={"dpi": 60}
+)
+
+
+@pytest.fixture
+def setting(tmp_path):
+    write_data(tmp_path / "data", tmp_path / "model", pictures=True)
+    return Setting(tmp_path / "data", tmp_path / "model", seed=1, draws=20)
+
+
+@compared
+def test_estimates_against_measured_values(setting):
+    return regression.draw_scatter(regression.fig2(setting))
+
+
+@compared
+def test_upper_limits_are_arrows(setting):
+    return regression.draw_scatter(regression.fig4(setting))
+
+
+@compared
+def test_residuals_against_properties(setting):
+    return regression.draw_residuals(regression.fig3(setting))
+
+
+@compared
+def test_pattern_recognition(setting):
+    return detection.draw_detection(detection.fig5(setting))
+
+
+@compared
+def test_errors_along_the_density():
+    rng = np.random.default_rng(0)
+    density, truth = rng.normal(0, 0.6, 500), rng.normal(0, 0.5, 500)
+    estimate = truth + rng.normal(0, 0.2, 500)
+    return environment.draw_windows(environment.window_residuals(truth, estimate, density))
+
+
+@compared
+def test_galaxies_in_different_environments():
+    rows = Table({"aim": np.repeat([-1.0, 0.0, 1.0, 2.0, 2.5], 5)})
+    rows["log_overdensity"] = rows["aim"] + 0.01
+    rows["log_hi_fraction_true"] = -rows["aim"] / 2
+    return environment.draw_examples(rows, np.stack([galaxy(number) for number in range(len(rows))]))
+
+
+@compared
+def test_point_sources_in_pictures():
+    rng = np.random.default_rng(1)
+    rows = [
+        (number, profile, color, rng.normal(0, 0.03))
+        for number in range(2)
+        for profile in robustness.PROFILES
+        for color in robustness.COLOURS
+        for _ in range(50)
+    ]
+    table = Table(rows=rows, names=("picture", "profile", "color", "change"))
+    table.meta = {"seed": 1, "truth": [-0.5, 0.5]}
+    return robustness.draw_injection(table, np.stack([galaxy(1), galaxy(2)]))
+
+
+@compared
+def test_an_explanation():
+    return plot_explanation(random_explanation())
+
+
+@compared
+def test_evidence_for_two_classes_with_colour_and_without():
+    poor = random_explanation()
+    rich = dataclasses.replace(poor, values=-poor.values, prediction=-poor.prediction)
+    return gradcam.draw_maps(
+        {"colour": [(poor, rich)], "monochrome": [(poor, rich)]}, ["gas-poor, M = -0.60"]
+    )
