@@ -5,7 +5,7 @@
     list of lazy names in `hifrac`.
 ``catalog-table``, ``catalog-columns``, ``catalog-flags``
     From the registries of `hifrac.catalogs`.
-``model-card``, ``model-command``, ``calibration-table``, ``model-table``
+``model-card``, ``model-command``, ``model-figures``, ``calibration-table``, ``model-table``
     From the files of a bundled model.
 ``command-help``
     From the command line.
@@ -21,7 +21,6 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from textwrap import indent
 from typing import ClassVar
@@ -38,6 +37,7 @@ from hifrac import columns, config, flags
 from hifrac.catalogs import _registry as catalog_registry
 from hifrac.catalogs import columns as catalog_columns
 from hifrac.models import ModelCard
+from hifrac.models.registry import bundled_models
 
 CHANGE_LOG = Path(__file__).parents[2] / "CHANGES.rst"
 
@@ -219,7 +219,7 @@ class _OfModel(_Generated):
     required_arguments = 1
 
     def file(self, name: str) -> Path:
-        path = Path(str(resources.files("hifrac.models") / "weights")) / self.arguments[0] / name
+        path = bundled_models()[self.arguments[0]] / name
         self.env.note_dependency(str(path))
         return path
 
@@ -253,6 +253,26 @@ class Card(_OfModel):
             ("References", "; ".join(card.references)),
         ]
         return _list_table(("Fact", "Value"), rows, widths="25 75")
+
+
+class Figures(_Generated):
+    """The figures on the cards of bundled models, a column each."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def text(self) -> str:
+        folders = bundled_models()
+        cards = []
+        for name in self.arguments[0].split():
+            self.env.note_dependency(str(folders[name] / "card.json"))
+            cards.append(ModelCard.read(folders[name]))
+        keys = dict.fromkeys(key for card in cards for key in card.figures)
+        rows = [
+            (_literal(key), *(f"{card.figures[key]:.3f}" if key in card.figures else "—" for card in cards))
+            for key in keys
+        ]
+        return _list_table(("figure", *(_literal(card.name) for card in cards)), rows)
 
 
 class Command(_OfModel):
@@ -366,6 +386,7 @@ def setup(app):
         ("public-names", PublicNames),
         ("model-card", Card),
         ("model-command", Command),
+        ("model-figures", Figures),
         ("calibration-table", Calibration),
         ("model-table", ModelTable),
         ("command-help", CommandHelp),

@@ -2,23 +2,76 @@
 Estimates from positions
 ========================
 
-**Objective:** from a table of positions to HI mass fractions with intervals and flags.
+**Objective:** from a table of positions to HI mass fractions with intervals and flags, and to a file.
 **Data:** the bundled *simulated* galaxies; nothing is fetched.
 """
 
 # %%
-# The sample that comes with the package: 27 simulated objects, each with a name and a position.
-
+# The sample that comes with the package: simulated objects, each with a name and a position. Any table with
+# ``ra`` and ``dec`` will do; other columns are kept.
 from hifrac.demo import PICTURES, sample_table
 
 galaxies = sample_table()
 galaxies[:3]
 
 # %%
-# An estimator without arguments would fetch the pictures from SDSS SkyServer. Here they are files.
-
+# An estimator without arguments would fetch the pictures from SDSS SkyServer (:doc:`/fetching`). Here they
+# are files, found by the column ``name``.
 from hifrac import HIFractionEstimator, LocalCutouts
 
 estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
 result = estimator.predict(galaxies)
-result["name", "log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "flags"][:5]
+first = result["name", "log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "flags"][
+    :5
+]
+first.round(2)
+first
+
+# %%
+# The table has stellar masses, and so the result has HI masses, on a logarithmic unit that Astropy
+# converts.
+result["log_mhi"][:3].physical
+
+# %%
+# Every estimate with its central interval of 68%. Rows with a flag are drawn apart.
+import matplotlib.pyplot as plt
+import numpy as np
+
+fraction, low, high = (result[f"log_hi_fraction{end}"].filled(np.nan).value for end in ("", "_p16", "_p84"))
+row = np.arange(len(result))
+flagged = result["flags"] != 0
+
+figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
+for chosen, colour, marker, label in ((~flagged, "C0", "o", "no flag"), (flagged, "C3", "s", "flagged")):
+    lengths = np.abs([low[chosen] - fraction[chosen], high[chosen] - fraction[chosen]])
+    axes.errorbar(fraction[chosen], row[chosen], xerr=lengths, fmt=marker, color=colour, label=label)
+axes.set_yticks(row, result["name"], fontsize=8)
+axes.invert_yaxis()
+axes.set_xlabel(r"$\log_{10}(M_\mathrm{HI}/M_*)$, dex")
+axes.legend()
+plt.show()
+
+# %%
+# A flag is a bit of the column ``flags``; :func:`~hifrac.flags.decode_flags` gives their names, and the
+# page :doc:`/flags` says what follows. The last row has no estimate: it is masked, and still there.
+from hifrac import decode_flags
+
+for name, names_of_flags in zip(result["name"], decode_flags(result["flags"]), strict=True):
+    if names_of_flags:
+        print(f"{name:26} {', '.join(names_of_flags)}")
+
+# %%
+# The result goes into a file whole, and comes out of it with its units and masks; its ``meta`` says what
+# made it, and which papers to cite.
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hifrac.tables import read_table, write_table
+
+with TemporaryDirectory() as folder:
+    write_table(result, Path(folder) / "result.ecsv")
+    again = read_table(Path(folder) / "result.ecsv")
+
+print("unit:", again["log_hi_fraction"].unit, "masked:", again["log_hi_fraction"].mask.sum())
+for key in ("version", "model", "recipe", "source", "references"):
+    print(f"{key}:", again.meta["hifrac"][key])

@@ -7,6 +7,8 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import binom
 
+from hifrac.reproduce.calibration import reliability_table
+
 answers = Table.read(resources.files("hifrac.models") / "weights" / "default" / "out_of_fold.ecsv")
 detected = np.asarray(answers["detected"])
 pit = np.asarray(answers["pit"])[detected]
@@ -43,17 +45,9 @@ middle.legend(fontsize="small")
 # Reliability of p_detect, detections and bright undetected galaxies counting alike.
 kinds = detected | np.asarray(answers["undetected"])
 p_detect, seen = np.asarray(answers["p_detect"])[kinds], detected[kinds]
-weight = np.where(seen, 0.5 / seen.sum(), 0.5 / (~seen).sum())
-bins = np.clip((p_detect * 8).astype(int), 0, 7)
-total = np.bincount(bins, weight, 8)
-share = np.bincount(bins, weight * seen, 8) / total
-stated = np.bincount(bins, weight * p_detect, 8) / total
-picks = np.random.default_rng(0).integers(0, len(seen), (500, len(seen)))
-spread = []
-for pick in picks:
-    both = [np.bincount(bins[pick], values[pick], 8) for values in (weight * seen, weight)]
-    spread.append(both[0] / both[1])
-right.errorbar(stated, share, np.std(spread, axis=0), fmt="o", color="k", capsize=2)
+table = reliability_table(seen, p_detect)
+error = [table["share"] - table["share_low"], table["share_high"] - table["share"]]
+right.errorbar(table["stated"], table["share"], error, fmt="o", color="k", capsize=2)
 right.plot([0, 1], [0, 1], color="0.6", lw=1, zorder=0)
 right.set(xlabel="mean p_detect", ylabel="share of detections", xlim=(0, 1), ylim=(0, 1))
 plt.show()

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 from hifrac.reproduce import (
     _pictures,
     _run,
+    calibration,
     comparison,
     detection,
     environment,
+    gradcam,
+    limits,
     regression,
     robustness,
     samples,
     simple,
+    simulated,
 )
 from hifrac.reproduce._experiment import TIERS, Experiment, Setting
 from hifrac.reproduce._run import numbers_table, reproduce, status_table
@@ -76,7 +80,7 @@ def _pictured(
     return drawn
 
 
-#: Every experiment by its name in the paper.
+#: Every experiment by its name in the paper; then those that go beyond it.
 EXPERIMENTS = {
     one.name: one
     for one in (
@@ -171,6 +175,15 @@ EXPERIMENTS = {
             without=_ATLAS,
         ),
         Experiment(
+            "fig11",
+            "Figure 11: evidence for gas-poor and gas-rich, Grad-CAM",
+            "sample",
+            gradcam.fig11,
+            (_LABELS, _ARCHIVE, *(f"bundled:{name}" for name, _ in gradcam.MODELS.values())),
+            gradcam.draw_fig11,
+            without=_A40,
+        ),
+        Experiment(
             "fig12",
             "Figure 12: simple models",
             "sample",
@@ -212,6 +225,50 @@ EXPERIMENTS = {
             environment.table4,
             (_LABELS, _ANSWERS, _ARCHIVE, *_DENSITY, "extra:train"),
             without=_ATLAS,
+        ),
+        # Beyond the paper.
+        Experiment(
+            "coverage",
+            "Coverage of the intervals along mass, density, estimate and reddening",
+            "sample",
+            calibration.coverage,
+            (_LABELS, _ANSWERS, *_DENSITY),
+            _alone(calibration.draw_coverage),
+            without=_ATLAS,
+        ),
+        Experiment(
+            "reliability",
+            "Reliability of the probability of detection",
+            "sample",
+            calibration.reliability,
+            (_ANSWERS,),
+            _alone(calibration.draw_reliability),
+        ),
+        Experiment(
+            "slopes",
+            "Both regression slopes, and upper limits violated",
+            "sample",
+            limits.slopes,
+            (_LABELS, _DEEPER, _ANSWERS),
+            _alone(limits.draw_slopes),
+        ),
+        # With simulated pictures, where the real ones are not at hand.
+        Experiment(
+            "fig4-simulated",
+            "Figure 4 with simulated pictures: alpha.100, NIBLES and xGASS",
+            "simulated",
+            simulated.fig4,
+            simulated.INPUTS,
+            _alone(simulated.draw_simulated),
+            without=_OTHERS,
+        ),
+        Experiment(
+            "table2-simulated",
+            "Table 2 with simulated pictures: alpha.100, NIBLES and xGASS",
+            "simulated",
+            simulated.table2,
+            simulated.INPUTS,
+            without=_OTHERS,
         ),
     )
 }
@@ -273,7 +330,7 @@ def setting(folder=None, *, model=None, seed: int = 12345, draws: int = 1000) ->
 
     from hifrac.config import conf, data_dir
     from hifrac.exceptions import UnknownModelError
-    from hifrac.models.registry import _bundled
+    from hifrac.models.registry import bundled_models
 
     if draws < 2:
         raise ValueError(f"draws must be at least 2, got {draws}")
@@ -283,7 +340,7 @@ def setting(folder=None, *, model=None, seed: int = 12345, draws: int = 1000) ->
     if not folder.is_dir():
         raise FileNotFoundError(f"data_dir: no such folder: {folder}")
     chosen = str(model or conf.model)
-    path = Path(chosen) if Path(chosen).is_dir() else _bundled().get(chosen)
+    path = Path(chosen) if Path(chosen).is_dir() else bundled_models().get(chosen)
     if path is None:
         raise UnknownModelError(f"model: there is none called {chosen!r}, and no such folder")
     return Setting(folder.resolve(), Path(path).resolve(), seed, draws)

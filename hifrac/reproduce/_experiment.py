@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hifrac.catalogs import CATALOGS, _files
+from hifrac.models.registry import bundled_models
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -53,12 +54,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A figure or a table of the paper.
+    """A figure or a table of the paper, or one that goes beyond it.
 
     Parameters
     ----------
     name : str
-        As the paper numbers it: "fig1" to "fig13", "table1" to "table4".
+        As the paper numbers it: "fig1" to "fig13", "table1" to "table4"; a word for one beyond it.
     title : str
         What it shows.
     tier : str
@@ -69,7 +70,8 @@ class Experiment:
         data differ from the paper's.
     inputs : tuple of str
         What it reads: names of `hifrac.catalogs.CATALOGS`, files of the data directory ("cutouts/..."),
-        files of the model ("model/..."), or "extra:train" for the packages of an extra.
+        files of the model ("model/..."), "bundled:NAME" for a bundled model, or "extra:train" for the
+        packages of an extra.
     draw : callable, optional
         Takes that table and the `Setting`, returns a `~matplotlib.figure.Figure`.
     without : str, optional
@@ -107,6 +109,9 @@ def _located(name: str, setting: Setting) -> tuple[list[Path], str]:
     if kind == "extra":
         lacking = find_spec(_EXTRAS[rest]) is None
         return [], f"the packages of the extra hifrac[{rest}]" if lacking else ""
+    if kind == "bundled":
+        folder = bundled_models().get(rest)
+        return ([], f"the bundled model {rest}") if folder is None else ([folder / "weights.safetensors"], "")
     if name in CATALOGS:
         catalog = CATALOGS[name]
         paths = _files.local_files(catalog) or _files.kept_files(catalog)

@@ -4,9 +4,20 @@ A simulated galaxy is a Sersic bulge and an exponential disk with, if wanted,
 spiral arms and star-forming clumps; its fluxes are those of its magnitude and
 colours. There is no dust, and no relation between gas and light. All
 randomness comes from the ``rng`` given: the same seed gives the same picture.
+
+`render_table` makes pictures from the photometry of a catalogue.
 """
 
 from hifrac.simulate.galaxy import SimulatedGalaxy
+from hifrac.simulate.photometry import (
+    COLOUR_SCATTER,
+    SIZE_SCATTER,
+    galaxy_from_photometry,
+    half_light_radius,
+    observed_colour,
+    split_colour,
+    taylor2011_colour,
+)
 from hifrac.simulate.pictures import (
     encode_jpeg,
     model_flux,
@@ -14,12 +25,21 @@ from hifrac.simulate.pictures import (
     render_sky,
     render_star,
 )
+from hifrac.simulate.tables import render_table
 
 __all__ = [
+    "COLOUR_SCATTER",
+    "SIZE_SCATTER",
     "SimulatedGalaxy",
     "encode_jpeg",
+    "galaxy_from_photometry",
+    "half_light_radius",
     "model_flux",
+    "observed_colour",
     "render",
     "render_sky",
     "render_star",
+    "render_table",
+    "split_colour",
+    "taylor2011_colour",
 ]

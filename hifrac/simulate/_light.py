@@ -80,8 +80,30 @@ def _clumps(galaxy: SimulatedGalaxy, north: np.ndarray, rng: np.random.Generator
     step = north[0, 0] - north[1, 0]
     edges = np.append(north[::-1, 0] - step / 2.0, north[0, 0] + step / 2.0)
     image, _, _ = np.histogram2d(clump_north, clump_east, bins=(edges, edges), weights=flux / flux.sum())
-    width = np.clip(0.08 * galaxy.r50, 0.2, 1.0) / step
-    return ndimage.gaussian_filter(image[::-1, ::-1], width, mode="constant")
+    return ndimage.gaussian_filter(image[::-1, ::-1], clump_sigma(galaxy) / step, mode="constant")
+
+
+def clump_sigma(galaxy: SimulatedGalaxy) -> float:
+    """Gaussian width of a clump, in arcsec."""
+    return float(np.clip(0.08 * galaxy.r50, 0.2, 1.0))
+
+
+def part_fluxes(galaxy: SimulatedGalaxy) -> np.ndarray:
+    """Nanomaggies of bulge, disk and clumps (rows) in i, r, g (columns).
+
+    The colours of the parts are shifted together until the whole has the colours asked for.
+    """
+    clump_share = galaxy.clump_fraction if galaxy.n_clumps else 0.0
+    shares = np.array([galaxy.bulge_fraction, 1.0 - galaxy.bulge_fraction - clump_share, clump_share])
+    excess = np.array([BULGE_EXCESS, (0.0, 0.0), CLUMP_EXCESS])
+    redness = np.stack([np.zeros(3), excess[:, 1], excess.sum(axis=1)], axis=1)
+    weights = shares[:, np.newaxis] * 10.0 ** (-0.4 * redness)
+    return weights * band_fluxes(galaxy.i_mag, galaxy.g_minus_r, galaxy.r_minus_i) / weights.sum(axis=0)
+
+
+def bulge_ratio(galaxy: SimulatedGalaxy) -> float:
+    """Axial ratio of the bulge: rounder than the disk, the more so the smaller it is."""
+    return 1.0 - (1.0 - galaxy.axial_ratio) * galaxy.bulge_fraction
 
 
 def galaxy_flux(
@@ -105,36 +127,27 @@ def galaxy_flux(
     flux : `~numpy.ndarray`, shape (n_pixels, n_pixels, 3)
         Nanomaggies per pixel in i, r, g.
     """
+
+    def binned(fine: np.ndarray) -> np.ndarray:
+        return fine.reshape(n_pixels, OVERSAMPLING, n_pixels, OVERSAMPLING).sum(axis=(1, 3))[..., np.newaxis]
+
     north, east = grid(n_pixels, pixel_scale)
     theta = np.radians(galaxy.position_angle)
-    clump_share = galaxy.clump_fraction if galaxy.n_clumps else 0.0
-    shares = np.array([galaxy.bulge_fraction, 1.0 - galaxy.bulge_fraction - clump_share, clump_share])
-    # The colours of the parts are shifted together until the whole has the colours asked for.
-    excess = np.array([BULGE_EXCESS, (0.0, 0.0), CLUMP_EXCESS])
-    redness = np.stack([np.zeros(3), excess[:, 1], excess.sum(axis=1)], axis=1)
-    weights = shares[:, np.newaxis] * 10.0 ** (-0.4 * redness)
-    weights *= band_fluxes(galaxy.i_mag, galaxy.g_minus_r, galaxy.r_minus_i) / weights.sum(axis=0)
-
+    weights = part_fluxes(galaxy)
     area = (pixel_scale / OVERSAMPLING) ** 2
-    total = np.zeros((north.size, east.size, 3))
-    if shares[0] > 0.0:
-        bulge = _sersic(
-            north,
-            east,
-            r50=galaxy.bulge_size * galaxy.r50,
-            index=galaxy.bulge_index,
-            axial_ratio=1.0 - (1.0 - galaxy.axial_ratio) * galaxy.bulge_fraction,
-            theta=theta,
-        )
-        total += area * bulge[..., np.newaxis] * weights[0]
-    if shares[1] > 0.0:
+    total = np.zeros((n_pixels, n_pixels, 3))
+    if weights[0].any():
+        ratio, r50 = bulge_ratio(galaxy), galaxy.bulge_size * galaxy.r50
+        bulge = _sersic(north, east, r50=r50, index=galaxy.bulge_index, axial_ratio=ratio, theta=theta)
+        total += area * binned(bulge) * weights[0]
+    if weights[1].any():
         disk = _sersic(north, east, r50=galaxy.r50, index=1.0, axial_ratio=galaxy.axial_ratio, theta=theta)
-        shown = np.ones((1, 1, 3))
+        shown = binned(disk)
         if galaxy.n_arms:
             along = north * np.cos(theta) + east * np.sin(theta)
             across = (east * np.cos(theta) - north * np.sin(theta)) / galaxy.axial_ratio
-            shown = 1.0 + ARM_STRENGTH * (_arms(galaxy, along, across)[..., np.newaxis] - 1.0)
-        total += area * disk[..., np.newaxis] * shown * weights[1]
-    if shares[2] > 0.0:
-        total += _clumps(galaxy, north, rng)[..., np.newaxis] * weights[2]
-    return total.reshape(n_pixels, OVERSAMPLING, n_pixels, OVERSAMPLING, 3).sum(axis=(1, 3))
+            shown = shown + ARM_STRENGTH * (binned(disk * _arms(galaxy, along, across)) - shown)
+        total += area * shown * weights[1]
+    if weights[2].any():
+        total += binned(_clumps(galaxy, north, rng)) * weights[2]
+    return total

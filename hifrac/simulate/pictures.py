@@ -10,6 +10,8 @@ from hifrac.simulate import _look as look
 from hifrac.simulate.galaxy import SimulatedGalaxy, check_number
 
 __all__ = [
+    "RENDERERS",
+    "check_options",
     "encode_jpeg",
     "model_flux",
     "render",
@@ -20,9 +22,16 @@ __all__ = [
 # Pixels around the picture out of which light spills in: the half-width of the point spread.
 _MARGIN = 16
 
+#: What can draw a galaxy.
+RENDERERS = ("hifrac", "galsim")
+
 
 def model_flux(
-    galaxy: SimulatedGalaxy, *, rng: np.random.Generator | int, recipe: CutoutRecipe = SDSS_RECIPE
+    galaxy: SimulatedGalaxy,
+    *,
+    rng: np.random.Generator | int,
+    recipe: CutoutRecipe = SDSS_RECIPE,
+    renderer: str = "hifrac",
 ) -> np.ndarray:
     """The light of a simulated galaxy through the atmosphere, without noise.
 
@@ -34,6 +43,9 @@ def model_flux(
         Places the clumps; a galaxy without clumps does not use it.
     recipe : `~hifrac.cutouts.CutoutRecipe`, optional
         Its pixel scale and width are used; its bands must be i, r, g.
+    renderer : str, optional
+        "hifrac", or "galsim", which draws the same profiles exactly and other clumps (it needs the
+        extra ``hifrac[galsim]``, and draws no arms).
 
     Returns
     -------
@@ -44,9 +56,16 @@ def model_flux(
     Raises
     ------
     ValueError
-        If ``recipe`` shows other bands.
+        If ``recipe`` shows other bands, or ``renderer`` is unknown or cannot draw the galaxy.
+    ImportError
+        If ``renderer`` is "galsim", and GalSim is not installed.
     """
-    _check_recipe(recipe)
+    check_options(recipe, renderer)
+    if renderer == "galsim":
+        from hifrac.simulate._galsim import galaxy_flux
+
+        rng = np.random.default_rng(rng)
+        return galaxy_flux(galaxy, width=recipe.width, pixel_scale=recipe.pixel_scale, rng=rng)
     flux = light.galaxy_flux(
         galaxy,
         n_pixels=recipe.width + 2 * _MARGIN,
@@ -61,6 +80,7 @@ def render(
     *,
     rng: np.random.Generator | int,
     recipe: CutoutRecipe = SDSS_RECIPE,
+    renderer: str = "hifrac",
     field: bool = True,
 ) -> np.ndarray:
     """A picture of a simulated galaxy.
@@ -73,6 +93,8 @@ def render(
         Places clumps and field objects, and draws the noise.
     recipe : `~hifrac.cutouts.CutoutRecipe`, optional
         Its pixel scale and width are used; its bands must be i, r, g.
+    renderer : str, optional
+        As for `model_flux`.
     field : bool, optional
         Whether faint unrelated objects are strewn over the picture.
 
@@ -83,11 +105,12 @@ def render(
 
     Raises
     ------
-    ValueError
-        If ``recipe`` shows other bands.
+    ValueError, ImportError
+        As for `model_flux`.
     """
     rng = np.random.default_rng(rng)
-    return _develop(model_flux(galaxy, rng=rng, recipe=recipe), recipe, rng, field=field)
+    flux = model_flux(galaxy, rng=rng, recipe=recipe, renderer=renderer)
+    return _develop(flux, recipe, rng, field=field)
 
 
 def render_star(
@@ -174,6 +197,13 @@ def _develop(flux: np.ndarray, recipe: CutoutRecipe, rng: np.random.Generator, *
     if field:
         flux = flux + look.field_objects(recipe.width, recipe.pixel_scale, rng)
     return look.develop(look.expose(flux, recipe.pixel_scale, rng), recipe.pixel_scale)
+
+
+def check_options(recipe: CutoutRecipe, renderer: str) -> None:
+    """ValueError unless there is a renderer of that name, and the recipe shows i, r, g."""
+    if renderer not in RENDERERS:
+        raise ValueError(f"renderer must be one of {', '.join(RENDERERS)}, got {renderer!r}")
+    _check_recipe(recipe)
 
 
 def _check_recipe(recipe: CutoutRecipe) -> None:

@@ -17,7 +17,7 @@ def plain():
         data={"sample": "estimates", "target": "log_hi_fraction"},
         split={"held_out": 0.5},
         network={"architecture": "shallow"},
-        optimizer={"epochs": 2, "batch_size": 8},
+        optimizer={"epochs": 3, "batch_size": 4},
         run={"accelerator": "cpu"},
     )
 
@@ -29,7 +29,7 @@ def config(plain, data_folder):
     return read_config("gas-classes").changed(
         data={"class_limits": [middle, middle], "balance": False},
         split={"held_out": 0.5},
-        optimizer={"epochs": 2, "batch_size": 8},
+        optimizer={"epochs": 3, "batch_size": 4},
         run={"accelerator": "cpu"},
     )
 

@@ -1,0 +1,90 @@
+"""
+Fetching pictures politely
+==========================
+
+**Objective:** fill the local store from a survey's service, resume, see what failed, go on offline.
+**Data:** *simulated* galaxies; a small HTTP server on this computer stands in place of SkyServer.
+"""
+
+# %%
+# The stand-in. Of its ten positions one is outside its survey, and one fails for now. To ask SkyServer
+# itself leave this cell out, and ``base_url`` below.
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+from hifrac.demo import PICTURES, sample_table
+
+galaxies = sample_table()[:10]
+pictures = {f"{one['ra']:.6f}": (PICTURES / f"{one['name']}.jpg").read_bytes() for one in galaxies}
+outside, failing, *_ = pictures
+asked, troubled = [], True
+
+
+class Survey(BaseHTTPRequestHandler):
+    def do_GET(self):
+        ra = parse_qs(urlsplit(self.path).query)["ra"][0]
+        asked.append(ra)
+        if ra == outside:
+            self.send_error(404, "Requested (ra, dec) is outside the SDSS footprint")
+        elif ra == failing and troubled:
+            self.send_error(500)
+        else:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(pictures[ra])
+
+    def log_message(self, *words): ...
+
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Survey)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+
+# %%
+# Where the store is, how many requests a second are allowed, and how often a failed one is repeated: all
+# settings have defaults (:doc:`/configuration`). What would be asked can be looked at first; nothing is
+# sent by that.
+from tempfile import TemporaryDirectory
+
+from hifrac import SkyServerCutouts, conf
+
+folder = TemporaryDirectory()
+conf.cache_dir, conf.max_rate, conf.retries, conf.retry_backoff = folder.name, 20, 1, 0.1
+address = f"http://127.0.0.1:{server.server_port}/{{data_release}}/getjpeg"
+source = SkyServerCutouts(base_url=address)
+source.payload(galaxies["ra"][2], galaxies["dec"][2])
+
+# %%
+# :func:`~hifrac.cutouts.download` fills the store and says of each row whether its picture is there.
+from hifrac import HIFractionEstimator, decode_flags
+from hifrac.cutouts import download
+
+report = download(galaxies, source)
+print(len(asked), "requests:", *decode_flags(report["flags"]))
+
+# %%
+# Every attempt is in the manifest of the store, a plain SQLite file. The repeats are there as well.
+import sqlite3
+from pathlib import Path
+
+(manifest,) = Path(folder.name).rglob("manifest.sqlite")
+record = sqlite3.connect(manifest)
+print(*record.execute("SELECT outcome, status, COUNT(*) FROM attempts GROUP BY 1, 2"), sep="\n")
+record.close()
+
+# %%
+# **Resume.** The service has recovered. The same call asks for what is missing, and for nothing else; a
+# position outside the survey is not asked for again.
+troubled, asked = False, []
+report = download(galaxies, source)
+print(len(asked), "request:", *decode_flags(report["flags"]))
+
+# %%
+# **Offline.** With the service gone, estimates come from the store. What is not there would be flagged
+# ``FETCH_FAILED``. More, and what a service is spared, on the page :doc:`/fetching_many`.
+server.shutdown()
+server.server_close()
+result = HIFractionEstimator(cutouts=SkyServerCutouts(base_url=address, offline=True)).predict(galaxies)
+conf.reset()
+folder.cleanup()
+result["name", "log_hi_fraction", "flags"][:5]

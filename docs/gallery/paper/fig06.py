@@ -1,0 +1,47 @@
+"""
+Figure 6: estimates beside those of Teimoorinia et al. (2017)
+=============================================================
+
+**Objective:** whether pictures tell more than the fifteen measured properties that an earlier network used.
+
+**Tier:** *sample*, galaxies of ALFALFA with real cutouts; needs the catalogue of Teimoorinia et al. (2017).
+"""
+
+# %%
+# What the comparison needs, and whether it is there. (``hifrac catalogs fetch teimoorinia2017`` fetches it.)
+
+from hifrac.metrics import published_metrics
+from hifrac.reproduce import EXPERIMENTS, TIERS, comparison, numbers_table, setting, status_table
+
+here = setting()
+experiment = EXPERIMENTS["fig6"]
+_, missing = experiment.files(here)
+status_table([experiment], here)["name", "status"]
+
+# %%
+# **Published.** The panels have thresholds of our kind of probability (left) and of the robustness C\
+# :sub:`fgas` of that catalogue (right); CNN is the network of Wu (2020), FCNN that of Teimoorinia et al.
+# (2017).
+
+published = published_metrics()
+published = published[(published["table"] == 3)]
+panels = published[(published["cut"] == "p>0.9") | (published["cut"] == "Cfgas>0.5")]
+panels["sample", "cut", "estimator", "n", "rmse", "slope", "sigma", "offset"]
+
+# %%
+# **Ours**: both estimates of the same galaxies, matched within 1 arcsec. Ours are held out.
+
+if missing:
+    print("not computed")
+else:
+    table = comparison.fig6(here)
+    figure = comparison.draw_both(table)
+    _ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+    ours = numbers_table(table)
+    ours["ours"].format = ours["published"].format = ".3f"
+    ours.pprint(max_lines=-1, max_width=-1)
+
+# %%
+# **Why they differ.** Without the catalogue there is nothing of ours to compare. With it the galaxies would
+# be those of ALFALFA with pictures in the data directory, not alpha.100, NIBLES and xGASS: the training set
+# of both networks is among them, so that theirs has an advantage that ours, held out, has not.

@@ -1,0 +1,140 @@
+"""The scripts of the gallery, as text: the build of the documentation runs them."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import hifrac
+from hifrac.reproduce import EXPERIMENTS, TIERS
+
+ROOT = Path(hifrac.__file__).parents[1]
+GALLERY = ROOT / "docs" / "gallery"
+GUIDE = sorted(GALLERY.glob("*.py"))
+PAPER = sorted(GALLERY.glob("paper/*.py"))
+#: A page is read in one go.
+LONGEST = 90
+#: The figures and tables of the paper, by the names of the experiments.
+OF_THE_PAPER = [name for name in EXPERIMENTS if re.fullmatch(r"(fig|table)\d+", name)]
+
+pytestmark = pytest.mark.skipif(not GALLERY.is_dir(), reason="not a checkout: no documentation")
+
+
+def named(paths):
+    """The scripts as parameters, with their names as ids."""
+    return pytest.mark.parametrize(
+        "path", paths, ids=[path.relative_to(GALLERY).as_posix() for path in paths]
+    )
+
+
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def opening(path):
+    return (ast.get_docstring(tree(path)) or "").splitlines()
+
+
+def page_of(name):
+    """The name of the script of an experiment: fig1 has fig01.py."""
+    return re.sub(r"^fig(\d)$", r"fig0\1", name) + ".py"
+
+
+def imports(path):
+    """Every module, and every name of a module, that a script imports."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: a script has no package to import from"
+            yield from (f"{node.module}.{one.name}" for one in node.names)
+
+
+def test_there_is_a_gallery():
+    assert GUIDE
+    assert PAPER
+
+
+@named(GUIDE + PAPER)
+def test_a_script_opens_with_its_title_and_its_objective(path):
+    title, line, *rest = opening(path)
+    assert set(line) == {"="}
+    assert len(line) == len(title)
+    assert sum(one.startswith("**Objective:** ") for one in rest) == 1
+    assert rest[1].startswith(("**Objective:** ", "**Simulated:** "))
+
+
+@named(GUIDE)
+def test_a_script_of_the_guide_says_what_its_data_are(path):
+    (data,) = re.findall(r"^\*\*Data:\*\* (.+)", "\n".join(opening(path)), re.MULTILINE)
+    assert "*simulated*" in data, "nothing real is bundled, and the first line has to say so"
+
+
+@named(PAPER)
+def test_a_script_of_the_paper_names_its_tier(path):
+    tiers = re.findall(r"^\*\*Tier:\*\* \*(\w+)\*", "\n".join(opening(path)), re.MULTILINE)
+    assert len(tiers) == 1
+    assert tiers[0] in TIERS
+    assert tiers[0] != "simulated" or "imulated" in opening(path)[3], "the first line has to say so"
+
+
+@named([path for path in PAPER if path.name in {page_of(name) for name in OF_THE_PAPER}])
+def test_the_tier_of_a_page_is_that_of_its_experiment(path):
+    (name,) = (one for one in OF_THE_PAPER if page_of(one) == path.name)
+    assert f"**Tier:** *{EXPERIMENTS[name].tier}*" in "\n".join(opening(path))
+
+
+@named(GUIDE + PAPER)
+def test_a_script_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+@named(GUIDE + PAPER)
+def test_a_script_needs_nothing_private(path):
+    assert [name for name in imports(path) if any(part.startswith("_") for part in name.split("."))] == []
+    reached = (node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute))
+    assert [name for name in reached if re.match(r"_(?!_)", name)] == []
+
+
+@named(GUIDE)
+def test_a_script_of_the_guide_reads_no_data_directory(path):
+    text = path.read_text(encoding="utf-8")
+    assert "HIFRAC_DATA_DIR" not in text
+    assert not any(name.startswith(("hifrac.reproduce", "hifrac.catalogs")) for name in imports(path))
+
+
+@named(GUIDE + PAPER)
+def test_no_picture_is_embedded(path):
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"^#?\s*\.\. (?:image|figure|raw)::|data:image/", text, re.MULTILINE) == []
+    strings = (node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant))
+    assert all(len(one) < 1000 for one in strings if isinstance(one, str | bytes))
+
+
+def test_beside_the_scripts_there_is_nothing_but_their_headers():
+    others = {
+        path.relative_to(GALLERY).as_posix()
+        for path in GALLERY.rglob("*")
+        if path.is_file() and path.suffix not in {".py", ".pyc"}
+    }
+    assert others == {"GALLERY_HEADER.rst", "paper/GALLERY_HEADER.rst"}
+
+
+def test_the_guide_has_an_order_and_it_is_complete():
+    (order,) = (
+        ast.literal_eval(node.value)
+        for node in tree(ROOT / "docs" / "_ext" / "hifrac_docs.py").body
+        if isinstance(node, ast.Assign) and [one.id for one in node.targets] == ["GUIDE"]
+    )
+    assert sorted(order) == [path.name for path in GUIDE]
+
+
+@pytest.mark.parametrize("name", OF_THE_PAPER)
+def test_each_figure_and_table_of_the_paper_has_a_page(name):
+    assert (GALLERY / "paper" / page_of(name)).is_file()
+
+
+def test_no_page_is_of_a_figure_that_does_not_exist():
+    pages = {path.name for path in PAPER if re.match(r"(fig|table)\d", path.name)}
+    assert pages <= {page_of(name) for name in OF_THE_PAPER}
