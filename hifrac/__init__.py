@@ -27,6 +27,7 @@ __all__ = [
     "LocalCutouts",
     "ModelCard",
     "SkyServerCutouts",
+    "__citation__",
     "__version__",
     "conf",
     "decode_flags",
@@ -36,6 +37,10 @@ __all__ = [
 
 
 def __getattr__(name: str):
+    if name == "__citation__":
+        from importlib import resources
+
+        return resources.files(__name__).joinpath("CITATION.bib").read_text(encoding="utf-8")
     if name in _ROOM_OF:
         value = getattr(importlib.import_module(_ROOM_OF[name]), name)
         globals()[name] = value

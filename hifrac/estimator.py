@@ -209,21 +209,24 @@ class HIFractionEstimator:
             result.remove_columns(taken)
         names = self._names(result)
         # First, for a reference that cannot be used is better known before the pictures are fetched.
-        dense = None if environment is None else _log_overdensity(positions, environment)
+        density = None if environment is None else _density(positions, environment)
 
         values, flags = self._estimate(positions, names, ebv, on_error == "raise", progress)
         if log_mstar is not None:
             for suffix in ("", "_p16", "_p84"):
                 values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + log_mstar
-        if dense is not None:
-            values["log_overdensity"] = dense
-            flags |= _density_flags(dense).astype(flags.dtype)
+        if density is not None:
+            values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
+            flags |= _density_flags(values["log_overdensity"]).astype(flags.dtype)
         for name, column in added.items():
             if name == "flags":
                 result[column.name] = make_column(column, flags)
             else:
                 result[column.name] = make_column(column, values[name], np.isnan(values[name]))
         result.meta["hifrac"] = self._provenance(on_error, overwrite)
+        if density is not None:
+            cited = result.meta["hifrac"]["references"]
+            cited += [one for one in density.meta["hifrac"]["references"] if one not in cited]
         return result
 
     def explain(
@@ -468,8 +471,8 @@ class HIFractionEstimator:
         }
 
 
-def _log_overdensity(positions: Positions, reference: Any) -> np.ndarray:
-    """log10(1 + delta5) of each row, NaN where unknown."""
+def _density(positions: Positions, reference: Any) -> QTable:
+    """The density around each row."""
     from astropy.coordinates import SkyCoord
 
     from hifrac.environment import overdensity
@@ -477,8 +480,7 @@ def _log_overdensity(positions: Positions, reference: Any) -> np.ndarray:
     if "z" not in positions.table.colnames:
         raise ValueError("data has no column z, the redshift, which environment needs")
     coords = SkyCoord(positions.ra, positions.dec, unit="deg")
-    density = overdensity(coords, positions.table["z"], reference, population="reference")
-    return density["log_overdensity"].filled(np.nan).value
+    return overdensity(coords, positions.table["z"], reference, population="reference")
 
 
 def _density_flags(log_overdensity: np.ndarray) -> np.ndarray:

@@ -640,6 +640,15 @@ def test_columns_have_the_units_and_descriptions_of_the_registry():
     assert table.meta["hifrac"]["references"]
 
 
+def test_what_the_population_rests_on_is_cited():
+    population = Table({"ra": [10.0, 11, 12, 13, 14, 15], "dec": np.zeros(6), "z": np.full(6, 0.02)})
+    population["ra"].unit = population["dec"].unit = "deg"
+    population.meta["hifrac"] = {"references": ["Huchra et al. 2012, ApJS 199, 26"]}
+    galaxies = SkyCoord([12.0], [0.1], unit="deg")
+    table = overdensity(galaxies, [0.02], population, population="reference")
+    assert table.meta["hifrac"]["references"][-1] == "Huchra et al. 2012, ApJS 199, 26"
+
+
 def test_a_result_survives_a_file(tmp_path):
     from hifrac.tables import read_table, write_table
 

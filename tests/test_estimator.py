@@ -572,6 +572,7 @@ def test_the_environment_is_a_column_and_a_flag(quick_model):
     assert result["log_overdensity"].mask.tolist() == [False, False, True]
     assert (result["flags"] & Flag.HIGH_DENSITY != 0).tolist() == [True, False, False]
     assert not result["log_hi_fraction"].mask.any()  # an unknown environment takes no estimate away
+    assert "Cooper et al. 2008, MNRAS 383, 1058" in result.meta["hifrac"]["references"]
 
 
 # Sources

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -52,6 +53,20 @@ def test_the_public_names():
     assert set(hifrac.__all__) <= set(dir(hifrac))
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = hifrac.nothing
+
+
+def test_everything_that_the_default_model_rests_on_can_be_cited():
+    entries = re.split(r"\n(?=@)", hifrac.__citation__)
+    fields = [dict(re.findall(r"^  (\w+) += \{(.*?)\},?$", one, re.MULTILINE | re.DOTALL)) for one in entries]
+    assert entries[0].startswith("@software{hifrac,")
+    assert fields[0]["version"] == hifrac.__version__
+    (card,) = (card for card in hifrac.list_models() if card.name == hifrac.conf.model)
+    cited = [one for reference in card.references for one in reference.partition(" (")[0].split("; ")]
+    assert len(cited) == len(entries) - 1
+    for one in cited:
+        author, year, volume, page = re.fullmatch(r"(\w+).* (\d{4}), \w+ (\d+), (\d+)", one).groups()
+        (entry,) = (f for f in fields[1:] if (f["year"], f["volume"], f["pages"]) == (year, volume, page))
+        assert f"{{{author}}}" in entry["author"].partition(" and ")[0]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=IDS)

@@ -238,9 +238,17 @@ def surface_density(
         "references": [
             "Wu 2020, ApJ 900, 142 (section 7.1)",
             "Cooper et al. 2008, MNRAS 383, 1058",
+            *_references_of(reference),
         ],
     }
     return table
+
+
+def _references_of(data: Any) -> list[str]:
+    """What to cite for a table of `hifrac.catalogs`; nothing is known of others."""
+    meta = getattr(data, "meta", None) or {}
+    known = meta.get("hifrac")
+    return list(known.get("references", [])) if isinstance(known, dict) else []
 
 
 def overdensity(

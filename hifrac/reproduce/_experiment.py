@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hifrac.catalogs import CATALOGS, _files
+from hifrac.models import ModelCard
+from hifrac.models.cards import FILE_NAME
 from hifrac.models.registry import bundled_models
 
 if TYPE_CHECKING:
@@ -28,6 +30,16 @@ TIERS = {
 
 #: Optional packages that an experiment may need, and the extra that brings them.
 _EXTRAS = {"train": "sklearn"}
+
+
+_PAPER = "Wu 2020, ApJ 900, 142"
+#: What to cite for the files of the data directory that are no catalogues.
+_REFERENCES = {
+    "cutouts/hi_labels.ecsv": ("Haynes et al. 2018, ApJ 861, 49", "Durbala et al. 2020, AJ 160, 271"),
+    "cutouts/resolve_labels.ecsv": ("Eckert et al. 2015, ApJ 810, 166", "Stark et al. 2016, ApJ 832, 126"),
+    "cutouts/sdss_cutouts.zip": ("Ahumada et al. 2020, ApJS 249, 3",),
+    "catalogs/sdss_dr7_volume_limited.fits": ("Abazajian et al. 2009, ApJS 182, 543",),
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,22 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.tier not in TIERS:
             raise ValueError(f"tier must be one of {', '.join(TIERS)}, got {self.tier!r}")
+
+    def references(self, setting: Setting) -> list[str]:
+        """What to cite for a result: the paper, and the sources of the inputs."""
+        found = [_PAPER]
+        for name in self.inputs:
+            kind, _, rest = name.partition(":")
+            if name in CATALOGS:
+                found.append(CATALOGS[name].reference)
+            elif kind == "bundled":
+                found += ModelCard.read(bundled_models()[rest]).references
+            elif name.startswith("model/") and (setting.model / FILE_NAME).is_file():
+                found += ModelCard.read(setting.model).references
+            else:
+                found += _REFERENCES.get(name, ())
+        # A card adds in brackets what a paper is cited for.
+        return list(dict.fromkeys(one.partition(" (")[0] for one in found))
 
     def files(self, setting: Setting) -> tuple[list[Path], list[str]]:
         """The files that it reads, and what of its inputs is missing, as sentences.

@@ -214,6 +214,7 @@ def _run(one: Experiment, setting: Setting, output: Path, before: dict[str, Any]
             "seconds": round(time.perf_counter() - start, 3),
             "numbers": {name: list(pair) for name, pair in numbers.items()},
             **{name: entry[name] for name in ("inputs", "versions", "seed", "draws")},
+            "references": one.references(setting),
         }
         write_table(table, output / f"{one.name}.ecsv", overwrite=True)
         paths = [output / f"{one.name}.ecsv", *_draw(one, table, setting, output)]
@@ -262,9 +263,10 @@ def _versions() -> dict[str, str]:
 
 
 def _code() -> str:
-    """A digest of the experiments' own code: a development version has one number for many states."""
+    """A digest of the experiments' own code and of the renderer: a development version has many states."""
     total = digest()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), *here.with_name("simulate").glob("*.py")]):
         total.update(path.read_bytes())
     return total.hexdigest()[:16]
 

@@ -338,6 +338,7 @@ def _card(
 ) -> ModelCard:
     data, network = config.data, config.network
     judged = "two classes" if network.classifies else "measured values"
+    teacher = _teacher(config)
     return ModelCard(
         name=config.name,
         summary=config.summary or f"{data.target} from pictures; {network.architecture}",
@@ -349,7 +350,7 @@ def _card(
         target=data.description or f"{data.target}, as the labels are",
         mass_scale=data.mass_scale,
         training_set=f"{n_train} pictures of {data.table or 'the data directory'}, "
-        f"{len(held_out)} more held out{_lesson(config)}",
+        f"{len(held_out)} more held out{_lesson(teacher)}",
         validity=data.validity,
         normalisation="none outside the network: it takes decoded values 0 to 255",
         calibration=None,
@@ -361,17 +362,23 @@ def _card(
         folds={"seed": split.meta.get("seed"), "rule": split.meta.get("rule"), "sha256": split_hash(split)},
         command=f"hifrac train {config.name} -o OUTPUT --seed {config.run.seed}",
         files=files,
-        references=REFERENCES,
+        references=REFERENCES + (() if teacher is None else teacher.references),
         target_column=data.column or (data.target if data.target.isidentifier() else "estimate"),
         outputs=outputs,
     )
 
 
-def _lesson(config: TrainingConfig) -> str:
-    """What a card must say of labels that are estimates."""
+def _teacher(config: TrainingConfig) -> ModelCard | None:
+    """The model whose estimates are the labels, if they are."""
     if config.data.table is not None or config.data.sample != "estimates":
+        return None
+    return load_model(config.data.teacher, device="cpu").card
+
+
+def _lesson(teacher: ModelCard | None) -> str:
+    """What a card must say of labels that are estimates."""
+    if teacher is None:
         return ""
-    teacher = load_model(config.data.teacher, device="cpu").card
     return (
         f"; labels are estimates of the model {teacher.name} ({teacher.sha256[:12]}); figures named "
         "'measured' are of the measured galaxies, which are not among them, but which the teacher "

@@ -11,7 +11,17 @@ from astropy.table import Table
 
 from hifrac import config
 from hifrac.exceptions import HifracWarning, UnknownModelError
-from hifrac.reproduce import EXPERIMENTS, Experiment, Setting, reproduce, select, setting, status_table
+from hifrac.reproduce import (
+    EXPERIMENTS,
+    Experiment,
+    Setting,
+    numbers_table,
+    reproduce,
+    result,
+    select,
+    setting,
+    status_table,
+)
 
 
 class Counting:
@@ -84,6 +94,52 @@ def test_what_is_there_is_kept_until_input_or_seed_or_result_changes(where, coun
     (out / "fig2.ecsv").write_text("edited")
     assert status() == "done"
     assert count.calls == 7
+
+
+def test_one_result_is_read_where_a_run_has_left_it(where, counting, tmp_path, monkeypatch):
+    count, one = counting
+    monkeypatch.setitem(EXPERIMENTS, "fig2", one)
+    first = result("fig2", tmp_path / "out", where=where)
+    again = result("fig2", tmp_path / "out", where=where)
+    assert count.calls == 1
+    np.testing.assert_array_equal(first["x"], again["x"])
+    result("fig2", tmp_path / "out", where=where, redo=True)
+    assert count.calls == 2
+
+
+def test_one_result_without_its_data_or_with_a_fault_is_an_error(where, counting, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "fig2", replace(counting[1], inputs=("nothing.txt",)))
+    with pytest.raises(FileNotFoundError, match=r"fig2 needs the file .*nothing\.txt"):
+        result("fig2", tmp_path / "out", where=where)
+    monkeypatch.setitem(EXPERIMENTS, "fig2", replace(counting[1], compute=lambda _where: 1 / 0))
+    with pytest.raises(RuntimeError, match="fig2 failed: ZeroDivisionError"):
+        result("fig2", tmp_path / "out", where=where)
+    with pytest.raises(ValueError, match="name must be all or one of"):
+        result("fig99", tmp_path / "out", where=where)
+
+
+def test_our_numbers_stand_beside_the_published_ones(where, counting, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "fig2", counting[1])
+    fresh = counting[0](where)
+    fresh.meta["numbers"]["other"] = (1.0, None)
+    for table, names in ((fresh, ["answer", "other"]), (result("fig2", tmp_path, where=where), ["answer"])):
+        numbers = numbers_table(table)
+        assert list(numbers["quantity"]) == names
+        assert (numbers["ours"][0], numbers["published"][0]) == (42.0, 41.5)
+    assert numbers_table(fresh)["published"].mask.tolist() == [False, True]
+    assert len(numbers_table(Table())) == 0
+
+
+def test_a_result_names_the_papers_that_it_rests_on(where, counting, tmp_path):
+    one = replace(counting[1], inputs=("a.txt", "bundled:gas-classes"))
+    reproduce([one], where, tmp_path / "out")
+    cited = Table.read(tmp_path / "out" / "fig2.ecsv").meta["hifrac"]["references"]
+    assert cited[0] == "Wu 2020, ApJ 900, 142"
+    assert len(cited) == len(set(cited))
+    for name, experiment in EXPERIMENTS.items():
+        own = experiment.references(setting(where.folder))
+        assert len(own) > 1, name
+        assert ("Haynes et al. 2018, ApJ 861, 49" in own) or "cutouts/hi_labels.ecsv" not in experiment.inputs
 
 
 def test_where_the_data_lie_does_not_matter(where, counting, tmp_path):

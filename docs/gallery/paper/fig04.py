@@ -54,4 +54,4 @@ ours
 # stars, for they know only gas-rich twins of them. How much too high depends on how poor the sample is, and
 # ours is small, of one volume, and has the stellar masses of RESOLVE's own fits. Limits as values, as
 # published, would change our numbers: :doc:`table2` has both. Pictures of alpha.100, NIBLES and xGASS
-# galaxies are not in the data directory, and for alpha.100 and NIBLES nothing takes their place.
+# galaxies are not in the data directory, and :doc:`simulated_samples` renders them from photometry.

@@ -9,9 +9,9 @@ Figure 11: evidence for gas-poor and gas-rich
 
 # %%
 # The paper's classes: gas-poor below M = -0.5, gas-rich above 0.5. Few galaxies of the data directory are
-# measured to be either, too few to train a network. So the bundled ones learned from pictures of galaxies that
-# nobody measured, with estimates of the default model as labels (:ref:`gas-classes`); the measured ones judge
-# them.
+# measured to be either, too few to train a network. So the bundled ones learned from pictures of galaxies
+# that nobody measured, with estimates of the default model as labels (:ref:`gas-classes`); the measured ones
+# judge them.
 
 import numpy as np
 
