@@ -16,6 +16,8 @@ from sphinx_astropy.conf.v2 import (
 
 import hifrac
 
+# What the examples compute is small: threads would wait for each other more than they work. Before NumPy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 # -- Project -------------------------------------------------------------------
@@ -129,6 +131,8 @@ sphinx_gallery_conf = {
     "plot_gallery": True,
     "abort_on_example_error": True,
     "image_scrapers": ("matplotlib",),
+    "parallel": True,  # as many scripts at once as sphinx-build -j says
+    "default_thumb_file": str(Path(__file__).parent / "_static" / "overview.png"),
     "doc_module": ("hifrac",),
     "backreferences_dir": None,
     "reference_url": {"hifrac": None},

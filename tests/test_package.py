@@ -153,3 +153,13 @@ def test_the_metadata():
 def test_the_bundled_model_is_small():
     files = (PACKAGE / "models" / "weights" / "default").iterdir()
     assert sum(path.stat().st_size for path in files if path.name != "out_of_fold.ecsv") < 6e6
+
+
+@from_checkout
+def test_what_the_readme_points_to_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    named = re.findall(r"`((?:docs|hifrac|benchmarks)/[\w./-]+)`", text)
+    assert links
+    assert named
+    assert [one for one in links + named if not (ROOT / one).exists()] == []

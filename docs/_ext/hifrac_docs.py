@@ -42,7 +42,7 @@ from hifrac.models.registry import bundled_models
 CHANGE_LOG = Path(__file__).parents[2] / "CHANGES.rst"
 
 
-#: The first part of the gallery. The paper's figures and tables follow in the order of their names.
+#: The first part of the gallery.
 GUIDE = (
     "quickstart.py",
     "own_images.py",
@@ -55,14 +55,20 @@ GUIDE = (
 )
 
 
+#: The kinds of pages about the paper, by the beginning of their names.
+PAPER = ("fig", "table", "simulated", "beyond")
+
+
 class GalleryOrder:
-    """The place of a script in its part of the gallery; what is not in `GUIDE` goes by its name."""
+    """The place of a script in its part of the gallery: as in `GUIDE` or `PAPER`, then by name."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
     def __call__(self, name: str) -> tuple[int, str]:
-        return (GUIDE.index(name) if name in GUIDE else len(GUIDE), name)
+        if name in GUIDE:
+            return (GUIDE.index(name), name)
+        return (next(n for n, kind in enumerate(PAPER) if name.startswith(kind)), name)
 
 
 def _literal(value: object) -> str:

@@ -55,7 +55,7 @@ def reproduce(
 
     if only_list:
         for row in status_table(select(list(names) or "all"), setting(data, model=model)):
-            click.echo(f"{row['name']:7s} {row['tier']:10s} {row['title']}\n{'':18s} {row['status']}")
+            click.echo(f"{row['name']:16s} {row['tier']:10s} {row['title']}\n{'':27s} {row['status']}")
         return
     if not names:
         raise click.UsageError("say which: all, or names such as fig1 (see --list)")
@@ -86,4 +86,4 @@ def _line(entry: dict) -> str:
         "missing": lambda: f"missing: {'; '.join(entry['missing'])}",
         "failed": lambda: f"failed: {entry['error']}",
     }[status]()
-    return f"{entry['name']:7s} {entry['tier']:10s} {tail}"
+    return f"{entry['name']:16s} {entry['tier']:10s} {tail}"

@@ -21,6 +21,7 @@ here = setting()
 table = gradcam.fig11(here)
 shown = table["objid", "truth", "gas_rich", "colour", "monochrome"][:5]
 shown.round(2)
+shown
 
 # %%
 # Grad-CAM of the shallow network for both classes, each map the positive part of its class, with contours of
@@ -44,13 +45,14 @@ ring = (np.hypot(x, y) * 0.4 // 2.5).astype(int)
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
 for axis, (kind, pairs) in zip(axes, estimates.items(), strict=True):
     for rich, name in ((False, "gas-poor"), (True, "gas-rich")):
-        chosen = [pair[1].values for pair, one in zip(pairs, table["gas_rich"], strict=True) if one == rich]
+        own = np.flatnonzero(table["gas_rich"] == rich)
+        chosen = [pairs[number][1].values for number in own]
         mean = [np.mean(chosen, axis=0)[ring == number].sum() for number in range(10)]
         axis.step(2.5 * np.arange(10) + 1.25, mean, where="mid", label=f"measured {name}")
     axis.axhline(0, color="0.6", lw=0.8)
     axis.set(title=kind, xlabel="radius (arcsec)")
 axes[0].set_ylabel("log odds of gas-rich, per ring")
-axes[0].legend()
+legend = axes[0].legend()
 
 # %%
 # **Ours and published.**
