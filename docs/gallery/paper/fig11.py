@@ -15,7 +15,7 @@ Figure 11: evidence for gas-poor and gas-rich
 
 import numpy as np
 
-from hifrac.reproduce import gradcam, numbers_table, setting
+from hifrac.reproduce import TIERS, gradcam, numbers_table, setting
 
 here = setting()
 table = gradcam.fig11(here)
@@ -29,6 +29,7 @@ shown
 # most wrong, or is least sure of.
 
 figure = gradcam.draw_fig11(table, here)
+_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
 
 # %%
 # Red middles speak for little gas; blue arms, knots and outskirts for much; neighbours and stars are seen as
@@ -52,7 +53,8 @@ for axis, (kind, pairs) in zip(axes, estimates.items(), strict=True):
     axis.axhline(0, color="0.6", lw=0.8)
     axis.set(title=kind, xlabel="radius (arcsec)")
 axes[0].set_ylabel("log odds of gas-rich, per ring")
-legend = axes[0].legend()
+axes[0].legend()
+_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
 
 # %%
 # **Ours and published.**
