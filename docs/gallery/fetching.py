@@ -7,8 +7,8 @@ Fetching pictures politely
 """
 
 # %%
-# The stand-in. Of its ten positions one is outside its survey, and one fails for now. To ask SkyServer
-# itself leave this cell out, and ``base_url`` below.
+# The stand-in. One of ten positions is outside its survey, one fails for now. To ask SkyServer itself leave
+# this cell out, and ``base_url`` below.
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -41,14 +41,15 @@ server = ThreadingHTTPServer(("127.0.0.1", 0), Survey)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 
 # %%
-# Where the store is, how many requests a second are allowed, and how often a failed one is repeated: all
-# settings have defaults (:doc:`/configuration`). What would be asked can be looked at first; nothing is
-# sent by that.
+# Where the store is, how many requests a second are allowed, and how often a failed one is repeated: all have
+# defaults (:doc:`/configuration`). What would be asked can be looked at first; nothing is sent by that.
+import os
 from tempfile import TemporaryDirectory
 
 from hifrac import SkyServerCutouts, conf
 
 folder = TemporaryDirectory()
+before = os.environ.pop("HIFRAC_CACHE_DIR", "")  # where it is set, it has the last word
 conf.cache_dir, conf.max_rate, conf.retries, conf.retry_backoff = folder.name, 20, 1, 0.1
 address = f"http://127.0.0.1:{server.server_port}/{{data_release}}/getjpeg"
 source = SkyServerCutouts(base_url=address)
@@ -67,24 +68,23 @@ print(len(asked), "requests:", *decode_flags(report["flags"]))
 import sqlite3
 from pathlib import Path
 
-(manifest,) = Path(folder.name).rglob("manifest.sqlite")
-record = sqlite3.connect(manifest)
+record = sqlite3.connect(*Path(folder.name).rglob("manifest.sqlite"))
 print(*record.execute("SELECT outcome, status, COUNT(*) FROM attempts GROUP BY 1, 2"), sep="\n")
 record.close()
 
 # %%
-# **Resume.** The service has recovered. The same call asks for what is missing, and for nothing else; a
-# position outside the survey is not asked for again.
+# **Resume.** The service has recovered. The same call asks for what is missing, and nothing else; not for a
+# position outside the survey either.
 troubled, asked = False, []
 report = download(galaxies, source)
 print(len(asked), "request:", *decode_flags(report["flags"]))
 
 # %%
-# **Offline.** With the service gone, estimates come from the store. What is not there would be flagged
-# ``FETCH_FAILED``. More, and what a service is spared, on the page :doc:`/fetching_many`.
+# **Offline.** With the service gone, estimates come from the store. More on :doc:`/fetching_many`.
 server.shutdown()
 server.server_close()
 result = HIFractionEstimator(cutouts=SkyServerCutouts(base_url=address, offline=True)).predict(galaxies)
 conf.reset()
+os.environ |= {"HIFRAC_CACHE_DIR": before} if before else {}
 folder.cleanup()
 result["name", "log_hi_fraction", "flags"][:5]
