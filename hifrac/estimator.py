@@ -384,8 +384,7 @@ class HIFractionEstimator:
         own = parse_ebv(positions.table)
         if "ebv" not in self.model.card.inputs:
             return None
-        mapped = galactic_ebv(positions.ra, positions.dec)
-        return mapped if own is None else np.where(np.isnan(own), mapped, own)
+        return galactic_ebv(positions.ra, positions.dec, own)
 
     def _decode(self, data: bytes) -> np.ndarray:
         recipe = self.model.card.recipe

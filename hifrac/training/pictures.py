@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from hifrac import images
+from hifrac._input import parse_ebv
 from hifrac.cutouts import LocalCutouts
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.exceptions import RowError
@@ -38,6 +39,8 @@ class LabelledPictures:
         Where the target is an upper limit.
     ra, dec : array of float, shape (n,)
         ICRS degrees; NaN where unknown.
+    ebv : array of float, shape (n,), or None
+        Galactic reddening E(B-V) in mag that the table states; NaN where it states none.
     """
 
     name: np.ndarray
@@ -46,6 +49,7 @@ class LabelledPictures:
     is_limit: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
+    ebv: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.name)
@@ -54,7 +58,11 @@ class LabelledPictures:
         """The rows of an index array or mask."""
         kept = np.arange(len(self))[rows]
         return LabelledPictures(
-            **{key: value[kept] for key, value in vars(self).items() if key != "pixels"},
+            **{
+                key: None if value is None else value[kept]
+                for key, value in vars(self).items()
+                if key != "pixels"
+            },
             pixels=self.pixels[torch.from_numpy(kept)],
         )
 
@@ -115,6 +123,7 @@ def read_labelled(
         target=numbers_of(table, target),
         is_limit=limits,
         **{key: numbers_of(table, key, optional=True) for key in ("ra", "dec")},
+        ebv=parse_ebv(table),
     )
 
 

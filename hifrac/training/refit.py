@@ -101,7 +101,7 @@ def refit(
     network = base.network
     truth = pictures.target
     measured = measure(network, pictures.pixels.permute(0, 2, 3, 1).contiguous().numpy())
-    features = with_ebv(measured, galactic_ebv(pictures.ra, pictures.dec))
+    features = with_ebv(measured, galactic_ebv(pictures.ra, pictures.dec, pictures.ebv))
     with torch.inference_mode():
         standard = network.standardise(torch.from_numpy(features)).numpy()
     shape = without_texture(network)

@@ -12,6 +12,7 @@ from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
 from hifrac.cli import main
 from hifrac.exceptions import BadImageError, ModelError
 from hifrac.metrics import regression_metrics
+from hifrac.training.assess import evaluate
 from hifrac.training.refit import refit
 
 N = 60
@@ -83,6 +84,19 @@ def test_the_measurements_and_the_distance_stay_those_of_the_base(blue, galaxies
     mine, base = (HIFractionEstimator(model, cutouts=source).predict(rows) for model in (blue, "default"))
     np.testing.assert_array_equal(mine["ood_score"], base["ood_score"])
     np.testing.assert_array_equal(mine["p_detect"], base["p_detect"])
+
+
+def test_the_reddening_that_a_table_states_is_learned_from_and_judged_by(galaxies, tmp_path):
+    rows = labels(galaxies)
+    rows["ebv"] = np.linspace(0, 2, len(rows))
+    rows["reddened"] = rows["ebv"] + 0.0
+    options = {"target": "reddened", "name": "id"}
+    refit("default", rows, galaxies / "pictures", tmp_path / "m", **options)
+    model = load_model(tmp_path / "m", device="cpu")
+    by_name = {}
+    for name, table in (("stated", rows), ("of the map", rows["id", "ra", "dec", "reddened"])):
+        by_name[name] = evaluate(model, table, galaxies / "pictures", **options)["rmse"][0]
+    assert by_name["stated"] < np.std(rows["reddened"]) < by_name["of the map"]
 
 
 def test_the_same_again_is_the_same_model(blue, galaxies, tmp_path):
