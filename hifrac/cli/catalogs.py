@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hifrac.cli._shared import one_line_errors
+from hifrac.cli._shared import (
+    kept_on_interrupt,
+    one_line_errors,
+    progress_bar,
+    settings,
+    source_of,
+    summary,
+    survey_options,
+)
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
+    from astropy.table import QTable, Table
 
 __all__ = ["catalogs", "refuse_output"]
 
@@ -97,6 +106,89 @@ def counts(masses: str, output: Path | None, overwrite: bool) -> None:
     if output is not None:
         write_table(table, output, overwrite=overwrite)
         click.echo(f"written to {output}")
+
+
+@catalogs.command()
+@click.argument("sample", metavar="a40|a100", type=click.Choice(["a40", "a100"]))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data directory to fill.",
+)
+@click.option(
+    "--undetected",
+    metavar="TABLE|mpa_jhu",
+    help="Galaxies of the area that ALFALFA did not detect (objid and position); mpa_jhu: the paper's.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N of each, for a trial."
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is in OUTPUT/cutouts.")
+@survey_options
+@one_line_errors
+def cutouts(
+    sample: str,
+    output: Path,
+    undetected: str | None,
+    limit: int | None,
+    overwrite: bool,
+    cache_dir: Path | None,
+    max_rate: float | None,
+    **service: Any,
+) -> None:
+    """Make a data directory: labels and SDSS pictures of a sample of the paper.
+
+    a40 is alpha.40A, a100 is alpha.100, both with the masses of Durbala et al.
+    (2020). The pictures are those that the default model reads. Training needs galaxies
+    that were not detected, too. What is there already is not asked for: an interrupted or
+    partly failed run is finished by running it again.
+    """
+    from hifrac.catalogs.directory import copy_catalogs, write_directory
+    from hifrac.catalogs.labels import sample_labels
+    from hifrac.config import conf
+
+    with ExitStack() as stack:
+        stack.enter_context(settings(cache_dir, max_rate))
+        stack.enter_context(kept_on_interrupt(fetching=True))
+        if service["offline"]:
+            stack.enter_context(conf.set_temp("offline", True))
+        source = source_of("sdss", **{key: value for key, value in service.items() if value})
+        labels = sample_labels(sample)[:limit]
+        others = None if undetected is None else _undetected(undetected)[:limit]
+        total = len(labels) + (0 if others is None else len(others))
+        update = stack.enter_context(progress_bar(total, "fetching"))
+        report = write_directory(
+            labels,
+            source,
+            output,
+            undetected=others,
+            overwrite=overwrite,
+            progress=lambda _: update(1),
+        )
+        copied = copy_catalogs(output)
+    stopped = (report["flags"] != 0) | (report["reason"] == "")
+    lines, stored = summary(report[stopped], served="with a picture")
+    click.echo("\n".join(lines))
+    if left_out := int((~stopped).sum()):
+        click.echo(f"{left_out} left out: see {output / 'cutouts' / 'missing.ecsv'}")
+    click.echo(f"{len(copied)} files of catalogues copied\nwritten to {output}")
+    if others is None:
+        click.echo("without --undetected: no model can be trained on it")
+    if total and not stored:
+        raise SystemExit(1)
+
+
+def _undetected(name: str) -> Table:
+    """The galaxies of a table, or the paper's."""
+    from hifrac.catalogs import alfalfa_a100
+    from hifrac.catalogs.samples import non_detections
+    from hifrac.tables import read_table
+
+    if name == "mpa_jhu":
+        return non_detections(_reader(name)(), alfalfa_a100()).table
+    return read_table(Path(name))
 
 
 def refuse_output(output: Path | None, overwrite: bool) -> None:
