@@ -10,13 +10,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from astropy.table import Table
+
 from hifrac.catalogs import CATALOGS, _files
+from hifrac.catalogs.labels import SAMPLES
 from hifrac.models import ModelCard
 from hifrac.models.cards import FILE_NAME
 from hifrac.models.registry import bundled_models
 
 if TYPE_CHECKING:
-    from astropy.table import Table
     from matplotlib.figure import Figure
 
 __all__ = ["TIERS", "Experiment", "Setting", "sha256"]
@@ -33,9 +35,10 @@ _EXTRAS = {"train": "sklearn"}
 
 
 _PAPER = "Wu 2020, ApJ 900, 142"
+_LABELS = "cutouts/hi_labels.ecsv"
 #: What to cite for the files of the data directory that are no catalogues.
 _REFERENCES = {
-    "cutouts/hi_labels.ecsv": ("Haynes et al. 2018, ApJ 861, 49", "Durbala et al. 2020, AJ 160, 271"),
+    _LABELS: ("Haynes et al. 2018, ApJ 861, 49", "Durbala et al. 2020, AJ 160, 271"),
     "cutouts/resolve_labels.ecsv": ("Eckert et al. 2015, ApJ 810, 166", "Stark et al. 2016, ApJ 832, 126"),
     "cutouts/sdss_cutouts.zip": ("Ahumada et al. 2020, ApJS 249, 3",),
     "catalogs/sdss_dr7_volume_limited.fits": ("Abazajian et al. 2009, ApJS 182, 543",),
@@ -101,6 +104,17 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.tier not in TIERS:
             raise ValueError(f"tier must be one of {', '.join(TIERS)}, got {self.tier!r}")
+
+    def tier_in(self, setting: Setting) -> str:
+        """`tier`; but "full" where the labelled galaxies at hand are a whole sample of the paper.
+
+        `hifrac.catalogs.directory.write_directory` writes its name into their ``meta``.
+        """
+        path = setting.folder / _LABELS
+        if self.tier != "sample" or _LABELS not in self.inputs or not path.is_file():
+            return self.tier
+        known = Table.read(path, format="ascii.ecsv").meta.get("sample")
+        return "full" if known in SAMPLES.values() else self.tier
 
     def references(self, setting: Setting) -> list[str]:
         """What to cite for a result: the paper, and the sources of the inputs."""

@@ -71,7 +71,7 @@ def status_table(experiments: Iterable[Experiment], setting: Setting) -> Table:
             missing = one.files(setting)[1]
             status = f"missing: {'; '.join(missing)}" if missing else "ready"
             status += f" (without {one.without})" if one.without else ""
-            rows.append((one.name, one.tier, one.title, status))
+            rows.append((one.name, one.tier_in(setting), one.title, status))
     return Table(rows=rows or None, names=("name", "tier", "title", "status"), dtype=4 * ["U512"])
 
 
@@ -190,7 +190,8 @@ def numbers_table(table: Table) -> Table:
 
 def _run(one: Experiment, setting: Setting, output: Path, before: dict[str, Any] | None) -> dict[str, Any]:
     found, missing = one.files(setting)
-    entry: dict[str, Any] = {"title": one.title, "tier": one.tier, "tier_means": TIERS[one.tier]}
+    tier = one.tier_in(setting)
+    entry: dict[str, Any] = {"title": one.title, "tier": tier, "tier_means": TIERS[tier]}
     if one.without:
         entry["without"] = one.without
     if missing:
@@ -208,7 +209,7 @@ def _run(one: Experiment, setting: Setting, output: Path, before: dict[str, Any]
         table.meta["hifrac"] = {
             "experiment": one.name,
             "title": one.title,
-            "tier": f"{one.tier}: {TIERS[one.tier]}",
+            "tier": f"{tier}: {TIERS[tier]}",
             "without": one.without,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - start, 3),
@@ -244,7 +245,7 @@ def _draw(one: Experiment, table: Table, setting: Setting, output: Path) -> list
 
         plt.switch_backend("agg")
         figure = one.draw(table, setting)
-        caption = f"{one.title}.\nData: {one.tier} ({TIERS[one.tier]})"
+        caption = f"{one.title}.\nData: {table.meta['hifrac']['tier'].replace(': ', ' (', 1)})"
         figure.supxlabel(caption, fontsize="x-small", color="0.4")
         for ending, extra in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
             paths.append(output / f"{one.name}.{ending}")

@@ -142,6 +142,19 @@ def test_a_result_names_the_papers_that_it_rests_on(where, counting, tmp_path):
         assert ("Haynes et al. 2018, ApJ 861, 49" in own) or "cutouts/hi_labels.ecsv" not in experiment.inputs
 
 
+def test_a_whole_sample_of_the_paper_is_the_full_tier(where, counting, tmp_path):
+    one = replace(counting[1], inputs=("a.txt", "cutouts/hi_labels.ecsv"))
+    (where.folder / "cutouts").mkdir()
+    for sample, tier in ((None, "sample"), ("alpha.40A", "full")):
+        labels = Table({"objid": ["1"]}, meta={} if sample is None else {"sample": sample})
+        labels.write(where.folder / "cutouts" / "hi_labels.ecsv", overwrite=True)
+        entry = reproduce([one], where, tmp_path / tier)["fig2"]
+        assert (entry["tier"], entry["status"]) == (tier, "done")
+        assert Table.read(tmp_path / tier / "fig2.ecsv").meta["hifrac"]["tier"].startswith(f"{tier}: ")
+        assert status_table([one], where)["tier"][0] == tier
+        assert counting[1].tier_in(where) == "sample"  # it does not read them
+
+
 def test_where_the_data_lie_does_not_matter(where, counting, tmp_path):
     reproduce([counting[1]], where, tmp_path / "out")
     moved = replace(where, folder=where.folder.rename(tmp_path / "moved"))
