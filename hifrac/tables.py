@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -142,11 +144,9 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
         raise FileExistsError(f"{path} exists already")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}")
-    # Same extension: some writers look at it.
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     options = {"serialize_meta": True, "path": "result"} if kind == "hdf5" else {}
     try:
-        with warnings.catch_warnings():
+        with whole_file(path, keep=keep) as partial, warnings.catch_warnings():
             for message in _FORMAT_LIMITS:
                 warnings.filterwarnings("ignore", message=message, category=Warning)
             plain = plain_table(table)
@@ -155,13 +155,22 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
             if kind == "fits":
                 _suit_fits(plain)
             plain.write(partial, format=kind, overwrite=True, **options)
-        if keep:
-            os.replace(partial, path)
     except OSError as error:  # would name the partial file
         raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
     except Exception as error:  # each writer of Astropy raises errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be written: {reason}") from error
+
+
+@contextmanager
+def whole_file(path: Path, *, keep: bool = True) -> Iterator[Path]:
+    """A file beside its place, of the same extension, that goes there when it is complete, or else away."""
+    # Some writers look at the extension.
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        if keep:
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

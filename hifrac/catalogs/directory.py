@@ -7,7 +7,6 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from hifrac.columns import result_column
 from hifrac.cutouts import Cutout, CutoutSource, LocalCutouts
 from hifrac.exceptions import BadImageError, RowError
 from hifrac.flags import Flag
-from hifrac.tables import write_table
+from hifrac.tables import whole_file, write_table
 
 __all__ = [
     "central_light",
@@ -119,7 +118,7 @@ def copy_catalogs(folder: str | os.PathLike[str]) -> list[Path]:
         if not path.is_file() or path.parent.name == "cutouts" or (target / path.name).exists():
             continue
         target.mkdir(parents=True, exist_ok=True)
-        with _whole(target / path.name) as partial:
+        with whole_file(target / path.name) as partial:
             shutil.copyfile(path, partial)
         copied.append(target / path.name)
     return copied
@@ -198,7 +197,7 @@ def write_directory(
     reasons, flags = report["reason"].tolist(), np.array(report["flags"])
     light = np.full(len(report), np.nan)
     with (
-        _whole(here / _ARCHIVE) as partial,
+        whole_file(here / _ARCHIVE) as partial,
         zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive,
     ):
         archive.comment = _signature(recipe)
@@ -371,14 +370,3 @@ def _index(report: QTable, light: np.ndarray) -> Table:
     index["flux_16px"] = light
     index["alfalfa_detected"] = detected
     return index
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A file beside its place that goes there when it is complete, and away if it will not be."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ import hifrac
 from hifrac.config import conf
 from hifrac.exceptions import HifracWarning
 from hifrac.reproduce._experiment import TIERS, Experiment, Setting, sha256
-from hifrac.tables import write_table
+from hifrac.tables import whole_file, write_table
 
 __all__ = ["MANIFEST", "SUMMARY", "numbers_table", "reproduce", "result", "status_table"]
 
@@ -120,7 +120,8 @@ def reproduce(
             entry = _run(one, setting, output, None if redo else manifest.get(one.name))
             results[one.name] = entry
             manifest[one.name] = {**entry, "status": "done"} if entry["status"] == "kept" else entry
-            _write_text(output / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+            with whole_file(output / MANIFEST) as partial:
+                partial.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             if report is not None:
                 report({"name": one.name, **entry})
     write_table(_summary(manifest), output / SUMMARY, overwrite=True)
@@ -298,13 +299,6 @@ def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
         warnings.warn(f"{path} cannot be read ({error}): nothing is kept", HifracWarning, stacklevel=3)
         return {}
     return content
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def _summary(manifest: dict[str, dict[str, Any]]) -> Table:

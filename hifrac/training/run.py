@@ -19,7 +19,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from hifrac.calibration import LEVELS, ConformalTable
 from hifrac.exceptions import ModelError
-from hifrac.models import ModelCard, _artifact, list_models, load_model
+from hifrac.models import ModelCard, _artifact, load_model
+from hifrac.models.registry import bundled_models
 from hifrac.models.xresnet import PixelNet
 from hifrac.recognition import RecognitionTable
 from hifrac.training.assess import class_figures, held_out_coverage, regression_figures
@@ -231,14 +232,18 @@ def _require_steps(config: TrainingConfig, of_an_epoch: int) -> None:
 def _start_from(network: PixelNet, config: TrainingConfig) -> None:
     """The weights of another model of the same architecture."""
     source, wanted = config.network.init_from, config.network.architecture
-    bundled = {card.name: card for card in list_models()}
-    card = bundled[source] if source in bundled else ModelCard.read(source)
+    card = _card_of(source)
     if card.architecture != wanted:
         raise ModelError(
             f"init_from: {source} is of another architecture, {card.architecture}, not {wanted}: "
             "its weights are no start"
         )
     load_weights(network, load_model(source, device="cpu", runtime="eager").network)
+
+
+def _card_of(source: str) -> ModelCard:
+    """The card of a model by its name or folder."""
+    return ModelCard.read(bundled_models().get(source, source))
 
 
 def _merge_logs(folder: Path) -> None:
@@ -372,7 +377,7 @@ def _teacher(config: TrainingConfig) -> ModelCard | None:
     """The model whose estimates are the labels, if they are."""
     if config.data.table is not None or config.data.sample != "estimates":
         return None
-    return load_model(config.data.teacher, device="cpu").card
+    return _card_of(config.data.teacher)
 
 
 def _lesson(teacher: ModelCard | None) -> str:

@@ -18,6 +18,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from hifrac.exceptions import HifracWarning
+from hifrac.tables import whole_file
 from hifrac.training.data import SEPARATION, sky_groups
 
 __all__ = [
@@ -208,12 +209,8 @@ def split_hash(split: Table) -> str:
 def write_split(split: Table, path: str | Path) -> Path:
     """Write a split as ECSV, whole or not at all; an existing file is replaced."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with whole_file(path) as partial:
         split.write(partial, format="ascii.ecsv", overwrite=True)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 
