@@ -8,14 +8,21 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
 
 __all__ = ["THESE", "Database", "listed"]
 
 _VERSION = 1  # of the tables
 _LOCK_SECONDS = 60.0  # how long one process waits for another one's transaction
+_NOT_WRITABLE = sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM
+_OPENING = threading.Lock()
 
 # However many there are, a list of positions is one parameter of a statement.
 THESE = "(SELECT value FROM json_each(?))"
@@ -38,6 +45,7 @@ class Database:
         self._schema = schema
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # which one the connection was opened to
 
     def exists(self) -> bool:
         """Whether there is a file."""
@@ -51,11 +59,9 @@ class Database:
                     if self._connection is None and not self._path.exists():
                         return []
                     return self._open().execute(statement, values).fetchall()
-                except sqlite3.OperationalError:
-                    if self._is_sound():
+                except sqlite3.DatabaseError as error:
+                    if not _tells_damage(error):
                         return []
-                    self._put_aside()
-                except sqlite3.DatabaseError:
                     self._put_aside()
             return []
 
@@ -76,30 +82,41 @@ class Database:
                             connection.execute("ROLLBACK")
                         raise
                     return None
-                except sqlite3.OperationalError as error:  # locked, full, read-only
-                    return error
                 except sqlite3.DatabaseError as error:
                     trouble = error
+                    if not _tells_damage(error):  # locked, full, read-only
+                        break
                     self._put_aside()
             return trouble
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None:
-            return self._connection
+        if self._connection is None:
+            with _alone_in(self._path.parent):
+                try:
+                    self._connection = self._connect()
+                finally:
+                    self._file = self._file_there()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
         options = {"timeout": _LOCK_SECONDS, "check_same_thread": False, "isolation_level": None}
         connection = sqlite3.connect(self._path, **options)
         try:
-            # Readers and one writer at a time, and no waiting for the disk: a killed process
-            # loses nothing; a computer that loses power may lose the last notes, not the file.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
             if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-                connection.executescript(f"{self._schema} PRAGMA user_version = {_VERSION};")
-        except sqlite3.OperationalError:
+                # Readers and one writer at a time: the file remembers it.
+                connection.execute("PRAGMA journal_mode = WAL")
+                # The version is seen together with the tables, or neither is.
+                connection.executescript(
+                    f"BEGIN IMMEDIATE; {self._schema} PRAGMA user_version = {_VERSION}; COMMIT;"
+                )
+            # No waiting for the disk: a killed process loses nothing; a computer that loses
+            # power may lose the last notes, not the file.
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.OperationalError as error:
             connection.close()
-            if not self._path.exists():
+            if _code(error) not in _NOT_WRITABLE or not self._path.exists():
                 raise
-            # Not writable: to be read all the same, without the files that the journal needs.
+            # To be read all the same, without the files that the journal needs.
             connection = sqlite3.connect(
                 f"{self._path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, **options
             )
@@ -107,25 +124,53 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
         return connection
 
-    def _is_sound(self) -> bool:
-        """Whether an operational error was about the moment, not about the file."""
+    def _file_there(self) -> tuple[int, int] | None:
         try:
-            return self._open().execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] > 0
-        except sqlite3.Error:
-            return not os.access(self._path, os.R_OK)
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _put_aside(self) -> None:
         self.close()
-        with contextlib.suppress(OSError):
-            os.replace(self._path, self._path.with_name(f"{self._path.name}.damaged-{int(time.time())}"))
+        with contextlib.suppress(OSError), _alone_in(self._path.parent):
+            if self._file_there() != self._file:
+                return  # another thread or process did it, and the file there now is a new one
             for end in ("-wal", "-shm"):
                 Path(f"{self._path}{end}").unlink(missing_ok=True)
+            os.replace(self._path, self._path.with_name(f"{self._path.name}.damaged-{int(time.time())}"))
 
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+def _code(error: sqlite3.Error) -> int:
+    # The lowest byte is the kind; the others say more of it.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _tells_damage(error: sqlite3.Error) -> bool:
+    """Whether an error is about the file, and not about the moment."""
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Let no other thread or process open a file of a folder, or put one aside.
+
+    One that opened a file while another one made it, or moved it away, would find it
+    without its tables, or together with the journal of the file before.
+    """
+    with _OPENING, contextlib.ExitStack() as stack:
+        # Without such locks (not a POSIX system, some network file systems) SQLite's own must do.
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+                stack.callback(os.close, descriptor)  # which gives the lock back
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
