@@ -18,7 +18,6 @@ import numpy as np
 from astropy.table import QTable, Table
 
 import hifrac
-from hifrac import images
 from hifrac._input import Positions, parse, parse_ebv, parse_log_mstar
 from hifrac.columns import columns_of, make_column
 from hifrac.config import conf
@@ -286,7 +285,7 @@ class HIFractionEstimator:
             self.model,
             positions.table,
             fetch,
-            self._decode,
+            self.model.card.recipe.decode,
             (positions.ra, positions.dec),
             method=method,
             target=target,
@@ -336,13 +335,13 @@ class HIFractionEstimator:
         One batch is decoded while the network works on the one before: memory
         is for two batches of pictures, however many rows there are.
         """
-        n, width = len(positions.ra), self.model.card.recipe.width
+        n, recipe = len(positions.ra), self.model.card.recipe
         ebv = np.full(n, np.nan) if ebv is None else ebv
         columns = ("log_hi_fraction", *QUANTILES, "log_hi_fraction_gswlc", "p_detect", "ood_score")
         values = {name: np.full(n, np.nan) for name in columns}
         flags = np.zeros(n, dtype=np.int32)
         size = int(self.batch_size or conf.batch_size)
-        shape = (min(size, max(n, 1)), width, width, 3)
+        shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
         pixels, spare = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
         batch: list[int] = []
         running: Future[None] | None = None
@@ -356,7 +355,9 @@ class HIFractionEstimator:
                     if cutout.error is not None:
                         raise cutout.error
                     # A service's picture was decoded when it was verified.
-                    pixels[len(batch)] = self._decode(cutout.data) if cutout.pixels is None else cutout.pixels
+                    pixels[len(batch)] = (
+                        recipe.decode(cutout.data) if cutout.pixels is None else cutout.pixels
+                    )
                 except RowError as error:
                     if stop:
                         error.add_note(f"in row {row} of data")
@@ -385,10 +386,6 @@ class HIFractionEstimator:
         if "ebv" not in self.model.card.inputs:
             return None
         return galactic_ebv(positions.ra, positions.dec, own)
-
-    def _decode(self, data: bytes) -> np.ndarray:
-        recipe = self.model.card.recipe
-        return images.decode(data, width=recipe.width, stretch=images.STRETCHES.get(recipe.survey))
 
     def _cutouts(self, positions: Positions, names: Any) -> Iterator[tuple[int, Cutout]]:
         """Each row with its cutout, in order; rows without a position are not asked for."""

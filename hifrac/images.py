@@ -6,6 +6,7 @@ sky; everything else is an error that says what came instead.
 
 from __future__ import annotations
 
+import functools
 import io
 import threading
 import warnings
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from hifrac._picture_files import strip_jpeg, strip_png, what_instead
 from hifrac.exceptions import BadImageError, OutOfFootprintError
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
     from numpy.typing import ArrayLike
 
-__all__ = ["STRETCHES", "Stretch", "decode", "header_wcs", "is_blank", "lupton_rgb", "to_jpeg"]
+__all__ = [
+    "JPEG_QUALITY",
+    "STRETCHES",
+    "Stretch",
+    "compress",
+    "decode",
+    "header_wcs",
+    "is_blank",
+    "lupton_rgb",
+    "to_jpeg",
+]
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -107,7 +118,17 @@ STRETCHES = {
 }
 
 
-def decode(data: bytes, *, width: int | None = None, stretch: Stretch | str | None = None) -> np.ndarray:
+#: How the surveys' own JPEG pictures are compressed, as `to_jpeg` has it, by survey; others are not known.
+JPEG_QUALITY = {"sdss": 75}
+
+
+def decode(
+    data: bytes,
+    *,
+    width: int | None = None,
+    stretch: Stretch | str | None = None,
+    quality: int | None = None,
+) -> np.ndarray:
     """Pixels of a picture.
 
     Parameters
@@ -125,6 +146,9 @@ def decode(data: bytes, *, width: int | None = None, stretch: Stretch | str | No
     stretch : `Stretch` or str, optional
         How floating-point planes of a FITS file become display colours, or
         its name in `STRETCHES`; the defaults of `lupton_rgb` by default.
+    quality : int, optional
+        A picture that does not come as a JPEG of this quality goes through `compress`: what compression
+        leaves of the noise tells a network where a picture is from. By default it stays as it is.
 
     Returns
     -------
@@ -152,10 +176,11 @@ def decode(data: bytes, *, width: int | None = None, stretch: Stretch | str | No
         if stretch not in STRETCHES:
             raise ValueError(f"stretch must be one of {', '.join(STRETCHES)}, got {stretch!r}")
         stretch = STRETCHES[stretch]
+    compression = None
     if data.startswith(_JPEG):
-        pixels = _decode_picture(*strip_jpeg(data), "JPEG", width)
+        pixels, compression = _decode_picture(*strip_jpeg(data), "JPEG", width)
     elif data.startswith(_PNG):
-        pixels = _decode_picture(*strip_png(data), "PNG", width)
+        pixels, _ = _decode_picture(*strip_png(data), "PNG", width)
     elif data.startswith(_FITS):
         pixels = _decode_fits(data, width, stretch)
     else:
@@ -164,6 +189,8 @@ def decode(data: bytes, *, width: int | None = None, stretch: Stretch | str | No
         raise OutOfFootprintError("the picture is blank: the survey has no image of this position")
     if _has_no_colour(pixels):
         raise BadImageError("greyscale picture: it has no colour (its three channels are equal)")
+    if quality is not None and compression != _compression_of(quality):
+        pixels = compress(pixels, quality=quality)
     return pixels
 
 
@@ -354,6 +381,36 @@ def to_jpeg(pixels: np.ndarray, *, quality: int = 75) -> bytes:
     return buffer.getvalue()
 
 
+def compress(pixels: np.ndarray, *, quality: int = 75) -> np.ndarray:
+    """What is left of a picture after `to_jpeg`.
+
+    Parameters
+    ----------
+    pixels : `~numpy.ndarray` of uint8, shape (height, width, 3)
+        Red, green and blue. What was compressed so before hardly changes: by 0.02 grey levels in the mean.
+    quality : int, optional
+        As of `to_jpeg`.
+
+    Returns
+    -------
+    pixels : `~numpy.ndarray` of uint8, shape (height, width, 3)
+        Writable, not shared with those given.
+    """
+    with Image.open(io.BytesIO(to_jpeg(pixels, quality=quality))) as picture:
+        return np.array(picture)
+
+
+# Quantisation tables, and how much less of the colour there is than of the brightness.
+_Compression = tuple[dict[int, list[int]], int]
+
+
+@functools.cache
+def _compression_of(quality: int) -> _Compression:
+    """What the header of a JPEG of `to_jpeg` says of its compression."""
+    with Image.open(io.BytesIO(to_jpeg(np.zeros((16, 16, 3), np.uint8), quality=quality))) as picture:
+        return picture.quantization, JpegImagePlugin.get_sampling(picture)
+
+
 def _as_float(plane: ArrayLike) -> np.ndarray:
     """A plane in this computer's single or double precision."""
     plane = np.asarray(plane)
@@ -440,12 +497,17 @@ def _check_size(columns: int, rows: int, width: int | None) -> None:
         raise BadImageError(f"the picture claims to have {columns} x {rows} pixels: refused")
 
 
-def _decode_picture(data: bytes, size: tuple[int, int], kind: str, width: int | None) -> np.ndarray:
-    """Pixels of a stripped JPEG or PNG, by Pillow."""
+def _decode_picture(
+    data: bytes, size: tuple[int, int], kind: str, width: int | None
+) -> tuple[np.ndarray, _Compression | None]:
+    """Pixels of a stripped JPEG or PNG, by Pillow, and how a JPEG was compressed."""
     _check_size(*size, width)
     try:
         with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
             picture.load()
+            compression = None
+            if kind == "JPEG":
+                compression = picture.quantization, JpegImagePlugin.get_sampling(picture)
             if picture.mode == "P":
                 picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
             elif picture.mode == "RGB" and "transparency" in picture.info:
@@ -464,7 +526,7 @@ def _decode_picture(data: bytes, size: tuple[int, int], kind: str, width: int | 
         raise BadImageError(f"greyscale {kind}: it has no colour (mode {mode})")
     elif mode != "RGB":
         raise BadImageError(f"{kind} of mode {mode}: only RGB pictures can be used")
-    return pixels
+    return pixels, compression
 
 
 def _decode_fits(data: bytes, width: int | None, stretch: Stretch | None) -> np.ndarray:

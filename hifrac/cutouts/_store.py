@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 
-from hifrac import images
 from hifrac.config import cache_dir, conf
 from hifrac.cutouts._database import THESE, Database, listed
 from hifrac.cutouts._http import Attempt, without_user
@@ -231,7 +230,7 @@ class PictureStore:
                 return data, None
         else:
             with contextlib.suppress(RowError):
-                pixels = self._decode(data)
+                pixels = self.recipe.decode(data)
                 self._note(key, Outcome.STORED, (), data)
                 return data, pixels
         self._remove(key)
@@ -294,7 +293,7 @@ class PictureStore:
             if data is None:  # removed meanwhile
                 continue
             try:
-                self._decode(data)
+                self.recipe.decode(data)
                 sound = known is None or hashlib.sha256(data).digest() in (known, self._digest(key))
             except RowError:
                 sound = False
@@ -315,10 +314,6 @@ class PictureStore:
                 self._forget(key)
         leftovers = self._pictures.leftovers(remove=repair)
         return StoreReport(intact, tuple(damaged), len(missing), unrecorded, leftovers)
-
-    def _decode(self, data: bytes) -> np.ndarray:
-        stretch = images.STRETCHES.get(self.recipe.survey)
-        return images.decode(data, width=self.recipe.width, stretch=stretch)
 
     def _digest(self, key: int) -> bytes | None:
         rows = self._manifest.read("SELECT sha256 FROM cutouts WHERE position = ?", (key,))

@@ -179,4 +179,4 @@ class LegacyCutouts(RemoteCutouts):
             if not np.nan_to_num(plane).any():
                 raise OutOfFootprintError(f"the survey has no image in {band} there ({answer.url})")
         data = compose(planes, header, bands, [answer])
-        return data, self._decode(data)
+        return data, self._recipe.decode(data)

@@ -126,7 +126,7 @@ class PanSTARRSCutouts(RemoteCutouts):
         if not np.allclose(grids, grids[0], rtol=0, atol=1e-3):
             raise BadImageError(f"the cutouts of the bands are not on one grid of pixels ({answers[0].url})")
         data = compose(planes, headers[0], self._recipe.bands, answers)
-        return data, self._decode(data)
+        return data, self._recipe.decode(data)
 
     def _files(self, answer: Answer) -> dict[str, str]:
         """The file of each band, all of one skycell."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from hifrac import images
+
 if TYPE_CHECKING:
+    import numpy as np
     from astropy.wcs import WCS
 
 __all__ = ["HIPS_RECIPE", "LEGACY_RECIPE", "PANSTARRS_RECIPE", "SDSS_RECIPE", "CutoutRecipe"]
@@ -73,6 +76,33 @@ class CutoutRecipe:
     def field_of_view(self) -> float:
         """Side of the picture on the sky, in arcsec."""
         return self.pixel_scale * self.width
+
+    def decode(self, data: bytes) -> np.ndarray:
+        """Pixels of a picture, as all pictures of this recipe have them.
+
+        Parameters
+        ----------
+        data : bytes
+            A complete JPEG, PNG or FITS file. Fluxes of a FITS file go through the stretch of the
+            survey (`hifrac.images.STRETCHES`), and what was not compressed as the survey's own pictures are
+            (`hifrac.images.JPEG_QUALITY`) is so now.
+
+        Returns
+        -------
+        pixels : `~numpy.ndarray` of uint8, shape (width, width, 3)
+            Red, green and blue; the first row is the top of the picture.
+
+        Raises
+        ------
+        TypeError, ~hifrac.exceptions.BadImageError, ~hifrac.exceptions.OutOfFootprintError
+            As of `hifrac.images.decode`.
+        """
+        return images.decode(
+            data,
+            width=self.width,
+            stretch=images.STRETCHES.get(self.survey),
+            quality=images.JPEG_QUALITY.get(self.survey),
+        )
 
     def wcs(self, ra: float, dec: float) -> WCS:
         """World coordinates of a picture of this recipe: north up, east to the left.

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from hifrac import images
 from hifrac.config import conf
 from hifrac.cutouts._http import Answer, Client, StoppedError
 from hifrac.cutouts._politeness import CONNECTIONS
@@ -141,7 +140,7 @@ class RemoteCutouts:
         if answer.status != 200:
             raise self._refusal(answer)
         try:
-            return answer.body, self._decode(answer.body)
+            return answer.body, self._recipe.decode(answer.body)
         except (BadImageError, OutOfFootprintError) as error:
             raise type(error)(f"{error} ({answer.url})") from error
 
@@ -321,11 +320,6 @@ class RemoteCutouts:
 
     def _store(self) -> PictureStore:
         return PictureStore(self._identity(), self.recipe, suffix=self.suffix)
-
-    def _decode(self, data: bytes) -> np.ndarray:
-        return images.decode(
-            data, width=self._recipe.width, stretch=images.STRETCHES.get(self._recipe.survey)
-        )
 
 
 class _Stored:

@@ -11,10 +11,10 @@ from astropy.table import Table
 
 from hifrac._input import plain_floats
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
-from hifrac.images import decode
+from hifrac.images import compress
 from hifrac.simulate.galaxy import SimulatedGalaxy
 from hifrac.simulate.photometry import SIZE_SCATTER, galaxy_from_photometry, half_light_radius
-from hifrac.simulate.pictures import check_options, encode_jpeg, render
+from hifrac.simulate.pictures import check_options, render
 
 __all__ = ["render_table"]
 
@@ -99,7 +99,7 @@ def render_table(
             rng = _generator(identifier, seed)
             galaxy = _galaxy({key: float(one[row]) for key, one in values.items()}, float(scatter[row]), rng)
             picture = render(galaxy, rng=rng, recipe=recipe, renderer=renderer, field=field)
-            yield decode(encode_jpeg(picture), width=recipe.width)
+            yield compress(picture)
 
     return pictures()
 

@@ -3,33 +3,43 @@
 The distance from the training set learns from these alone what to look out
 for; of what `hifrac.training.strange.strange_pictures` tries it on, it has seen the swapped bands,
 other pixel scales made by another interpolation, and nothing else.
+
+All are compressed as the survey's pictures are, as they will be when they are read
+(`hifrac.cutouts.CutoutRecipe.decode`). Otherwise the distance would learn to tell the compression.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-__all__ = ["ALTERATIONS", "darkest_corner", "on_sky"]
+from hifrac.images import JPEG_QUALITY, compress
+
+__all__ = ["ALTERATIONS", "as_read", "darkest_corner", "on_sky"]
+
+
+def as_read(pixels: Iterable[np.ndarray]) -> np.ndarray:
+    """Pictures (width, width, 3) as they are when they have become files, and are read."""
+    return np.stack([compress(one, quality=JPEG_QUALITY["sdss"]) for one in pixels])
 
 
 def _bands(*order: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda pixels: np.ascontiguousarray(pixels[..., list(order)])
+    return lambda pixels: as_read(np.ascontiguousarray(pixels[..., list(order)]))
 
 
 def _half_scale(pixels: np.ndarray) -> np.ndarray:
     """The inner half of the pictures, twice as large."""
     quarter, width = pixels.shape[1] // 4, pixels.shape[1]
     inner = _planes(pixels[:, quarter : width - quarter, quarter : width - quarter])
-    return _pictures(functional.interpolate(inner, size=width, mode="bilinear", align_corners=False))
+    return as_read(_pictures(functional.interpolate(inner, size=width, mode="bilinear", align_corners=False)))
 
 
 def _double_scale(pixels: np.ndarray) -> np.ndarray:
     """The pictures half as large; around them, their own sky."""
-    return np.stack([on_sky(one) for one in _pictures(functional.avg_pool2d(_planes(pixels), 2))])
+    return as_read([on_sky(one) for one in _pictures(functional.avg_pool2d(_planes(pixels), 2))])
 
 
 def on_sky(small: np.ndarray) -> np.ndarray:

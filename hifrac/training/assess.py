@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from hifrac import images
 from hifrac._input import parse_ebv
 from hifrac.calibration import ConformalTable
 from hifrac.config import conf
@@ -247,8 +246,7 @@ def _batches(
                 try:
                     if cutout.error is not None:
                         raise cutout.error
-                    stretch = images.STRETCHES.get(recipe.survey)
-                    pixels.append(images.decode(cutout.data, width=recipe.width, stretch=stretch))
+                    pixels.append(recipe.decode(cutout.data))
                 except RowError as error:
                     failed.append(f"row {row}: {error}")
                 else:

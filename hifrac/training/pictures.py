@@ -13,7 +13,6 @@ from astropy.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from hifrac import images
 from hifrac._input import parse_ebv
 from hifrac.cutouts import LocalCutouts
 from hifrac.cutouts.recipe import CutoutRecipe
@@ -137,9 +136,7 @@ def decode_all(names: Sequence, cutouts: str | Path, recipe: CutoutRecipe, colum
             try:
                 if cutout.error is not None:
                     raise cutout.error
-                pixels[row] = images.decode(
-                    cutout.data, width=width, stretch=images.STRETCHES.get(recipe.survey)
-                )
+                pixels[row] = recipe.decode(cutout.data)
             except RowError as error:
                 raise type(error)(f"{column} {names[row]}: {error}") from error
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

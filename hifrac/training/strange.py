@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_sample_images
 
-from hifrac.training.alterations import ALTERATIONS, darkest_corner, on_sky
+from hifrac.training.alterations import ALTERATIONS, as_read, darkest_corner, on_sky
 
 __all__ = ["strange_pictures"]
 
@@ -28,13 +27,13 @@ def strange_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, 
     Returns
     -------
     pictures : dict of str to array of uint8, shape (n, width, width, 3)
-        By kind. Other pixel scales are made by other interpolation than
-        `~hifrac.training.alterations.ALTERATIONS` uses, and stored as JPEG once more.
+        By kind, as they are when they are read. Other pixel scales are made by other interpolation than
+        `~hifrac.training.alterations.ALTERATIONS` uses.
     """
     width = pixels.shape[1]
 
     def each(make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return np.stack([make(one) for one in pixels])
+        return as_read(make(one) for one in pixels)
 
     def noise(grey: bool) -> np.ndarray:
         shape = (width, width, 1 if grey else 3)
@@ -57,21 +56,14 @@ def strange_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, 
         "green and blue swapped": swaps[2],
         "bands rotated": swaps[3],
         "bands rotated back": swaps[4],
-        "inverted": 255 - pixels,
+        "inverted": each(lambda one: 255 - one),
         "photograph": each(lambda _: _part(photographs[rng.integers(len(photographs))], width, rng)),
-        "20 pixels off centre": np.roll(pixels, (20, 20), (1, 2)),
+        "20 pixels off centre": each(lambda one: np.roll(one, (20, 20), (0, 1))),
     }
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def _as_jpeg(pixels: np.ndarray) -> np.ndarray:
-    """The picture after one more compression."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=90)
-    return np.asarray(Image.open(file))
 
 
 def _sky(picture: np.ndarray) -> np.ndarray:
@@ -97,19 +89,19 @@ def _star(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     mean = flux.mean(2, keepdims=True)
     levels = flux / np.maximum(mean, 1e-9) * np.arcsinh(10 * mean) * 35 + _sky(picture)
     brightest = levels.max(2, keepdims=True)
-    return _as_jpeg(_to_uint8(np.where(brightest > 255, levels * 255 / brightest, levels)))
+    return _to_uint8(np.where(brightest > 255, levels * 255 / brightest, levels))
 
 
 def _magnified(picture: np.ndarray) -> np.ndarray:
     width = picture.shape[0]
     box = (width // 4, width // 4, width - width // 4, width - width // 4)
-    return _as_jpeg(np.asarray(Image.fromarray(picture).resize((width, width), Image.BICUBIC, box=box)))
+    return np.asarray(Image.fromarray(picture).resize((width, width), Image.BICUBIC, box=box))
 
 
 def _reduced(picture: np.ndarray) -> np.ndarray:
     width = picture.shape[0]
     small = np.asarray(Image.fromarray(picture).resize((width // 2, width // 2), Image.LANCZOS))
-    return _as_jpeg(on_sky(small))
+    return on_sky(small)
 
 
 def _part(photograph: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -117,4 +109,4 @@ def _part(photograph: np.ndarray, width: int, rng: np.random.Generator) -> np.nd
     size = int(rng.integers(width, min(photograph.shape[:2]) + 1))
     top, left = (int(rng.integers(0, side - size + 1)) for side in photograph.shape[:2])
     part = Image.fromarray(photograph[top : top + size, left : left + size])
-    return _as_jpeg(np.asarray(part.resize((width, width), Image.BILINEAR)))
+    return np.asarray(part.resize((width, width), Image.BILINEAR))
