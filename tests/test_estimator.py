@@ -17,14 +17,14 @@ from astropy.table import Column, MaskedColumn, QTable, Table
 from getjpeg_server import Reply, serve
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import encode, galaxy, printed
+from pictures import encode, fits_cube, galaxy, printed
 
 import hifrac
 from hifrac import Flag, HIFractionEstimator, LocalCutouts, SkyServerCutouts, conf, images, load_model
 from hifrac.calibration import LEVELS, ConformalTable
 from hifrac.columns import RESULT_COLUMNS, columns_of
 from hifrac.config import cache_dir
-from hifrac.cutouts import Cutout
+from hifrac.cutouts import SDSS_RECIPE, Cutout
 from hifrac.demo import PICTURES, sample_table
 from hifrac.environment import overdensity
 from hifrac.exceptions import (
@@ -37,6 +37,7 @@ from hifrac.exceptions import (
 )
 from hifrac.flags import UNSERVED
 from hifrac.reddening import galactic_ebv
+from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 
 #: The estimate, and its percentiles from the lowest to the highest.
 FRACTIONS = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84")
@@ -177,7 +178,7 @@ def test_the_values_make_sense(demo_result):
 
 def test_estimate_and_interval_are_those_of_the_card(demo_result, model):
     pixels = np.stack(
-        [images.decode((PICTURES / f"{name}.jpg").read_bytes()) for name in demo_result["name"][:26]]
+        [SDSS_RECIPE.decode((PICTURES / f"{name}.jpg").read_bytes()) for name in demo_result["name"][:26]]
     )
     outputs = model.run(pixels, galactic_ebv(demo_result["ra"][:26], demo_result["dec"][:26]))
     table = model.card.calibration
@@ -193,7 +194,7 @@ def test_estimate_and_interval_are_those_of_the_card(demo_result, model):
 def test_a_table_of_residuals_gives_intervals_too(quick_model):
     result = HIFractionEstimator(quick_model, cutouts=Source([GOOD])).predict(sky(1))
     value, *limits, gswlc = numbers(result, DEX)[:, 0]
-    assert value == images.decode(GOOD)[..., 0].mean() / 255
+    assert value == SDSS_RECIPE.decode(GOOD)[..., 0].mean() / 255
     np.testing.assert_allclose(limits, value + np.exp(-2) * np.array([-0.1, 0.1, -0.2, 0.2]))
     assert gswlc == value + 0.1
 
@@ -227,7 +228,7 @@ def test_a_network_with_one_output_gives_an_estimate(quick_model):
     card = dataclasses.replace(quick_model.card, calibration=None, recognition=None, outputs=("estimate",))
     model = dataclasses.replace(quick_model, card=card, network=Red())
     result = HIFractionEstimator(model, cutouts=Source([GOOD, HTML])).predict(sky(2))
-    assert plain(result["log_hi_fraction"])[0] == images.decode(GOOD).astype(float).mean()
+    assert plain(result["log_hi_fraction"])[0] == SDSS_RECIPE.decode(GOOD).astype(float).mean()
     for name in ESTIMATES[1:]:
         assert np.asarray(result[name].mask).tolist() == [True, True], name
     assert result["flags"].tolist() == [0, int(Flag.BAD_IMAGE)]
@@ -798,13 +799,39 @@ def test_both_artefacts_of_the_model_agree(demo_result):
     assert result["flags"].tolist() == demo_result["flags"].tolist()
 
 
+# What a picture's file is like
+
+
+def test_a_picture_means_the_same_in_every_kind_of_file(tmp_path):
+    spiral = SimulatedGalaxy(i_mag=14.9, g_minus_r=0.45, r_minus_i=0.2, r50=8, axial_ratio=0.6, n_arms=2)
+    pixels = render(spiral, rng=1)
+    files = {
+        "service.jpg": encode_jpeg(pixels),
+        "png.png": encode(pixels, "PNG"),
+        "cube.fits": fits_cube(np.moveaxis(pixels[::-1], 2, 0)),
+        "finer.jpg": encode(pixels, quality=95, subsampling=0),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    stems = [name.partition(".")[0] for name in files]
+    table = Table({"file": stems, "ra": [184.95] * 4 * u.deg, "dec": [5.12] * 4 * u.deg})
+    result = HIFractionEstimator(cutouts=LocalCutouts(tmp_path, name="file")).predict(table)
+    assert not np.any(result["flags"] & Flag.OUT_OF_DISTRIBUTION)
+    for column in ("log_hi_fraction", "p_detect", "ood_score"):
+        values = plain(result[column])
+        assert np.isfinite(values).all()
+        assert np.all(values[1:3] == values[0])
+        tolerance = {"log_hi_fraction": 0.02, "p_detect": 0.02, "ood_score": 15}[column]
+        assert values[3] == pytest.approx(values[0], abs=tolerance)
+
+
 # Streaming
 
 
 def test_pictures_in_memory_are_bounded_by_the_batch(quick_model, monkeypatch):
     n, size = 3000, 16
     contents = [encode(galaxy(seed)) for seed in range(4)]
-    picture = [images.decode(content) for content in contents]
+    picture = [SDSS_RECIPE.decode(content) for content in contents]
     seen = {"asked": 0, "decoded": 0, "alive": 0, "most": 0, "ahead": 0}
     waiting = []
 
@@ -815,7 +842,7 @@ def test_pictures_in_memory_are_bounded_by_the_batch(quick_model, monkeypatch):
                 seen["ahead"] = max(seen["ahead"], seen["asked"] - seen["decoded"])
                 yield Cutout(data=contents[row % 4])
 
-    def decode(data, *, width=None, stretch=None):
+    def decode(data, **_):
         pixels = picture[contents.index(data)].copy()
         seen["decoded"] += 1
         seen["alive"] += 1
@@ -902,7 +929,7 @@ def test_any_mixture_of_rows(quick_model, rows, size, masked):
     value = plain(result["log_hi_fraction"])
     for row, one in enumerate(rows):
         if expected[row] == 0:
-            assert value[row] == pytest.approx(images.decode(KINDS[one][1])[..., 0].mean() / 255)
+            assert value[row] == pytest.approx(SDSS_RECIPE.decode(KINDS[one][1])[..., 0].mean() / 255)
 
 
 # Through the service of the survey

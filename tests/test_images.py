@@ -17,7 +17,7 @@ from pictures import encode, fits_cube, galaxy, printed, sky
 from PIL import Image, ImageFile
 
 from hifrac.exceptions import BadImageError, OutOfFootprintError, RowError
-from hifrac.images import STRETCHES, Stretch, decode, is_blank, lupton_rgb, to_jpeg
+from hifrac.images import STRETCHES, Stretch, compress, decode, is_blank, lupton_rgb, to_jpeg
 
 PIXELS = galaxy(1)
 JPEG = encode(PIXELS)
@@ -452,6 +452,42 @@ def test_a_jpeg_has_the_quantisation_and_colour_resolution_of_the_service():
         assert [layer[1:3] for layer in picture.layer] == [(2, 2), (1, 1), (1, 1)]
         assert picture.quantization[0][0] == 8
     assert len(to_jpeg(PIXELS, quality=50)) < len(data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("PNG", {}), ("JPEG", {"quality": 92, "subsampling": 2}), ("JPEG", {"quality": 75, "subsampling": 0})],
+    ids=["PNG", "better JPEG", "JPEG with all colours"],
+)
+def test_a_picture_of_another_compression_is_compressed_again(kind, options):
+    data = encode(PIXELS, kind, **options)
+    expected = decode(to_jpeg(decode(data), quality=75))
+    found = decode(data, quality=75)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, compress(decode(data)))
+    assert np.any(found != decode(data))
+    found[:] = 0  # writable
+
+
+def test_a_picture_of_the_same_compression_stays_as_it_is():
+    for quality in (50, 75):
+        data = to_jpeg(PIXELS, quality=quality)
+        np.testing.assert_array_equal(decode(data, quality=quality), decode(data))
+
+
+def test_fluxes_are_compressed_too():
+    planes = np.moveaxis(PIXELS[::-1], 2, 0).astype(np.float32) / 255
+    expected = compress(decode(fits_cube(planes), stretch="sdss"))
+    np.testing.assert_array_equal(decode(fits_cube(planes), stretch="sdss", quality=75), expected)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([50, 75, 92]))
+@settings(max_examples=20)
+def test_to_compress_once_more_changes_little(seed, quality):
+    once = compress(galaxy(seed % 20), quality=quality)
+    assert once.dtype == np.uint8
+    again = compress(once, quality=quality)
+    assert np.abs(again.astype(int) - once).mean() < 0.3
 
 
 # The whole

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_sample_images
 
-from hifrac.training.alterations import ALTERATIONS, as_read, darkest_corner, on_sky
+from hifrac.training.alterations import ALTERATIONS, SURROUNDINGS, sky
 
 __all__ = ["strange_pictures"]
 
@@ -27,30 +27,36 @@ def strange_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, 
     Returns
     -------
     pictures : dict of str to array of uint8, shape (n, width, width, 3)
-        By kind, as they are when they are read. Other pixel scales are made by other interpolation than
+        By kind. Other pixel scales are made by other interpolation than
         `~hifrac.training.alterations.ALTERATIONS` uses.
     """
     width = pixels.shape[1]
 
     def each(make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return as_read(make(one) for one in pixels)
+        return np.stack([make(one) for one in pixels])
 
     def noise(grey: bool) -> np.ndarray:
         shape = (width, width, 1 if grey else 3)
         values = rng.normal(rng.uniform(10, 128), rng.uniform(3, 60), shape)
         return np.broadcast_to(_to_uint8(values), (width, width, 3))
 
+    reduced = np.stack([_reduced(one) for one in pixels])
     photographs = load_sample_images().images
     swaps = [alter(pixels) for name, alter in ALTERATIONS.items() if "scale" not in name]
     return {
         "white noise, colour": each(lambda _: noise(grey=False)),
         "white noise, grey": each(lambda _: noise(grey=True)),
         "uniform picture": each(lambda _: np.full((width, width, 3), rng.integers(0, 256, 3), np.uint8)),
-        "sky without an object": each(_sky),
+        "sky without an object": each(lambda one: sky(one, width)),
         "smooth noise": each(lambda _: _smooth_noise(width, rng)),
         "single star": each(lambda one: _star(one, rng)),
         "half the pixel scale": each(_magnified),
-        "twice the pixel scale": each(_reduced),
+        **{
+            f"twice the pixel scale, {name}": np.stack(
+                [around(reduced, number) for number in range(len(reduced))]
+            )
+            for name, around in SURROUNDINGS.items()
+        },
         "red and blue swapped": swaps[0],
         "red and green swapped": swaps[1],
         "green and blue swapped": swaps[2],
@@ -64,13 +70,6 @@ def strange_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def _sky(picture: np.ndarray) -> np.ndarray:
-    """The darkest corner, mirrored until it fills the picture."""
-    corner = darkest_corner(picture)
-    rest = picture.shape[0] - len(corner)
-    return np.pad(corner, ((0, rest), (0, rest), (0, 0)), mode="symmetric")
 
 
 def _smooth_noise(width: int, rng: np.random.Generator) -> np.ndarray:
@@ -87,7 +86,7 @@ def _star(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     profile = (1 + (radius / half_width) ** 2 * (2 ** (1 / 3) - 1)) ** -3
     flux = 10 ** rng.uniform(0, 3.3) * profile[..., None] * 10 ** (0.4 * rng.uniform(-0.5, 0.5, 3))
     mean = flux.mean(2, keepdims=True)
-    levels = flux / np.maximum(mean, 1e-9) * np.arcsinh(10 * mean) * 35 + _sky(picture)
+    levels = flux / np.maximum(mean, 1e-9) * np.arcsinh(10 * mean) * 35 + sky(picture, width)
     brightest = levels.max(2, keepdims=True)
     return _to_uint8(np.where(brightest > 255, levels * 255 / brightest, levels))
 
@@ -100,8 +99,7 @@ def _magnified(picture: np.ndarray) -> np.ndarray:
 
 def _reduced(picture: np.ndarray) -> np.ndarray:
     width = picture.shape[0]
-    small = np.asarray(Image.fromarray(picture).resize((width // 2, width // 2), Image.LANCZOS))
-    return on_sky(small)
+    return np.asarray(Image.fromarray(picture).resize((width // 2, width // 2), Image.LANCZOS))
 
 
 def _part(photograph: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:

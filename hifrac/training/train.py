@@ -20,6 +20,7 @@ from hifrac.models import ModelCard, _artifact, load_model
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.recognition import RecognitionTable
 from hifrac.reddening import EBV_SOURCE
+from hifrac.training.alterations import as_read
 from hifrac.training.data import BRIGHT, SEPARATION, read_beyond, read_sample
 from hifrac.training.evaluation import (
     beyond_table,
@@ -190,7 +191,7 @@ def train(
     network = StructureNet(SDSS_RECIPE.width)
     features = with_ebv(measure(network, pixels), labels.ebv)
     altered_rows = _rows_to_alter(labels, seed)
-    altered = altered_features(network, pixels, altered_rows)
+    altered = altered_features(network, pixels, altered_rows, fold)
     answers = cross_validate(network, features, labels, fold, altered, altered_rows)
     answers = set_edges(network, answers, labels)
     calibrated = calibrate_across(answers, labels, odds)
@@ -316,7 +317,10 @@ def _strange(
     chosen = altered_rows[~kept]
     with torch.inference_mode():
         distance = {
-            kind: (network.distances(torch.from_numpy(measure(network, pictures)).float()) / network.edge)
+            kind: (
+                network.distances(torch.from_numpy(measure(network, as_read(pictures))).float())
+                / network.edge
+            )
             .amax(1)
             .numpy()
             for kind, pictures in strange_pictures(pixels[chosen], np.random.default_rng(0)).items()

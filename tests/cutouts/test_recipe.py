@@ -2,9 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from pictures import encode, fits_cube, galaxy
 
+from hifrac import images
 from hifrac.cutouts import Cutout, CutoutRecipe, CutoutSource, LocalCutouts, SkyServerCutouts, source_for
-from hifrac.exceptions import FetchError
+from hifrac.exceptions import BadImageError, FetchError
 
 FACTS = {
     "survey": "sdss",
@@ -41,6 +43,22 @@ def test_equal_scales_make_one_recipe():
 def test_an_impossible_recipe_is_refused(change, kind, message):
     with pytest.raises(kind, match=message):
         CutoutRecipe(**FACTS | change)
+
+
+def test_pictures_of_a_survey_come_in_its_stretch_and_compression():
+    pixels = galaxy(1)
+    planes = np.moveaxis(pixels[::-1], 2, 0).astype(np.float32) / 255
+    for survey, stretch, quality in (
+        ("sdss", "sdss", 75),
+        ("legacy", "legacy", None),
+        ("unknown", None, None),
+    ):
+        recipe = CutoutRecipe(**FACTS | {"survey": survey})
+        for data in (encode(pixels), encode(pixels, "JPEG"), fits_cube(planes)):
+            expected = images.decode(data, stretch=stretch, quality=quality)
+            np.testing.assert_array_equal(recipe.decode(data), expected)
+    with pytest.raises(BadImageError, match="128"):
+        CutoutRecipe(**FACTS | {"width": 64}).decode(encode(pixels))
 
 
 def test_a_cutout_is_a_picture_or_an_error():

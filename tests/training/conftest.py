@@ -182,7 +182,7 @@ class Altered:
 def altered(everything, labels) -> Altered:
     rows = np.flatnonzero(labels.detected | labels.undetected)[::3]
     with one_thread():
-        return Altered(altered_features(StructureNet(128), everything[0], rows), rows)
+        return Altered(altered_features(StructureNet(128), everything[0], rows, everything[2]), rows)
 
 
 @dataclass(frozen=True)

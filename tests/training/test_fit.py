@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from hifrac.metrics import detection_auc
 from hifrac.models.structure import StructureNet
 from hifrac.training import fit as fitting
-from hifrac.training.alterations import ALTERATIONS
+from hifrac.training.alterations import ALTERATIONS, as_read
 from hifrac.training.data import BeyondSample, TrainingSample, sky_groups
 from hifrac.training.fit import (
     EDGE_PERCENTILES,
@@ -50,10 +50,16 @@ def test_altered_pictures_are_measured_in_the_order_of_the_alterations(everythin
     pixels, *_ = everything
     assert altered.features.shape[:2] == (len(ALTERATIONS), len(altered.rows))
     assert len(ALTERATIONS) == StructureNet.N_ALTERATIONS
-    some = altered_features(StructureNet(128), pixels, altered.rows[:3])
-    np.testing.assert_allclose(some, altered.features[:, :3], rtol=1e-4, atol=1e-5)
-    swapped = measure(StructureNet(128), np.ascontiguousarray(pixels[altered.rows[:3], ..., ::-1]))
-    np.testing.assert_allclose(some[0], swapped, rtol=1e-4, atol=1e-5)
+    swapped = as_read(pixels[altered.rows[:3], ..., ::-1])
+    expected = measure(StructureNet(128), swapped)
+    np.testing.assert_allclose(altered.features[0, :3], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_altered_pictures_of_a_fold_know_nothing_of_the_other_folds(everything, altered):
+    pixels, _, fold = everything
+    part = np.flatnonzero(fold[altered.rows] == 1)
+    alone = altered_features(StructureNet(128), pixels, altered.rows[part], fold)
+    np.testing.assert_allclose(alone, altered.features[:, part], rtol=1e-4, atol=1e-5)
 
 
 # Folds

@@ -384,7 +384,9 @@ def unmeasured(quick, monkeypatch):
         training, "measure", lambda network, pixels: np.zeros((len(pixels), network.n_measured))
     )
     monkeypatch.setattr(
-        training, "altered_features", lambda network, _, rows: np.zeros((7, len(rows), network.n_measured))
+        training,
+        "altered_features",
+        lambda network, _, rows, __: np.zeros((7, len(rows), network.n_measured)),
     )
 
 
