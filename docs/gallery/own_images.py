@@ -32,8 +32,8 @@ fits.writeto(folder / "mine-3.fits", fluxes[:, ::-1])  # FITS images begin with 
 # %%
 # :class:`~hifrac.cutouts.LocalCutouts` takes a folder, or a zip or tar archive, and the column that names
 # the files. A row without its file is flagged, and stops no other. The model knows JPEG pictures as of
-# SDSS: without compression, or with other noise, a picture is not of its kind, though the estimate differs
-# little.
+# SDSS: what comes uncompressed, as ``mine-2``, is compressed so first. With other noise, as in ``mine-3``, a
+# picture is not of its kind, though the estimate differs little.
 from hifrac import HIFractionEstimator, LocalCutouts, decode_flags
 
 

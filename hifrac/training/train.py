@@ -87,7 +87,7 @@ class Parent:
 #: the first still keeps the second in mind.
 PARENTS = {
     "hi-selected": Parent(
-        -4.0,
+        -8.0,
         -2.5,
         "for galaxies that a HI survey like ALFALFA would detect",
         "galaxies that ALFALFA would detect; of the others the estimate is too high, and the interval "

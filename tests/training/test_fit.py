@@ -9,7 +9,9 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from scipy.optimize import minimize
+from scipy.stats import norm, spearmanr
+from sklearn.linear_model import Ridge
 
 from hifrac.metrics import detection_auc
 from hifrac.models.structure import StructureNet
@@ -22,6 +24,7 @@ from hifrac.training.fit import (
     altered_features,
     assign_folds,
     balanced,
+    censored_ridge,
     combine,
     cross_validate,
     fit_distances,
@@ -333,10 +336,11 @@ def test_the_network_is_returned_ready_for_use(labels, features, altered):
 
 
 def test_the_fit_is_deterministic_and_ignores_what_it_must_not_know(labels, features, altered, fitted):
+    measured = labels.detected | labels.gas_poor
     nonsense = change(
         labels,
-        log_hi_fraction=np.where(labels.detected, labels.log_hi_fraction, 99.0),
-        is_limit=~labels.is_limit,
+        log_hi_fraction=np.where(measured, labels.log_hi_fraction, 99.0),
+        is_limit=np.where(labels.gas_poor, labels.is_limit, ~labels.is_limit),
     )
     # Nor does it matter what the network knew before.
     torch.manual_seed(5)
@@ -347,6 +351,60 @@ def test_the_fit_is_deterministic_and_ignores_what_it_must_not_know(labels, feat
     again = fit(nonsense, features, altered, network)
     for name, value in fitted.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_galaxies_that_alfalfa_missed_pull_the_estimate_down(labels, features, altered, fitted):
+    poor = labels.gas_poor
+    alone = fit(change(labels, gas_poor=np.zeros_like(poor)), features, altered)
+    lower = change(labels, log_hi_fraction=labels.log_hi_fraction - np.where(poor, 2.0, 0.0))
+    without, with_them, far_below = (
+        answers(network, features[poor])["estimate"].mean()
+        for network in (alone, fitted, fit(lower, features, altered))
+    )
+    assert without > with_them > far_below
+
+
+def tobit(parameters, inputs, target, is_limit, weights, penalty, scatter):
+    """Minus twice the penalised logarithm of the likelihood, in units of the variance of weight 1."""
+    away = target - parameters[0] - inputs @ parameters[1:]
+    terms = np.where(is_limit, -2 * scatter**2 * norm.logcdf(away / scatter), away**2)
+    return np.sum(weights * terms) + penalty * np.sum(parameters[1:] ** 2)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 20.0), st.floats(0.2, 1.0))
+@settings(max_examples=15, deadline=None)
+def test_the_censored_regression_is_the_maximum_of_its_likelihood(seed, penalty, scatter):
+    rng = np.random.default_rng(seed)
+    inputs = rng.normal(size=(80, 3))
+    target = 0.3 + inputs @ [1.0, -0.5, 0.0] + rng.normal(0, 0.4, 80)
+    is_limit = rng.random(80) < 0.3
+    target += np.where(is_limit, rng.exponential(0.4, 80), 0.0)
+    weights = np.where(is_limit, 0.3, 1.0)
+    intercept, coefficients = censored_ridge(
+        inputs, target, is_limit, weights, penalty=penalty, scatter=scatter
+    )
+    problem = inputs, target, is_limit, weights, penalty, scatter
+    best = minimize(tobit, np.zeros(4), args=problem, method="BFGS", options={"gtol": 1e-8})
+    np.testing.assert_allclose([intercept, *coefficients], best.x, atol=1e-4)
+
+
+def test_without_limits_the_censored_regression_is_that_of_ridge():
+    rng = np.random.default_rng(1)
+    inputs, target, weights = rng.normal(size=(50, 4)), rng.normal(size=50), rng.uniform(0.1, 1, 50)
+    expected = Ridge(3.0).fit(inputs, target, sample_weight=weights)
+    found = censored_ridge(inputs, target, np.zeros(50, bool), weights, penalty=3.0, scatter=0.5)
+    np.testing.assert_allclose([found[0], *found[1]], [expected.intercept_, *expected.coef_], rtol=1e-12)
+    # A limit that lies far above says nothing, as if the row had no weight.
+    limit, high = np.arange(50) == 7, target.copy()
+    high[7] = 50.0
+    found = censored_ridge(inputs, high, limit, weights, penalty=3.0, scatter=0.5)
+    assert found[0] == pytest.approx(expected.intercept_, abs=0.1)
+    # And one that lies far below is a value, nearly.
+    low = target.copy()
+    low[7] = -30.0
+    as_value = censored_ridge(inputs, low, np.zeros(50, bool), weights, penalty=3.0, scatter=0.5)
+    as_limit = censored_ridge(inputs, low, limit, weights, penalty=3.0, scatter=0.5)
+    np.testing.assert_allclose(as_limit[1], as_value[1], atol=0.02)
 
 
 def test_a_measurement_without_spread_does_no_harm(labels, features, altered):
