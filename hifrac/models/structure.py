@@ -27,7 +27,7 @@ class NetworkOutput(NamedTuple):
     Attributes
     ----------
     estimate : Tensor, shape (n,)
-        log10(M_HI / M*) of a galaxy that ALFALFA would detect, in dex.
+        log10(M_HI / M*), in dex, for samples in which most galaxies are such as ALFALFA detects.
     log_spread : Tensor, shape (n,)
         Natural logarithm of the estimate's expected error, in dex.
     detection_logit : Tensor, shape (n,)

@@ -231,7 +231,8 @@ def train(
         "M_HI of ALFALFA (Haynes et al. 2018); log_hi_fraction_gswlc is for the masses of GSWLC-2",
         training_set=f"{seen.sum()} ALFALFA-SDSS galaxies (Durbala et al. 2020); detection: against "
         f"{labels.undetected.sum()} undetected spectroscopic galaxies of the ALFALFA footprint with "
-        f"flux_16px >= {BRIGHT:g}; interval: {labels.gas_poor.sum()} RESOLVE galaxies that ALFALFA missed",
+        f"flux_16px >= {BRIGHT:g}; estimate and interval: also {labels.gas_poor.sum()} RESOLVE galaxies that "
+        "ALFALFA missed",
         validity=f"{population.validity}; z < 0.06, i = 12-18, log10(M_HI/M*) = "
         f"{truth.min():.1f} to {truth.max():.1f}",
         normalisation="none outside the network: it takes decoded values 0 to 255, and the Galactic "
@@ -241,9 +242,9 @@ def train(
         figures=figures,
         protocol=f"{N_FOLDS}-fold cross-validation, pooled; galaxies of one SDSS field or closer than "
         f"{SEPARATION.value:g} arcsec share a fold; "
-        "estimates and intervals calibrated on the other folds; the measurements themselves and the "
-        "penalties were designed and selected on the same galaxies (in folds of other seeds), "
-        "so expect a slightly larger error on new ones",
+        "estimates and intervals calibrated on the other folds; the measurements themselves, the "
+        "penalties and the weight of the galaxies that ALFALFA missed were designed and selected on the same "
+        "galaxies (in folds of other seeds, too), so expect a slightly larger error on new ones",
         folds={
             "n_folds": N_FOLDS,
             "seed": seed,
