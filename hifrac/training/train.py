@@ -138,7 +138,7 @@ def train(
     output: str | Path,
     *,
     data: str | Path | None = None,
-    name: str = "default",
+    name: str | None = None,
     seed: int = 12345,
     parent: str = "hi-selected",
 ) -> dict[str, Table]:
@@ -152,7 +152,7 @@ def train(
     data : path-like, optional
         The data directory; `~hifrac.config.data_dir` by default.
     name : str, optional
-        Name of the model, for its card.
+        Name of the model, for its card; "default", or that of another parent, by default.
     seed : int, optional
         Fixes the folds.
     parent : {"hi-selected", "volume-limited"}, optional
@@ -176,6 +176,7 @@ def train(
     if parent not in PARENTS:
         raise ValueError(f"parent must be one of {', '.join(PARENTS)}, got {parent!r}")
     population = PARENTS[parent]
+    name = name or ("default" if parent == "hi-selected" else parent)
     odds = (population.estimate, population.interval)
     folder = Path(output)
     sample = read_sample(data, width=SDSS_RECIPE.width)

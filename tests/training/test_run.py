@@ -13,7 +13,7 @@ from astropy.table import MaskedColumn, Table
 from click.testing import CliRunner
 from pictures import encode, galaxy
 
-from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, images, load_model
+from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
 from hifrac.cli import main
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.exceptions import BadImageError, FetchError, ModelError
@@ -112,12 +112,16 @@ def test_the_folder_holds_a_model_and_how_it_was_made(trained):
     assert card.recipe.width == WIDTH
 
 
+def read(folder, galaxies, names):
+    """Pictures as the model in a folder is fed them."""
+    decode = ModelCard.read(folder).recipe.decode
+    return np.stack([decode((galaxies / "pictures" / f"{one}.jpg").read_bytes()) for one in names])
+
+
 def test_the_model_answers_as_its_table_says(trained, labels, galaxies):
     folder, _ = trained
     held_out = Table.read(folder / "held_out.ecsv")
-    pixels = np.stack(
-        [images.decode((galaxies / "pictures" / f"{one}.jpg").read_bytes()) for one in held_out["objid"]]
-    )
+    pixels = read(folder, galaxies, held_out["objid"])
     for runtime in ("torchscript", "eager"):
         found = load_model(folder, device="cpu", runtime=runtime).run(pixels)["estimate"]
         np.testing.assert_allclose(found, held_out["estimate"], atol=1e-4)
@@ -481,9 +485,7 @@ def test_a_training_that_is_refused(data_folder, tmp_path, args, words):
 def test_the_figures_of_a_model_on_a_table(trained, galaxies, labels):
     model = load_model(trained[0], device="cpu")
     table = evaluate(model, labels, galaxies / "pictures", name="id", target="blueness")
-    pixels = np.stack(
-        [images.decode((galaxies / "pictures" / f"{one}.jpg").read_bytes()) for one in labels["id"]]
-    )
+    pixels = read(trained[0], galaxies, labels["id"])
     estimate, truth = model.run(pixels)["estimate"], np.asarray(labels["blueness"])
     for name, value in regression_metrics(truth, estimate).items():
         assert table[name][0] == pytest.approx(value, rel=1e-4), name

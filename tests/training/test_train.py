@@ -349,10 +349,9 @@ def quick(trained, monkeypatch):
 def test_another_parent_population_is_another_estimate_of_the_same_network(
     trained, card, data_folder, tmp_path, quick
 ):
-    tables = training.train(
-        tmp_path / "other", data=data_folder, name="tiny", seed=7, parent="volume-limited"
-    )
+    tables = training.train(tmp_path / "other", data=data_folder, seed=7, parent="volume-limited")
     other = ModelCard.read(tmp_path / "other")
+    assert other.name == "volume-limited"
     assert other.sha256 == card.sha256
     assert other.command.endswith("--seed 7 --parent volume-limited")
     assert other.summary != card.summary
