@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.table import Table
 
-from hifrac import images
 from hifrac._input import plain_floats
-from hifrac.cutouts import LocalCutouts
+from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
 from hifrac.reproduce._experiment import Setting
 
 __all__ = ["ARCHIVE", "WIDTH", "circular_colours", "fraction_features", "measurements", "pictures"]
 
 ARCHIVE = "cutouts/sdss_cutouts.zip"
-WIDTH = 128  # pixels, of the archive
+WIDTH = SDSS_RECIPE.width  # pixels, of the archive
 
 
 def pictures(objid: Sequence[str], setting: Setting) -> np.ndarray:
@@ -27,7 +26,7 @@ def pictures(objid: Sequence[str], setting: Setting) -> np.ndarray:
         for row, cutout in enumerate(archive.fetch(nowhere, nowhere, objid)):
             if cutout.error is not None:
                 raise cutout.error
-            pixels[row] = images.decode(cutout.data, width=WIDTH)
+            pixels[row] = SDSS_RECIPE.decode(cutout.data)
     return pixels
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,9 @@ from astropy.table import Table
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from hifrac import images
 from hifrac._input import plain_floats
 from hifrac.config import data_dir
-from hifrac.cutouts import LocalCutouts
+from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
 from hifrac.reddening import galactic_ebv
 
 __all__ = ["BRIGHT", "BeyondSample", "TrainingSample", "read_beyond", "read_sample", "sky_groups"]
@@ -99,13 +98,14 @@ class BeyondSample:
 
 def _pictures(root: Path, objid: np.ndarray, width: int) -> np.ndarray:
     """The decoded cutouts of the archive, all of them or an error."""
+    recipe = replace(SDSS_RECIPE, width=width)
     pixels = np.empty((len(objid), width, width, 3), dtype=np.uint8)
     nowhere = np.zeros(len(objid))
     with LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid") as archive:
         for row, cutout in enumerate(archive.fetch(nowhere, nowhere, objid)):
             if cutout.error is not None:
                 raise cutout.error
-            pixels[row] = images.decode(cutout.data, width=width)
+            pixels[row] = recipe.decode(cutout.data)
     return pixels
 
 
