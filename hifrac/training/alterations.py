@@ -2,7 +2,7 @@
 
 The distance from the training set learns from these alone what to look out
 for; of what `hifrac.training.strange.strange_pictures` tries it on, it has seen the swapped bands,
-other pixel scales made by another interpolation, and nothing else.
+other pixel scales made by another interpolation (in surroundings of the same kinds), and nothing else.
 
 They are measured as they are when they are read, compressed as the survey's own pictures are:
 `as_read`. Otherwise the distance would learn to tell the compression.
