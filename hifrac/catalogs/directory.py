@@ -324,8 +324,8 @@ def _pictures(
 def _checked_light(cutout: Cutout, recipe: Any) -> float:
     if not cutout.data.startswith(b"\xff\xd8"):
         raise BadImageError("not a JPEG picture")
-    width = None if recipe is None else recipe.width
-    pixels = images.decode(cutout.data, width=width) if cutout.pixels is None else cutout.pixels
+    decode = images.decode if recipe is None else recipe.decode
+    pixels = decode(cutout.data) if cutout.pixels is None else cutout.pixels
     try:
         return central_light(pixels)
     except ValueError as error:

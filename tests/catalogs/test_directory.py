@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encode, galaxy, sky
 
-from hifrac import cli, conf, config, images
+from hifrac import cli, conf, config
 from hifrac.catalogs import durbala2020, labels
 from hifrac.catalogs.directory import central_light, copy_catalogs, in_alfalfa, write_directory
 from hifrac.cutouts import SDSS_RECIPE, Cutout, LocalCutouts, SkyServerCutouts
@@ -115,7 +115,7 @@ def test_the_index_decodes_run_camcol_and_field(source, tmp_path):
     assert index["alfalfa_detected"].tolist() == [True, False]
     assert index["alfalfa_footprint"].tolist() == [True, True]
     assert index["ra_approx"].tolist() == [151.0, 152.0]
-    light = [central_light(images.decode(FILES[ra])) for ra in (151.0, 152.0)]
+    light = [central_light(SDSS_RECIPE.decode(FILES[ra])) for ra in (151.0, 152.0)]
     assert index["flux_16px"].tolist() == light
 
 
@@ -254,7 +254,7 @@ class Stream:
         for one in ra:
             gc.collect(0)
             self.most = max(self.most, sum(ref() is not None for ref in self.given))
-            cutout = Cutout(FILES[float(one)], pixels=images.decode(FILES[float(one)]))
+            cutout = Cutout(FILES[float(one)], pixels=SDSS_RECIPE.decode(FILES[float(one)]))
             self.given.append(weakref.ref(cutout))
             yield cutout
             del cutout
@@ -334,7 +334,7 @@ def test_training_reads_such_a_directory(source, tmp_path):
     assert sample.objid.tolist() == [objid(ra - 100) for ra in range(150, 155)]
     assert sample.detected.tolist() == [True] * 3 + [False] * 2
     assert np.isfinite(sample.ebv).all()
-    np.testing.assert_array_equal(sample.pixels[4], images.decode(FILES[154.0]))
+    np.testing.assert_array_equal(sample.pixels[4], SDSS_RECIPE.decode(FILES[154.0]))
     assert np.isnan(sample.gswlc_offset).tolist() == [False, True, False, True, True]
 
 

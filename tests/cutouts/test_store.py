@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pictures import encode, galaxy
 
-from hifrac import conf, images
+from hifrac import conf
 from hifrac.config import cache_dir
 from hifrac.cutouts import CutoutRecipe
 from hifrac.cutouts._http import Attempt
@@ -169,7 +169,7 @@ def test_a_picture_that_was_written_but_not_noted_is_found_again(layout):
     store._pictures.write(KEY, PICTURE)  # as by a process that died then
     data, pixels = store.get(KEY)
     assert data == PICTURE
-    assert np.array_equal(pixels, images.decode(PICTURE))
+    assert np.array_equal(pixels, RECIPE.decode(PICTURE))
     assert store.plan([KEY]) == {KEY: Outcome.STORED}
 
 
