@@ -387,7 +387,7 @@ def compress(pixels: np.ndarray, *, quality: int = 75) -> np.ndarray:
     Parameters
     ----------
     pixels : `~numpy.ndarray` of uint8, shape (height, width, 3)
-        Red, green and blue. What was compressed so before hardly changes: by 0.02 grey levels in the mean.
+        Red, green and blue. What was compressed so before hardly changes.
     quality : int, optional
         As of `to_jpeg`.
 

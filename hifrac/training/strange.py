@@ -62,9 +62,9 @@ def strange_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, 
         "green and blue swapped": swaps[2],
         "bands rotated": swaps[3],
         "bands rotated back": swaps[4],
-        "inverted": each(lambda one: 255 - one),
+        "inverted": 255 - pixels,
         "photograph": each(lambda _: _part(photographs[rng.integers(len(photographs))], width, rng)),
-        "20 pixels off centre": each(lambda one: np.roll(one, (20, 20), (0, 1))),
+        "20 pixels off centre": np.roll(pixels, (20, 20), (1, 2)),
     }
 
 
