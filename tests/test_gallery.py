@@ -79,6 +79,14 @@ def test_a_script_of_the_paper_names_its_tier(path):
     assert tiers[0] != "simulated" or "imulated" in opening(path)[3], "the first line has to say so"
 
 
+@pytest.mark.parametrize("name", [name for name in OF_THE_PAPER if name.startswith("fig")])
+def test_a_figure_of_the_paper_says_of_which_data_it_is(name):
+    (path,) = (path for path in PAPER if path.name == page_of(name))
+    said = re.findall(r'data_line\("(\w+)"', path.read_text(encoding="utf-8"))
+    assert said, "the tier is that of the data at hand, which the script cannot know"
+    assert set(said) == {name}
+
+
 @named([path for path in PAPER if path.name in {page_of(name) for name in OF_THE_PAPER}])
 def test_the_tier_of_a_page_is_that_of_its_experiment(path):
     (name,) = (one for one in OF_THE_PAPER if page_of(one) == path.name)

@@ -37,6 +37,7 @@ __all__ = [
     "TIERS",
     "Experiment",
     "Setting",
+    "data_line",
     "numbers_table",
     "reproduce",
     "result",
@@ -378,3 +379,27 @@ def result(name: str, output=None, *, where: Setting | None = None, redo: bool =
 
     (one,) = select([name])
     return _run.result(one, where or setting(), output or cache_dir() / "reproduce", redo=redo)
+
+
+def data_line(name: str, where: Setting | None = None) -> str:
+    """How far the data at hand are the paper's: the line under the figures of an experiment.
+
+    Parameters
+    ----------
+    name : str
+        A key of `EXPERIMENTS`.
+    where : Setting, optional
+        The data directory and the model; ``setting()`` by default.
+
+    Returns
+    -------
+    line : str
+        The tier and what it means, see `TIERS`.
+
+    Raises
+    ------
+    ValueError
+        If there is no experiment of the name, or no data directory is configured.
+    """
+    (one,) = select([name])
+    return one.data_line(where or setting())

@@ -116,6 +116,11 @@ class Experiment:
         known = Table.read(path, format="ascii.ecsv").meta.get("sample")
         return "full" if known in SAMPLES.values() else self.tier
 
+    def data_line(self, setting: Setting) -> str:
+        """How far the data at hand are the paper's, in a line: what stands under a figure."""
+        tier = self.tier_in(setting)
+        return f"Data: {tier} ({TIERS[tier]})"
+
     def references(self, setting: Setting) -> list[str]:
         """What to cite for a result: the paper, and the sources of the inputs."""
         found = [_PAPER]

@@ -246,8 +246,7 @@ def _draw(one: Experiment, table: Table, setting: Setting, output: Path) -> list
 
         plt.switch_backend("agg")
         figure = one.draw(table, setting)
-        caption = f"{one.title}.\nData: {table.meta['hifrac']['tier'].replace(': ', ' (', 1)})"
-        figure.supxlabel(caption, fontsize="x-small", color="0.4")
+        figure.supxlabel(f"{one.title}.\n{one.data_line(setting)}", fontsize="x-small", color="0.4")
         for ending, extra in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
             paths.append(output / f"{one.name}.{ending}")
             figure.savefig(paths[-1], dpi=150, metadata=extra)

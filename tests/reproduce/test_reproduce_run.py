@@ -13,6 +13,7 @@ from hifrac import config
 from hifrac.exceptions import HifracWarning, UnknownModelError
 from hifrac.reproduce import (
     EXPERIMENTS,
+    TIERS,
     Experiment,
     Setting,
     numbers_table,
@@ -152,6 +153,7 @@ def test_a_whole_sample_of_the_paper_is_the_full_tier(where, counting, tmp_path)
         assert (entry["tier"], entry["status"]) == (tier, "done")
         assert Table.read(tmp_path / tier / "fig2.ecsv").meta["hifrac"]["tier"].startswith(f"{tier}: ")
         assert status_table([one], where)["tier"][0] == tier
+        assert one.data_line(where) == f"Data: {tier} ({TIERS[tier]})"
         assert counting[1].tier_in(where) == "sample"  # it does not read them
 
 

@@ -14,7 +14,7 @@ from the galaxy.
 # and 0.84. The table has the ranks of galaxies in bins of equal numbers: by stellar mass, overdensity,
 # estimate, and Galactic reddening.
 
-from hifrac.reproduce import TIERS, calibration, numbers_table, setting
+from hifrac.reproduce import calibration, data_line, numbers_table, setting
 
 here = setting()
 table = calibration.coverage(here)
@@ -26,7 +26,7 @@ shown
 # Vertical bars are Wilson's intervals of 68% for the share, horizontal ones the extent of the bin.
 
 figure = calibration.draw_coverage(table)
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("coverage", here), fontsize="small", color="0.4")
 
 # %%
 # Of correct intervals a third of the bins should miss the line by more than the bar. How many do:

@@ -14,7 +14,7 @@ limit.
 # estimate.
 
 from hifrac.metrics import format_metrics
-from hifrac.reproduce import TIERS, limits, numbers_table, setting
+from hifrac.reproduce import data_line, limits, numbers_table, setting
 
 here = setting()
 table = limits.slopes(here)
@@ -26,7 +26,7 @@ print(format_metrics(table[columns], decimals=2))
 # A share of limits has Wilson's interval of 68%, which a bootstrap does not give where all are violated.
 
 figure = limits.draw_slopes(table)
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("slopes", here), fontsize="small", color="0.4")
 
 # %%
 # Why two slopes. The best estimate of a value from incomplete knowledge is its mean for what is known; its

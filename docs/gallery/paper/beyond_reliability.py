@@ -13,7 +13,7 @@ out.
 # Detections and others are to count alike, however many there are of each: at such odds ``p_detect`` is
 # calibrated (:doc:`/model`).
 
-from hifrac.reproduce import TIERS, calibration, numbers_table, setting
+from hifrac.reproduce import calibration, data_line, numbers_table, setting
 
 here = setting()
 table = calibration.reliability(here)
@@ -25,7 +25,7 @@ shown
 # Errors are Wilson's intervals of 68% for the shares counted, carried to equal odds. Mind the counts below.
 
 figure = calibration.draw_reliability(table)
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("reliability", here), fontsize="small", color="0.4")
 
 # %%
 # For a survey in which detections are rarer, the probability must be told so: its odds times those of the

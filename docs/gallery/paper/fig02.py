@@ -16,7 +16,7 @@ import numpy as np
 from astropy.table import Table
 
 from hifrac.catalogs import match_ids
-from hifrac.reproduce import TIERS, numbers_table, regression, setting
+from hifrac.reproduce import data_line, numbers_table, regression, setting
 
 here = setting()
 labels = Table.read(here.folder / "cutouts" / "hi_labels.ecsv")
@@ -42,7 +42,7 @@ print(
 
 table = regression.fig2(here)
 figure = regression.draw_scatter(table)
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("fig2", here), fontsize="small", color="0.4")
 
 # %%
 # **Ours and published.** The published RMSE is that of the validation set, a random fifth of alpha.40A.

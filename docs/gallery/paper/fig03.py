@@ -12,7 +12,7 @@ it.
 # Held-out estimate minus measured value, beside properties of the same galaxies, joined by identifier (as in
 # :doc:`fig02`).
 
-from hifrac.reproduce import TIERS, numbers_table, regression, setting
+from hifrac.reproduce import data_line, numbers_table, regression, setting
 
 here = setting()
 table = regression.fig3(here)
@@ -24,7 +24,7 @@ first
 # Each point a galaxy; medians and 16 to 84% of the residuals in bins of equal numbers.
 
 figure = regression.draw_residuals(table)
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("fig3", here), fontsize="small", color="0.4")
 
 # %%
 # Rank correlations. The probability is that of a correlation at least as strong if the values are shuffled.

@@ -14,7 +14,7 @@ NIBLES and xGASS.
 
 import numpy as np
 
-from hifrac.reproduce import TIERS, numbers_table, regression, setting
+from hifrac.reproduce import data_line, numbers_table, regression, setting
 
 here = setting()
 table = regression.fig4(here)
@@ -25,7 +25,7 @@ print(f"{np.sum(~limit)} measured, {np.sum(limit)} upper limits")
 # Upper limits are arrows: the true value lies to the left of them.
 
 figure = regression.draw_scatter(table)
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("fig4", here), fontsize="small", color="0.4")
 
 # %%
 # The measured ones are judged by the usual figures, the limits by the share that an estimate violates.

@@ -11,7 +11,7 @@ ALFALFA; held out.
 # %%
 # Probabilities of detection of three kinds of galaxies, and what each threshold keeps of them.
 
-from hifrac.reproduce import TIERS, detection, numbers_table, setting
+from hifrac.reproduce import data_line, detection, numbers_table, setting
 
 here = setting()
 table = detection.fig5(here)
@@ -22,7 +22,7 @@ shown
 
 # %%
 figure = detection.draw_detection(table)
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("fig5", here), fontsize="small", color="0.4")
 
 # %%
 # The paper's area under the curve was computed from hard labels, 0 or 1, not from probabilities. That is the

@@ -11,7 +11,7 @@ Figure 6: estimates beside those of Teimoorinia et al. (2017)
 # What the comparison needs, and whether it is there. (``hifrac catalogs fetch teimoorinia2017`` fetches it.)
 
 from hifrac.metrics import published_metrics
-from hifrac.reproduce import EXPERIMENTS, TIERS, comparison, numbers_table, setting, status_table
+from hifrac.reproduce import EXPERIMENTS, comparison, data_line, numbers_table, setting, status_table
 
 here = setting()
 experiment = EXPERIMENTS["fig6"]
@@ -36,7 +36,7 @@ if missing:
 else:
     table = comparison.fig6(here)
     figure = comparison.draw_both(table)
-    _ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+    _ = figure.supxlabel(data_line("fig6", here), fontsize="small", color="0.4")
     ours = numbers_table(table)
     ours["ours"].format = ours["published"].format = ".3f"
     ours.pprint(max_lines=-1, max_width=-1)

@@ -13,7 +13,7 @@ Figure 7: errors beside those of Teimoorinia et al. (2017), cut by cut
 import numpy as np
 
 from hifrac.metrics import published_metrics
-from hifrac.reproduce import EXPERIMENTS, TIERS, comparison, numbers_table, setting, status_table
+from hifrac.reproduce import EXPERIMENTS, comparison, data_line, numbers_table, setting, status_table
 
 here = setting()
 experiment = EXPERIMENTS["fig7"]
@@ -49,7 +49,7 @@ if missing:
 else:
     table = comparison.fig7(here)
     figure = comparison.draw_bars(table)
-    _ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+    _ = figure.supxlabel(data_line("fig7", here), fontsize="small", color="0.4")
     ours = numbers_table(table)
     ours["ours"].format = ours["published"].format = ".3f"
     ours.pprint(max_lines=-1, max_width=-1)

@@ -18,7 +18,7 @@ from astropy.table import Table
 
 from hifrac.catalogs import alfalfa_a40
 from hifrac.environment import AS_CODED, AS_PRINTED
-from hifrac.reproduce import TIERS, environment, numbers_table, setting
+from hifrac.reproduce import data_line, environment, numbers_table, setting
 
 here = setting()
 galaxies = Table.read(here.folder / environment.DENSITY_FILE)
@@ -37,7 +37,7 @@ table[table["covered"]][:3]
 
 # %%
 figure = environment.draw_densities(table)
-_ = figure.supxlabel(f"tier full: {TIERS['full']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("fig8", here), fontsize="small", color="0.4")
 
 # %%
 # **Ours and published.** The published quantiles are those of the original code's table; the threshold is the

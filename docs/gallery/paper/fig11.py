@@ -15,7 +15,7 @@ Figure 11: evidence for gas-poor and gas-rich
 
 import numpy as np
 
-from hifrac.reproduce import TIERS, gradcam, numbers_table, setting
+from hifrac.reproduce import data_line, gradcam, numbers_table, setting
 
 here = setting()
 table = gradcam.fig11(here)
@@ -29,7 +29,7 @@ shown
 # most wrong, or is least sure of.
 
 figure = gradcam.draw_fig11(table, here)
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("fig11", here), fontsize="small", color="0.4")
 
 # %%
 # Red middles speak for little gas; blue arms, knots and outskirts for much; neighbours and stars are seen as
@@ -54,7 +54,7 @@ for axis, (kind, pairs) in zip(axes, estimates.items(), strict=True):
     axis.set(title=kind, xlabel="radius (arcsec)")
 axes[0].set_ylabel("log odds of gas-rich, per ring")
 axes[0].legend()
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("fig11", here), fontsize="small", color="0.4")
 
 # %%
 # **Ours and published.**

@@ -15,7 +15,7 @@ galaxies.
 
 from astropy.table import Table
 
-from hifrac.reproduce import TIERS, numbers_table, result, simple
+from hifrac.reproduce import data_line, numbers_table, result, simple
 
 REDO = False
 table = result("fig12", redo=REDO)
@@ -25,7 +25,7 @@ judged
 
 # %%
 figure = simple.draw_simple(table)
-_ = figure.suptitle(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.suptitle(data_line("fig12"), fontsize="small", color="0.4")
 
 # %%
 # How much the default model is better than each, galaxy by galaxy: the same galaxies are in every column, and

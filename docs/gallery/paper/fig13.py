@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from hifrac.attribution import PROFILES, inject_point_sources
-from hifrac.reproduce import EXPERIMENTS, TIERS, numbers_table, result, setting
+from hifrac.reproduce import EXPERIMENTS, data_line, numbers_table, result, setting
 
 black = np.zeros((65, 65, 3), np.uint8)
 figure, axes = plt.subplots(1, len(PROFILES), figsize=(5, 2.8), layout="constrained")
@@ -39,7 +39,7 @@ first
 # Left: the first set of positions, in the three colours. Right: changes of the estimate.
 
 figure = EXPERIMENTS["fig13"].draw(table, setting())
-_ = figure.supxlabel(f"tier sample: {TIERS['sample']}", fontsize="small", color="0.4")
+_ = figure.supxlabel(data_line("fig13"), fontsize="small", color="0.4")
 
 # %%
 # The mean change beside the scatter: a shift is not in the paper's number.
