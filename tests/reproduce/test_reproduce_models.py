@@ -35,6 +35,11 @@ def test_fig12_has_held_out_estimates_of_every_model(made):
     names = table.meta["figures"]["estimator"]
     assert len(names) == 5
     assert all(np.isfinite(table[name]).all() for name in names)
+    held_out, as_coded = (
+        table.meta["numbers"][f"PCA(16){how}, linear, RMSE (dex)"] for how in ("", " as coded")
+    )
+    assert as_coded[0] != held_out[0]
+    assert as_coded[0] == pytest.approx(held_out[0], rel=0.5)
     drawn = simple.draw_simple(table)
     assert len(drawn.axes) == 5
     plt.close(drawn)
