@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,23 @@ from astropy.coordinates import Angle
 from astropy.table import QTable, Table
 
 import hifrac
-from hifrac.catalogs._files import Raw
+from hifrac.catalogs._files import Raw, load
 from hifrac.catalogs._registry import Catalog
+from hifrac.catalogs._remote import vizier_tables
 from hifrac.catalogs.columns import CATALOG_COLUMNS, CatalogFlag, catalog_column
 from hifrac.catalogs.errors import CatalogFormatError
 
-__all__ = ["C_KM_S", "Field", "Values", "assemble", "choose_tables", "expect_rows", "extract", "join_by"]
+__all__ = [
+    "C_KM_S",
+    "Field",
+    "Values",
+    "assemble",
+    "choose_tables",
+    "expect_rows",
+    "extract",
+    "join_by",
+    "load_published",
+]
 
 _SENTINELS = (-9999, -999)
 _SENTINELS_OF_LOGARITHMS = (-99.99, -99.9, -99)
@@ -128,7 +140,24 @@ def extract(
     return result
 
 
-def choose_tables(tables: Mapping[str, Table], wanted: list[tuple[Field, ...]], what: str) -> list[Table]:
+def load_published(
+    catalog: Catalog,
+    path: str | Path | tuple | list | None,
+    *wanted: tuple[Field, ...],
+    read: Callable[[list[Path]], list[Table]] | None = None,
+) -> Raw:
+    """The raw tables of a catalogue, one for each set of fields; VizieR is the service.
+
+    Parameters, errors and the rest as of `~hifrac.catalogs._files.load`.
+    """
+
+    def fetch() -> list[Table]:
+        return choose_tables(vizier_tables(catalog.address), wanted, catalog.name)
+
+    return load(catalog, path, parts=len(wanted), fetch=fetch, read=read)
+
+
+def choose_tables(tables: Mapping[str, Table], wanted: Sequence[tuple[Field, ...]], what: str) -> list[Table]:
     """Of a service's tables, for each set of fields the first that has them.
 
     Raises

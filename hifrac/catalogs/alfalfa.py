@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable, Table
 
-from hifrac.catalogs._files import load, read_file
-from hifrac.catalogs._harmonise import Field, Values, assemble, choose_tables, expect_rows, extract, join_by
+from hifrac.catalogs._files import read_file
+from hifrac.catalogs._harmonise import Field, Values, assemble, expect_rows, extract, join_by, load_published
 from hifrac.catalogs._registry import CATALOGS
-from hifrac.catalogs._remote import vizier_tables
 from hifrac.catalogs.columns import CatalogFlag
 from hifrac.catalogs.errors import CatalogFormatError, CatalogWarning
 
@@ -132,13 +131,7 @@ def alfalfa_a40(path=None, *, labels: Mapping[str, str] | None = None) -> QTable
         If the catalogue is not there, cannot be fetched, or is not what it should be.
     """
     catalog = CATALOGS["alfalfa_a40"]
-    wanted = [_A40_FIELDS, _A40_CROSS_FIELDS]
-    raw = load(
-        catalog,
-        path,
-        parts=2,
-        fetch=lambda: choose_tables(vizier_tables(catalog.address), wanted, catalog.name),
-    )
+    raw = load_published(catalog, path, _A40_FIELDS, _A40_CROSS_FIELDS)
     hi = extract(raw.tables[0], _A40_FIELDS, labels=labels, what=f"{catalog.name}, HI table")
     cross = extract(raw.tables[1], _A40_CROSS_FIELDS, what=f"{catalog.name}, cross-match")
     expect_rows(raw, catalog, hi.rows)
@@ -171,12 +164,7 @@ def alfalfa_a100(path=None, *, labels: Mapping[str, str] | None = None) -> QTabl
         If the catalogue is not there, cannot be fetched, or is not what it should be.
     """
     catalog = CATALOGS["alfalfa_a100"]
-    raw = load(
-        catalog,
-        path,
-        parts=1,
-        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_A100_FIELDS], catalog.name),
-    )
+    raw = load_published(catalog, path, _A100_FIELDS)
     values = extract(raw.tables[0], _A100_FIELDS, labels=labels, what=catalog.name)
     expect_rows(raw, catalog, values.rows)
     release = _check_w20(values)
@@ -213,13 +201,7 @@ def durbala2020(path=None, *, mass: str = "taylor", labels: Mapping[str, str] | 
     if mass not in _METHODS:
         raise ValueError(f"mass must be one of {', '.join(_METHODS)}, got {mass!r}")
     catalog = CATALOGS["durbala2020"]
-    raw = load(
-        catalog,
-        path,
-        parts=2,
-        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_DURBALA_1, _DURBALA_2], catalog.name),
-        read=_read_cds,
-    )
+    raw = load_published(catalog, path, _DURBALA_1, _DURBALA_2, read=_read_cds)
     first = extract(raw.tables[0], _DURBALA_1, labels=labels, what=f"{catalog.name}, table 1")
     second = extract(raw.tables[1], _DURBALA_2, what=f"{catalog.name}, table 2")
     expect_rows(raw, catalog, first.rows)

@@ -11,9 +11,9 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 
 from hifrac.catalogs._files import load
-from hifrac.catalogs._harmonise import C_KM_S, Field, assemble, choose_tables, expect_rows, extract
+from hifrac.catalogs._harmonise import C_KM_S, Field, assemble, expect_rows, extract, load_published
 from hifrac.catalogs._registry import CATALOGS
-from hifrac.catalogs._remote import skyserver_sql, vizier_tables
+from hifrac.catalogs._remote import skyserver_sql
 from hifrac.catalogs.columns import CatalogFlag
 from hifrac.catalogs.errors import CatalogFormatError
 
@@ -283,12 +283,7 @@ def teimoorinia2017(path=None, *, labels: Mapping[str, str] | None = None) -> QT
         If the catalogue is not there, cannot be fetched, or is not what it should be.
     """
     catalog = CATALOGS["teimoorinia2017"]
-    raw = load(
-        catalog,
-        path,
-        parts=1,
-        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_TEIMOORINIA_FIELDS], catalog.name),
-    )
+    raw = load_published(catalog, path, _TEIMOORINIA_FIELDS)
     values = extract(raw.tables[0], _TEIMOORINIA_FIELDS, labels=labels, what=catalog.name)
     return assemble(catalog, values, raw, h0=70)
 
@@ -314,12 +309,7 @@ def tmrs(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
         If the catalogue is not there, cannot be fetched, or is not what it should be.
     """
     catalog = CATALOGS["tmrs"]
-    raw = load(
-        catalog,
-        path,
-        parts=1,
-        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_TMRS_FIELDS], catalog.name),
-    )
+    raw = load_published(catalog, path, _TMRS_FIELDS)
     values = extract(raw.tables[0], _TMRS_FIELDS, labels=labels, what=catalog.name)
     expect_rows(raw, catalog, values.rows)
     return assemble(catalog, values, raw)

@@ -18,6 +18,7 @@ from hifrac.catalogs._harmonise import (
     expect_rows,
     extract,
     join_by,
+    load_published,
 )
 from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs._remote import vizier_tables
@@ -116,12 +117,7 @@ def xgass(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
         If the catalogue is not there, cannot be fetched, or is not what it should be.
     """
     catalog = CATALOGS["xgass"]
-    raw = load(
-        catalog,
-        path,
-        parts=1,
-        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_XGASS_FIELDS], catalog.name),
-    )
+    raw = load_published(catalog, path, _XGASS_FIELDS)
     values = extract(raw.tables[0], _XGASS_FIELDS, labels=labels, what=catalog.name)
     expect_rows(raw, catalog, values.rows)
     values.put("log_mhi_limit", values["hi_code"][0] == _XGASS_LIMIT, values["hi_code"][1])
@@ -168,12 +164,7 @@ def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, 
         If signs were lost and remain unknown.
     """
     catalog = CATALOGS["nibles"]
-    raw = load(
-        catalog,
-        path,
-        parts=1,
-        fetch=lambda: choose_tables(vizier_tables(catalog.address), [_NIBLES_FIELDS], catalog.name),
-    )
+    raw = load_published(catalog, path, _NIBLES_FIELDS)
     values = extract(raw.tables[0], _NIBLES_FIELDS, labels=labels, what=catalog.name)
     expect_rows(raw, catalog, values.rows)
     if not {"z", "v"} & set(values):
