@@ -14,6 +14,7 @@ import hifrac
 from hifrac.cli._shared import (
     kept_on_interrupt,
     local_source,
+    model_options,
     model_source,
     one_line_errors,
     picture_options,
@@ -62,9 +63,7 @@ def main() -> None:
 @click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write.")
 @picture_options("Column that names the pictures of --cutouts.")
-@click.option("--model", default=None, help="Bundled model, or folder of a model.  [default: default]")
-@click.option("--device", default=None, help="auto, cpu or cuda.  [default: auto]")
-@click.option("--batch-size", type=int, default=None, help="Pictures in one pass of the network.")
+@model_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
 @one_line_errors

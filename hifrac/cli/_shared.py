@@ -16,6 +16,7 @@ import click
 __all__ = [
     "kept_on_interrupt",
     "local_source",
+    "model_options",
     "model_source",
     "one_line_errors",
     "picture_options",
@@ -91,6 +92,18 @@ def survey_options(command: Callable) -> Callable:
         click.option(
             "--retry-permanent", is_flag=True, help="Ask again for what was outside the survey before."
         ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def model_options(command: Callable) -> Callable:
+    """The options of everything that runs a model over many pictures."""
+    options = [
+        click.option("--model", help="Bundled model, or folder of a model.  [default: default]"),
+        click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
+        click.option("--batch-size", type=int, help="Pictures in one pass of the network."),
     ]
     for option in reversed(options):
         command = option(command)

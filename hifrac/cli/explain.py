@@ -11,6 +11,7 @@ import click
 from hifrac.cli._shared import (
     kept_on_interrupt,
     local_source,
+    model_options,
     model_source,
     one_line_errors,
     picture_options,
@@ -33,7 +34,7 @@ __all__ = ["explain"]
     help="Folder to write.",
 )
 @picture_options("Column that names the galaxies, and the pictures of --cutouts.")
-@click.option("--model", default=None, help="Bundled model, or folder of a model.  [default: default]")
+@model_options
 @click.option("--method", default="cam", show_default=True, help="cam, gradcam or occlusion.")
 @click.option(
     "--target",
@@ -42,8 +43,6 @@ __all__ = ["explain"]
     help="log_hi_fraction, p_detect, gas-rich, gas-poor, or the column that the model estimates.",
 )
 @click.option("--no-figures", is_flag=True, help="Maps, regions and a table without pictures: faster.")
-@click.option("--device", default=None, help="auto, cpu or cuda.  [default: auto]")
-@click.option("--batch-size", type=int, default=None, help="Pictures in one pass of the network.")
 @click.option("--overwrite", is_flag=True, help="Write into DIR if it holds a page already.")
 @one_line_errors
 def explain(
