@@ -16,7 +16,22 @@ from astropy.utils.masked import Masked
 from hifrac.columns import DEC_ALIASES, POSITION_COLUMNS, RA_ALIASES
 from hifrac.exceptions import HifracWarning
 
-__all__ = ["Positions", "parse", "parse_ebv", "parse_log_mstar", "plain_floats"]
+__all__ = [
+    "Positions",
+    "find_column",
+    "parse",
+    "parse_ebv",
+    "parse_labelled_positions",
+    "parse_log_mstar",
+    "plain_floats",
+]
+
+#: log10(M*/Msun): no galaxy is outside, but sentinels such as -99 and 99 are.
+_MASSES = (3.0, 14.0)
+
+
+class _NoPositionsError(ValueError):
+    """A table without positions."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,34 @@ def parse(data: Any) -> Positions:
     if not isinstance(data, Table):
         raise TypeError(f"data must be a SkyCoord, Table or QTable, got {type(data).__name__}")
     return Positions(_carried(data), *_valid(*_table_positions(data)))
+
+
+def parse_labelled_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of a table of labels, which may have none.
+
+    They are found as `parse` finds them, but ``ra`` and ``dec`` (in any case) without a unit are
+    degrees, as the documentation of such tables says, and nothing to warn of.
+
+    Returns
+    -------
+    ra, dec : array of float, shape (n,)
+        ICRS degrees; NaN where the row, or the table, has no valid position.
+
+    Raises
+    ------
+    TypeError
+        If positions are not numbers.
+    ValueError
+        If there are several SkyCoord columns, or one that cannot be transformed to ICRS.
+    ~astropy.units.UnitConversionError
+        If a position's unit is no angle.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(ra|dec) has no unit: ", HifracWarning)  # in any case
+            return _valid(*_table_positions(table))
+    except _NoPositionsError:
+        return np.full(len(table), np.nan), np.full(len(table), np.nan)
 
 
 def _of_skycoord(coord: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +147,7 @@ def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
             f"data has several SkyCoord columns ({', '.join(coordinates)}); add ra and dec, or keep one"
         )
     missing = [name for name, column in zip(("ra", "dec"), found, strict=True) if column is None]
-    raise ValueError(
+    raise _NoPositionsError(
         f"data has no {' and no '.join(missing)}; its columns are {', '.join(table.colnames) or '(none)'}; "
         f"accepted, in any case: {', '.join(RA_ALIASES)} with {', '.join(DEC_ALIASES)}, "
         "or one SkyCoord column"
@@ -168,16 +211,19 @@ def parse_ebv(table: Table) -> np.ndarray | None:
     TypeError
         If it does not hold numbers.
     ValueError
-        If it has more than one dimension, or a value is negative.
+        If it has more than one dimension.
     ~astropy.units.UnitConversionError
         If its unit is not mag, or none.
+
+    Warns
+    -----
+    ~hifrac.exceptions.HifracWarning
+        If a value is negative, as sentinels are: it is unknown.
     """
-    if "ebv" not in table.colnames:
+    if (found := find_column(table, "ebv")) is None:
         return None
-    values = _numbers(table["ebv"], "ebv", (u.mag,))
-    if np.any(values < 0):
-        raise ValueError(f"ebv must not be negative, got {np.nanmin(values):g}")
-    return values
+    values = _numbers(table[found], found, (u.mag,))
+    return _plausible(values, values >= 0, found, "a reddening, which is not negative")
 
 
 def parse_log_mstar(table: Table) -> np.ndarray | None:
@@ -188,18 +234,55 @@ def parse_log_mstar(table: Table) -> np.ndarray | None:
     TypeError
         If it does not hold numbers.
     ValueError
-        If it has more than one dimension, or holds what can be no logarithm.
+        If it has more than one dimension, or most of it are no logarithms.
     ~astropy.units.UnitConversionError
         If its unit is not dex(solMass), dex, or none.
+
+    Warns
+    -----
+    ~hifrac.exceptions.HifracWarning
+        If a value is that of no galaxy, as sentinels are: it is unknown.
     """
-    if "log_mstar" not in table.colnames:
+    if (found := find_column(table, "log_mstar")) is None:
         return None
-    values = _numbers(table["log_mstar"], "log_mstar", (u.dex(u.solMass), u.dex))
-    if np.any(values > 20):
-        raise ValueError(
-            f"log_mstar must be log10(M*/Msun), got {np.nanmax(values):g}: is it the mass itself?"
+    values = _numbers(table[found], found, (u.dex(u.solMass), u.dex))
+    low, high = _MASSES
+    known = values[np.isfinite(values)]
+    # One sentinel of 99 must not stop a table, and a column of masses must not become one of warnings.
+    if known.size and np.median(known) > 20:
+        raise ValueError(f"{found} must be log10(M*/Msun), got {known.max():g}: is it the mass itself?")
+    return _plausible(
+        values, (values >= low) & (values <= high), found, f"log10(M*/Msun), {low:g} to {high:g}"
+    )
+
+
+def find_column(table: Table, name: str) -> str | None:
+    """The column of a name, else the only one that is it in another case; None without either.
+
+    Raises
+    ------
+    ValueError
+        If there are several in other cases.
+    """
+    if name in table.colnames:
+        return name
+    found = [one for one in table.colnames if one.lower() == name]
+    if len(found) > 1:
+        raise ValueError(f"data has {' and '.join(found)}, and no {name}: rename one of them to {name}")
+    return found[0] if found else None
+
+
+def _plausible(values: np.ndarray, good: np.ndarray, name: str, what: str) -> np.ndarray:
+    """The values, NaN and with a warning where they cannot be what they are said to be."""
+    bad = np.flatnonzero(np.isfinite(values) & ~good)
+    if bad.size:
+        warnings.warn(
+            f"{name} must be {what}: {bad.size} of {len(values)} rows are taken to be unknown, "
+            f"the first is row {bad[0]} with {values[bad[0]]:g}",
+            HifracWarning,
+            stacklevel=4,
         )
-    return values
+    return np.where(good, values, np.nan)
 
 
 def _numbers(column: Any, name: str, units: tuple[u.UnitBase, ...]) -> np.ndarray:

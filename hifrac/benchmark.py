@@ -23,6 +23,7 @@ __all__ = ["PHOTOMETRY", "SURVEYS", "benchmark"]
 #: The columns of photometry that an estimator may need, by the names of the catalogues.
 PHOTOMETRY = ("nuv_minus_r", "u_minus_r", "u_minus_i", "g_minus_r", "g_minus_i", "mu_i")
 _ECKERT = ("g-r", "g-i", "u-r", "u-i")
+_BOUNDS = ("log_hi_fraction_p16", "log_hi_fraction_p84")
 _FOLDS = 10
 _MATCH = 5 * u.arcsec
 
@@ -65,7 +66,8 @@ def benchmark(
     the survey's own detections by its first colour, judged on the tenths that it was not fitted to; the
     estimates of Teimoorinia et al. (2017) where that catalogue is on this computer; and a model, where
     pictures are. Galaxies that the model learned from are judged by the answers of cross-validation
-    that are kept with it, on a line of their own.
+    that are kept with it, on a line of their own: its intervals too, where those are kept
+    (``log_hi_fraction_p16`` and ``log_hi_fraction_p84`` of ``out_of_fold.ecsv``); else a note says why not.
 
     Parameters
     ----------
@@ -400,8 +402,14 @@ def _of_pictures(name: str, sample: _Sample, cutouts: Any, model: Any) -> dict[s
     answers = {name: new}
     if known.any():
         place = np.asarray(match_ids(objid, kept["objid"])["row"].filled(0))
-        estimate = np.where(known, np.asarray(kept["log_hi_fraction"], float)[place], np.nan)
-        answers[f"{name}, held out"] = _Answer(estimate)
+        bounds = _BOUNDS if set(_BOUNDS) <= set(kept.colnames) else ()
+        if not bounds:
+            sample.notes.append(
+                f"{name}, held out: no coverage, for no held-out intervals are kept with the model."
+            )
+        answers[f"{name}, held out"] = _Answer(
+            *(np.where(known, plain_floats(kept[one])[place], np.nan) for one in ("log_hi_fraction", *bounds))
+        )
     if not any(np.isfinite(one.estimate).any() for one in answers.values()):
         raise _CannotRunError(f"none of its galaxies has a picture in {cutouts}")
     return answers

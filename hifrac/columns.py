@@ -31,6 +31,7 @@ __all__ = [
 POSITION_COLUMNS = (
     ("ra", ("dec",)),
     ("raj2000", ("dej2000", "decj2000")),
+    ("_raj2000", ("_dej2000",)),
     ("ra_icrs", ("de_icrs", "dec_icrs")),
     ("radeg", ("dedeg", "decdeg")),
 )
@@ -91,6 +92,12 @@ RESULT_COLUMNS = {
         ResultColumn("log_mhi_p84", _DEX_SOLAR, "84th percentile of the HI mass, M* exact", WITH_MASS),
         ResultColumn(
             "log_overdensity", u.dex, "log10(1 + delta5), the projected overdensity", WITH_ENVIRONMENT
+        ),
+        ResultColumn(
+            "environment_flags",
+            None,
+            "why the overdensity is masked or to be doubted, a bit mask; see EnvironmentFlag",
+            WITH_ENVIRONMENT,
         ),
     )
 }

@@ -18,7 +18,7 @@ import numpy as np
 from astropy.table import QTable, Table
 
 import hifrac
-from hifrac._input import Positions, parse, parse_ebv, parse_log_mstar
+from hifrac._input import Positions, find_column, parse, parse_ebv, parse_log_mstar
 from hifrac.columns import columns_of, make_column
 from hifrac.config import conf
 from hifrac.cutouts import Cutout, CutoutSource, source_for
@@ -143,18 +143,23 @@ class HIFractionEstimator:
             and DEJ2000 in any case), or one SkyCoord column; their units are
             honoured, and without units they are degrees, with a warning.
             RA may run from -180 to 360. With ``log_mstar`` (dex of solar masses) the HI
-            mass is given as well. A column ``ebv`` (mag) is the Galactic reddening E(B-V) on the scale of
-            Schlegel et al. (1998); without it, and where it is masked,
-            `~hifrac.reddening.galactic_ebv` takes its place. All columns are carried through.
+            mass is given as well; masses outside 3 to 14 are taken to be unknown. A column ``ebv`` (mag) is
+            the Galactic reddening E(B-V) on the scale of Schlegel et al. (1998); without it, and where it is
+            masked or negative, `~hifrac.reddening.galactic_ebv` takes its place. These names, and ``z``, are
+            found in any case. All columns are carried through.
         environment : `~astropy.table.Table` or (`~astropy.coordinates.SkyCoord`, array) pair, optional
             A reference catalogue of positions and redshifts: with it, and a column ``z`` of ``data``,
-            the result has ``log_overdensity`` and the flag HIGH_DENSITY, see `hifrac.environment`.
+            the result has ``log_overdensity``, ``environment_flags`` and the flag HIGH_DENSITY: the
+            density of the five nearest, relative to that of the reference, see
+            `hifrac.environment.overdensity`. Where a survey ends it is too low; only that function can be
+            told the footprint.
         on_error : {"flag", "raise"}, optional
             What to do with a row that cannot be served: mask and flag it, or
             raise its error.
         overwrite : bool, optional
             Whether input columns with the name of a result column are
-            replaced; otherwise they are refused.
+            replaced; otherwise they are refused. What belonged to such a column (its ``_err``,
+            ``_limit``) goes with it.
         progress : callable, optional
             Called now and then with the number of rows finished since the last call.
 
@@ -164,7 +169,8 @@ class HIFractionEstimator:
             One row per input row, in order: the input columns, then those of
             `hifrac.columns.RESULT_COLUMNS`. Estimates are masked where
             nothing could be served, and ``flags`` says why (`~hifrac.flags.decode_flags`).
-            ``meta["hifrac"]`` says what made it.
+            ``meta["hifrac"]`` says what made it; what the input's said of itself is in
+            ``meta["hifrac"]["input"]``.
 
         Raises
         ------
@@ -182,7 +188,7 @@ class HIFractionEstimator:
         Warns
         -----
         ~hifrac.exceptions.HifracWarning
-            If positions have no unit.
+            If positions have no unit, or values of ``log_mstar`` or ``ebv`` cannot be such.
         """
         if on_error not in _ON_ERROR:
             raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")
@@ -205,7 +211,9 @@ class HIFractionEstimator:
                     f"data has the result columns {', '.join(taken)} already; "
                     "rename them, or say overwrite=True (--replace-columns)"
                 )
-            result.remove_columns(taken)
+            # An estimate must not stand beside the error, or the mark of an upper limit, of what it replaces.
+            theirs = {f"{name}{end}" for name in taken for end in ("_err", "_limit")}
+            result.remove_columns([*taken, *(theirs & set(result.colnames))])
         names = self._names(result)
         # First, for a reference that cannot be used is better known before the pictures are fetched.
         density = None if environment is None else _density(positions, environment)
@@ -216,16 +224,23 @@ class HIFractionEstimator:
                 values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + log_mstar
         if density is not None:
             values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
+            environment_flags = np.asarray(density["environment_flags"])
             flags |= _density_flags(values["log_overdensity"]).astype(flags.dtype)
         for name, column in added.items():
             if name == "flags":
                 result[column.name] = make_column(column, flags)
+            elif name == "environment_flags":
+                result[column.name] = make_column(column, environment_flags)
             else:
                 result[column.name] = make_column(column, values[name], np.isnan(values[name]))
-        result.meta["hifrac"] = self._provenance(on_error, overwrite)
+        given = result.meta.get("hifrac")
+        result.meta["hifrac"] = made = self._provenance(on_error, overwrite)
+        if given is not None:
+            made["input"] = given
         if density is not None:
-            cited = result.meta["hifrac"]["references"]
-            cited += [one for one in density.meta["hifrac"]["references"] if one not in cited]
+            made["environment"] = {**density.meta["hifrac"]}
+            cited = made["environment"].pop("references")
+            made["references"] += [one for one in cited if one not in made["references"]]
         return result
 
     def explain(
@@ -432,7 +447,7 @@ class HIFractionEstimator:
                 values["p_detect"][rows] = card.recognition.p_detect(outputs["detection_logit"])
             if "distance" in outputs:
                 values["ood_score"][rows] = card.recognition.ood_score(outputs["distance"])
-            found = card.recognition.flags(values["p_detect"][rows], values["ood_score"][rows])
+            found = card.recognition.flags(values["p_detect"][rows], values["ood_score"][rows], ebv)
             flags[rows] |= found.astype(flags.dtype)
 
     def _provenance(self, on_error: str, overwrite: bool) -> dict[str, Any]:
@@ -473,10 +488,10 @@ def _density(positions: Positions, reference: Any) -> QTable:
 
     from hifrac.environment import overdensity
 
-    if "z" not in positions.table.colnames:
+    if (z := find_column(positions.table, "z")) is None:
         raise ValueError("data has no column z, the redshift, which environment needs")
     coords = SkyCoord(positions.ra, positions.dec, unit="deg")
-    return overdensity(coords, positions.table["z"], reference, population="reference")
+    return overdensity(coords, positions.table[z], reference, population="reference")
 
 
 def _density_flags(log_overdensity: np.ndarray) -> np.ndarray:

@@ -114,6 +114,12 @@ class Flag(BitFlag):
         "log(1+delta5) >= 0.5: a dense environment",
         "The relation between HI and morphology breaks here (Wu 2020, section 7).",
     )
+    HIGH_REDDENING = (
+        128,
+        "the Galactic reddening E(B-V) is larger than that of any galaxy of the training set",
+        "The estimate is an extrapolation: what the dust hides is corrected for in part only, and "
+        "the galaxy looks fainter and redder than the model has learned. The interval is not calibrated.",
+    )
 
 
 #: The flags of rows for which nothing could be estimated.

@@ -33,6 +33,9 @@ class RecognitionTable:
         Held-out training pictures: the distance at each percentile.
     ood_threshold : float
         ``ood_score`` at or above it is flagged OUT_OF_DISTRIBUTION.
+    largest_ebv : float or None
+        Galactic reddening E(B-V) in mag above which a row is flagged HIGH_REDDENING, the largest of
+        the training set; None for a model that knows no reddening.
 
     Raises
     ------
@@ -47,6 +50,7 @@ class RecognitionTable:
     percentiles: tuple[float, ...]
     distances: tuple[float, ...]
     ood_threshold: float
+    largest_ebv: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "percentiles", tuple(float(value) for value in self.percentiles))
@@ -58,8 +62,10 @@ class RecognitionTable:
         if not self.percentiles or (self.percentiles[0], self.percentiles[-1]) != (0, 100):
             raise ValueError("percentiles must run from 0 to 100")
         numbers = (self.slope, self.intercept, self.threshold, self.ood_threshold, *self.distances)
+        if self.largest_ebv is not None:
+            numbers += (self.largest_ebv,)
         if not np.all(np.isfinite(numbers)):
-            raise ValueError("slope, intercept, thresholds and distances must be finite")
+            raise ValueError("slope, intercept, thresholds, distances and largest_ebv must be finite")
 
     def p_detect(self, logit: np.ndarray) -> np.ndarray:
         """Probability of detection, at equal prior odds.
@@ -94,8 +100,23 @@ class RecognitionTable:
         score = np.interp(np.asarray(distance, dtype=float), self.distances, self.percentiles)
         return np.where(np.isfinite(distance), score, 100.0)
 
-    def flags(self, p_detect: np.ndarray, ood_score: np.ndarray) -> np.ndarray:
-        """The flags that follow from the two numbers, as an integer array."""
+    def flags(self, p_detect: np.ndarray, ood_score: np.ndarray, ebv: np.ndarray | None = None) -> np.ndarray:
+        """The flags that follow from the two numbers and the reddening, as an integer array.
+
+        Parameters
+        ----------
+        p_detect, ood_score : array of float, shape (n,)
+            As of the methods; NaN flags nothing.
+        ebv : array of float, shape (n,), optional
+            Galactic reddening E(B-V) in mag; NaN where unknown.
+
+        Returns
+        -------
+        flags : array of int, shape (n,)
+            Sums of `~hifrac.flags.Flag`.
+        """
         unlikely = np.where(p_detect < self.threshold, int(Flag.UNLIKELY_DETECTION), 0)
         strange = np.where(ood_score >= self.ood_threshold, int(Flag.OUT_OF_DISTRIBUTION), 0)
-        return unlikely | strange
+        if ebv is None or self.largest_ebv is None:
+            return unlikely | strange
+        return unlikely | strange | np.where(ebv > self.largest_ebv, int(Flag.HIGH_REDDENING), 0)

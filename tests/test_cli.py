@@ -159,12 +159,26 @@ def test_the_summary_counts_the_rows_by_outcome(galaxies, output):
     assert np.count_nonzero(read_table(output)["flags"] & 3) == 3
 
 
-def test_nothing_estimated_is_a_failure_with_a_table_and_a_reason(galaxies, output):
-    result = call("predict", galaxies, "-o", output, "--cutouts", PICTURES, "--name", "ra")
+def test_nothing_estimated_is_a_failure_with_a_table_and_a_reason(tmp_path, galaxies, output):
+    folder = tmp_path / "none"
+    folder.mkdir()
+    result = call("predict", galaxies, "-o", output, "--cutouts", folder, "--name", "name")
     assert result.exit_code == 1
     assert result.stdout.startswith("5 rows, 0 estimated, 5 not\n        5  FETCH_FAILED:")
-    assert "first in row 0: ra is a floating-point number" in result.stdout
+    assert "first in row 0: no picture named " in result.stdout
     assert read_table(output)["flags"].tolist() == [4] * 5
+
+
+def test_names_that_are_floating_point_are_refused_before_any_row(galaxies, output):
+    result = call("predict", galaxies, "-o", output, "--cutouts", PICTURES, "--name", "ra")
+    assert_one_line(result, "ra must be a column of integers or text")
+    assert not output.exists()
+
+
+def test_an_address_of_another_scheme_is_refused_before_any_row(galaxies, output):
+    result = call("predict", galaxies, "-o", output, "--base-url", "ftp://foo")
+    assert_one_line(result, "base_url", "ftp://foo")
+    assert not output.exists()
 
 
 def test_no_rows_are_no_failure(tmp_path, galaxies, output):

@@ -1,6 +1,7 @@
 """The estimators judged on a survey: small catalogues whose figures can be computed otherwise."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -188,11 +189,61 @@ def test_galaxies_that_the_model_learned_from_are_judged_by_its_held_out_answers
         (folder / f"{survey['objid'][number]}.jpg").write_bytes(encode(galaxy(number)))
     table = benchmark("resolve", cutouts=folder, draws=0)
     assert row_of(table, "default")["n"] == 5
+    assert np.isfinite(row_of(table, "default")["coverage"])
     row = row_of(table, "default, held out")
     assert row["n"] == 25
     truth = np.array(survey["log_mhi"] - survey["log_mstar_resolve"])[:25]
     assert row["offset"] == pytest.approx(np.mean(np.array(kept["log_hi_fraction"])[:25] - truth))
-    assert np.isnan(row["coverage"])
+    low, high = (np.array(kept[f"log_hi_fraction_{end}"])[:25] for end in ("p16", "p84"))
+    assert row["coverage"] == pytest.approx(np.mean((truth >= low) & (truth <= high)))
+
+
+def folder_of_the_default_model(path, **columns):
+    """A copy of the default model with other columns of held-out answers: these, and a survey of 30."""
+    from importlib import resources
+
+    shutil.copytree(str(resources.files("hifrac.models") / "weights" / "default"), path)
+    kept = Table.read(path / "out_of_fold.ecsv")
+    for name, values in columns.items():
+        if values is None:
+            kept.remove_column(name)
+        else:
+            kept[name] = values(kept)
+    kept.write(path / "out_of_fold.ecsv", overwrite=True)
+    survey = resolve_table()
+    survey["objid"][:30] = np.array(kept["objid"].astype(str))[:30]
+    return kept, survey
+
+
+def test_held_out_intervals_that_are_kept_with_a_model_are_judged(data, tmp_path):
+    model = tmp_path / "mine"
+    kept, survey = folder_of_the_default_model(
+        model,
+        log_hi_fraction_p16=lambda kept: kept["log_hi_fraction"] - 0.8,
+        log_hi_fraction_p84=lambda kept: kept["log_hi_fraction"] + 0.4,
+    )
+    survey.write(data / "resolve_labels.ecsv", overwrite=True)
+    pictures = tmp_path / "cutouts"
+    pictures.mkdir()
+    table = benchmark("resolve", model=model, cutouts=pictures, draws=0)
+    truth = np.array(survey["log_mhi"] - survey["log_mstar_resolve"])[:30]
+    away = truth - np.array(kept["log_hi_fraction"])[:30]
+    share = np.mean((away >= -0.8) & (away <= 0.4))
+    assert 0 < share < 1
+    assert row_of(table, "mine, held out")["coverage"] == pytest.approx(share)
+    assert not any("no coverage" in note for note in table.meta["notes"])
+
+
+@pytest.mark.parametrize("missing", ["log_hi_fraction_p16", "log_hi_fraction_p84"])
+def test_held_out_answers_without_intervals_have_no_coverage_and_a_note(data, tmp_path, missing):
+    model = tmp_path / "mine"
+    _, survey = folder_of_the_default_model(model, **{missing: None})  # a bound alone is no interval
+    survey.write(data / "resolve_labels.ecsv", overwrite=True)
+    pictures = tmp_path / "cutouts"
+    pictures.mkdir()
+    table = benchmark("resolve", model=model, cutouts=pictures, draws=0)
+    assert np.isnan(row_of(table, "mine, held out")["coverage"])
+    assert any(note.startswith("mine, held out: no coverage, for ") for note in table.meta["notes"])
 
 
 def test_a_folder_without_the_pictures_says_so(data, tmp_path):
@@ -295,3 +346,4 @@ def test_no_galaxy_of_the_training_set_is_judged_by_the_trained_model():
     assert "default" not in table["estimator"]
     row = row_of(table, "default, held out")
     assert (row["n"], row["n_limits"]) == (58, 23)
+    assert 0.4 < row["coverage"] < 0.8

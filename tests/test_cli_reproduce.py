@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from reproduce_data import write_data
 
 from hifrac.cli import main
+from hifrac.reproduce import EXPERIMENTS
 
 
 @pytest.fixture
@@ -32,6 +33,20 @@ def test_the_list_says_what_each_one_lacks(data):
     assert lines[where + 1].startswith("ready (without the pictures of alpha.100")
     where = next(number for number, line in enumerate(lines) if line.startswith("fig6"))
     assert "hifrac catalogs fetch teimoorinia2017" in lines[where + 1]
+
+
+def test_without_a_data_directory_all_are_listed_as_missing_it(tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "HIFRAC_DATA_DIR"}
+    command = [sys.executable, "-m", "hifrac", "reproduce", "--list"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[::2]] == list(EXPERIMENTS)
+    assert all(
+        line.strip().startswith("missing: the data directory (set HIFRAC_DATA_DIR") for line in lines[1::2]
+    )
+    (fig6,) = (line for line, one in zip(lines[1::2], EXPERIMENTS, strict=True) if one == "fig6")
+    assert "hifrac catalogs fetch teimoorinia2017" in fig6
 
 
 def test_what_can_be_run_is_run_and_the_rest_named(data, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import logging
+import pickle
 import tracemalloc
 import weakref
 from datetime import datetime
@@ -26,7 +27,7 @@ from hifrac.columns import RESULT_COLUMNS, columns_of
 from hifrac.config import cache_dir
 from hifrac.cutouts import SDSS_RECIPE, Cutout
 from hifrac.demo import PICTURES, sample_table
-from hifrac.environment import overdensity
+from hifrac.environment import EnvironmentFlag, overdensity
 from hifrac.exceptions import (
     BadCoordinateError,
     BadImageError,
@@ -271,10 +272,21 @@ def test_a_table_may_have_its_own_reddening(reddened):
     assert result.colnames[:3] == ["ra", "dec", "ebv"]
 
 
-def test_a_negative_reddening_is_refused(reddened, quick_model):
-    for model in (reddened, quick_model):
-        with pytest.raises(ValueError, match=r"^ebv must not be negative, got -0.1"):
-            HIFractionEstimator(model, cutouts=Source([GOOD] * 2)).predict(sky(2, ebv=[0.1, -0.1]))
+def test_a_negative_reddening_is_that_of_the_map(reddened):
+    estimator = HIFractionEstimator(reddened, cutouts=Source([GOOD] * 2))
+    positions = sky(2, ebv=[0.1, -99.0])
+    with pytest.warns(HifracWarning, match=r"^ebv must be a reddening, .* 1 of 2 rows"):
+        result = estimator.predict(positions)
+    mapped = galactic_ebv(positions["ra"], positions["dec"])[1]
+    np.testing.assert_allclose(plain(result["log_hi_fraction"]), [1, 10 * mapped], rtol=1e-6)
+
+
+def test_a_reddening_that_no_training_galaxy_has_is_flagged(model):
+    estimator = HIFractionEstimator(model, cutouts=Source([GOOD] * 3))
+    result = estimator.predict(sky(3, ebv=[0.02, 0.18, 0.5]))
+    assert (result["flags"] & Flag.HIGH_REDDENING != 0).tolist() == [False, False, True]
+    explained = HIFractionEstimator(model, cutouts=Source([GOOD] * 3)).explain(sky(3, ebv=[0.02, 0.18, 0.5]))
+    assert [one.flags for one in explained] == result["flags"].tolist()
 
 
 def test_a_reddened_galaxy_is_bluer_than_it_looks(model):
@@ -420,6 +432,38 @@ def test_a_result_can_be_predicted_again(demo, demo_result):
     again = estimator.predict(demo_result, overwrite=True)
     assert again.colnames == demo_result.colnames
     np.testing.assert_array_equal(numbers(again), numbers(demo_result))
+
+
+def test_what_belonged_to_a_replaced_column_goes_with_it(quick_model):
+    measured = {
+        "log_hi_fraction": [0.1, 0.2],
+        "log_hi_fraction_err": [0.1, 0.1],
+        "log_hi_fraction_limit": [True, False],
+    }
+    estimator = HIFractionEstimator(quick_model, cutouts=Source([GOOD, GOOD]))
+    result = estimator.predict(sky(2, **measured, flux_limit=[1, 2]), overwrite=True)
+    assert result.colnames == ["ra", "dec", "flux_limit", *ADDED]
+
+
+def test_what_the_input_says_of_itself_is_kept(quick_model):
+    data = sky(1)
+    data.meta["hifrac"] = {"catalogue": "of mine", "h0": 70}
+    result = HIFractionEstimator(quick_model, cutouts=Source([GOOD])).predict(data)
+    assert result.meta["hifrac"]["input"] == {"catalogue": "of mine", "h0": 70}
+    assert (
+        "input" not in HIFractionEstimator(quick_model, cutouts=Source([GOOD])).predict(sky(1)).meta["hifrac"]
+    )
+
+
+@pytest.mark.parametrize("source", [SkyServerCutouts, lambda: LocalCutouts(PICTURES, name="name")])
+def test_an_estimator_can_be_sent_to_another_process(model, source):
+    estimator = HIFractionEstimator(model, cutouts=source(), batch_size=7)
+    sent = pickle.loads(pickle.dumps(estimator))
+    assert (repr(sent), sent.batch_size) == (repr(estimator), 7)
+    assert sent.model.card == model.card
+    orphan = dataclasses.replace(model, folder=None)
+    with pytest.raises(TypeError, match=r"^model 'default' was not loaded from a folder"):
+        pickle.dumps(orphan)
 
 
 def test_a_column_named_as_a_mass_is_only_in_the_way_of_a_mass(quick_model):
@@ -573,7 +617,27 @@ def test_the_environment_is_a_column_and_a_flag(quick_model):
     assert result["log_overdensity"].mask.tolist() == [False, False, True]
     assert (result["flags"] & Flag.HIGH_DENSITY != 0).tolist() == [True, False, False]
     assert not result["log_hi_fraction"].mask.any()  # an unknown environment takes no estimate away
-    assert "Cooper et al. 2008, MNRAS 383, 1058" in result.meta["hifrac"]["references"]
+    said = result.meta["hifrac"]
+    assert "Cooper et al. 2008, MNRAS 383, 1058" in said["references"]
+    assert (said["environment"]["n"], said["environment"]["reference_rows"]) == (5, 3100)
+    np.testing.assert_array_equal(result["environment_flags"], expected["environment_flags"])
+    assert EnvironmentFlag.BAD_REDSHIFT in EnvironmentFlag(int(result["environment_flags"][2]))
+    rows.rename_column("z", "Z")
+    again = HIFractionEstimator(quick_model, cutouts=Source([GOOD] * 3)).predict(rows, environment=reference)
+    assert again["log_overdensity"].mask.tolist() == [False, False, True]
+
+
+def test_a_redshift_that_is_none_masks_the_density_of_its_row_alone(quick_model):
+    rng = np.random.default_rng(6)
+    ra, dec, z = rng.uniform(150, 160, 500), rng.uniform(0, 10, 500), rng.uniform(0.01, 0.05, 500)
+    reference = Table({"ra": ra, "dec": dec, "z": z}, units={"ra": "deg", "dec": "deg"})
+    rows = reference[[0, 1, 2]]
+    rows["z"][1] = 5609
+    result = HIFractionEstimator(quick_model, cutouts=Source([GOOD] * 3)).predict(rows, environment=reference)
+    assert result["log_overdensity"].mask.tolist() == [False, True, False]
+    rows["z"] *= 299792.458
+    with pytest.raises(ValueError, match=r"^z must be redshifts, got .*: if it is cz in km/s"):
+        HIFractionEstimator(quick_model, cutouts=Source([GOOD] * 3)).predict(rows, environment=reference)
 
 
 # Sources

@@ -451,5 +451,39 @@ def test_what_is_no_reddening_is_refused():
         parse_ebv(parse(table(ebv=["low", "high"])).table)
     with pytest.raises(ValueError, match=r"^ebv must be one-dimensional, got shape \(2, 3\)"):
         parse_ebv(parse(table(ebv=np.zeros((2, 3)))).table)
-    with pytest.raises(ValueError, match=r"^ebv must not be negative, got -0.2"):
-        parse_ebv(parse(table(ebv=[0.1, -0.2])).table)
+
+
+# What no galaxy has
+
+
+def test_a_sentinel_is_an_unknown_value_of_its_row_alone():
+    rows = np.arange(4.0)
+    columns = {"ebv": [0.1, -9999.0, 0.2, -99.0], "log_mstar": [10.5, 99.0, -99.0, 9.0]}
+    data = parse(table(rows, rows, **columns)).table
+    with pytest.warns(HifracWarning, match=r"^ebv must be .*: 2 of 4 rows .* the first is row 1 with -9999$"):
+        np.testing.assert_array_equal(parse_ebv(data), [0.1, np.nan, 0.2, np.nan])
+    with pytest.warns(
+        HifracWarning, match=r"^log_mstar must be .* 2 of 4 rows .* the first is row 1 with 99$"
+    ):
+        np.testing.assert_array_equal(parse_log_mstar(data), [10.5, np.nan, np.nan, 9.0])
+    assert data["log_mstar"].tolist() == [10.5, 99.0, -99.0, 9.0]  # what is carried through is the user's
+
+
+def test_masses_that_are_no_logarithms_are_refused():
+    rows = np.arange(3.0)
+    with pytest.raises(ValueError, match=r"^log_mstar must be log10\(M\*/Msun\), got 3e\+10: is it the mass"):
+        parse_log_mstar(parse(table(rows, rows, log_mstar=[1e10, 3e10, np.nan])).table)
+
+
+def test_a_column_is_found_in_any_case_and_its_own_first():
+    assert parse_ebv(parse(table(EBV=[0.1, 0.2])).table).tolist() == [0.1, 0.2]
+    assert parse_log_mstar(parse(table(LOG_MSTAR=[9.0, 10.0])).table).tolist() == [9.0, 10.0]
+    assert parse_ebv(parse(table(EBV=[0.1, 0.2], ebv=[0.3, 0.4])).table).tolist() == [0.3, 0.4]
+    with pytest.raises(ValueError, match=r"^data has EBV and Ebv, and no ebv: rename one"):
+        parse_ebv(parse(table(EBV=[0.1, 0.2], Ebv=[0.3, 0.4])).table)
+
+
+def test_the_positions_that_vizier_adds_are_positions():
+    data = Table({"_RAJ2000": [10.0], "_DEJ2000": [-5.0]}, units={"_RAJ2000": "deg", "_DEJ2000": "deg"})
+    positions = parse(data)
+    assert (positions.ra[0], positions.dec[0]) == (10, -5)

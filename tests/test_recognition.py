@@ -117,3 +117,15 @@ def test_no_rows():
 def test_a_table_that_makes_no_sense_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TABLE, **changes)
+
+
+def test_a_reddening_beyond_the_training_set_is_flagged():
+    table = dataclasses.replace(TABLE, largest_ebv=0.2)
+    sure, near, ebv = np.ones(4), np.zeros(4), np.array([0.2, 0.2001, np.nan, 5.0])
+    high = int(Flag.HIGH_REDDENING)
+    assert table.flags(sure, near, ebv).tolist() == [0, high, 0, high]
+    assert table.flags(sure, near).tolist() == [0] * 4
+    assert TABLE.flags(sure, near, ebv).tolist() == [0] * 4  # a model that knows no reddening
+    assert table.flags(np.zeros(4), near, ebv)[1] == high | int(Flag.UNLIKELY_DETECTION)
+    with pytest.raises(ValueError, match="largest_ebv must be finite"):
+        dataclasses.replace(TABLE, largest_ebv=math.nan)

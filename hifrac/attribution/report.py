@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import re
+import tempfile
 from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
@@ -19,6 +21,13 @@ __all__ = ["PAGE", "write_report"]
 
 #: Name of the page in the folder.
 PAGE = "index.html"
+
+#: How a page refers to a file that was written with it; see `_row`.
+_OWN_FILE = re.compile(
+    r'<a href="(maps/[\w+-]+\.fits|regions/[\w+-]+\.(?:reg|crtf))">(?:FITS|DS9|CRTF)</a>'
+    r'|<img loading="lazy" src="(figures/[\w+-]+\.png)" alt="Picture of ',
+    re.ASCII,
+)
 
 _COLUMNS = (
     ("name", "galaxy", "text"),
@@ -49,7 +58,9 @@ def write_report(
     explanations : iterable of `~hifrac.attribution.Explanation`
         Taken one at a time; memory does not grow with their number, but for a line each.
     folder : path-like
-        Made if missing. Files of the same names are replaced, the page last.
+        Made if missing. When all rows are done, the files that an earlier page here refers to go, with the
+        page, and the new ones take their place; other files stay. Until then, and after an error, all is as
+        it was.
     names : iterable, optional
         What each row is called on the page, and in its files' names as far as a file can be called that; row
         numbers by default.
@@ -74,8 +85,32 @@ def write_report(
         If ``names`` are fewer than ``explanations``.
     """
     folder = Path(folder)
-    for part in ("maps", "regions", *(["figures"] if figures else [])):
+    parts = ("maps", "regions", *(["figures"] if figures else []))
+    for part in parts:
         (folder / part).mkdir(parents=True, exist_ok=True)
+    # In the same folder, for files are only moved within one file system.
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
+        staged = Path(name)
+        for part in parts:
+            (staged / part).mkdir()
+        rows, about = _write_rows(explanations, staged, names, figures, progress)
+        page = staged / PAGE
+        page.write_text(_page(title, rows, about), encoding="utf-8")
+        _remove_earlier(folder)
+        for row in rows:
+            for path in row["files"].values():
+                (staged / path).replace(folder / path)
+        return page.replace(folder / PAGE)
+
+
+def _write_rows(
+    explanations: Iterable[Explanation],
+    folder: Path,
+    names: Iterable[Any] | None,
+    figures: bool,
+    progress: Callable[[int], object] | None,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Write the files of all rows; what the page says of each, and what was asked of the network."""
     called = None if names is None else iter(names)
     rows, taken = [], set()
     about: dict[str, Any] = {}
@@ -90,9 +125,18 @@ def write_report(
         about = about or one.meta
         if progress is not None:
             progress(1)
+    return rows, about
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Remove an earlier page, and then the files that were written with it."""
     page = folder / PAGE
-    page.write_text(_page(title, rows, about), encoding="utf-8")
-    return page
+    if not page.is_file():
+        return
+    text = page.read_text(encoding="utf-8", errors="replace")
+    page.unlink()  # first: no page refers to files that are gone
+    for found in _OWN_FILE.finditer(text):
+        (folder / (found[1] or found[2])).unlink(missing_ok=True)
 
 
 def _stem(name: str, row: int, taken: set[str]) -> str:

@@ -311,7 +311,7 @@ class Explanations(Sequence):
             rows = [one.row for one in good]
             ebv = None if self._ebv is None else self._ebv[rows]
             maps = heat_maps(self.model, np.stack([one.pixels for one in good]), ebv=ebv, **self._asked)
-            answers, flags = calibrated(self.model, maps)
+            answers, flags = calibrated(self.model, maps, ebv)
         number = 0
         for one in waiting:
             if not one.served:
@@ -379,7 +379,9 @@ def summary_row(one: Explanation) -> dict[str, float]:
     }
 
 
-def calibrated(model: Model, maps: HeatMaps) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def calibrated(
+    model: Model, maps: HeatMaps, ebv: np.ndarray | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """What the estimator says of the same pictures, from the same pass of the network, and its flags."""
     card, outputs = model.card, maps.outputs
     n = len(maps.prediction)
@@ -397,5 +399,5 @@ def calibrated(model: Model, maps: HeatMaps) -> tuple[dict[str, np.ndarray], np.
             answers["p_detect"] = p_detect = card.recognition.p_detect(outputs["detection_logit"])
         if "distance" in outputs:
             answers["ood_score"] = score = card.recognition.ood_score(outputs["distance"])
-        flags |= card.recognition.flags(p_detect, score)
+        flags |= card.recognition.flags(p_detect, score, ebv)
     return answers, flags

@@ -43,7 +43,7 @@ __all__ = ["explain"]
     help="log_hi_fraction, p_detect, gas-rich, gas-poor, or the column that the model estimates.",
 )
 @click.option("--no-figures", is_flag=True, help="Maps, regions and a table without pictures: faster.")
-@click.option("--overwrite", is_flag=True, help="Write into DIR if it holds a page already.")
+@click.option("--overwrite", is_flag=True, help="Replace the page in DIR, and the files that belong to it.")
 @one_line_errors
 def explain(
     table: Path,

@@ -54,7 +54,8 @@ def reproduce(
     from hifrac.reproduce import select, setting, status_table
 
     if only_list:
-        for row in status_table(select(list(names) or "all"), setting(data, model=model)):
+        where = setting(data, model=model, needs_folder=False)
+        for row in status_table(select(list(names) or "all"), where):
             click.echo(f"{row['name']:16s} {row['tier']:10s} {row['title']}\n{'':27s} {row['status']}")
         return
     if not names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,8 @@ def _refit(output: Path, options: dict[str, Any]) -> None:
             raise ValueError(f"--{name} needs a CONFIG")
     from hifrac.training.refit import refit
 
-    seed, column = options["seed"], options["name"]
+    column = options["name"]
+    seed = 12345 if options["seed"] is None else options["seed"]
     figures = refit(
         options["init_from"],
         options["table"],
@@ -96,7 +98,8 @@ def _refit(output: Path, options: dict[str, Any]) -> None:
         output,
         target=options["target"],
         name="objid" if column is None else column,
-        seed=12345 if seed is None else seed,
+        seed=seed,
+        command=_command(None, seed, options),
     )
     _show(figures)
 
@@ -104,6 +107,23 @@ def _refit(output: Path, options: dict[str, Any]) -> None:
 def _show(figures: dict[str, float]) -> None:
     for key, value in figures.items():
         click.echo(f"{key:24s} {value:8.4f}")
+
+
+def _command(config: str | None, seed: int, options: dict[str, Any]) -> str:
+    """The command that is run, for the card: of paths that hold for one machine alone only the last part."""
+
+    def shown(path: str) -> str:
+        return Path(path).name if Path(path).is_absolute() else path
+
+    words = ["hifrac", "train", *([] if config is None else [shown(config)])]
+    names = {"init_from": "from"} | {key: key for key in ("table", "cutouts", "name", "target", "split")}
+    for key, name in names.items():
+        if options[key] is not None:
+            words += [f"--{name}", shown(options[key])]
+    for setting in options["settings"]:
+        key, equals, value = setting.partition("=")
+        words += ["--set", key + equals + shown(value)]
+    return shlex.join([*words, "-o", "OUTPUT", "--seed", str(seed)])
 
 
 def _train_default(output: Path, data_dir: Path | None, options: dict[str, Any]) -> None:
@@ -157,11 +177,18 @@ def _train_network(
     config = config.with_settings(settings)
 
     from hifrac.training.run import train_network
+    from hifrac.training.trainer import checkpoint_of
 
+    given = {"init_from": init_from, "table": table, "cutouts": cutouts, "name": name, "target": target}
+    command = _command(source, config.run.seed, {**given, "split": split, "settings": settings})
     try:
-        figures = train_network(config, output, data=data_dir, resume=resume)
+        figures = train_network(config, output, data=data_dir, resume=resume, command=command)
     except KeyboardInterrupt:
-        click.echo("interrupted; the epochs that are done are kept: say --resume to go on", err=True)
+        if checkpoint_of(output).is_file():
+            said = "the epochs that are done are kept: say --resume to go on"
+        else:
+            said = "the first epoch was not done, and nothing is kept: the same command starts anew"
+        click.echo(f"interrupted; {said}", err=True)
         raise SystemExit(130) from None
     if figures is None:  # one of several processes
         raise SystemExit(0)
@@ -214,7 +241,8 @@ def evaluate(
 
     MODEL is the name of a bundled model, or the folder of one. Prints figures
     of merit of all galaxies and of each third of the estimates; rows without a
-    label or without a picture are left out and counted.
+    label or without a picture are left out and counted. A warning says of how many
+    galaxies the figures are optimistic, because the model learned from them.
     """
     from hifrac.models import load_model
     from hifrac.tables import output_format, read_table, write_table
@@ -238,6 +266,8 @@ def evaluate(
             click.echo(f"{count} rows without {what} were left out")
     if "first_failure" in figures.meta:
         click.echo(f"the first in {figures.meta['first_failure']}")
+    if count := figures.meta["perhaps_learned_from"]:
+        click.echo(f"of {count} of these galaxies it cannot be told whether the model learned from them")
     if output is not None:
         write_table(figures, output, overwrite=overwrite)
         click.echo(f"written to {output}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from functools import cached_property
 
-from hifrac.config import conf
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import HIPS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
@@ -35,7 +34,8 @@ class HiPSCutouts(RemoteCutouts):
     TypeError
         If an argument is of a wrong type.
     ValueError
-        If ``recipe`` is not one that the service can give: sides of at most 7000 pixels.
+        If ``recipe`` is not one that the service can give: sides of at most 7000 pixels;
+        or ``base_url`` is not one of http or https.
 
     Notes
     -----
@@ -61,6 +61,7 @@ class HiPSCutouts(RemoteCutouts):
 
     title = "CDS hips2fits"
     default_recipe = HIPS_RECIPE
+    url_item = "hips2fits_url"
 
     def _check(self, recipe: CutoutRecipe) -> None:
         if recipe.service != "hips2fits":
@@ -72,9 +73,6 @@ class HiPSCutouts(RemoteCutouts):
             )
         if recipe.width > _LARGEST:
             raise ValueError(f"recipe must have a width of at most {_LARGEST}, got {recipe.width}")
-
-    def _default_url(self) -> str:
-        return conf.hips2fits_url
 
     def _name(self) -> str:
         return f"{self.title} {self._recipe.survey}"

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 
-from hifrac.config import conf
 from hifrac.cutouts._cubes import compose, read_image
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import LEGACY_RECIPE, CutoutRecipe
@@ -49,7 +48,8 @@ class LegacyCutouts(RemoteCutouts):
         If an argument is of a wrong type.
     ValueError
         If ``recipe`` is not one that the service can give: sides of at most 3000 pixels; JPEG shows
-        z, r, g alone; FITS has any three of g, r, i, z, before DR10 without i.
+        z, r, g alone; FITS has any three of g, r, i, z, before DR10 without i. Or if ``base_url``
+        is not one of http or https.
 
     Notes
     -----
@@ -78,6 +78,7 @@ class LegacyCutouts(RemoteCutouts):
 
     title = "DESI Legacy Imaging Surveys viewer"
     default_recipe = LEGACY_RECIPE
+    url_item = "legacy_url"
 
     def __init__(
         self,
@@ -122,9 +123,6 @@ class LegacyCutouts(RemoteCutouts):
     @property
     def _is_fits(self) -> bool:
         return self._recipe.service == "viewer-fits"
-
-    def _default_url(self) -> str:
-        return conf.legacy_url
 
     def _identity(self) -> str:
         return f"{self.url} {self._layer}"

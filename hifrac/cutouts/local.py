@@ -6,6 +6,7 @@ import os
 import threading
 import zipfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ class LocalCutouts:
         their content.
     name : str, optional
         The input column whose values are the names of the files. Values may be
-        integers, text or bytes; blanks around them do not count. Floating-point
-        values are refused, row by row: they cannot hold an 18-digit identifier.
+        integers, text or bytes; blanks around them do not count. A column of
+        floating-point numbers is refused: they cannot hold an 18-digit identifier.
     recipe : `CutoutRecipe`, optional
         How the pictures were made, where that is known: files do not tell. It gives them world coordinates,
         and an estimator then refuses a model of another recipe.
@@ -118,6 +119,10 @@ class LocalCutouts:
         self._twins: dict[str, tuple[str, str]] = {}
         self._closed = False
 
+    def __reduce__(self) -> tuple:
+        # Another process opens the collection itself.
+        return partial(type(self), self._path, self.name_column, recipe=self.recipe), ()
+
     def __enter__(self) -> LocalCutouts:
         return self
 
@@ -153,7 +158,7 @@ class LocalCutouts:
         ra, dec : array-like of float, shape (n,)
             ICRS positions in degrees; not used to find the files, which have names.
         names : sequence
-            The value of ``name_column`` of each row.
+            The value of ``name_column`` of each row; None or masked where it has none.
 
         Yields
         ------
@@ -165,6 +170,9 @@ class LocalCutouts:
 
         Raises
         ------
+        TypeError
+            If ``names`` are floating-point numbers, masked or not; a single one among other values is the
+            error of its row.
         ValueError
             If ``names`` is missing, if ``ra``, ``dec`` and ``names`` differ in length, if the source
             is closed, or if the archive proves damaged as a whole.
@@ -175,6 +183,11 @@ class LocalCutouts:
             raise ValueError(f"names must have one value per row ({len(ra)}), got {len(names)}")
         if len(dec) != len(ra):
             raise ValueError(f"ra and dec must have the same length, got {len(ra)} and {len(dec)}")
+        if _are_floats(names):
+            raise TypeError(
+                f"{self.name_column} must be a column of integers or text, got floating-point numbers: they "
+                "have lost digits of long identifiers"
+            )
         self._open()
         return map(self._fetch_one, names, ra, dec)
 
@@ -256,3 +269,13 @@ class LocalCutouts:
         if not stem or stem in (".", "..") or any(sign in stem for sign in "/\\\0"):
             raise FetchError(f"{column} is no plain file name: {stem!r}")
         return stem
+
+
+def _are_floats(names: Sequence[Any]) -> bool:
+    """Whether names are floating-point numbers as a whole, which no row is to blame for."""
+    if len(names) == 0:  # a column without rows may have any type
+        return False
+    dtype = getattr(names, "dtype", None)
+    if dtype is not None:
+        return dtype.kind == "f"
+    return all(isinstance(value, float | np.floating) for value in names)

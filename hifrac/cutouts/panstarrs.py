@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from hifrac.config import conf
 from hifrac.cutouts._cubes import compose, read_image
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import PANSTARRS_RECIPE, CutoutRecipe
@@ -46,7 +45,7 @@ class PanSTARRSCutouts(RemoteCutouts):
         If an argument is of a wrong type.
     ValueError
         If ``recipe`` is not one that the service can give: the stacks have pixels of 0.25 arcsec, and sides
-        of at most 6000 of them.
+        of at most 6000 of them. Or if ``base_url`` is not one of http or https.
 
     Notes
     -----
@@ -80,6 +79,7 @@ class PanSTARRSCutouts(RemoteCutouts):
 
     title = "Pan-STARRS1 fitscut"
     default_recipe = PANSTARRS_RECIPE
+    url_item = "panstarrs_url"
     suffix = ".fits"
 
     def _check(self, recipe: CutoutRecipe) -> None:
@@ -91,9 +91,6 @@ class PanSTARRSCutouts(RemoteCutouts):
             raise ValueError(f"recipe must have a width of at most {_LARGEST}, got {recipe.width}")
         if len(set(recipe.bands)) != 3 or not set(recipe.bands) <= set("grizy"):
             raise ValueError(f"recipe must have three bands of g, r, i, z, y, got {recipe.bands}")
-
-    def _default_url(self) -> str:
-        return conf.panstarrs_url
 
     def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
         # The names of the files come with the answer to the first request.

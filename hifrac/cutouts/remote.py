@@ -8,6 +8,7 @@ the rows are here, once.
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +57,7 @@ class RemoteCutouts:
     recipe : `CutoutRecipe`, optional
         What is asked for; the service's default by default.
     base_url : str, optional
-        Address of the service, where it is not the configured one.
+        Address of the service, of http or https, where it is not the configured one.
     store : bool, optional
         Whether verified pictures are kept in, and taken from, the local store
         below `hifrac.config.cache_dir`.
@@ -77,11 +78,14 @@ class RemoteCutouts:
     TypeError
         If ``recipe`` is not a `CutoutRecipe`, or another argument is of a wrong type.
     ValueError
-        If ``recipe`` is not one that the service can give.
+        If ``recipe`` is not one that the service can give, or ``base_url`` has another scheme than http and
+        https, or no host.
     """
 
     title: ClassVar[str]
     default_recipe: ClassVar[CutoutRecipe]
+    #: The item of `hifrac.config.conf` that has the address.
+    url_item: ClassVar[str]
     suffix: str = ".jpg"
     name_column = None
 
@@ -100,6 +104,8 @@ class RemoteCutouts:
         self._check(recipe)
         if base_url is not None and not isinstance(base_url, str):
             raise TypeError(f"base_url must be an address, got {base_url!r}")
+        if base_url is not None:
+            _check_address("base_url", base_url)
         for name, value in (("store", store), ("retry_permanent", retry_permanent)):
             if not isinstance(value, bool):
                 raise TypeError(f"{name} must be a bool, got {value!r}")
@@ -116,10 +122,6 @@ class RemoteCutouts:
 
     def _check(self, recipe: CutoutRecipe) -> None:
         """Raise a ValueError that begins with "recipe must" for one that the service cannot give."""
-        raise NotImplementedError
-
-    def _default_url(self) -> str:
-        """The configured address."""
         raise NotImplementedError
 
     def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
@@ -162,8 +164,12 @@ class RemoteCutouts:
 
     @property
     def url(self) -> str:
-        """Address of the service."""
-        return self._default_url() if self._base_url is None else self._base_url
+        """Address of the service; a ValueError if it is the configured one, and cannot be asked."""
+        if self._base_url is not None:
+            return self._base_url
+        address = getattr(conf, self.url_item)
+        _check_address(f"conf.{self.url_item}", address)
+        return address
 
     @property
     def offline(self) -> bool:
@@ -469,6 +475,19 @@ def _forget_frames(error: BaseException | None) -> None:
         seen.add(id(error))
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
+
+
+def _check_address(name: str, address: str) -> None:
+    """Refuse an address that no request can go to: else every row would fail of it."""
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port  # a port that is no number is a ValueError
+    except ValueError:
+        parts = host = None
+    if not host or parts.scheme not in ("http", "https") or re.search(r"\s", host):
+        # A name and password, and what is asked for, may be secrets.
+        shown = re.sub(r"[^/]*@", "", address.partition("?")[0])
+        raise ValueError(f"{name} must be http:// or https:// and the name of a host, got {shown!r}")
 
 
 def _is_ready(entry: Found | _Stored | Future[Found]) -> bool:

@@ -48,7 +48,8 @@ class SkyServerCutouts(RemoteCutouts):
     ValueError
         If ``recipe`` is not one that the service can give: another service,
         a width outside 64 to 2048 pixels, or a scale outside 0.015 to
-        60 arcsec per pixel; or if ``data_release`` is not like ``"DR16"``.
+        60 arcsec per pixel; or if ``data_release`` is not like ``"DR16"``,
+        or ``base_url`` not one of http or https.
 
     Notes
     -----
@@ -68,6 +69,7 @@ class SkyServerCutouts(RemoteCutouts):
 
     title = "SDSS SkyServer getjpeg"
     default_recipe = SDSS_RECIPE
+    url_item = "skyserver_url"
 
     def __init__(
         self,
@@ -117,9 +119,6 @@ class SkyServerCutouts(RemoteCutouts):
     def url(self) -> str:
         """Address of the service, with the data release in force."""
         return super().url.replace("{data_release}", self.recipe.data_release.lower())
-
-    def _default_url(self) -> str:
-        return conf.skyserver_url
 
     def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
         recipe, width = self.recipe, str(self.recipe.width)

@@ -34,6 +34,7 @@ __all__ = [
 C_KM_S = constants.c.to_value(u.km / u.s)
 
 _MANY = 4096  # from here on distances are interpolated
+_LARGEST = 20.0  # no galaxy is known beyond
 _BLUE = -0.01  # cz = -3000 km/s: no galaxy is bluer, smaller numbers stand for "none"
 
 
@@ -95,7 +96,7 @@ def parse_redshifts(values: Any, name: str, rows: int) -> np.ndarray:
     TypeError
         If they are not numbers.
     ValueError
-        If there are not as many as rows, or they look like velocities.
+        If there are not as many as rows, or most of them look like velocities.
     ~astropy.units.UnitConversionError
         If they have a unit.
     """
@@ -107,12 +108,13 @@ def parse_redshifts(values: Any, name: str, rows: int) -> np.ndarray:
     z = np.atleast_1d(plain_floats(values))
     if z.shape != (rows,):
         raise ValueError(f"{name} must have one redshift for each of {rows} positions, got shape {z.shape}")
-    if np.any(z[np.isfinite(z)] > 20):
+    known = z[np.isfinite(z)]
+    # A single one is a sentinel, and its row is flagged; a column of them is of another quantity.
+    if known.size and np.median(known) > _LARGEST:
         raise ValueError(
-            f"{name} must be redshifts, got {z[np.isfinite(z)].max():g}: if it is cz in km/s, divide it by "
-            f"{C_KM_S:g}"
+            f"{name} must be redshifts, got {known.max():g}: if it is cz in km/s, divide it by {C_KM_S:g}"
         )
-    return np.where(np.isfinite(z), z, np.nan)
+    return np.where(np.isfinite(z) & (z <= _LARGEST), z, np.nan)
 
 
 def parse_reference(reference: Any) -> Reference:

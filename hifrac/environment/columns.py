@@ -18,7 +18,7 @@ class EnvironmentFlag(BitFlag):
     """One bit of the ``environment_flags`` column; ``summary`` says what it means."""
 
     BAD_POSITION = 1, "the position is masked, not finite, or outside the sphere: masked"
-    BAD_REDSHIFT = 2, "the redshift is missing, or not above zero: masked"
+    BAD_REDSHIFT = 2, "the redshift is missing, not above zero, or beyond 20: masked"
     TOO_FEW_NEIGHBOURS = 4, "fewer than n reference galaxies in the velocity window: masked"
     COINCIDENT = 8, "the n-th neighbour is at the very position, the density infinite: masked"
     OUTSIDE_REFERENCE = 16, "the reference does not cover this part of the sky: masked"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from hifrac.calibration import ConformalTable, PopulationTable
+from hifrac.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.exceptions import ModelError
 from hifrac.recognition import RecognitionTable
@@ -26,6 +27,39 @@ OUTPUTS = {
     "gas_poor_logit": "log odds that a galaxy is one that ALFALFA missed, not a detection, at equal odds",
     "gswlc_offset": "what to add to the estimate for the stellar masses of GSWLC-2, in dex",
 }
+
+#: Columns that mean something else in a result, or in the table that it is made of.
+_TAKEN = frozenset(
+    {*RESULT_COLUMNS, *RA_ALIASES, *DEC_ALIASES, "log_mstar", "ebv", "z"} - {"log_hi_fraction"}
+)
+
+
+def require_free_column(key: str, column: str, outputs: Sequence[str] = ("estimate",)) -> None:
+    """Refuse to give an estimate the name of a column that means something else.
+
+    Parameters
+    ----------
+    key : str
+        What the message calls the parameter.
+    column : str
+        The result column of the estimate. Case does not matter: in a FITS table it tells nothing apart.
+    outputs : sequence of str, optional
+        What the network says of a picture; one that gives no estimate, only ``"detection_logit"``,
+        may have ``p_detect``, which is made of that.
+
+    Raises
+    ------
+    ValueError
+        If ``column`` is one of `~hifrac.columns.RESULT_COLUMNS` other than ``log_hi_fraction``, one of
+        `~hifrac.columns.POSITION_COLUMNS`, ``log_mstar``, ``ebv`` or ``z``.
+    """
+    if column == "p_detect" and "detection_logit" in outputs and "estimate" not in outputs:
+        return
+    if column.lower() in _TAKEN:
+        raise ValueError(
+            f"{key} must not be {column!r}: results, or the tables that they are made of, have that column "
+            "for something else; give it another name"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +101,7 @@ class ModelCard:
     folds : mapping
         Number of folds, the seed that fixes them, and their sha256.
     command : str
-        The command that trained the model.
+        The command that trained the model; of one that was trained from Python, the call.
     files : mapping
         File name to sha256 of each artefact.
     references : tuple of str
@@ -75,7 +109,7 @@ class ModelCard:
     licence : str
         Licence of the weights.
     target_column : str
-        The result column of the estimate.
+        The result column of the estimate; not the name of another column of a result or of its input.
     outputs : tuple of str
         What the network says of a picture, in its order; names of ``OUTPUTS``.
     inputs : tuple of str
@@ -125,6 +159,7 @@ class ModelCard:
             raise ValueError(f"outputs must have {', '.join(missing)}: the calibration needs them")
         if not isinstance(self.target_column, str) or not self.target_column.isidentifier():
             raise ValueError(f"target_column must be the name of a column, got {self.target_column!r}")
+        require_free_column("target_column", self.target_column, self.outputs)
 
     @property
     def sha256(self) -> str:

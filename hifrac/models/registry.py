@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["Model", "list_models", "load_model"]
+
+Answer = TypeVar("Answer")
 
 RUNTIMES = ("torchscript", "eager", "openvino", "half")
 
@@ -65,14 +69,23 @@ class Model:
         What runs it: ``"torchscript"``, ``"eager"``, ``"openvino"`` or ``"half"``.
     network : torch.nn.Module
         Takes the card's ``inputs`` on that device, the pixels as uint8 (n, 3, width, width).
+    folder : pathlib.Path or None
+        Where it was loaded from. Pickled, a model is that and no more: another process loads it again.
     """
 
     card: ModelCard
     device: str
     runtime: str
     network: torch.nn.Module = field(repr=False)
+    folder: Path | None = field(default=None, repr=False, compare=False)
     # The size of the largest batch for which there is memory, once that is known.
     _room: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple:
+        if self.folder is None:
+            raise TypeError(f"model {self.card.name!r} was not loaded from a folder, and cannot be pickled")
+        load = partial(load_model, self.folder, device=self.device, runtime=self.runtime)
+        return load, ()
 
     def run(self, pixels: np.ndarray, ebv: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Run the network.
@@ -112,8 +125,14 @@ class Model:
             reddening = torch.from_numpy(np.array(ebv, dtype=np.float32))
         with torch.inference_mode():
             # Writable, or PyTorch warns; only then is anything copied.
-            batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
-            parts = self._in_parts(batch.permute(0, 3, 1, 2), reddening)
+            batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2)
+            parts = in_parts(
+                partial(self._columns, batch, reddening),
+                len(batch),
+                self._room,
+                self.device,
+                advice="; a smaller batch_size avoids this",
+            )
         columns = [torch.cat(column) for column in zip(*parts, strict=True)]
         if len(columns) != len(self.card.outputs):
             raise ModelError(
@@ -124,36 +143,16 @@ class Model:
             name: column.double().numpy() for name, column in zip(self.card.outputs, columns, strict=True)
         }
 
-    def _in_parts(self, batch: torch.Tensor, ebv: torch.Tensor | None) -> list[tuple[torch.Tensor, ...]]:
-        """The columns of the answer, in as few parts as there is memory for."""
+    def _columns(
+        self, batch: torch.Tensor, ebv: torch.Tensor | None, rows: slice
+    ) -> tuple[torch.Tensor, ...]:
+        """The columns of the answer for some rows."""
         import torch
 
-        parts: list[tuple[torch.Tensor, ...]] = []
-        size, start = self._room[0] if self._room else max(len(batch), 1), 0
-        while start < len(batch) or not parts:
-            part = batch[start : start + size]
-            more = [] if ebv is None else [ebv[start : start + size].to(self.device)]
-            try:
-                output = self.network(part.to(self.device).contiguous(), *more)
-                columns = output.unbind(1) if isinstance(output, torch.Tensor) else output
-                parts.append(tuple(column.cpu() for column in columns))
-                start += size
-                continue
-            except RuntimeError as error:
-                if len(part) < 2 or not _is_out_of_memory(error):
-                    raise
-            # Only here is what the failed pass held free again.
-            size = (len(part) + 1) // 2
-            self._room[:] = [size]
-            if torch.device(self.device).type == "cuda":
-                torch.cuda.empty_cache()
-            warnings.warn(
-                f"out of memory on {self.device} with {len(part)} pictures at once: going on with {size}; "
-                "a smaller batch_size avoids this",
-                HifracWarning,
-                stacklevel=3,
-            )
-        return parts
+        more = [] if ebv is None else [ebv[rows].to(self.device)]
+        output = self.network(batch[rows].to(self.device).contiguous(), *more)
+        columns = output.unbind(1) if isinstance(output, torch.Tensor) else output
+        return tuple(column.cpu() for column in columns)
 
 
 def load_model(
@@ -221,7 +220,7 @@ def load_model(
     if kind is not None and not place.startswith(kind):
         raise ValueError(f"runtime: {runtime!r} needs the device {kind!r}, not {place!r}")
     network, used = _network(folder, card, runtime)
-    return Model(card=card, device=place, runtime=used, network=network.to(place))
+    return Model(card=card, device=place, runtime=used, network=network.to(place), folder=folder)
 
 
 def _network(folder: Path, card: ModelCard, runtime: str | None) -> tuple[torch.nn.Module, str]:
@@ -247,7 +246,72 @@ def _network(folder: Path, card: ModelCard, runtime: str | None) -> tuple[torch.
     return network, "eager"
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def in_parts(
+    answer: Callable[[slice], Answer],
+    count: int,
+    room: list[int],
+    device: str | torch.device,
+    *,
+    advice: str = "",
+) -> list[Answer]:
+    """What is answered for pictures, in as few parts as there is memory for.
+
+    Parameters
+    ----------
+    answer : callable
+        Given a slice of the rows, works out their part of the answer.
+    count : int
+        Number of rows; with none there is one part, of none.
+    room : list of int
+        The size of the largest part, once it is known, else nothing; kept up to date.
+    device : str or torch.device
+        Where it is worked out.
+    advice : str, optional
+        What the warning ends with.
+
+    Returns
+    -------
+    parts : list
+        In the order of the rows.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, if there is no memory for one row, or ``answer`` fails for another reason.
+
+    Warns
+    -----
+    ~hifrac.exceptions.HifracWarning
+        If there is no memory for a part: it is halved.
+    """
+    import torch
+
+    parts: list[Answer] = []
+    size, start = room[0] if room else max(count, 1), 0
+    while start < count or not parts:
+        tried = min(size, count - start)
+        try:
+            parts.append(answer(slice(start, start + size)))
+            start += size
+            continue
+        except RuntimeError as error:
+            if tried < 2 or not is_out_of_memory(error):
+                raise
+        # Only here is what the failed pass held free again.
+        size = (tried + 1) // 2
+        room[:] = [size]
+        if torch.device(device).type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"out of memory on {device} with {tried} pictures at once: going on with {size}{advice}",
+            HifracWarning,
+            stacklevel=3,
+        )
+    return parts
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch says with an error that memory is short."""
     return any(words in str(error) for words in _OUT_OF_MEMORY) or "OutOfMemory" in type(error).__name__
 
 

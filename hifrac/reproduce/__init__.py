@@ -300,7 +300,9 @@ def select(names: str | list[str] | tuple[str, ...]) -> list[Experiment]:
     return [EXPERIMENTS[one] for one in dict.fromkeys(names)]
 
 
-def setting(folder=None, *, model=None, seed: int = 12345, draws: int = 1000) -> Setting:
+def setting(
+    folder=None, *, model=None, seed: int = 12345, draws: int = 1000, needs_folder: bool = True
+) -> Setting:
     """Where experiments run: a data directory and a model.
 
     Parameters
@@ -313,6 +315,9 @@ def setting(folder=None, *, model=None, seed: int = 12345, draws: int = 1000) ->
         Of everything random.
     draws : int, optional
         Samples of the bootstrap behind each error; at least 2.
+    needs_folder : bool, optional
+        Whether it is an error if no data directory is configured; if not, ``folder`` of the setting is
+        then None, which is enough for `status_table`.
 
     Returns
     -------
@@ -321,7 +326,7 @@ def setting(folder=None, *, model=None, seed: int = 12345, draws: int = 1000) ->
     Raises
     ------
     ValueError
-        If no data directory is configured, or ``draws`` is below 2.
+        If no data directory is configured and ``needs_folder``, or ``draws`` is below 2.
     FileNotFoundError
         If it does not exist.
     ~hifrac.exceptions.UnknownModelError
@@ -336,15 +341,15 @@ def setting(folder=None, *, model=None, seed: int = 12345, draws: int = 1000) ->
     if draws < 2:
         raise ValueError(f"draws must be at least 2, got {draws}")
     folder = data_dir() if folder is None else Path(folder)
-    if folder is None:
+    if folder is None and needs_folder:
         raise ValueError("data_dir: none is configured; set HIFRAC_DATA_DIR or conf.data_dir")
-    if not folder.is_dir():
+    if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"data_dir: no such folder: {folder}")
     chosen = str(model or conf.model)
     path = Path(chosen) if Path(chosen).is_dir() else bundled_models().get(chosen)
     if path is None:
         raise UnknownModelError(f"model: there is none called {chosen!r}, and no such folder")
-    return Setting(folder.resolve(), Path(path).resolve(), seed, draws)
+    return Setting(None if folder is None else folder.resolve(), Path(path).resolve(), seed, draws)
 
 
 def result(name: str, output=None, *, where: Setting | None = None, redo: bool = False) -> Table:

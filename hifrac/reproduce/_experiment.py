@@ -32,7 +32,8 @@ TIERS = {
 
 #: Optional packages that an experiment may need, and the extra that brings them.
 _EXTRAS = {"train": "sklearn"}
-
+#: What every experiment lacks in a setting without a data directory.
+_NO_FOLDER = "the data directory (set HIFRAC_DATA_DIR or conf.data_dir, or give --data)"
 
 _PAPER = "Wu 2020, ApJ 900, 142"
 _LABELS = "cutouts/hi_labels.ecsv"
@@ -51,8 +52,9 @@ class Setting:
 
     Parameters
     ----------
-    folder : path
-        The data directory: ``catalogs/`` and ``cutouts/``.
+    folder : path or None
+        The data directory: ``catalogs/`` and ``cutouts/``. None if there is none: then every experiment
+        lacks it, and can be listed but not run.
     model : path
         Folder of a model with its held-out answers, ``out_of_fold.ecsv``.
     seed : int, optional
@@ -61,7 +63,7 @@ class Setting:
         Samples of the bootstrap behind each error.
     """
 
-    folder: Path
+    folder: Path | None
     model: Path
     seed: int = 12345
     draws: int = 1000
@@ -110,8 +112,10 @@ class Experiment:
 
         `hifrac.catalogs.directory.write_directory` writes its name into their ``meta``.
         """
+        if self.tier != "sample" or _LABELS not in self.inputs or setting.folder is None:
+            return self.tier
         path = setting.folder / _LABELS
-        if self.tier != "sample" or _LABELS not in self.inputs or not path.is_file():
+        if not path.is_file():
             return self.tier
         known = Table.read(path, format="ascii.ecsv").meta.get("sample")
         return "full" if known in SAMPLES.values() else self.tier
@@ -143,7 +147,7 @@ class Experiment:
         `hifrac.config.data_dir` must be the folder of the setting.
         """
         found: list[Path] = []
-        missing: list[str] = []
+        missing = [] if setting.folder is not None else [_NO_FOLDER]
         for name in self.inputs:
             paths, lacking = _located(name, setting)
             found += paths
@@ -165,6 +169,8 @@ def _located(name: str, setting: Setting) -> tuple[list[Path], str]:
         where = catalog.command if catalog.service else f"from {catalog.address}"
         return paths, "" if paths else f"the catalogue {name}, {catalog.title} ({where})"
     first, _, rest = name.partition("/")
+    if first != "model" and setting.folder is None:
+        return [], ""  # said once, of the folder
     path = setting.model / rest if first == "model" else setting.folder / name
     return ([path], "") if path.is_file() else ([], f"the file {path}")
 

@@ -35,10 +35,11 @@ _log = logging.getLogger("hifrac.reproduce")
 
 
 @contextmanager
-def _at(folder: Path) -> Iterator[None]:
+def _at(folder: Path | None) -> Iterator[None]:
     """The data directory of everything inside, and no network: an experiment reads what is at hand."""
     before = os.environ.get("HIFRAC_DATA_DIR")
-    os.environ["HIFRAC_DATA_DIR"] = str(folder)
+    if folder is not None:
+        os.environ["HIFRAC_DATA_DIR"] = str(folder)
     try:
         with conf.set_temp("offline", True):
             yield
@@ -57,7 +58,7 @@ def status_table(experiments: Iterable[Experiment], setting: Setting) -> Table:
     experiments : iterable of Experiment
         Which ones.
     setting : Setting
-        Where.
+        Where. Without a data directory all are listed, as missing it.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def status_table(experiments: Iterable[Experiment], setting: Setting) -> Table:
             status = f"missing: {'; '.join(missing)}" if missing else "ready"
             status += f" (without {one.without})" if one.without else ""
             rows.append((one.name, one.tier_in(setting), one.title, status))
-    return Table(rows=rows or None, names=("name", "tier", "title", "status"), dtype=4 * ["U512"])
+    return Table(rows=rows or None, names=("name", "tier", "title", "status"), dtype=4 * [str])
 
 
 def reproduce(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
-from hifrac._input import parse_ebv
+from hifrac._input import parse_ebv, parse_labelled_positions
 from hifrac.calibration import ConformalTable
 from hifrac.config import conf
 from hifrac.cutouts import LocalCutouts
-from hifrac.exceptions import RowError
+from hifrac.exceptions import HifracWarning, RowError
 from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
-from hifrac.models import Model
+from hifrac.models import Model, ModelCard
+from hifrac.models.registry import bundled_models
 from hifrac.reddening import galactic_ebv
 from hifrac.training.augment import N_DIHEDRAL
 
@@ -114,19 +116,25 @@ def evaluate(
 ) -> Table:
     """Judge a model on labelled pictures.
 
+    Galaxies that the model learned from are judged like the others, and said to be there: they are
+    known by the names in ``out_of_fold.ecsv`` or ``splits.ecsv`` of the model's folder.
+
     Parameters
     ----------
     model : `~hifrac.models.Model`
         A loaded model.
     table : `~astropy.table.Table`
-        With the columns named below, and ``ra`` and ``dec`` (degrees) where they are known.
+        With the columns named below, and positions as of `~hifrac.training.pictures.read_labelled` for a
+        model that corrects for reddening. Galaxies that the model learned from are looked for by
+        ``name`` and, where there is one, by ``objid``.
     cutouts : path-like
         Folder or archive of pictures of the model's recipe.
     name, target : str
         Columns of the pictures' names and of the measured values (for a
-        model that knows classes alone: 0 or 1).
+        model that knows classes alone: boolean, or 0 and 1).
     is_limit : str, optional
-        Boolean column: where the value is an upper limit.
+        Column of truth values, see `~hifrac.training.pictures.flags_of`: where the value is an upper limit.
+        Not for classes.
     orientations : {1, 8}, optional
         8 for the mean answer over all orientations of each picture.
 
@@ -139,28 +147,47 @@ def evaluate(
         if it has none), and with ``is_limit`` ``n_limits``,
         ``limits_violated`` (share of limits below the estimate). For classes
         one row with `class_figures`. ``meta`` counts the rows that were left out: ``without_label``,
-        ``without_picture``, and the ``first_failure``.
+        ``without_picture``, and the ``first_failure``; and of those judged ``learned_from``, galaxies
+        that the model learned from, and ``perhaps_learned_from``, of which that cannot be told: the
+        model's folder names no galaxies, or calls them by another kind of name than the table.
 
     Raises
     ------
     ValueError
         If a column is missing or holds the wrong kind of values, ``orientations`` is neither 1 nor
-        8, or no row with a label has a picture.
+        8, no row with a label has a picture, or of two classes only one has.
+    TypeError, ~astropy.units.UnitConversionError
+        If positions or ``ebv`` are not numbers, or have the wrong unit.
+
+    Warns
+    -----
+    ~hifrac.exceptions.HifracWarning
+        If the model learned from some of the galaxies that it is judged on, or corrects for a reddening
+        that is not known.
     """
-    from hifrac.training.pictures import numbers_of, require_columns
+    from hifrac.training.pictures import flags_of, numbers_of, require_columns
 
     if orientations not in (1, N_DIHEDRAL):
         raise ValueError(f"orientations must be 1 or {N_DIHEDRAL}, got {orientations}")
     require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
     truth = numbers_of(table, target)
+    labelled = np.isfinite(truth)
+    log_odds = _log_odds(model.card)
+    if log_odds is not None:
+        _require_classes(truth[labelled], target, is_limit, model.card)
     limits = np.zeros(len(table), dtype=bool)
     if is_limit is not None:
-        limits = numbers_of(table, is_limit) == 1
-    labelled = np.isfinite(truth)
+        limits = flags_of(table, is_limit)
     ebv = np.full(len(table), np.nan)
     if "ebv" in model.card.inputs:
-        position = (numbers_of(table, key, optional=True) for key in ("ra", "dec"))
-        ebv = galactic_ebv(*position, parse_ebv(table))
+        ebv = galactic_ebv(*parse_labelled_positions(table), parse_ebv(table))
+        if count := int(np.sum(np.isnan(ebv[labelled]))):
+            warnings.warn(
+                f"table: {count} of {labelled.sum()} rows have neither a valid position nor ebv, the "
+                f"reddening: {model.card.name!r} takes it to be the typical one",
+                HifracWarning,
+                stacklevel=2,
+            )
     rows, parts, failures = [], [], []
     for chunk, pixels, failed in _batches(model, table[name], np.flatnonzero(labelled), cutouts, name):
         failures += failed
@@ -182,14 +209,90 @@ def evaluate(
             f"table: of {len(table)} rows none has a label and a picture"
             + (f"; the first failure: {failures[0]}" if failures else "")
         )
+    meta["learned_from"], meta["perhaps_learned_from"] = _count_learned(
+        _learned_names(model), table[rows], name
+    )
+    if count := meta["learned_from"]:
+        warnings.warn(
+            f"{model.card.name!r} learned from {count} of the {len(rows)} galaxies that it is judged on: of "
+            "these the figures are optimistic; those of held-out galaxies are in its card",
+            HifracWarning,
+            stacklevel=2,
+        )
     outputs = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     truth, limits = truth[rows], limits[rows]
-    if "estimate" not in outputs:
-        if not set(np.unique(truth)) == {0.0, 1.0}:
-            raise ValueError(f"{target} must hold 0 and 1, both: the model {model.card.name!r} knows classes")
-        found = class_figures(truth == 1, outputs["detection_logit"])
+    if log_odds is not None:
+        if np.ptp(truth) == 0:
+            raise ValueError(
+                f"target: of the classes in {target} only {truth[0]:g} has a picture: nothing to tell"
+            )
+        found = class_figures(truth == 1, outputs[log_odds])
         return Table(rows=[{"sample": "all", "n": len(rows), **found}], meta=meta)
     return _regression_table(model, outputs, truth, limits, is_limit is not None, meta)
+
+
+def _log_odds(card: ModelCard) -> str | None:
+    """The output of a model that tells two classes apart; None for one that estimates a value."""
+    if "estimate" not in card.outputs:
+        return "detection_logit"
+    # Other classes are called estimate as well, but only they have an accuracy, and never an interval.
+    return "estimate" if card.calibration is None and "accuracy" in card.figures else None
+
+
+def _require_classes(truth: np.ndarray, target: str, is_limit: str | None, card: ModelCard) -> None:
+    if strange := sorted(set(np.unique(truth).tolist()) - {0.0, 1.0}):
+        raise ValueError(
+            f"target: {target} must hold the classes 0 and 1, got {strange[0]:g}: {card.name!r} tells two "
+            f"classes apart ({card.target})"
+        )
+    if is_limit is not None:
+        raise ValueError(f"is_limit: classes have no upper limits, and {card.name!r} tells two classes apart")
+
+
+def _learned_names(model: Model) -> set[str] | None:
+    """The names of the galaxies that a model learned from; None if its folder does not say."""
+    from hifrac.benchmark import _held_out
+    from hifrac.tables import read_table
+    from hifrac.training.splits import TRAIN
+
+    # What is known of a bundled model is known of its copies: the weights are the same.
+    folders = [] if model.folder is None else [model.folder]
+    folders += [one for one in bundled_models().values() if ModelCard.read(one).sha256 == model.card.sha256]
+    for one in folders:
+        if (answers := _held_out(one)) is not None:  # the last fit is to all of them
+            return set(answers["objid"].tolist())
+        if not (one / "splits.ecsv").is_file():
+            continue
+        split = read_table(one / "splits.ecsv")
+        if "objid" in split.colnames:
+            # Without roles there are folds: cross-validation, after which the model was fitted to all.
+            rows = split[split["role"] == TRAIN] if "role" in split.colnames else split
+            return {str(name).strip() for name in rows["objid"]}
+    return None
+
+
+def _count_learned(known: set[str] | None, table: Table, column: str) -> tuple[int, int]:
+    """How many rows a model learned from, and of how many that cannot be told."""
+    if known is None:
+        return 0, len(table)
+    kinds = {_kind(name) for name in known}
+    columns = [
+        ["" if one is np.ma.masked else str(one).strip() for one in table[key]]
+        for key in dict.fromkeys((column, "objid"))
+        if key in table.colnames
+    ]
+    learned = untold = 0
+    for names in zip(*columns, strict=True):
+        if not known.isdisjoint(names):
+            learned += 1
+        elif not any(name and _kind(name) in kinds for name in names):
+            untold += 1
+    return learned, untold
+
+
+def _kind(name: str) -> int | None:
+    """What names can be compared: words, or numbers; of SDSS objIDs, those of one version of its sky."""
+    return int(name) >> 59 if name.isascii() and name.isdigit() else None
 
 
 def _regression_table(

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hifrac.calibration import LEVELS, ConformalTable, PopulationTable
-from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
+from hifrac.metrics import bootstrap_errors, coverage, detection_auc, judge, regression_metrics
 from hifrac.models.structure import StructureNet
 from hifrac.recognition import RecognitionTable
 from hifrac.training.data import TrainingSample
@@ -25,6 +25,7 @@ __all__ = [
     "calibrate_across",
     "cross_validation_table",
     "crossfold_coverage",
+    "gswlc_table",
     "parents_table",
     "radial_colours",
     "strange_table",
@@ -167,10 +168,19 @@ def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
     return detection_auc(detected, score), error
 
 
+def _regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
+    """Each figure of merit, and its bootstrap error."""
+    judged = judge(truth, estimate, draws=N_BOOTSTRAP)
+    names = regression_metrics(truth, estimate)
+    return {key: judged[key] for name in names for key in (name, f"{name}_error")}
+
+
 def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
-    figures = regression_metrics(truth, estimate)
-    figures["rmse_error"] = bootstrap_errors(_rmse, truth, estimate, draws=N_BOOTSTRAP)
-    return {"model": name, **figures, **shares, "auc": np.nan, "auc_error": np.nan}
+    row = {"model": name, **_regression_figures(truth, estimate)}
+    for share, value in shares.items():
+        # The standard error of a share of so many galaxies.
+        row |= {share: value, f"{share}_error": float(np.sqrt(value * (1 - value) / len(truth)))}
+    return {**row, "auc": np.nan, "auc_error": np.nan}
 
 
 def _held_out(model, inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, method: str) -> np.ndarray:
@@ -209,10 +219,9 @@ def cross_validation_table(
     Returns
     -------
     table : `~astropy.table.Table`
-        One row a model: ``rmse`` with its bootstrap error, ``slope``,
-        ``slope_inverse``, ``sigma``, ``offset``, ``nmad``, ``coverage_68``,
-        ``coverage_90`` (of the detections), and ``auc`` with its bootstrap error (detections
-        against bright undetected galaxies), NaN where a model has no answer.
+        One row a model: ``rmse``, ``slope``, ``slope_inverse``, ``sigma``, ``offset``, ``nmad``,
+        ``coverage_68``, ``coverage_90`` (of the detections), and ``auc`` (detections
+        against bright undetected galaxies), each with its ``_error``; NaN where a model has no answer.
     """
     n = len(sample.objid)
     seen = sample.detected
@@ -257,6 +266,41 @@ def cross_validation_table(
     for row, score in zip((*table[:3], table[-1]), scores, strict=True):
         row["auc"], row["auc_error"] = _auc(seen, score)
     return _formatted(Table(rows=table))
+
+
+def gswlc_table(labels: Labels, answers: OutOfFold, calibrated: Calibrated) -> Table:
+    """Figures of the estimates for the stellar masses of GSWLC-2, of the detections that have such.
+
+    Parameters
+    ----------
+    labels : Labels
+        What is known of the galaxies.
+    answers : OutOfFold
+        The network's answers.
+    calibrated : Calibrated
+        Its estimates for the masses of Taylor et al. (2011).
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        For the column ``log_hi_fraction_gswlc``, and for ``log_hi_fraction`` as if it were for these
+        masses too: the number ``n`` of galaxies, ``rmse``, ``slope``, ``slope_inverse``, ``sigma``,
+        ``offset`` and ``nmad``, each with its bootstrap error.
+    """
+    rows = labels.detected & np.isfinite(labels.gswlc_offset)
+    truth = (labels.log_hi_fraction + labels.gswlc_offset)[rows]
+    plain = calibrated.estimate[rows]
+    estimates = {
+        "log_hi_fraction_gswlc": plain + answers.outputs["gswlc_offset"][rows],
+        "log_hi_fraction": plain,
+    }
+    table = Table(
+        rows=[
+            {"column": name, "n": len(truth), **_regression_figures(truth, estimate)}
+            for name, estimate in estimates.items()
+        ]
+    )
+    return _formatted(table, first=2)
 
 
 def tercile_table(labels: Labels, calibrated: Calibrated) -> Table:

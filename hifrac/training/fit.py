@@ -57,6 +57,8 @@ SPREAD_GROUPS = ("ellipse", "flux", "segment_shape")
 
 #: Galaxies that ALFALFA missed: with fewer in training the network says nothing of them.
 FEWEST_GAS_POOR = 10
+#: With fewer masses of GSWLC-2 it says nothing of them.
+FEWEST_GSWLC = 20
 
 # Inverse penalties of what tells altered pictures: swapped bands, and other pixel scales. These and the edges
 # were chosen on strange pictures of another fold than the one that the model's table reports.
@@ -292,7 +294,7 @@ def fit_heads(
     set_head(network.fraction, columns, *_fit_fraction(inputs, known))
     fit_spread(network, standard[seen], _held_out_residuals(inputs, known)[known.detected])
     massive = seen & np.isfinite(labels.gswlc_offset)
-    if massive.sum() >= 20:
+    if massive.sum() >= FEWEST_GSWLC:
         offset = _ridge(standard[massive][:, columns], labels.gswlc_offset[massive])
         set_head(network.gswlc_offset, columns, *offset)
     shape = without_texture(network)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hifrac.exceptions import ModelError
 from hifrac.models import architectures
+from hifrac.models.registry import in_parts
 from hifrac.models.xresnet import PixelNet
 from hifrac.training.augment import DihedralMean
 from hifrac.training.config import NetworkConfig, OptimizerConfig
@@ -143,7 +144,7 @@ def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_s
     orientations : {1, 8}, optional
         8 for the mean over all orientations of each picture.
     batch_size : int, optional
-        Pictures of one pass.
+        Pictures of one pass, at most.
 
     Returns
     -------
@@ -153,14 +154,23 @@ def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_s
     ------
     ValueError
         If ``orientations`` is neither 1 nor 8.
+
+    Warns
+    -----
+    ~hifrac.exceptions.HifracWarning
+        If there is no memory for so many pictures: fewer are passed at once.
     """
     if orientations not in (1, 8):
         raise ValueError(f"orientations must be 1 or 8, got {orientations}")
     network = network.eval()
     device = next(network.parameters()).device
     run = DihedralMean(network) if orientations == 8 else network
+
+    def part(rows: slice) -> Tensor:
+        return run(pixels[rows].to(device)).double().cpu()
+
     with torch.inference_mode():
-        parts = [run(part.to(device)).double().cpu() for part in pixels.split(batch_size)]
+        parts = in_parts(part, len(pixels), [batch_size], device)
     return torch.cat(parts).numpy()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,13 @@ from astropy.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from hifrac._input import parse_ebv
+from hifrac._input import parse_ebv, parse_labelled_positions
 from hifrac.cutouts import LocalCutouts
 from hifrac.cutouts.recipe import CutoutRecipe
-from hifrac.exceptions import RowError
+from hifrac.exceptions import HifracWarning, RowError
 from hifrac.training.augment import Augmentation
 
-__all__ = ["LabelledPictures", "PictureData", "numbers_of", "read_labelled", "require_columns"]
+__all__ = ["LabelledPictures", "PictureData", "flags_of", "numbers_of", "read_labelled", "require_columns"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,8 @@ def read_labelled(
     Parameters
     ----------
     table : `~astropy.table.Table`
-        With the columns named below, and ``ra`` and ``dec`` (degrees) where they are known.
+        With the columns named below, and positions where they are known: ``ra`` and ``dec`` (degrees,
+        unless their unit says otherwise), or what else `~hifrac.HIFractionEstimator.predict` takes.
     cutouts : path-like
         Folder or archive of pictures.
     recipe : `~hifrac.cutouts.CutoutRecipe`
@@ -88,7 +90,7 @@ def read_labelled(
     name, target : str
         Columns.
     is_limit : str, optional
-        Boolean column: where the target is an upper limit.
+        Column of truth values, see `flags_of`: where the target is an upper limit.
 
     Returns
     -------
@@ -99,29 +101,45 @@ def read_labelled(
     ValueError
         If the table has no rows, lacks a column, names a picture twice, or a
         column holds the wrong kind of values.
+    TypeError
+        If positions or ``ebv`` are not numbers.
+    ~astropy.units.UnitConversionError
+        If the unit of a position is no angle, or that of ``ebv`` not mag.
     FileNotFoundError
         If there are no such ``cutouts``.
     ~hifrac.exceptions.RowError
         If a picture is missing, damaged or not of the recipe's size: training takes all or nothing.
+
+    Warns
+    -----
+    ~hifrac.exceptions.HifracWarning
+        If no row has a valid position.
     """
     require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
     if not len(table):
         raise ValueError("table must have at least one row")
     limits = np.zeros(len(table), dtype=bool)
     if is_limit is not None:
-        if table[is_limit].dtype != bool or np.any(getattr(table[is_limit], "mask", False)):
-            raise ValueError(f"{is_limit} must be boolean and without gaps, got {table[is_limit].dtype}")
-        limits = np.asarray(table[is_limit])
+        limits = flags_of(table, is_limit)
     names = np.array([str(one) for one in table[name]])
     unique, count = np.unique(names, return_counts=True)
     if np.any(count > 1):
         raise ValueError(f"{name}: {str(unique[count > 1][0])!r} stands in the table {count.max()} times")
+    ra, dec = parse_labelled_positions(table)
+    if not np.isfinite(ra).any():
+        warnings.warn(
+            "table has no valid positions, ra and dec for instance: the split may part galaxies closer than "
+            "90 arcsec, and predict will need positions",
+            HifracWarning,
+            stacklevel=2,
+        )
     return LabelledPictures(
         name=names,
         pixels=decode_all(table[name], cutouts, recipe, name),
         target=numbers_of(table, target),
         is_limit=limits,
-        **{key: numbers_of(table, key, optional=True) for key in ("ra", "dec")},
+        ra=ra,
+        dec=dec,
         ebv=parse_ebv(table),
     )
 
@@ -258,10 +276,27 @@ def require_columns(table: Table, names: Sequence[str]) -> None:
         )
 
 
-def numbers_of(table: Table, column: str, *, optional: bool = False) -> np.ndarray:
+def flags_of(table: Table, column: str) -> np.ndarray:
+    """A column of truth values: boolean, or the numbers 0 and 1, which is all that some formats have.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else, or has gaps.
+    """
+    values = table[column]
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{column} must be boolean, or 0 and 1, got {values.dtype}")
+    numbers = numbers_of(table, column)
+    bad = np.flatnonzero((numbers != 0) & (numbers != 1))
+    if bad.size:
+        value = "a gap" if np.isnan(numbers[bad[0]]) else f"{numbers[bad[0]]:g}"
+        raise ValueError(f"{column} must be boolean, or 0 and 1, without gaps, got {value} in row {bad[0]}")
+    return numbers == 1
+
+
+def numbers_of(table: Table, column: str) -> np.ndarray:
     """A column as float, NaN where masked."""
-    if optional and column not in table.colnames:
-        return np.full(len(table), np.nan)
     values = table[column]
     if values.dtype.kind not in "biuf" or values.ndim != 1:
         raise ValueError(f"{column} must hold one number a row, got {values.dtype}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +16,10 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from hifrac.calibration import ConformalTable
-from hifrac.exceptions import ModelError
+from hifrac.exceptions import HifracWarning, ModelError
 from hifrac.metrics import regression_metrics
-from hifrac.models import _artifact, load_model
+from hifrac.models import Model, _artifact, load_model
+from hifrac.models.cards import require_free_column
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.reddening import galactic_ebv
 from hifrac.tables import read_table
@@ -34,6 +36,8 @@ N_FOLDS = 5
 PENALTIES = np.logspace(0, 4, 17)
 #: Fewer galaxies calibrate no 90% interval.
 FEWEST = 40
+#: A larger share of training pictures unlike those of the model is no accident.
+MOST_STRANGE = 0.25
 
 
 def refit(
@@ -45,6 +49,7 @@ def refit(
     target: str,
     name: str = "objid",
     seed: int = 12345,
+    command: str | None = None,
 ) -> dict[str, float]:
     """Fit the head of a structure network to another target, and write the model.
 
@@ -63,11 +68,14 @@ def refit(
     output : path-like
         Folder of the new model; must not hold one.
     target : str
-        The column to learn: finite numbers. Result columns will have this name.
+        The column to learn: finite numbers. Result columns will have this name, so that it must not be
+        that of another column of a result or of its input, such as ``flags`` or ``ra``.
     name : str, optional
         The column that names the pictures.
     seed : int, optional
         Fixes the folds.
+    command : str, optional
+        What the card says made the model; by default the call of this function.
 
     Returns
     -------
@@ -78,22 +86,31 @@ def refit(
     ------
     ValueError
         If a label is missing or not finite, the target constant, its name no
-        identifier, or there are fewer than 40 rows.
+        identifier or that of another column, or there are fewer than 40 rows.
     FileExistsError
         If ``output`` holds a model already.
     ~hifrac.exceptions.ModelError
         If ``model`` is of another architecture.
     ~hifrac.exceptions.RowError
         If a picture is missing, damaged, or not of the recipe's size.
+
+    Warns
+    -----
+    ~hifrac.exceptions.HifracWarning
+        If more than a quarter of the pictures are unlike those that ``model`` was trained on.
     """
     folder = Path(output)
     if (folder / "card.json").exists():
         raise FileExistsError(f"{folder} holds a model already: give another folder")
-    base = load_model(model, device="cpu", runtime="eager")
-    if not isinstance(base.network, StructureNet):
-        raise ModelError(f"from: {base.card.name!r} is of the architecture {base.card.architecture}")
     if not target.isidentifier():
         raise ValueError(f"target must be a column whose name is an identifier, got {target!r}")
+    require_free_column("target", target)
+    base = load_model(model, device="cpu", runtime="eager")
+    if command is None:
+        call = f"{base.card.name!r}, TABLE, CUTOUTS, OUTPUT, target={target!r}, name={name!r}, seed={seed}"
+        command = f"refit({call}) of hifrac.training.refit"
+    if not isinstance(base.network, StructureNet):
+        raise ModelError(f"from: {base.card.name!r} is of the architecture {base.card.architecture}")
     rows = table if isinstance(table, Table) else read_table(table)
     pictures = read_labelled(rows, cutouts, base.card.recipe, name=name, target=target)
     _require_labels(pictures, target)
@@ -102,6 +119,7 @@ def refit(
     truth = pictures.target
     measured = measure(network, pictures.pixels.permute(0, 2, 3, 1).contiguous().numpy())
     features = with_ebv(measured, galactic_ebv(pictures.ra, pictures.dec, pictures.ebv))
+    _warn_of_strange(base, features)
     with torch.inference_mode():
         standard = network.standardise(torch.from_numpy(features)).numpy()
     shape = without_texture(network)
@@ -142,8 +160,7 @@ def refit(
         protocol=f"{N_FOLDS}-fold cross-validation, pooled; close galaxies share a fold; the penalty chosen "
         "inside each training part; the interval judged across folds",
         folds={"n_folds": N_FOLDS, "seed": seed},
-        command=f"hifrac train --from {base.card.name} --table TABLE --cutouts PATH --name {name} "
-        f"--target {target} -o OUTPUT --seed {seed}",
+        command=command,
         files=files,
         outputs=NetworkOutput._fields,
     )
@@ -165,6 +182,23 @@ def _require_labels(pictures: LabelledPictures, target: str) -> None:
         )
     if np.ptp(pictures.target) == 0:
         raise ValueError(f"{target} must not be constant, it is {pictures.target[0]:g} everywhere")
+
+
+def _warn_of_strange(base: Model, features: np.ndarray) -> None:
+    """Pictures of another scale or other bands can be learned from, but all estimates would be flagged."""
+    with torch.inference_mode():
+        distance = base.network.forward_head(torch.from_numpy(features).float()).distance.numpy()
+    recognition, recipe = base.card.recognition, base.card.recipe
+    strange = int(np.count_nonzero(recognition.ood_score(distance) >= recognition.ood_threshold))
+    if strange > MOST_STRANGE * len(features):
+        warnings.warn(
+            f"cutouts: {strange} of {len(features)} pictures are unlike those that {base.card.name!r} was "
+            f"trained on (ood_score {recognition.ood_threshold:g} or more), and estimates from such pictures "
+            f"will be flagged: have they {recipe.pixel_scale:g} arcsec a pixel, and the bands "
+            f"{', '.join(recipe.bands)} of {recipe.survey}?",
+            HifracWarning,
+            stacklevel=3,
+        )
 
 
 def _fit(

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from hifrac.calibration import LEVELS, ConformalTable
 from hifrac.exceptions import ModelError
 from hifrac.models import ModelCard, _artifact, load_model
+from hifrac.models.cards import require_free_column
 from hifrac.models.registry import bundled_models
 from hifrac.models.xresnet import PixelNet
 from hifrac.recognition import RecognitionTable
@@ -38,7 +39,7 @@ from hifrac.training.splits import (
     split_hash,
     write_split,
 )
-from hifrac.training.trainer import CHECKPOINT, LOGS, fit_network
+from hifrac.training.trainer import LOGS, checkpoint_of, fit_network
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -64,6 +65,7 @@ def train_network(
     data: str | Path | None = None,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    command: str | None = None,
 ) -> dict[str, float] | None:
     """Train a network and write the folder of a model.
 
@@ -81,9 +83,13 @@ def train_network(
         configuration names a table.
     resume : bool, optional
         Whether to go on after the last epoch that ``output`` has a checkpoint of. On the same
-        machine the result is, bit for bit, that of a run without an interruption.
+        machine the result is, bit for bit, that of a run without an interruption. A run that did
+        not come to the end of its first epoch has none, and is started anew, with or without this.
     callbacks : sequence of callback, optional
         Lightning's, to look on.
+    command : str, optional
+        What the card says made the model; by default this function, with the configuration that
+        stands in ``config.json``.
 
     Returns
     -------
@@ -94,24 +100,27 @@ def train_network(
     Raises
     ------
     FileExistsError
-        If ``output`` holds a training already, and ``resume`` is false.
+        If ``output`` holds a model or a checkpoint already, and ``resume`` is false.
     FileNotFoundError
         If there is nothing to resume, or a file is missing.
     ValueError
-        If the configuration is not that of the run to be resumed; if a label
-        is missing or the target is constant; or if too few
-        galaxies are held out to calibrate anything.
+        If the result column of the target is called like another column of a result or of its
+        input, such as ``flags`` or ``ra``; if the configuration is not that of the run to be
+        resumed; if a label is missing or the target is constant; or if too few galaxies are held
+        out to calibrate anything.
     ~hifrac.exceptions.RowError
         If a picture is missing, damaged, or not of the recipe's size.
     ~hifrac.exceptions.ModelError
-        If ``init_from`` or the checkpoint is of another architecture, or the written model
-        does not answer as the trained one.
+        If ``init_from`` or the checkpoint is of another architecture, there is no memory for a
+        batch, or the written model does not answer as the trained one.
     """
     folder = Path(output)
+    _require_column(config)
     # Lightning starts the same command once more for each further device; the first has prepared the folder.
     helping = rank_zero_only.rank > 0
     if not helping:
         _require_place(folder, config, resume)
+    resume = resume and checkpoint_of(folder).is_file()
     pictures, measured = read_pictures(config, data), read_measured(config, data)
     split = _split(config, folder, pictures, resume or helping)
     train, held_out = (pictures[np.asarray(split["role"]) == role] for role in (TRAIN, HELD_OUT))
@@ -136,25 +145,49 @@ def train_network(
     if not (resume or helping):
         (folder / CONFIG).write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
         write_split(split, folder / SPLITS)
+        for path in (folder / LOGS).glob("version_*"):  # of an epoch that was not done
+            shutil.rmtree(path)
     log.info("%d pictures to train on, %d held out", len(train), len(held_out))
     trainer = fit_network(module, batches, config, folder=folder, resume=resume, callbacks=callbacks)
     if not trainer.is_global_zero:
         return None
     _merge_logs(folder)
-    return _finish(config, folder, module.network.cpu(), len(train), held_out, split, measured)
+    command = command or f"train_network of hifrac.training.run, with the configuration in {CONFIG}"
+    return _finish(config, folder, module.network.cpu(), len(train), held_out, split, measured, command)
+
+
+def _require_column(config: TrainingConfig) -> None:
+    """The result column of the target means nothing else."""
+    outputs = ("detection_logit",) if _recognises(config) else ("estimate",)
+    key = "data.target" if config.data.column is None else "data.column, the result column of the target,"
+    require_free_column(key, _target_column(config), outputs)
+
+
+def _target_column(config: TrainingConfig) -> str:
+    data = config.data
+    return data.column or (data.target if data.target.isidentifier() else "estimate")
+
+
+def _recognises(config: TrainingConfig) -> bool:
+    """Whether the classes are detections and others; whatever else they are called, they are an estimate."""
+    return config.network.classifies and config.data.sample == "detection"
 
 
 def _require_place(folder: Path, config: TrainingConfig, resume: bool) -> None:
     """Neither write over a training, nor go on with another one."""
-    checkpoint = folder / "checkpoints" / CHECKPOINT
+    begun, kept = (folder / CONFIG).is_file(), checkpoint_of(folder).is_file()
+    made = (folder / "card.json").exists()
     if not resume:
-        if (folder / CONFIG).exists() or (folder / "card.json").exists():
+        if kept or made:
             raise FileExistsError(
-                f"{folder} holds a training already: resume it (--resume), or give another folder"
+                f"{folder} holds a training already: "
+                + ("resume it (--resume), or give another folder" if kept else "give another folder")
             )
         return
-    if not checkpoint.is_file() or not (folder / CONFIG).is_file():
+    if not begun or (made and not kept):
         raise FileNotFoundError(f"resume: {folder} has no checkpoint of a training to go on with")
+    if not kept:  # the first epoch was not done: nothing is lost by starting anew
+        return
     before = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     now = json.loads(json.dumps(config.to_dict()))
     if before.get("network", {}).get("architecture") != config.network.architecture:
@@ -272,6 +305,7 @@ def _finish(
     held_out: LabelledPictures,
     split: Table,
     measured: LabelledPictures | None,
+    command: str,
 ) -> dict[str, float]:
     """Judge, calibrate, and write the model; only a whole and verified one gets a card."""
     if config.network.classifies:
@@ -280,8 +314,7 @@ def _finish(
     judged = np.isfinite(held_out.target) & ~held_out.is_limit
     truth = held_out.target[judged]
     if config.network.classifies:
-        # Whatever the class is called: only detections have a name of their own among the outputs.
-        outputs = ("detection_logit",) if config.data.sample == "detection" else ("estimate",)
+        outputs = ("detection_logit",) if _recognises(config) else ("estimate",)
         calibration, recognition = None, None
         figures = class_figures(truth == 1, once[judged, 0])
         figures["auc_8_orientations"] = class_figures(truth == 1, turned[judged, 0])["auc"]
@@ -304,7 +337,7 @@ def _finish(
     staged = folder / ".staged"
     shutil.rmtree(staged, ignore_errors=True)
     files = _artifact.save(network, staged)
-    card = _card(config, n_train, held_out, split, files, figures, outputs)
+    card = _card(config, n_train, held_out, split, files, figures, outputs, command)
     card = replace(card, calibration=calibration, recognition=recognition)
     card.write(staged)
     _require_equal(staged, network, held_out.pixels[:16])
@@ -340,9 +373,16 @@ def _card(
     files: dict[str, str],
     figures: dict[str, float],
     outputs: tuple[str, ...],
+    command: str,
 ) -> ModelCard:
     data, network = config.data, config.network
     judged = "two classes" if network.classifies else "measured values"
+    if not network.classifies:
+        rests = "the interval rests on the same pictures, its coverage on parts of them in turn"
+    elif outputs == ("detection_logit",):
+        rests = "p_detect is calibrated on the same pictures"
+    else:
+        rests = "a class has no interval"
     teacher = _teacher(config)
     return ModelCard(
         name=config.name,
@@ -362,13 +402,12 @@ def _card(
         recognition=None,
         figures={key: round(value, 4) for key, value in figures.items()},
         protocol=f"{judged} of the held-out pictures, one orientation each unless said; the last of "
-        f"{config.optimizer.epochs} epochs, chosen by nothing; the interval rests on the same pictures, its "
-        f"coverage on {'-' if network.classifies else 'parts of them in turn'}",
+        f"{config.optimizer.epochs} epochs, chosen by nothing; {rests}",
         folds={"seed": split.meta.get("seed"), "rule": split.meta.get("rule"), "sha256": split_hash(split)},
-        command=f"hifrac train {config.name} -o OUTPUT --seed {config.run.seed}",
+        command=command,
         files=files,
         references=REFERENCES + (() if teacher is None else teacher.references),
-        target_column=data.column or (data.target if data.target.isidentifier() else "estimate"),
+        target_column=_target_column(config),
         outputs=outputs,
     )
 

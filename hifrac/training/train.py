@@ -14,6 +14,7 @@ import torch
 from astropy.table import Table
 from sklearn.linear_model import LogisticRegression
 
+from hifrac.calibration import LEVELS
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.exceptions import ModelError
 from hifrac.models import ModelCard, _artifact, load_model
@@ -27,11 +28,13 @@ from hifrac.training.evaluation import (
     calibrate,
     calibrate_across,
     cross_validation_table,
+    gswlc_table,
     parents_table,
     strange_table,
     tercile_table,
 )
 from hifrac.training.fit import (
+    FEWEST_GSWLC,
     Labels,
     OutOfFold,
     altered_features,
@@ -62,7 +65,7 @@ N_ALTERED = 700
 PERCENTILES = (*range(100), 99.5, 99.9, 100)
 #: Whose galaxies the strange pictures are made of: not those on which the distances were designed.
 STRANGE_FOLD = 1
-TABLES = ("cross_validation", "terciles", "strange", "beyond_alfalfa", "parents")
+TABLES = ("cross_validation", "terciles", "strange", "beyond_alfalfa", "parents", "gswlc")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ PARENTS = {
         -2.5,
         "for galaxies that a HI survey like ALFALFA would detect",
         "galaxies that ALFALFA would detect; of the others the estimate is too high, and the interval "
-        "holds for most",
+        "holds for fewer than it says",
     ),
     "volume-limited": Parent(
         -1.0,
@@ -128,10 +131,18 @@ def _recognition(labels: Labels, answers: OutOfFold) -> RecognitionTable:
         percentiles=PERCENTILES,
         distances=tuple(distances),
         ood_threshold=OOD_PERCENTILE,
+        largest_ebv=_largest_ebv(labels),
     )
     probability = table.p_detect(logit)
     threshold = float(np.quantile(probability[labels.detected], 1 - COMPLETENESS))
     return replace(table, threshold=round(threshold, 3))
+
+
+def _largest_ebv(labels: Labels) -> float | None:
+    """The largest reddening, in mag, of the galaxies that the estimate learned from."""
+    ebv = labels.ebv[labels.detected | labels.gas_poor]
+    known = ebv[np.isfinite(ebv)]
+    return float(np.ceil(known.max() * 1000) / 1000) if known.size else None
 
 
 def train(
@@ -206,13 +217,20 @@ def train(
         "strange": _strange(network, answers, features, labels, pixels, altered, altered_rows, recognition),
     }
     first = tables["cross_validation"][0]
-    figures = {key: round(float(first[key]), 4) for key in first.colnames if key not in ("model", "sigma")}
+    shown = ("rmse_error", "auc_error")
+    figures = {
+        key: round(float(first[key]), 4)
+        for key in first.colnames
+        if key not in ("model", "sigma") and (key in shown or not key.endswith("_error"))
+    }
     log.info("cross-validated: %s", figures)
     p_detect = recognition.p_detect(answers.outputs["detection_logit"])
     if labels.gas_poor.any():
         flagged = recognition.flags(p_detect, recognition.ood_score(answers.outputs["distance"])) != 0
         tables["beyond_alfalfa"] = beyond_table(labels, calibrated, flagged)
         tables["parents"] = parents_table(answers, labels, odds)
+    if np.isfinite(labels.gswlc_offset).sum() >= FEWEST_GSWLC:
+        tables["gswlc"] = gswlc_table(labels, answers, calibrated)
 
     fit_heads(network, features, labels, altered)
     folder.mkdir(parents=True, exist_ok=True)
@@ -274,6 +292,11 @@ def train(
             "is_limit": labels.is_limit,
             "fold": fold,
             "log_hi_fraction": calibrated.estimate,
+            **{
+                f"log_hi_fraction_p{round(100 * level):02d}": calibrated.quantile[level]
+                for level in LEVELS
+                if level != 0.5
+            },
             "pit": calibrated.pit,
             "p_detect": p_detect,
             "distance": answers.outputs["distance"],

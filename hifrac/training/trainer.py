@@ -15,13 +15,14 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
+from hifrac.exceptions import ModelError
+from hifrac.models.registry import is_out_of_memory
 from hifrac.training.config import TrainingConfig
 from hifrac.training.network import PictureNetwork
 from hifrac.training.pictures import PictureData
 
-__all__ = ["CHECKPOINT", "LOGS", "fit_network"]
+__all__ = ["LOGS", "checkpoint_of", "fit_network"]
 
-CHECKPOINT = "last.ckpt"
 LOGS = "log"
 
 # What Lightning warns of, and why it does not matter here.
@@ -34,6 +35,11 @@ _HARMLESS = (
     r".*torch\.distributed\.nn\.functional\.all_gather is deprecated",
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning's use of PyTorch
 )
+
+
+def checkpoint_of(folder: str | Path) -> Path:
+    """The file that keeps the epochs that are done; there once the first one is."""
+    return Path(folder) / "checkpoints" / "last.ckpt"
 
 
 def fit_network(
@@ -67,14 +73,20 @@ def fit_network(
     -------
     trainer : `lightning.Trainer`
         That has done it.
+
+    Raises
+    ------
+    ~hifrac.exceptions.ModelError
+        If there is no memory for a batch.
     """
     keep = folder is not None
+    checkpoint = checkpoint_of(folder) if keep else None
     chosen = list(callbacks)
     if keep:
         chosen.append(
             ModelCheckpoint(
-                folder / "checkpoints",
-                filename=Path(CHECKPOINT).stem,
+                checkpoint.parent,
+                filename=checkpoint.stem,
                 save_on_train_epoch_end=True,
                 enable_version_counter=False,
             )
@@ -98,10 +110,24 @@ def fit_network(
             use_distributed_sampler=False,  # the data has its own, which knows the seed
             sync_batchnorm=config.run.devices > 1 and torch.cuda.is_available(),
         )
-        checkpoint = folder / "checkpoints" / CHECKPOINT if keep and resume else None
         handler = signal.getsignal(signal.SIGINT)
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True if resume else None)
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=checkpoint if resume else None,
+                weights_only=True if resume else None,
+            )
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            # Fewer than two pictures are no batch, see PictureData.
+            fewer = data.batch_size // 2 * data.n_devices if data.batch_size > 3 else None
+            raise ModelError(
+                f"out of memory with optimizer.batch_size = {config.optimizer.batch_size}: give "
+                + ("" if fewer is None else f"a smaller one, such as {fewer}, ")
+                + "a smaller network.architecture, or a device with more memory"
+            ) from error
         except SystemExit:
             if not trainer.interrupted:
                 raise

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -127,6 +128,79 @@ def test_names_are_escaped_and_files_of_equal_names_do_not_collide(tmp_path, def
     assert maps == ["_B_x____y_row1.fits", "_b_x____y.fits"]
     with pytest.raises(ValueError, match="names must have one entry per row"):
         write_report(explanations, tmp_path, names=["a"], figures=False)
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def referred(folder):
+    """The files that a page refers to, as a parser of HTML sees them."""
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda _, attributes: found.extend(
+        value for key, value in attributes if key in ("href", "src")
+    )
+    parser.feed((folder / "index.html").read_text(encoding="utf-8"))
+    return set(found)
+
+
+@pytest.fixture
+def earlier(written, tmp_path):
+    """A folder with a page, and with files that are the user's own."""
+    out = tmp_path / "out"
+    shutil.copytree(written / "out", out)
+    own = {"maps/mine.fits", "maps/one.fits.bak", "regions/mine.reg", "figures/talk.png", "notes.txt"}
+    for path in own:
+        (out / path).write_text("the user's own")
+    return out, own
+
+
+def test_a_new_page_takes_the_place_of_the_files_of_the_earlier_one_and_of_no_others(written, earlier):
+    out, own = earlier
+    rows = Table.read(written / "in.ecsv")[1:]
+    rows.write(out / "in.ecsv")
+    done = hifrac("explain", out / "in.ecsv", "-o", out, "--cutouts", written / "pictures", "--overwrite",
+                  "--no-figures")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    new = {"maps/two.fits", "regions/two.reg", "regions/two.crtf"}
+    assert referred(out) == new
+    assert files_of(out) == own | new | {"index.html", "in.ecsv"}
+    assert all((out / path).read_text() == "the user's own" for path in own)
+    assert sorted(one.name for one in out.iterdir() if one.is_dir()) == ["figures", "maps", "regions"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_run_that_fails_leaves_the_earlier_page_and_its_files(earlier, default, error):
+    from hifrac import HIFractionEstimator, LocalCutouts
+
+    out, _ = earlier
+    before = {path: (out / path).read_bytes() for path in files_of(out)}
+    estimator = HIFractionEstimator(default, cutouts=LocalCutouts(PICTURES, name="name"))
+    explained = iter(estimator.explain(sample_table()[[0, 1]]))
+
+    def stopped():
+        yield next(explained)
+        raise error("in the middle")
+
+    with pytest.raises(error, match="in the middle"):
+        write_report(stopped(), out, names=["one", "new"], figures=False)
+    assert {path: (out / path).read_bytes() for path in files_of(out)} == before
+    assert referred(out) <= files_of(out)
+
+
+def test_a_page_of_the_user_s_own_costs_no_files(tmp_path, default):
+    from hifrac import HIFractionEstimator, LocalCutouts
+
+    (tmp_path / "maps").mkdir()
+    for path in ("maps/old.fits", "precious.fits"):
+        (tmp_path / path).write_text("the user's own")
+    (tmp_path / "index.html").write_text(
+        '<a href="maps/old.fits">my map</a><a href="maps/../precious.fits">FITS</a>'
+    )
+    estimator = HIFractionEstimator(default, cutouts=LocalCutouts(PICTURES, name="name"))
+    write_report(estimator.explain(sample_table()[[0]]), tmp_path, figures=False)
+    assert {"maps/old.fits", "precious.fits", "maps/0.fits"} <= files_of(tmp_path)
 
 
 def test_a_page_is_not_replaced_unasked_and_options_that_do_not_go_together_are_named(written):

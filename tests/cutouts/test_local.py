@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from astropy.table import MaskedColumn, Table
+from astropy import units as u
+from astropy.table import Column, MaskedColumn, Table
 from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hifrac import images
+from hifrac import HIFractionEstimator, images
 from hifrac.cutouts import LocalCutouts
 from hifrac.exceptions import BadImageError, FetchError
 
@@ -161,9 +162,6 @@ def test_values_that_are_names(tmp_path, value):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (float(OBJID), "objid is a floating-point number .* lost digits"),
-        (np.float64(OBJID), "objid is a floating-point number"),
-        (np.nan, "objid is a floating-point number"),
         (np.ma.masked, "objid is masked"),
         (None, "objid is masked"),
         (Masked(7, mask=True), "objid is masked"),
@@ -201,6 +199,52 @@ def test_columns_of_tables(tmp_path):
         text = Table({"objid": [str(OBJID), "x"]})["objid"]
         assert fetch(source, text)[0].data == b"jpg of objid"
         assert fetch(source, np.array([OBJID]).astype("S"))[0].data == b"jpg of objid"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        Column([OBJID, 5], dtype=float),
+        MaskedColumn([OBJID, 5], mask=[False, True], dtype=float),
+        Masked(np.array([OBJID, 5], dtype=np.float32), mask=[True, True]),
+        u.Quantity([OBJID, 5]),
+        [float(OBJID), np.nan],
+        (np.float32(OBJID), 5.0),
+    ],
+    ids=["column", "masked column", "masked array", "quantity", "list", "tuple"],
+)
+def test_names_that_are_floating_point_are_the_mistake_of_the_caller(tmp_path, names):
+    with (
+        LocalCutouts(in_folder(tmp_path, FILES)) as source,
+        pytest.raises(TypeError, match=r"^objid must be a column of integers or text, got floating-point"),
+    ):
+        source.fetch([0.0, 0.0], [0.0, 0.0], names)
+
+
+def test_a_table_with_floating_point_names_gets_no_flags_but_an_error(tmp_path):
+    objid = MaskedColumn([OBJID, 5], mask=[False, True], dtype=float, name="objid")
+    table = Table({"ra": [150.0, 151.0] * u.deg, "dec": [2.0, 2.0] * u.deg, "objid": objid})
+    with LocalCutouts(in_folder(tmp_path, FILES)) as source:
+        with pytest.raises(TypeError, match=r"^objid must be a column of integers or text"):
+            HIFractionEstimator(cutouts=source).predict(table)
+        with pytest.raises(TypeError, match=r"^objid must be a column of integers or text"):
+            list(HIFractionEstimator(cutouts=source).explain(table))
+
+
+@pytest.mark.parametrize("value", [np.nan, float(OBJID)])
+def test_a_floating_point_number_among_names_is_an_error_of_its_row(tmp_path, value):
+    with LocalCutouts(in_folder(tmp_path, FILES)) as source:
+        for names in ([OBJID, value], np.array([str(OBJID), value], dtype=object)):
+            found, lost = fetch(source, names)
+            assert found.data == b"jpg of objid"
+            assert "objid is a floating-point number" in str(lost.error)
+            assert "lost digits" in str(lost.error)
+
+
+def test_no_rows_are_no_mistake_whatever_the_type_of_their_names(tmp_path):
+    with LocalCutouts(in_folder(tmp_path, FILES)) as source:
+        for names in ([], np.empty(0), Table(names=["objid"])["objid"]):
+            assert fetch(source, names) == []
 
 
 @given(st.text())

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,49 @@ def star_position(east, north):
 def test_each_service_has_a_recipe_that_finds_it(kind):
     assert type(source_for(kind.default_recipe)) is kind
     assert kind().recipe == kind.default_recipe
+
+
+_NO_ADDRESSES = [
+    ("ftp://foo", "'ftp://foo'"),
+    ("mirror.org/getjpeg", "'mirror.org/getjpeg'"),
+    ("localhost:8000/getjpeg", "'localhost:8000/getjpeg'"),
+    ("https:///getjpeg", "'https:///getjpeg'"),
+    ("http://:8000/getjpeg", "'http://:8000/getjpeg'"),
+    ("http://host:port/getjpeg", "'http://host:port/getjpeg'"),
+    ("http://[::1/getjpeg", "'http://[::1/getjpeg'"),
+    ("http://two words/getjpeg", "'http://two words/getjpeg'"),
+    ("", "''"),
+    ("ftp://me:secret@foo/x?token=secret", "'ftp://foo/x'"),
+    ("me:secret@foo/x", "'foo/x'"),
+]
+
+
+@pytest.mark.parametrize("kind", SURVEYS.values())
+@pytest.mark.parametrize(("address", "shown"), _NO_ADDRESSES)
+def test_an_address_that_cannot_be_asked_is_refused_when_a_source_is_made(kind, address, shown):
+    said = f"base_url must be http:// or https:// and the name of a host, got {shown}"
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        kind(base_url=address)
+
+
+@pytest.mark.parametrize("kind", SURVEYS.values())
+def test_a_configured_address_that_cannot_be_asked_is_refused_by_its_name(kind):
+    source = kind()
+    with conf.set_temp(kind.url_item, "ftp://foo"):
+        for ask in (source.describe, lambda: source.payload(RA, DEC), lambda: one(source)):
+            with pytest.raises(ValueError, match=rf"^conf\.{kind.url_item} must be http:// .*'ftp://foo'$"):
+                ask()
+        with answering(lambda path, params: (200, b"")) as service:
+            assert one(kind(base_url=service.url, offline=True)).error is not None
+    assert source.describe()  # read each time
+
+
+@pytest.mark.parametrize(
+    "address", ["HTTPS://Mirror.org", "http://me:secret@127.0.0.1:8000/x?token=1", "http://[::1]:80/x"]
+)
+@pytest.mark.parametrize("kind", SURVEYS.values())
+def test_an_address_that_can_be_asked_is_kept_as_it_is(kind, address):
+    assert kind(base_url=address).url == address
 
 
 @pytest.mark.parametrize("kind", SURVEYS.values())

@@ -267,14 +267,22 @@ def test_silence_ends_with_the_timeout(quick_service):
     assert "timed out" in str(cutout.error)
 
 
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:9/getjpeg", "http://", "nonsense", "http://[::bad/", "ftp://a/b"]
-)
+# The latter is an address by its form alone.
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/getjpeg", "http://.a/getjpeg"])
 def test_no_service_there(quick_service, url):
     (cutout,) = fetch(SkyServerCutouts(base_url=url), [1])
     assert isinstance(cutout.error, FetchError)
     assert cutout.error.url.startswith(url)
     assert cutout.error.status is None
+
+
+@pytest.mark.parametrize("url", ["http://[::bad/", "ftp://a/b"])
+def test_a_redirect_to_where_nothing_can_be_asked_is_an_error_of_its_row(quick_service, url):
+    quick_service.always = Reply(302, b"", headers={"Location": url})
+    first, second = fetch(SkyServerCutouts(), [1, 2])
+    assert isinstance(first.error, FetchError)
+    assert isinstance(second.error, FetchError)
+    assert "redirects without end" not in str(first.error)
 
 
 def test_endless_redirects(quick_service):

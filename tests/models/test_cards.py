@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hifrac import CutoutRecipe, ModelCard, list_models
 from hifrac.calibration import ConformalTable, PopulationTable
+from hifrac.columns import POSITION_COLUMNS, RESULT_COLUMNS
 from hifrac.exceptions import ModelError
 from hifrac.models.cards import OUTPUTS
 from hifrac.recognition import RecognitionTable
@@ -178,6 +179,37 @@ def test_a_target_column_is_the_name_of_a_column(card, facts, name):
         ModelCard.from_json(json.dumps(facts))
 
 
+TAKEN = sorted(
+    {
+        *RESULT_COLUMNS,
+        *(name for ra, decs in POSITION_COLUMNS for name in (ra, *decs)),
+        "log_mstar",
+        "ebv",
+        "z",
+    }
+    - {"log_hi_fraction"}
+)
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "Flags", "RAJ2000", "DEC", "Z", "EBV"])
+def test_a_target_column_does_not_take_the_place_of_another(card, facts, name):
+    with pytest.raises(ValueError, match=rf"^target_column must not be '{name}': .* give it another name$"):
+        dataclasses.replace(card, target_column=name)
+    facts["target_column"] = name
+    with pytest.raises(ModelError, match="target_column must not be"):
+        ModelCard.from_json(json.dumps(facts))
+
+
+def test_a_model_of_detections_alone_may_have_their_column(card):
+    of_detections = dataclasses.replace(
+        card, calibration=None, outputs=("detection_logit",), target_column="p_detect"
+    )
+    assert ModelCard.from_json(of_detections.to_json()) == of_detections
+    for outputs in (("estimate",), ("estimate", "detection_logit")):
+        with pytest.raises(ValueError, match="target_column must not be 'p_detect'"):
+            dataclasses.replace(of_detections, outputs=outputs)
+
+
 @pytest.mark.parametrize("column", [None, 5, ["log_hi_fraction"]])
 def test_a_target_column_that_is_no_text(facts, column):
     facts["target_column"] = column
@@ -260,7 +292,7 @@ def test_unknown_facts_are_named(facts):
 def test_missing_and_unknown_facts_of_a_part(card, part, calibration):
     facts = json.loads(dataclasses.replace(card, calibration=calibration).to_json())
     whole = dict(facts[part])
-    for name in whole:
+    for name in whole.keys() - {"largest_ebv"}:  # which older cards do not have
         facts[part] = {key: value for key, value in whole.items() if key != name}
         # What has no ranks is read as the other kind of table.
         with pytest.raises(ModelError, match="n_poor" if name == "ranks" else name):

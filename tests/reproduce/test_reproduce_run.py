@@ -197,6 +197,21 @@ def test_what_is_missing_is_named(where, counting, tmp_path):
     assert counting[0].calls == 0
 
 
+def test_without_a_data_directory_everything_is_missing_and_nothing_is_run(counting, tmp_path, monkeypatch):
+    monkeypatch.delenv("HIFRAC_DATA_DIR", raising=False)
+    nowhere = setting(needs_folder=False)
+    assert nowhere.folder is None
+    table = status_table(EXPERIMENTS.values(), nowhere)
+    assert list(table["name"]) == list(EXPERIMENTS)
+    assert all(one.startswith("missing: the data directory") for one in table["status"])
+    # What a sentence says is not cut off.
+    assert all(one.without in row["status"] for one, row in zip(EXPERIMENTS.values(), table, strict=True))
+    needs_nothing = replace(counting[1], inputs=())
+    entry = reproduce([needs_nothing], nowhere, tmp_path / "out")["fig2"]
+    assert (entry["status"], len(entry["missing"]), counting[0].calls) == ("missing", 1, 0)
+    assert len(status_table([], nowhere)) == 0
+
+
 def test_a_damaged_manifest_is_told_and_replaced(where, counting, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

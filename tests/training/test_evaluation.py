@@ -19,6 +19,7 @@ from hifrac.training.evaluation import (
     calibrate,
     calibrate_across,
     crossfold_coverage,
+    gswlc_table,
     parents_table,
     radial_colours,
     strange_table,
@@ -128,6 +129,21 @@ def test_terciles_by_hand():
     np.testing.assert_allclose(table["coverage_68"], [0.5, 1.0, 0.0])
     np.testing.assert_allclose(table["coverage_90"], [1.0, 1.0, 0.5])
     np.testing.assert_allclose(table["width_68"], 0.5)
+
+
+def test_figures_for_the_other_masses_by_hand():
+    offset = np.array([0.1, 0.2, np.nan, 0.3, 0.4])
+    truth = np.array([0.0, 0.5, 9.0, 1.0, 7.0])
+    labels = dataclasses.replace(labels_of(truth, detected=[True] * 4 + [False]), gswlc_offset=offset)
+    estimate = truth + np.array([0.1, -0.1, 5.0, 0.3, 5.0])
+    said = np.array([0.1, 0.2, 0.0, 0.1, 0.0])  # of the offsets 0.1, 0.2 and 0.3
+    answers = OutOfFold({"gswlc_offset": said}, np.zeros((5, 9)), np.arange(5))
+    table = gswlc_table(labels, answers, calibrated(estimate))
+    assert list(table["column"]) == ["log_hi_fraction_gswlc", "log_hi_fraction"]
+    assert list(table["n"]) == [3, 3]
+    np.testing.assert_allclose(table["offset"], [0.1 / 3, (0.1 - 0.1 + 0.3 - 0.6) / 3], atol=1e-12)
+    np.testing.assert_allclose(table["rmse"], np.sqrt([(0.01 + 0.01 + 0.01) / 3, (0 + 0.09 + 0) / 3]))
+    assert {f"{name}_error" for name in ("rmse", "slope", "sigma", "offset", "nmad")} <= set(table.colnames)
 
 
 def test_flagged_shares_by_hand():

@@ -1,21 +1,30 @@
 """The default model's measurements, and a head of one's own."""
 
+import io
 import json
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
 from pictures import encode, galaxy
+from PIL import Image
 
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
 from hifrac.cli import main
-from hifrac.exceptions import BadImageError, ModelError
+from hifrac.exceptions import BadImageError, HifracWarning, ModelError
 from hifrac.metrics import regression_metrics
 from hifrac.training.assess import evaluate
 from hifrac.training.refit import refit
 
 N = 60
+
+# The drawn galaxies are unlike real ones, as is said of them each time.
+pytestmark = pytest.mark.filterwarnings("ignore:cutouts. .* pictures are unlike those that")
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +95,7 @@ def test_the_measurements_and_the_distance_stay_those_of_the_base(blue, galaxies
     np.testing.assert_array_equal(mine["p_detect"], base["p_detect"])
 
 
+@pytest.mark.filterwarnings("ignore:'m' learned from")  # it is judged on the same galaxies
 def test_the_reddening_that_a_table_states_is_learned_from_and_judged_by(galaxies, tmp_path):
     rows = labels(galaxies)
     rows["ebv"] = np.linspace(0, 2, len(rows))
@@ -97,6 +107,15 @@ def test_the_reddening_that_a_table_states_is_learned_from_and_judged_by(galaxie
     for name, table in (("stated", rows), ("of the map", rows["id", "ra", "dec", "reddened"])):
         by_name[name] = evaluate(model, table, galaxies / "pictures", **options)["rmse"][0]
     assert by_name["stated"] < np.std(rows["reddened"]) < by_name["of the map"]
+
+
+def test_a_head_was_learned_from_all_galaxies_of_its_folds(blue, galaxies):
+    rows = labels(galaxies)
+    with pytest.warns(HifracWarning, match=f"learned from {len(rows)} of the {len(rows)} galaxies"):
+        table = evaluate(
+            load_model(blue, device="cpu"), rows, galaxies / "pictures", target="blueness", name="id"
+        )
+    assert (table.meta["learned_from"], table.meta["perhaps_learned_from"]) == (len(rows), 0)
 
 
 def test_the_same_again_is_the_same_model(blue, galaxies, tmp_path):
@@ -122,9 +141,79 @@ def test_the_artefacts_agree(blue):
 
 def test_the_command_stands_in_the_card(blue):
     facts = json.loads((blue / "card.json").read_text())
-    assert facts["command"].startswith("hifrac train --from default --table TABLE")
-    assert "--target blueness" in facts["command"]
+    assert facts["command"] == (
+        "hifrac train --from default --table labels.ecsv --cutouts pictures --name id --target blueness "
+        "-o OUTPUT --seed 12345"
+    )
     assert facts["target_column"] == "blueness"
+
+
+def test_without_a_command_the_call_stands_in_the_card(galaxies, tmp_path):
+    rows = labels(galaxies)[:45]
+    refit("default", rows, galaxies / "pictures", tmp_path / "m", target="blueness", name="id", seed=3)
+    assert ModelCard.read(tmp_path / "m").command == (
+        "refit('default', TABLE, CUTOUTS, OUTPUT, target='blueness', name='id', seed=3) "
+        "of hifrac.training.refit"
+    )
+
+
+@pytest.mark.parametrize("name", ["flags", "p_detect", "ood_score", "RA", "dec", "log_mhi_p16", "ebv", "z"])
+def test_a_target_must_not_take_the_place_of_another_column(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"^target must not be '{name}': .* give it another name$"):
+        refit("nowhere", tmp_path / "no.ecsv", tmp_path, tmp_path / "m", target=name)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.fixture
+def knowing(galaxies, tmp_path):
+    """Makes a copy of the default model that takes all but so many of the pictures for its own."""
+    base = load_model("default", device="cpu")
+    pixels = [
+        base.card.recipe.decode((galaxies / "pictures" / f"g{number}.jpg").read_bytes())
+        for number in range(N)
+    ]
+    distance = np.sort(base.run(np.stack(pixels))["distance"])
+
+    def make(strange):
+        edge = float(distance[-strange - 1 : len(distance) - strange + 1].mean())
+        known = {"percentiles": (0, 100), "distances": (0, 2 * edge), "ood_threshold": 50}
+        card = replace(base.card, recognition=replace(base.card.recognition, **known))
+        shutil.copytree(base.folder, tmp_path / "knowing", dirs_exist_ok=True)
+        card.write(tmp_path / "knowing")
+        return tmp_path / "knowing"
+
+    return make
+
+
+@pytest.mark.filterwarnings("error")
+def test_pictures_unlike_those_of_the_model_are_said_to_be(galaxies, knowing, tmp_path):
+    options = {"target": "blueness", "name": "id"}
+    refit(knowing(15), labels(galaxies), galaxies / "pictures", tmp_path / "quiet", **options)
+    said = (
+        r"^cutouts: 16 of 60 pictures are unlike those that 'default' was trained on .*"
+        r"have they 0\.4 arcsec a pixel, and the bands i, r, g of sdss\?$"
+    )
+    with pytest.warns(HifracWarning, match=said):
+        refit(knowing(16), labels(galaxies), galaxies / "pictures", tmp_path / "warned", **options)
+    assert ModelCard.read(tmp_path / "warned").files == ModelCard.read(tmp_path / "quiet").files
+
+
+@pytest.mark.real_data
+@pytest.mark.filterwarnings("error")
+def test_real_pictures_are_those_of_the_model_unless_their_scale_is_another(real_data, tmp_path):
+    rows = Table.read(real_data / "cutouts" / "hi_labels.ecsv")[:60]
+    (tmp_path / "zoomed").mkdir()
+    with zipfile.ZipFile(real_data / "cutouts" / "sdss_cutouts.zip") as archive:
+        files = {PurePosixPath(one).stem: one for one in archive.namelist()}
+        for name in map(str, rows["objid"]):
+            picture = Image.open(io.BytesIO(archive.read(files[name]))).crop((32, 32, 96, 96))
+            picture.resize((128, 128), Image.Resampling.BICUBIC).save(
+                tmp_path / "zoomed" / f"{name}.jpg", quality=95
+            )
+    options = {"target": "log_hi_fraction_true"}
+    refit("default", rows, real_data / "cutouts" / "sdss_cutouts.zip", tmp_path / "one", **options)
+    with pytest.warns(HifracWarning, match=r"^cutouts: \d+ of 60 pictures are unlike those"):
+        refit("default", rows, tmp_path / "zoomed", tmp_path / "other", **options)
 
 
 @pytest.mark.parametrize(

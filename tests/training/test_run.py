@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,9 @@ from pictures import encode, galaxy
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
 from hifrac.cli import main
 from hifrac.cutouts import SDSS_RECIPE
-from hifrac.exceptions import BadImageError, FetchError, ModelError
+from hifrac.exceptions import BadImageError, FetchError, HifracWarning, ModelError
 from hifrac.metrics import coverage, detection_auc, regression_metrics
+from hifrac.models import export_model
 from hifrac.training.assess import evaluate
 from hifrac.training.config import read_config
 from hifrac.training.run import train_network
@@ -90,6 +93,10 @@ def with_labels(config, labels, tmp_path, **columns):
         table[name] = values
     table.write(tmp_path / "changed.ecsv")
     return config.changed(data={"table": str(tmp_path / "changed.ecsv")})
+
+
+#: Of tests that judge a model on galaxies that it learned from.
+known = pytest.mark.filterwarnings("ignore:'.*' learned from .* of the .* galaxies")
 
 
 def call(*args):
@@ -432,6 +439,7 @@ def test_the_recognition_on_a_data_directory(data_folder, tmp_path):
 # The command line
 
 
+@pytest.mark.filterwarnings("default:'paper-blueness' learned from")  # the command shows it
 def test_any_number_is_learned_from_any_pictures(galaxies, tmp_path):
     result = call("train", "paper", "-o", tmp_path / "model", "--table", galaxies / "labels.ecsv",
                   "--cutouts", galaxies / "pictures", "--name", "id", "--target", "blueness",
@@ -447,7 +455,12 @@ def test_any_number_is_learned_from_any_pictures(galaxies, tmp_path):
                   galaxies / "pictures", "--name", "id", "--target", "blueness", "-o", figures)  # fmt: skip
     assert judged.exit_code == 0, judged.output
     assert "highest third" in judged.stdout
-    assert list(Table.read(figures)["n"]) == [100, 34, 33, 33]
+    written = Table.read(figures)
+    assert list(written["n"]) == [100, 34, 33, 33]
+    assert (written.meta["learned_from"], written.meta["perhaps_learned_from"]) == (80, 0)
+    assert judged.stderr.startswith("Warning: 'paper-blueness' learned from 80 of the 100 galaxies")
+    assert len(judged.stderr.splitlines()) == 1
+    assert "cannot be told" not in judged.stdout
     again = call("evaluate", tmp_path / "model", galaxies / "labels.ecsv", "--cutouts", galaxies / "pictures",
                  "--name", "id", "--target", "blueness", "-o", figures)  # fmt: skip
     assert "exists already; say --overwrite" in again.stderr
@@ -455,6 +468,11 @@ def test_any_number_is_learned_from_any_pictures(galaxies, tmp_path):
     exported = call("export", tmp_path / "model", "-o", tmp_path / "exported", "--format", "torchscript")
     assert exported.exit_code == 0, exported.output
     assert ModelCard.read(tmp_path / "exported").sha256 in exported.stdout
+    # A copy does not have the names of the galaxies.
+    judged = call("evaluate", tmp_path / "exported", galaxies / "labels.ecsv", "--cutouts",
+                  galaxies / "pictures", "--name", "id", "--target", "blueness")  # fmt: skip
+    assert (judged.exit_code, judged.stderr) == (0, "")
+    assert "of 100 of these galaxies it cannot be told whether the model learned from them" in judged.stdout
 
 
 @pytest.mark.parametrize(
@@ -482,6 +500,7 @@ def test_a_training_that_is_refused(data_folder, tmp_path, args, words):
 # Judging
 
 
+@known
 def test_the_figures_of_a_model_on_a_table(trained, galaxies, labels):
     model = load_model(trained[0], device="cpu")
     table = evaluate(model, labels, galaxies / "pictures", name="id", target="blueness")
@@ -498,6 +517,67 @@ def test_the_figures_of_a_model_on_a_table(trained, galaxies, labels):
     assert table["rmse_error"][0] == pytest.approx(table["rmse"][0] / np.sqrt(2 * N), rel=0.5)
 
 
+def learned(model, table, folder, **options):
+    """What is said of galaxies that the model learned from, and the warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        options = {"name": "id", "target": "blueness", **options}
+        meta = evaluate(load_model(model, device="cpu"), table, folder / "pictures", **options).meta
+    said = [str(one.message) for one in caught if issubclass(one.category, HifracWarning)]
+    return (meta["learned_from"], meta["perhaps_learned_from"]), said
+
+
+def test_galaxies_that_the_model_learned_from_are_told_by_their_names(trained, galaxies, labels):
+    folder, _ = trained
+    split = Table.read(folder / "splits.ecsv")
+    n_train = int(np.sum(split["role"] == "train"))
+    counts, (said,) = learned(folder, labels[::-1], galaxies)
+    assert counts == (n_train, 0)
+    assert f"learned from {n_train} of the {N} galaxies that it is judged on" in said
+    held_out = labels[np.isin(labels["id"], split["objid"][split["role"] == "held_out"])]
+    assert learned(folder, held_out, galaxies) == ((0, 0), [])
+    # What was left out of the judgement is not counted.
+    some = labels.copy()
+    some["blueness"] = MaskedColumn(labels["blueness"], mask=~np.isin(labels["id"], [*held_out["id"], "g0"]))
+    first = split["role"][list(split["objid"]).index("g0")] == "train"
+    assert learned(folder, some, galaxies)[0] == (int(first), 0)
+
+
+def test_where_nothing_tells_what_was_learned_from_nothing_is_claimed(trained, galaxies, labels, tmp_path):
+    folder, _ = trained
+    for name in ("card.json", "weights.safetensors", "model.pt"):
+        shutil.copy(folder / name, tmp_path)
+    assert learned(tmp_path, labels, galaxies) == ((0, N), [])
+
+
+def test_pictures_of_other_names_are_matched_by_objid_where_there_is_one(trained, galaxies, labels, tmp_path):
+    folder, _ = trained
+    (tmp_path / "pictures").mkdir()
+    for row in range(N):
+        shutil.copy(galaxies / "pictures" / f"g{row}.jpg", tmp_path / "pictures" / f"{row}.jpg")
+    rows = labels.copy()
+    rows["number"] = np.arange(N)
+    assert learned(folder, rows, tmp_path, name="number") == ((0, N), [])
+    rows["objid"] = MaskedColumn(labels["id"], mask=np.arange(N) % 2 == 0)
+    train = set(Table.read(folder / "splits.ecsv").group_by("role").groups[1]["objid"])
+    expected = sum(one in train for one in labels["id"][1::2])
+    counts, said = learned(folder, rows, tmp_path, name="number")
+    assert (counts, len(said)) == ((expected, N // 2), 1)
+
+
+@pytest.mark.real_data
+def test_the_default_model_knows_its_galaxies(real_data, tmp_path):
+    rows = Table.read(real_data / "cutouts" / "hi_labels.ecsv")[:5]
+    rows["objid"] = [int(one) for one in rows["objid"]]  # text or numbers
+    archive = real_data / "cutouts" / "sdss_cutouts.zip"
+    export_model("default", tmp_path / "copy")
+    for model in ("default", tmp_path / "copy"):
+        with pytest.warns(HifracWarning, match="'default' learned from 5 of the 5 galaxies"):
+            table = evaluate(load_model(model, device="cpu"), rows, archive, target="log_hi_fraction_true")
+        assert (table.meta["learned_from"], table.meta["perhaps_learned_from"]) == (5, 0)
+
+
+@known
 def test_rows_without_label_or_picture_are_left_out_and_counted(trained, galaxies, labels):
     changed = labels.copy()
     changed["blueness"] = MaskedColumn(labels["blueness"], mask=np.arange(N) < 3)
@@ -514,6 +594,7 @@ def test_rows_without_label_or_picture_are_left_out_and_counted(trained, galaxie
         evaluate(model, changed, galaxies / "pictures", name="id", target="blueness")
 
 
+@known
 def test_limits_are_judged_apart(trained, galaxies, labels):
     model = load_model(trained[0], device="cpu")
     options = {"name": "id", "target": "blueness"}

@@ -36,7 +36,7 @@ from hifrac.training.fit import (
     with_ebv,
 )
 
-TABLES = ["beyond_alfalfa", "cross_validation", "parents", "strange", "terciles"]
+TABLES = ["beyond_alfalfa", "cross_validation", "gswlc", "parents", "strange", "terciles"]
 FILES = [
     "beyond_alfalfa.ecsv",
     "card.json",
