@@ -383,10 +383,11 @@ def _of_pictures(name: str, sample: _Sample, cutouts: Any, model: Any) -> dict[s
     from hifrac.cutouts import LocalCutouts
     from hifrac.estimator import HIFractionEstimator
     from hifrac.models import load_model
+    from hifrac.models.registry import held_out_answers
 
     loaded = load_model(model)
     objid = np.asarray(table["objid"].filled(""))
-    kept = _held_out(model)
+    kept = held_out_answers(loaded.folder)
     if kept is None:
         sample.notes.append(f"{name} does not tell which galaxies it learned from: some may be among these.")
     known = np.zeros(len(table), bool) if kept is None else np.isin(objid, kept["objid"])
@@ -413,19 +414,3 @@ def _of_pictures(name: str, sample: _Sample, cutouts: Any, model: Any) -> dict[s
     if not any(np.isfinite(one.estimate).any() for one in answers.values()):
         raise _CannotRunError(f"none of its galaxies has a picture in {cutouts}")
     return answers
-
-
-def _held_out(model: Any) -> Table | None:
-    """The answers of cross-validation that are kept with a model, if they are."""
-    from importlib import resources
-
-    chosen = str(model or config.conf.model)
-    folder = Path(chosen) if Path(chosen).is_dir() else resources.files("hifrac.models") / "weights" / chosen
-    path = folder / "out_of_fold.ecsv"
-    if not path.is_file():
-        return None
-    table = Table.read(str(path))
-    if not {"objid", "log_hi_fraction"} <= set(table.colnames):
-        return None
-    table["objid"] = np.char.strip(np.asarray(table["objid"].astype(str)))
-    return table

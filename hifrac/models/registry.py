@@ -19,6 +19,7 @@ from hifrac.models.cards import FILE_NAME, ModelCard
 
 if TYPE_CHECKING:
     import torch
+    from astropy.table import Table
 
 __all__ = ["Model", "list_models", "load_model"]
 
@@ -51,6 +52,31 @@ def list_models() -> list[ModelCard]:
     ['default', 'gas-classes', 'gas-classes-monochrome', 'volume-limited']
     """
     return [ModelCard.read(folder) for folder in bundled_models().values()]
+
+
+def held_out_answers(folder: Path) -> Table | None:
+    """The answers of cross-validation that are kept with a model, by the ``objid`` of its galaxies.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model's.
+
+    Returns
+    -------
+    answers : `~astropy.table.Table` or None
+        None where there are none.
+    """
+    from astropy.table import Table
+
+    path = folder / "out_of_fold.ecsv"
+    if not path.is_file():
+        return None
+    table = Table.read(path)
+    if not {"objid", "log_hi_fraction"} <= set(table.colnames):
+        return None
+    table["objid"] = np.char.strip(np.asarray(table["objid"].astype(str)))
+    return table
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from hifrac.cutouts import LocalCutouts
 from hifrac.exceptions import HifracWarning, RowError
 from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
 from hifrac.models import Model, ModelCard
-from hifrac.models.registry import bundled_models
+from hifrac.models.registry import bundled_models, held_out_answers
 from hifrac.reddening import galactic_ebv
 from hifrac.training.augment import N_DIHEDRAL
 
@@ -251,7 +251,6 @@ def _require_classes(truth: np.ndarray, target: str, is_limit: str | None, card:
 
 def _learned_names(model: Model) -> set[str] | None:
     """The names of the galaxies that a model learned from; None if its folder does not say."""
-    from hifrac.benchmark import _held_out
     from hifrac.tables import read_table
     from hifrac.training.splits import TRAIN
 
@@ -259,7 +258,7 @@ def _learned_names(model: Model) -> set[str] | None:
     folders = [] if model.folder is None else [model.folder]
     folders += [one for one in bundled_models().values() if ModelCard.read(one).sha256 == model.card.sha256]
     for one in folders:
-        if (answers := _held_out(one)) is not None:  # the last fit is to all of them
+        if (answers := held_out_answers(one)) is not None:  # the last fit is to all of them
             return set(answers["objid"].tolist())
         if not (one / "splits.ecsv").is_file():
             continue
