@@ -28,7 +28,7 @@ from typing import ClassVar
 import click
 import numpy as np
 from astropy.config import ConfigItem
-from astropy.table import Table
+from astropy.table import Row, Table
 from docutils.parsers.rst.directives import flag
 from sphinx.util.docutils import SphinxDirective
 
@@ -312,7 +312,7 @@ class Calibration(_OfModel):
 class ModelTable(_OfModel):
     """A table that was written with a model: its name is the second argument.
 
-    ``:turned:`` sets the columns as rows.
+    A column ``x_error`` stands with its column ``x``, as x ± x_error. ``:turned:`` sets the columns as rows.
     """
 
     required_arguments = 2
@@ -323,17 +323,27 @@ class ModelTable(_OfModel):
         table = Table.read(self.file(name), format="ascii.ecsv")
         if table.meta["model"] != self.card().sha256:
             raise self.error(f"{name} is not of the weights that card.json describes")
-        cells = {column: list(map(self._cell, table[column])) for column in table.colnames}
+        errors = {f"{column}_error" for column in table.colnames} & set(table.colnames)
+        cells = {
+            column: [self._cell(row, column, errors) for row in table]
+            for column in table.colnames
+            if column not in errors
+        }
         if "turned" not in self.options:
-            return _list_table(map(_literal, table.colnames), zip(*cells.values(), strict=True))
+            return _list_table(map(_literal, cells), zip(*cells.values(), strict=True))
         (title, header), *rows = cells.items()
         return _list_table((title, *header), ((_literal(key), *row) for key, row in rows))
 
     @staticmethod
-    def _cell(value: object) -> str:
-        if isinstance(value, float | np.floating):
-            return "—" if np.isnan(value) else f"{value:.3f}"
-        return str(value)
+    def _cell(row: Row, column: str, errors: set[str]) -> str:
+        value = row[column]
+        if not isinstance(value, float | np.floating):
+            return str(value)
+        if np.isnan(value):
+            return "—"
+        error = f"{column}_error"
+        space = "\N{NO-BREAK SPACE}"
+        return f"{value:.3f}" + (f"{space}±{space}{row[error]:.3f}" if error in errors else "")
 
 
 class CommandHelp(SphinxDirective):
