@@ -151,8 +151,8 @@ class HIFractionEstimator:
             A reference catalogue of positions and redshifts: with it, and a column ``z`` of ``data``,
             the result has ``log_overdensity``, ``environment_flags`` and the flag HIGH_DENSITY: the
             density of the five nearest, relative to that of the reference, see
-            `hifrac.environment.overdensity`. Where a survey ends it is too low; only that function can be
-            told the footprint.
+            `hifrac.environment.overdensity`. Near the edge of the survey it is too low; only that
+            function can be told the footprint.
         on_error : {"flag", "raise"}, optional
             What to do with a row that cannot be served: mask and flag it, or
             raise its error.
