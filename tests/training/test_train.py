@@ -41,6 +41,7 @@ FILES = [
     "beyond_alfalfa.ecsv",
     "card.json",
     "cross_validation.ecsv",
+    "gswlc.ecsv",
     "model.pt",
     "out_of_fold.ecsv",
     "parents.ecsv",
