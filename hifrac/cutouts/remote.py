@@ -84,7 +84,7 @@ class RemoteCutouts:
 
     title: ClassVar[str]
     default_recipe: ClassVar[CutoutRecipe]
-    #: The item of `hifrac.config.conf` that has the address.
+    #: The item of ``hifrac.config.conf`` that has the address.
     url_item: ClassVar[str]
     suffix: str = ".jpg"
     name_column = None
