@@ -31,11 +31,11 @@ def main(seeds: int, output: Path) -> None:
     from hifrac.training import fit
     from hifrac.training.data import read_beyond, read_sample
 
-    sample, network = read_sample(), StructureNet()
+    sample, beyond, network = read_sample(), read_beyond(), StructureNet()
     folds = []
     for seed in range(seeds):
         fold = fit.assign_folds(sample.detected, sample.group, N_FOLDS, seed)
-        pixels, labels, fold = fit.combine(sample, read_beyond(), fold)
+        pixels, labels, fold = fit.combine(sample, beyond, fold)
         folds.append(fold)
     known = labels.detected | labels.gas_poor
     features = fit.with_ebv(fit.measure(network, pixels[known]), labels.ebv[known])

@@ -224,13 +224,13 @@ class HIFractionEstimator:
                 values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + log_mstar
         if density is not None:
             values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
-            environment_flags = np.asarray(density["environment_flags"])
             flags |= _density_flags(values["log_overdensity"]).astype(flags.dtype)
+        bits = {"flags": flags}
+        if density is not None:
+            bits["environment_flags"] = np.asarray(density["environment_flags"])
         for name, column in added.items():
-            if name == "flags":
-                result[column.name] = make_column(column, flags)
-            elif name == "environment_flags":
-                result[column.name] = make_column(column, environment_flags)
+            if name in bits:
+                result[column.name] = make_column(column, bits[name])
             else:
                 result[column.name] = make_column(column, values[name], np.isnan(values[name]))
         given = result.meta.get("hifrac")

@@ -12,9 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hifrac.calibration import LEVELS, ConformalTable, PopulationTable
-from hifrac.metrics import bootstrap_errors, coverage, detection_auc, judge, regression_metrics
+from hifrac.metrics import bootstrap_errors, coverage, detection_auc, judge
 from hifrac.models.structure import StructureNet
 from hifrac.recognition import RecognitionTable
+from hifrac.training.assess import FIGURES
 from hifrac.training.data import TrainingSample
 from hifrac.training.fit import FEWEST_GAS_POOR, Labels, OutOfFold
 
@@ -33,7 +34,6 @@ __all__ = [
 ]
 
 N_BOOTSTRAP = 1000
-REGRESSION_FIGURES = ("rmse", "slope", "slope_inverse", "offset", "nmad")
 
 #: Logarithms of prior odds that the table of parent populations shows, beside those of a model.
 SHOWN_ODDS = (-8.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
@@ -171,8 +171,7 @@ def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
 def _regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
     """Each figure of merit, and its bootstrap error."""
     judged = judge(truth, estimate, draws=N_BOOTSTRAP)
-    names = regression_metrics(truth, estimate)
-    return {key: judged[key] for name in names for key in (name, f"{name}_error")}
+    return {key: judged[key] for name in FIGURES for key in (name, f"{name}_error")}
 
 
 def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
