@@ -18,7 +18,7 @@ from astropy.table import Table
 
 from hifrac import HIFractionEstimator, LocalCutouts
 from hifrac.attribution import heat_maps
-from hifrac.config import data_dir
+from hifrac.core.config import data_dir
 from hifrac.images import decode
 from hifrac.models import Model, load_model
 from hifrac.models.architectures import build
@@ -50,7 +50,7 @@ def _network(architecture: str) -> Model:
     torch.manual_seed(0)
     card = replace(
         default.card, name=architecture, architecture=architecture, options={}, outputs=("estimate",),
-        inputs=("pixels",), calibration=None, recognition=None,
+        inputs=("pixels",), calibration=None, detection=None,
     )  # fmt: skip
     return Model(card, "cpu", "eager", build(architecture, dict(card.options)).eval())
 

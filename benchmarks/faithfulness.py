@@ -15,7 +15,7 @@ from hifrac.attribution import (
     radial_evidence,
     randomisation_table,
 )
-from hifrac.config import data_dir
+from hifrac.core.config import data_dir
 from hifrac.images import decode
 from hifrac.models import Model, load_model
 

@@ -29,9 +29,9 @@ def main(seeds: int, output: Path) -> None:
 
     from hifrac.models.structure import StructureNet
     from hifrac.training import fit
-    from hifrac.training.data import read_beyond, read_sample
+    from hifrac.training.data import read_deep, read_sample
 
-    sample, beyond, network = read_sample(), read_beyond(), StructureNet()
+    sample, beyond, network = read_sample(), read_deep(), StructureNet()
     folds = []
     for seed in range(seeds):
         fold = fit.assign_folds(sample.detected, sample.group, N_FOLDS, seed)

@@ -19,9 +19,9 @@ from astropy.table import Table
 from PIL import Image
 
 from hifrac import LocalCutouts, ModelCard, images, list_models, load_model
-from hifrac.config import data_dir
+from hifrac.core.config import data_dir
+from hifrac.core.exceptions import HifracError
 from hifrac.demo import PICTURES, sample_table
-from hifrac.exceptions import HifracError
 from hifrac.models import Model, _artifact
 from hifrac.models.architectures import build
 from hifrac.models.runtimes import HalfPrecision
@@ -167,7 +167,7 @@ def _write(network: torch.nn.Module, folder: Path, side: int = 224) -> None:
         inputs=("pixels",),
         outputs=("estimate",),
         calibration=None,
-        recognition=None,
+        detection=None,
         recipe=replace(card.recipe, width=side, pixel_scale=card.recipe.pixel_scale * 128 / side),
         files=_artifact.save(network, folder),
     ).write(folder)

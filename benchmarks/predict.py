@@ -13,7 +13,7 @@ import click
 import numpy as np
 from astropy.table import Table
 
-from hifrac.config import data_dir
+from hifrac.core.config import data_dir
 
 _CHILD = """
 import resource, sys

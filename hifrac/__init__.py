@@ -9,13 +9,13 @@ __version__ = "0.1.0.dev0"
 # Names are imported on first use: `import hifrac` must cost nothing, and torch costs seconds.
 _ROOM_OF = {
     "CutoutRecipe": "hifrac.cutouts",
-    "Flag": "hifrac.flags",
+    "Flag": "hifrac.core.flags",
     "HIFractionEstimator": "hifrac.estimator",
     "LocalCutouts": "hifrac.cutouts",
     "ModelCard": "hifrac.models",
     "SkyServerCutouts": "hifrac.cutouts",
-    "conf": "hifrac.config",
-    "decode_flags": "hifrac.flags",
+    "conf": "hifrac.core.config",
+    "decode_flags": "hifrac.core.flags",
     "list_models": "hifrac.models",
     "load_model": "hifrac.models",
 }

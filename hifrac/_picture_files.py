@@ -12,7 +12,7 @@ import re
 import struct
 import zlib
 
-from hifrac.exceptions import BadImageError
+from hifrac.core.exceptions import BadImageError
 
 __all__ = ["strip_jpeg", "strip_png", "what_instead"]
 

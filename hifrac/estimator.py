@@ -18,14 +18,14 @@ import numpy as np
 from astropy.table import QTable, Table
 
 import hifrac
-from hifrac._input import Positions, find_column, parse, parse_ebv, parse_log_mstar
-from hifrac.columns import columns_of, make_column
-from hifrac.config import conf
+from hifrac.core.columns import columns_of, make_column
+from hifrac.core.config import conf
+from hifrac.core.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
+from hifrac.core.flags import Flag
+from hifrac.core.input import Positions, find_column, parse, parse_ebv, parse_log_mstar
+from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.cutouts import Cutout, CutoutSource, source_for
-from hifrac.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
-from hifrac.flags import Flag
 from hifrac.models import Model, load_model
-from hifrac.reddening import EBV_SOURCE, galactic_ebv
 
 if TYPE_CHECKING:
     from hifrac.attribution import Explanations
@@ -145,8 +145,8 @@ class HIFractionEstimator:
             RA may run from -180 to 360. With ``log_mstar`` (dex of solar masses) the HI
             mass is given as well; masses outside 3 to 14 are taken to be unknown. A column ``ebv`` (mag) is
             the Galactic reddening E(B-V) on the scale of Schlegel et al. (1998); without it, and where it is
-            masked or negative, `~hifrac.reddening.galactic_ebv` takes its place. These names, and ``z``, are
-            found in any case. All columns are carried through.
+            masked or negative, `~hifrac.core.reddening.galactic_ebv` takes its place. These names, and ``z``,
+            are found in any case. All columns are carried through.
         environment : `~astropy.table.Table` or (`~astropy.coordinates.SkyCoord`, array) pair, optional
             A reference catalogue of positions and redshifts: with it, and a column ``z`` of ``data``,
             the result has ``log_overdensity``, ``environment_flags`` and the flag HIGH_DENSITY: the
@@ -167,8 +167,8 @@ class HIFractionEstimator:
         -------
         result : `~astropy.table.QTable`
             One row per input row, in order: the input columns, then those of
-            `hifrac.columns.RESULT_COLUMNS`. Estimates are masked where
-            nothing could be served, and ``flags`` says why (`~hifrac.flags.decode_flags`).
+            `hifrac.core.columns.RESULT_COLUMNS`. Estimates are masked where
+            nothing could be served, and ``flags`` says why (`~hifrac.core.flags.decode_flags`).
             ``meta["hifrac"]`` says what made it; what the input's said of itself is in
             ``meta["hifrac"]["input"]``.
 
@@ -182,12 +182,12 @@ class HIFractionEstimator:
             ``environment`` is given and ``data`` has no ``z``.
         ~astropy.units.UnitConversionError
             If a unit is wrong.
-        ~hifrac.exceptions.RowError
+        ~hifrac.core.exceptions.RowError
             With ``on_error="raise"``, what stopped the first row that failed.
 
         Warns
         -----
-        ~hifrac.exceptions.HifracWarning
+        ~hifrac.core.exceptions.HifracWarning
             If positions have no unit, or values of ``log_mstar`` or ``ebv`` cannot be such.
         """
         if on_error not in _ON_ERROR:
@@ -279,7 +279,7 @@ class HIFractionEstimator:
         ValueError
             If ``data`` has no positions or lacks the column of file names, ``method`` or ``on_error`` is
             unknown, or the model does not have ``target``.
-        ~hifrac.exceptions.ModelError
+        ~hifrac.core.exceptions.ModelError
             If the model cannot do ``method``.
         """
         from hifrac.attribution import Explanations
@@ -431,7 +431,7 @@ class HIFractionEstimator:
         values: dict[str, np.ndarray],
         flags: np.ndarray,
     ) -> None:
-        """Network, calibration and recognition of one batch, written to its rows."""
+        """Network, calibration and detection of one batch, written to its rows."""
         card = self.model.card
         outputs = self.model.run(pixels[: len(rows)], ebv)
         if card.calibration is not None:
@@ -442,12 +442,12 @@ class HIFractionEstimator:
             values["log_hi_fraction"][rows] = outputs["estimate"]
         if "gswlc_offset" in outputs:
             values["log_hi_fraction_gswlc"][rows] = values["log_hi_fraction"][rows] + outputs["gswlc_offset"]
-        if card.recognition is not None:
+        if card.detection is not None:
             if "detection_logit" in outputs:
-                values["p_detect"][rows] = card.recognition.p_detect(outputs["detection_logit"])
+                values["p_detect"][rows] = card.detection.p_detect(outputs["detection_logit"])
             if "distance" in outputs:
-                values["ood_score"][rows] = card.recognition.ood_score(outputs["distance"])
-            found = card.recognition.flags(values["p_detect"][rows], values["ood_score"][rows], ebv)
+                values["ood_score"][rows] = card.detection.ood_score(outputs["distance"])
+            found = card.detection.flags(values["p_detect"][rows], values["ood_score"][rows], ebv)
             flags[rows] |= found.astype(flags.dtype)
 
     def _provenance(self, on_error: str, overwrite: bool) -> dict[str, Any]:

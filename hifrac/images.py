@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from hifrac._picture_files import strip_jpeg, strip_png, what_instead
-from hifrac.exceptions import BadImageError, OutOfFootprintError
+from hifrac.core.exceptions import BadImageError, OutOfFootprintError
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -162,11 +162,11 @@ def decode(
         If ``data`` is not bytes.
     ValueError
         If ``stretch`` is not the name of one.
-    ~hifrac.exceptions.BadImageError
+    ~hifrac.core.exceptions.BadImageError
         If ``data`` is not a picture, is damaged or cut off, has no colour, has
         transparent parts, has more than 67 million pixels, or does not
         have the side ``width``.
-    ~hifrac.exceptions.OutOfFootprintError
+    ~hifrac.core.exceptions.OutOfFootprintError
         If the picture is blank; see `is_blank`.
     """
     if not isinstance(data, bytes | bytearray | memoryview):

@@ -13,12 +13,12 @@ __all__ = [
     "coverage",
     "detection_auc",
     "format_metrics",
-    "judge",
     "limits_violated",
     "metrics_table",
     "pit",
     "published_metrics",
     "regression_metrics",
+    "score_estimates",
 ]
 
 #: What the columns of a table of figures mean; those of errors have ``_error`` at the end.
@@ -264,7 +264,7 @@ def bootstrap_errors(
     return spread(found)
 
 
-def judge(
+def score_estimates(
     truth, estimate, *, is_limit=None, lower=None, upper=None, draws: int = 1000, seed: int = 0
 ) -> dict[str, float]:
     """All figures of one estimator on one sample, detections and upper limits apart, with errors.
@@ -349,7 +349,7 @@ def _with_errors(figures: Callable, columns: list, names: list[str], draws: int,
 
 
 def _floats(values, name: str) -> np.ndarray:
-    from hifrac._input import plain_floats
+    from hifrac.core.input import plain_floats
 
     if np.asarray(getattr(values, "unmasked", values)).dtype.kind not in "fiu":
         raise ValueError(f"{name} must hold numbers")
@@ -362,7 +362,7 @@ def metrics_table(rows: Mapping[str, Mapping[str, float]]) -> Table:
     Parameters
     ----------
     rows : mapping of str to mapping
-        The figures of each estimator by its name, as `judge` gives them.
+        The figures of each estimator by its name, as `score_estimates` gives them.
 
     Returns
     -------

@@ -94,7 +94,7 @@ def write(folder, architecture, network=None, formats=("safetensors", "torchscri
         "inputs": card.inputs if architecture == "StructureNet" else ("pixels",),
         "outputs": outputs_of(architecture, options),
         "calibration": card.calibration if architecture == "StructureNet" else None,
-        "recognition": card.recognition if architecture == "StructureNet" else None,
+        "detection": card.detection if architecture == "StructureNet" else None,
         "recipe": dataclasses.replace(card.recipe, width=WIDTH),
         "files": _artifact.save(network, folder, formats=formats, width=WIDTH),
         **facts,

@@ -24,7 +24,7 @@ import numpy as np
 from astropy.table import Table
 from survey_server import Position, ServerLog, canonical, is_outside, picture_at
 
-from hifrac.flags import Flag
+from hifrac.core.flags import Flag
 
 CONNECTIONS = 4
 #: Patience of the client: a service that does not answer must not make a trial long.

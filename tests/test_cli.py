@@ -15,9 +15,9 @@ from pictures import encode, galaxy
 import hifrac
 from hifrac import conf
 from hifrac.cli import main
-from hifrac.columns import RESULT_COLUMNS, columns_of
+from hifrac.core.columns import RESULT_COLUMNS, columns_of
+from hifrac.core.tables import read_table, write_table
 from hifrac.demo import PICTURES, sample_table
-from hifrac.tables import read_table, write_table
 
 FORMATS = ("ecsv", "fits", "csv", "vot", "parquet", "hdf5")
 NEEDS = {"parquet": ("pandas", "pyarrow"), "hdf5": ("h5py",)}
@@ -93,7 +93,7 @@ def in_memory():
 
 
 @pytest.mark.parametrize("extension", FORMATS)
-@pytest.mark.filterwarnings("default::hifrac.exceptions.HifracWarning")
+@pytest.mark.filterwarnings("default::hifrac.core.exceptions.HifracWarning")
 def test_tables_of_every_format(tmp_path, in_memory, extension):
     for library in NEEDS.get(extension, ()):
         pytest.importorskip(library)

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from pictures import encode, galaxy
 
 from hifrac import HIFractionEstimator, LocalCutouts, conf, relations
-from hifrac.benchmark import SURVEYS, benchmark
 from hifrac.catalogs import CatalogMissingError
 from hifrac.cli import main
 from hifrac.metrics import regression_metrics
+from hifrac.reproduce.benchmark import SURVEYS, benchmark
 
 N, LIMITS = 120, 30
 

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from getjpeg_server import Reply
 
 from hifrac import cli
-from hifrac.config import cache_dir
+from hifrac.core.config import cache_dir
 
 
 def call(*args, **options):

@@ -13,6 +13,7 @@ from astropy.table import MaskedColumn, QTable, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hifrac.core.exceptions import HifracWarning
 from hifrac.environment import (
     AS_CODED,
     AS_PRINTED,
@@ -26,7 +27,6 @@ from hifrac.environment import (
 from hifrac.environment._median import sliding_median
 from hifrac.environment._neighbours import nearest_in_window, unit_vectors
 from hifrac.environment._parse import transverse_distance
-from hifrac.exceptions import HifracWarning
 
 C = 299792.458
 WINDOW = 1000 / C
@@ -650,7 +650,7 @@ def test_what_the_population_rests_on_is_cited():
 
 
 def test_a_result_survives_a_file(tmp_path):
-    from hifrac.tables import read_table, write_table
+    from hifrac.core.tables import read_table, write_table
 
     table = call()
     for name in ("environment.ecsv", "environment.fits"):

@@ -22,13 +22,9 @@ from pictures import encode, fits_cube, galaxy, printed
 
 import hifrac
 from hifrac import Flag, HIFractionEstimator, LocalCutouts, SkyServerCutouts, conf, images, load_model
-from hifrac.calibration import LEVELS, ConformalTable
-from hifrac.columns import RESULT_COLUMNS, columns_of
-from hifrac.config import cache_dir
-from hifrac.cutouts import SDSS_RECIPE, Cutout
-from hifrac.demo import PICTURES, sample_table
-from hifrac.environment import EnvironmentFlag, overdensity
-from hifrac.exceptions import (
+from hifrac.core.columns import RESULT_COLUMNS, columns_of
+from hifrac.core.config import cache_dir
+from hifrac.core.exceptions import (
     BadCoordinateError,
     BadImageError,
     FetchError,
@@ -36,8 +32,12 @@ from hifrac.exceptions import (
     OutOfFootprintError,
     RowError,
 )
-from hifrac.flags import UNSERVED
-from hifrac.reddening import galactic_ebv
+from hifrac.core.flags import UNSERVED
+from hifrac.core.reddening import galactic_ebv
+from hifrac.cutouts import SDSS_RECIPE, Cutout
+from hifrac.demo import PICTURES, sample_table
+from hifrac.environment import EnvironmentFlag, overdensity
+from hifrac.models.calibration import LEVELS, ConformalTable
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 
 #: The estimate, and its percentiles from the lowest to the highest.
@@ -204,8 +204,8 @@ def test_a_table_of_residuals_gives_intervals_too(quick_model):
     ("changes", "missing"),
     [
         ({"calibration": None}, (*FRACTIONS[1:], *OUTER)),
-        ({"recognition": None}, ("p_detect", "ood_score")),
-        ({"calibration": None, "recognition": None}, (*FRACTIONS[1:], *OUTER, "p_detect", "ood_score")),
+        ({"detection": None}, ("p_detect", "ood_score")),
+        ({"calibration": None, "detection": None}, (*FRACTIONS[1:], *OUTER, "p_detect", "ood_score")),
     ],
 )
 def test_what_a_model_does_not_know_is_masked(quick_model, changes, missing):
@@ -217,7 +217,7 @@ def test_what_a_model_does_not_know_is_masked(quick_model, changes, missing):
     fraction = plain(result["log_hi_fraction"])
     np.testing.assert_array_equal(plain(result["log_mhi"]), [fraction[0] + 9.0, fraction[1] + 9.5])
     assert np.asarray(result["log_mhi_p16"].mask).all() == ("calibration" in changes)
-    if "recognition" in changes:
+    if "detection" in changes:
         assert result["flags"].tolist() == [0, 0]
 
 
@@ -226,7 +226,7 @@ def test_a_network_with_one_output_gives_an_estimate(quick_model):
         def forward(self, batch):
             return (batch.double().mean(dim=(1, 2, 3)),)
 
-    card = dataclasses.replace(quick_model.card, calibration=None, recognition=None, outputs=("estimate",))
+    card = dataclasses.replace(quick_model.card, calibration=None, detection=None, outputs=("estimate",))
     model = dataclasses.replace(quick_model, card=card, network=Red())
     result = HIFractionEstimator(model, cutouts=Source([GOOD, HTML])).predict(sky(2))
     assert plain(result["log_hi_fraction"])[0] == SDSS_RECIPE.decode(GOOD).astype(float).mean()
@@ -247,7 +247,7 @@ class Reddened(torch.nn.Module):
 
 @pytest.fixture
 def reddened(quick_model):
-    facts = {"calibration": None, "recognition": None, "outputs": ("estimate",), "inputs": ("pixels", "ebv")}
+    facts = {"calibration": None, "detection": None, "outputs": ("estimate",), "inputs": ("pixels", "ebv")}
     card = dataclasses.replace(quick_model.card, **facts)
     return dataclasses.replace(quick_model, card=card, network=Reddened())
 
@@ -299,7 +299,7 @@ def test_a_reddened_galaxy_is_bluer_than_it_looks(model):
 
 
 def test_the_flags_follow_from_their_numbers(demo_result, model):
-    table = model.card.recognition
+    table = model.card.detection
     p_detect, ood = numbers(demo_result, ("p_detect", "ood_score"))[:, :26]
     flags = np.asarray(demo_result["flags"][:26])
     assert ((flags & Flag.UNLIKELY_DETECTION) != 0).tolist() == (p_detect < table.threshold).tolist()
@@ -680,7 +680,7 @@ def test_a_source_is_closed_at_once(quick_model, trouble):
     assert closed == [True]
 
 
-@pytest.mark.parametrize("source", ["pictures.zip", 3, object(), LocalCutouts, SkyServerCutouts], ids=repr)
+@pytest.mark.parametrize("source", ["pictures.zip", 3, {}, LocalCutouts, SkyServerCutouts], ids=repr)
 def test_what_is_no_source_is_refused(quick_model, source):
     with pytest.raises(TypeError, match=r"^cutouts must be a source of cutouts, such as LocalCutouts"):
         HIFractionEstimator(quick_model, cutouts=source)

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from pictures import encode, fits_cube, galaxy, printed, sky
 from PIL import Image, ImageFile
 
-from hifrac.exceptions import BadImageError, OutOfFootprintError, RowError
+from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
 from hifrac.images import STRETCHES, Stretch, compress, decode, is_blank, lupton_rgb, to_jpeg
 
 PIXELS = galaxy(1)

@@ -16,12 +16,12 @@ from hifrac.metrics import (
     coverage,
     detection_auc,
     format_metrics,
-    judge,
     limits_violated,
     metrics_table,
     pit,
     published_metrics,
     regression_metrics,
+    score_estimates,
 )
 
 PAIRS = hnp.arrays(float, st.tuples(st.just(2), st.integers(3, 40)), elements=st.floats(-3, 3, width=32))
@@ -318,7 +318,7 @@ def judged(**changes):
     columns = {"truth": truth, "estimate": estimate, "lower": estimate - 0.2, "upper": estimate + 0.2}
     columns["is_limit"] = np.arange(60) >= 50
     columns |= changes
-    return columns, judge(columns["truth"], columns["estimate"], **{
+    return columns, score_estimates(columns["truth"], columns["estimate"], **{
         name: value for name, value in columns.items() if name not in ("truth", "estimate")
     }, draws=100)  # fmt: skip
 
@@ -346,7 +346,7 @@ def test_masked_rows_are_left_out_and_counted(masked):
 
 
 def test_too_few_rows_have_no_figures_and_no_error():
-    figures = judge([0.0, 1.0], [0.1, 1.1], is_limit=[False, False])
+    figures = score_estimates([0.0, 1.0], [0.1, 1.1], is_limit=[False, False])
     assert figures["n"] == 2
     assert all(np.isnan(figures[name]) for name in ("rmse", "rmse_error", "slope", "limits_violated"))
 

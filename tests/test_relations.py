@@ -14,7 +14,7 @@ from scipy import integrate, stats
 from sklearn.linear_model import LinearRegression
 
 from hifrac import relations
-from hifrac.exceptions import HifracWarning
+from hifrac.core.exceptions import HifracWarning
 from hifrac.relations import RelationFlag
 
 BANDS = ("g-r", "g-i", "u-r", "u-i")
@@ -278,7 +278,7 @@ def test_bad_input_is_refused_with_the_parameter_named(call, error, message):
 
 
 def test_the_columns_are_those_of_the_estimator():
-    from hifrac.columns import RESULT_COLUMNS
+    from hifrac.core.columns import RESULT_COLUMNS
 
     for table in (relations.zhang2009(g_minus_r=[0.5], mu_i=[21.0]), relations.eckert2015_pgf([0.5])):
         assert isinstance(table, QTable)
@@ -290,7 +290,7 @@ def test_the_columns_are_those_of_the_estimator():
 
 
 def test_a_result_survives_a_file(tmp_path):
-    from hifrac.tables import read_table, write_table
+    from hifrac.core.tables import read_table, write_table
 
     table = relations.eckert2015_pgf([0.5, np.nan, 0.3])
     write_table(table, tmp_path / "pgf.ecsv")

@@ -246,8 +246,8 @@ def test_an_empty_table_has_no_pictures(catalog):
 
 @pytest.mark.real_data
 def test_rendered_galaxies_measure_as_their_real_cutouts_do(real_data):
+    from hifrac.core.reddening import galactic_ebv
     from hifrac.models.structure import StructureNet
-    from hifrac.reddening import galactic_ebv
     from hifrac.reproduce import setting
     from hifrac.reproduce._pictures import measurements, pictures
 

@@ -1,7 +1,7 @@
 """Directives that render facts of the package itself, so that no page repeats them by hand.
 
 ``result-columns``, ``flag-table``, ``settings-table``, ``public-names``
-    From the registries `hifrac.columns`, `hifrac.flags`, `hifrac.config` and the
+    From the registries `hifrac.core.columns`, `hifrac.core.flags`, `hifrac.core.config` and the
     list of lazy names in `hifrac`.
 ``catalog-table``, ``catalog-columns``, ``catalog-flags``
     From the registries of `hifrac.catalogs`.
@@ -33,9 +33,9 @@ from docutils.parsers.rst.directives import flag
 from sphinx.util.docutils import SphinxDirective
 
 import hifrac
-from hifrac import columns, config, flags
 from hifrac.catalogs import _registry as catalog_registry
 from hifrac.catalogs import columns as catalog_columns
+from hifrac.core import columns, config, flags
 from hifrac.models import ModelCard
 from hifrac.models.registry import bundled_models
 
@@ -214,7 +214,7 @@ class PublicNames(_Generated):
     def _row(name: str) -> tuple[str, str]:
         room, value = hifrac._ROOM_OF[name], getattr(hifrac, name)
         if name == "conf":
-            return ":obj:`hifrac.conf <hifrac.config.Conf>`", "The settings; see :doc:`configuration`."
+            return ":obj:`hifrac.conf <hifrac.core.config.Conf>`", "The settings; see :doc:`configuration`."
         home = "hifrac" if room == "hifrac.estimator" else room
         return f":obj:`hifrac.{name} <{home}.{name}>`", inspect.getdoc(value).splitlines()[0]
 
@@ -250,8 +250,8 @@ class Card(_OfModel):
             ("Domain of validity", card.validity),
             ("Figures obtained by", card.protocol),
             ("Folds", ", ".join(f"{key} {value}" for key, value in card.folds.items())),
-            ("Threshold of ``p_detect``", f"{card.recognition.threshold:g}"),
-            ("Threshold of ``ood_score``", f"{card.recognition.ood_threshold:g}"),
+            ("Threshold of ``p_detect``", f"{card.detection.threshold:g}"),
+            ("Threshold of ``ood_score``", f"{card.detection.ood_threshold:g}"),
             ("Architecture", f":class:`~hifrac.models.structure.{card.architecture}`"),
             ("Trained", f"{card.created}, by {_literal(card.command)}"),
             *((f"sha256 of {name}", _literal(digest)) for name, digest in card.files.items()),

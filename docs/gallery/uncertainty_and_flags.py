@@ -30,7 +30,7 @@ p_detect, ood_score = (result[name].filled(np.nan) for name in ("p_detect", "ood
 # lower end far down (:ref:`interval`). *Right:* both questions, with the thresholds of the model's card.
 import matplotlib.pyplot as plt
 
-limits = estimator.model.card.recognition
+limits = estimator.model.card.detection
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
 row = np.arange(len(result))
 left.vlines(row, p05, p95, color="0.75", label="90%")

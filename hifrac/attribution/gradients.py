@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hifrac.attribution.maps import GRADIENTS, HeatMaps, as_batch, named_outputs
 from hifrac.attribution.targets import Target
-from hifrac.exceptions import ModelError
+from hifrac.core.exceptions import ModelError
 from hifrac.models.structure import StructureNet
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def integrated_gradients(
         If ``steps`` is no integer.
     ValueError
         If ``steps`` is below 1, or ``baseline`` has another shape.
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If the model is of another architecture.
 
     Notes

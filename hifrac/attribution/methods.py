@@ -9,7 +9,7 @@ import numpy as np
 from hifrac.attribution.gradients import integrated_gradients
 from hifrac.attribution.maps import CAM, GRADCAM, GRADIENTS, OCCLUSION, HeatMaps, occlusion_maps, of_features
 from hifrac.attribution.targets import resolve_target
-from hifrac.exceptions import ModelError
+from hifrac.core.exceptions import ModelError
 
 if TYPE_CHECKING:
     from hifrac.models import Model
@@ -62,7 +62,7 @@ def heat_maps(
     ValueError
         If ``method`` is unknown, the model does not have ``target``, or ``pixels`` are of another type or
         shape.
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If the model cannot do ``method``; the message names both.
     """
     aim = resolve_target(model.card, target)
@@ -99,7 +99,7 @@ def resolve_method(model: Model, method: str) -> str:
     ------
     ValueError
         If ``method`` is unknown.
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If the model cannot do it.
     """
     if method not in METHODS:

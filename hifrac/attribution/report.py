@@ -15,7 +15,7 @@ import numpy as np
 from hifrac.attribution.plotting import plot_explanation
 from hifrac.attribution.regions import contours, evidence_blobs, write_regions
 from hifrac.attribution.results import Explanation
-from hifrac.flags import decode_flags
+from hifrac.core.flags import decode_flags
 
 __all__ = ["PAGE", "write_report"]
 

@@ -19,8 +19,8 @@ import hifrac
 from hifrac.attribution.maps import HeatMaps
 from hifrac.attribution.methods import heat_maps, resolve_method
 from hifrac.attribution.targets import Target, resolve_target
-from hifrac.exceptions import BadImageError, RowError
-from hifrac.flags import decode_flags
+from hifrac.core.exceptions import BadImageError, RowError
+from hifrac.core.flags import decode_flags
 
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
@@ -65,8 +65,8 @@ class Explanation:
         What `~hifrac.HIFractionEstimator.predict` says of the row: estimate, interval, ``p_detect``,
         ``ood_score``.
     flags : int
-        Quality flags, see `~hifrac.flags.decode_flags`.
-    error : `~hifrac.exceptions.RowError` or None
+        Quality flags, see `~hifrac.core.flags.decode_flags`.
+    error : `~hifrac.core.exceptions.RowError` or None
         What stopped the row.
     native : `~numpy.ndarray` or None
         The map at the network's own size, ``mean(native) + offset`` being the prediction.
@@ -198,7 +198,7 @@ class Explanations(Sequence):
     fetch : callable
         Given an array of row numbers, yields for each the row number and its `~hifrac.cutouts.Cutout`.
     decode : callable
-        Pixels of the bytes of a picture; raises `~hifrac.exceptions.RowError`.
+        Pixels of the bytes of a picture; raises `~hifrac.core.exceptions.RowError`.
     positions : tuple of array of float, shape (n,)
         ICRS right ascension and declination in degrees; NaN where unknown.
     method, target : str
@@ -216,7 +216,7 @@ class Explanations(Sequence):
     ------
     ValueError
         If ``method`` or ``on_error`` is unknown, or the model does not have ``target``.
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If the model cannot do ``method``.
     """
 
@@ -393,11 +393,11 @@ def calibrated(
         answers["p84"] = card.calibration.quantile(outputs, 0.84)
     elif "estimate" in outputs:
         answers["estimate"] = outputs["estimate"]
-    if card.recognition is not None:
+    if card.detection is not None:
         p_detect, score = np.full(n, np.nan), np.full(n, np.nan)
         if "detection_logit" in outputs:
-            answers["p_detect"] = p_detect = card.recognition.p_detect(outputs["detection_logit"])
+            answers["p_detect"] = p_detect = card.detection.p_detect(outputs["detection_logit"])
         if "distance" in outputs:
-            answers["ood_score"] = score = card.recognition.ood_score(outputs["distance"])
-        flags |= card.recognition.flags(p_detect, score, ebv)
+            answers["ood_score"] = score = card.detection.ood_score(outputs["distance"])
+        flags |= card.detection.flags(p_detect, score, ebv)
     return answers, flags

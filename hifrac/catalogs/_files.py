@@ -19,8 +19,8 @@ from hifrac.catalogs.errors import (
     CatalogServiceError,
     CatalogWarning,
 )
-from hifrac.config import cache_dir, conf, data_dir
-from hifrac.tables import write_table
+from hifrac.core.config import cache_dir, conf, data_dir
+from hifrac.core.tables import write_table
 
 __all__ = ["Raw", "folder", "kept_files", "load", "local_files", "sha256"]
 

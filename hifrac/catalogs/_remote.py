@@ -18,7 +18,7 @@ from astropy.io import votable
 from astropy.table import Table, vstack
 
 from hifrac.catalogs.errors import CatalogServiceError
-from hifrac.config import conf
+from hifrac.core.config import conf
 
 __all__ = ["skyserver_sql", "vizier_tables"]
 

@@ -13,7 +13,7 @@ from astropy import units as u
 from astropy.table import MaskedColumn, Table
 from astropy.utils.masked import Masked
 
-from hifrac.flags import BitFlag
+from hifrac.core.flags import BitFlag
 
 __all__ = ["CATALOG_COLUMNS", "CatalogColumn", "CatalogFlag", "catalog_column", "plain_values"]
 

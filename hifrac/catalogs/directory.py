@@ -16,15 +16,15 @@ from astropy import units as u
 from astropy.table import Column, QTable, Table
 
 from hifrac import images
-from hifrac._input import parse, plain_floats
 from hifrac.catalogs import _files
 from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs.labels import FRACTION, LABEL_COLUMNS
-from hifrac.columns import result_column
+from hifrac.core.columns import result_column
+from hifrac.core.exceptions import BadImageError, RowError
+from hifrac.core.flags import Flag
+from hifrac.core.input import parse, plain_floats
+from hifrac.core.tables import whole_file, write_table
 from hifrac.cutouts import Cutout, CutoutSource, LocalCutouts
-from hifrac.exceptions import BadImageError, RowError
-from hifrac.flags import Flag
-from hifrac.tables import whole_file, write_table
 
 __all__ = [
     "central_light",
@@ -157,7 +157,7 @@ def write_directory(
     -------
     report : `~astropy.table.QTable`
         A row for each row of ``table``, then of ``undetected``: ``objid``, ``ra``, ``dec``,
-        ``alfalfa_detected``, ``flags`` (`hifrac.flags`; 0 if nothing stopped the picture) and
+        ``alfalfa_detected``, ``flags`` (`hifrac.core.flags`; 0 if nothing stopped the picture) and
         ``reason``, empty for the rows that are in the directory. Two reasons carry no flag: another
         row before has the same objid, or ``log_hi_fraction_true`` is not known.
 

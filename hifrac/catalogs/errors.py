@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hifrac.exceptions import HifracError, HifracWarning
+from hifrac.core.exceptions import HifracError, HifracWarning
 
 __all__ = [
     "CatalogError",

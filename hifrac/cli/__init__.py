@@ -91,9 +91,9 @@ def predict(
     model, through the local store: what `hifrac fetch` got is not asked for
     again, and what is fetched here is kept.
     """
+    from hifrac.core.tables import check_output, output_format, read_table, write_table
     from hifrac.estimator import HIFractionEstimator
     from hifrac.models import load_model
-    from hifrac.tables import check_output, output_format, read_table, write_table
 
     # What can be refused is refused before hours of work, not after.
     output_format(output)

@@ -37,7 +37,7 @@ def one_line_errors(command: Callable) -> Callable:
 
     @wraps(command)
     def wrapped(*args, **kwargs):
-        from hifrac.exceptions import HifracError
+        from hifrac.core.exceptions import HifracError
 
         def show(message, *_, **__):
             click.echo(f"Warning: {message}", err=True)
@@ -113,7 +113,7 @@ def model_options(command: Callable) -> Callable:
 @contextmanager
 def settings(cache_dir: Path | None = None, max_rate: float | None = None) -> Iterator[None]:
     """The settings of the command line, which come before those of the environment."""
-    from hifrac.config import conf
+    from hifrac.core.config import conf
 
     before = os.environ.get("HIFRAC_CACHE_DIR")
     with ExitStack() as stack:
@@ -246,7 +246,7 @@ def summary(result, first: dict | None = None, served: str = "estimated") -> tup
     """Lines that count the rows by outcome, and the number of those that were served."""
     import numpy as np
 
-    from hifrac.flags import UNSERVED, Flag
+    from hifrac.core.flags import UNSERVED, Flag
 
     flags = np.asarray(result["flags"])
     unserved = (flags & int(UNSERVED)) != 0

@@ -60,8 +60,8 @@ def benchmark(
     itself, and the model where there are pictures. Detections and upper limits
     are judged apart; what an estimator masks is counted.
     """
-    from hifrac.benchmark import benchmark as judged
-    from hifrac.tables import read_table, write_table
+    from hifrac.core.tables import read_table, write_table
+    from hifrac.reproduce.benchmark import benchmark as judged
 
     refuse_output(output, overwrite)
     if draws == 1:

@@ -69,7 +69,7 @@ def fetch(names: tuple[str, ...]) -> None:
 @one_line_errors
 def write(name: str, output: Path, overwrite: bool) -> None:
     """Write the catalogue NAME with the columns and units that all catalogues share."""
-    from hifrac.tables import write_table
+    from hifrac.core.tables import write_table
 
     refuse_output(output, overwrite)
     table = _reader(name)()
@@ -92,7 +92,7 @@ def counts(masses: str, output: Path | None, overwrite: bool) -> None:
     """Count what each cut of the paper's samples leaves, beside the published numbers."""
     from hifrac.catalogs.samples import paper_samples, quantiles_table
     from hifrac.catalogs.selection import counts_table
-    from hifrac.tables import write_table
+    from hifrac.core.tables import write_table
 
     refuse_output(output, overwrite)
     samples = paper_samples(_reader(masses)())
@@ -147,7 +147,7 @@ def cutouts(
     """
     from hifrac.catalogs.directory import copy_catalogs, write_directory
     from hifrac.catalogs.labels import sample_labels
-    from hifrac.config import conf
+    from hifrac.core.config import conf
 
     with ExitStack() as stack:
         stack.enter_context(settings(cache_dir, max_rate))
@@ -184,7 +184,7 @@ def _undetected(name: str) -> Table:
     """The galaxies of a table, or the paper's."""
     from hifrac.catalogs import alfalfa_a100
     from hifrac.catalogs.samples import non_detections
-    from hifrac.tables import read_table
+    from hifrac.core.tables import read_table
 
     if name == "mpa_jhu":
         return non_detections(_reader(name)(), alfalfa_a100()).table
@@ -193,7 +193,7 @@ def _undetected(name: str) -> Table:
 
 def refuse_output(output: Path | None, overwrite: bool) -> None:
     """Refuse before the work what could not be written after it."""
-    from hifrac.tables import output_format
+    from hifrac.core.tables import output_format
 
     if output is None:
         return

@@ -70,10 +70,10 @@ def explain(
     Pictures come from where `hifrac predict` takes them.
     """
     from hifrac.attribution.report import PAGE, write_report
+    from hifrac.core.flags import UNSERVED
+    from hifrac.core.tables import read_table
     from hifrac.estimator import HIFractionEstimator
-    from hifrac.flags import UNSERVED
     from hifrac.models import load_model
-    from hifrac.tables import read_table
 
     if (output / PAGE).exists() and not overwrite:
         raise FileExistsError(f"{output / PAGE} exists already; say --overwrite to replace it")

@@ -88,8 +88,8 @@ def fetch(
     What is in the store already is not asked for, so an interrupted or partly
     failed run is finished by running it again.
     """
+    from hifrac.core.tables import check_output, output_format, read_table, write_table
     from hifrac.cutouts.download import download
-    from hifrac.tables import check_output, output_format, read_table, write_table
 
     if output is not None:
         output_format(output)
@@ -143,7 +143,7 @@ def info(cache_dir: Path | None) -> None:
     """Show what is stored, and what became of the rest."""
     from datetime import UTC, datetime
 
-    from hifrac import config
+    from hifrac.core import config
     from hifrac.cutouts._store import stores
 
     with settings(cache_dir):

@@ -128,7 +128,7 @@ def _command(config: str | None, seed: int, options: dict[str, Any]) -> str:
 
 def _train_default(output: Path, data_dir: Path | None, options: dict[str, Any]) -> None:
     """The bundled model again, and the tables of its figures."""
-    from hifrac import config
+    from hifrac.core import config
 
     seed, parent = options.pop("seed"), options.pop("parent")
     names = {"init_from": "from", "settings": "set"}
@@ -244,8 +244,8 @@ def evaluate(
     label or without a picture are left out and counted. A warning says of how many
     galaxies the figures are optimistic, because the model learned from them.
     """
+    from hifrac.core.tables import output_format, read_table, write_table
     from hifrac.models import load_model
-    from hifrac.tables import output_format, read_table, write_table
 
     if output is not None:
         output_format(output)
@@ -253,9 +253,9 @@ def evaluate(
             raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
     rows = read_table(table)
     with _extra_train():
-        from hifrac.training.assess import evaluate as judge
+        from hifrac.training.assess import evaluate as evaluate_model
 
-        figures = judge(load_model(model, device=device), rows, cutouts, **options)
+        figures = evaluate_model(load_model(model, device=device), rows, cutouts, **options)
     shown = figures.copy()
     for column in shown.itercols():
         if column.dtype.kind == "f":

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from hifrac.exceptions import BadImageError
+from hifrac.core.exceptions import BadImageError
 
 __all__ = ["Collection", "Folder", "TarArchive", "ZipArchive", "is_tar"]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from hifrac import images
 from hifrac._picture_files import what_instead
+from hifrac.core.exceptions import BadImageError
 from hifrac.cutouts._http import Answer, without_user
-from hifrac.exceptions import BadImageError
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -26,7 +26,7 @@ def read_image(answer: Answer) -> tuple[np.ndarray, fits.Header]:
 
     Raises
     ------
-    ~hifrac.exceptions.BadImageError
+    ~hifrac.core.exceptions.BadImageError
         If the answer is no FITS file, or a damaged one.
     """
     from astropy.io import fits

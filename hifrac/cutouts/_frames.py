@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, RowError
 from hifrac.cutouts.recipe import CutoutRecipe
-from hifrac.exceptions import BadImageError, FetchError, HifracWarning, RowError
 
 __all__ = ["FrameIndex", "Plan", "load"]
 

@@ -18,10 +18,10 @@ import requests
 import urllib3
 from urllib3.util import Retry
 
-from hifrac.config import conf
+from hifrac.core.config import conf
+from hifrac.core.exceptions import BadImageError, FetchError, RowError
 from hifrac.cutouts._line import CutOffError, Line, new_session
 from hifrac.cutouts._politeness import LONGEST_WAIT, HostLimit, host_limit
-from hifrac.exceptions import BadImageError, FetchError, RowError
 
 __all__ = ["Answer", "Attempt", "Client", "Errand", "StoppedError", "without_user"]
 
@@ -209,7 +209,7 @@ class Errand:
 
         Raises
         ------
-        ~hifrac.exceptions.FetchError
+        ~hifrac.core.exceptions.FetchError
             If the host is not to be asked, or no turn came in time.
         StoppedError
             If the client ended meanwhile.
@@ -245,8 +245,8 @@ class Errand:
             The query.
         accept : callable
             Turns an `Answer` into the result. It raises a
-            `~hifrac.exceptions.RowError` for any other: with a
-            `~hifrac.exceptions.BadImageError` the request is repeated.
+            `~hifrac.core.exceptions.RowError` for any other: with a
+            `~hifrac.core.exceptions.BadImageError` the request is repeated.
 
         Returns
         -------
@@ -255,11 +255,11 @@ class Errand:
 
         Raises
         ------
-        ~hifrac.exceptions.RowError
+        ~hifrac.core.exceptions.RowError
             What ``accept`` raised.
-        ~hifrac.exceptions.FetchError
+        ~hifrac.core.exceptions.FetchError
             If no answer came, or only such as ask to come again.
-        ~hifrac.exceptions.BadImageError
+        ~hifrac.core.exceptions.BadImageError
             If the answer was cut off each time.
         StoppedError
             If the client ended meanwhile.

@@ -1,6 +1,6 @@
 """The local store of downloaded pictures, and its manifest.
 
-Layout below `hifrac.config.cache_dir`::
+Layout below `hifrac.core.config.cache_dir`::
 
     cutouts/<survey>-<release>-<service>-<digest>/
         store.json          what is kept here
@@ -32,13 +32,13 @@ from typing import Any
 
 import numpy as np
 
-from hifrac.config import cache_dir, conf
+from hifrac.core.config import cache_dir, conf
+from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
 from hifrac.cutouts._database import THESE, Database, listed
 from hifrac.cutouts._http import Attempt, without_user
 from hifrac.cutouts._layouts import Folders, SingleFile, write_whole
 from hifrac.cutouts._positions import position_keys, position_of
 from hifrac.cutouts.recipe import CutoutRecipe
-from hifrac.exceptions import BadImageError, OutOfFootprintError, RowError
 
 __all__ = ["Outcome", "PictureStore", "StoreReport", "stores"]
 
@@ -362,7 +362,7 @@ class PictureStore:
 
 
 def stores() -> tuple[list[PictureStore], list[Path]]:
-    """The stores below `hifrac.config.cache_dir`, and the folders of such that do not say what they hold."""
+    """The stores below `hifrac.core.config.cache_dir`, and the folders that do not say what they hold."""
     found, illegible = [], []
     for manifest in sorted((cache_dir() / "cutouts").glob(f"*/{_MANIFEST}")):
         try:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from hifrac import images
+from hifrac.core.exceptions import RowError
 from hifrac.cutouts.recipe import CutoutRecipe
-from hifrac.exceptions import RowError
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -26,7 +26,7 @@ class Cutout:
     ----------
     data : bytes or None
         The file as the source holds it (JPEG, PNG or FITS).
-    error : `~hifrac.exceptions.RowError` or None
+    error : `~hifrac.core.exceptions.RowError` or None
         What stopped the row, where ``data`` is None.
     pixels : `~numpy.ndarray` of uint8, shape (height, width, 3), or None
         What `hifrac.images.decode` makes of ``data``, where the source has

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from astropy.table import QTable
 
-from hifrac._input import parse
-from hifrac.columns import result_column
+from hifrac.core.columns import result_column
+from hifrac.core.exceptions import RowError
+from hifrac.core.flags import Flag
+from hifrac.core.input import parse
 from hifrac.cutouts.remote import RemoteCutouts
-from hifrac.exceptions import RowError
-from hifrac.flags import Flag
 
 __all__ = ["download"]
 
@@ -37,7 +37,7 @@ def download(
     -------
     report : `~astropy.table.QTable`
         One row per input row, in order: the input columns and ``flags``. A
-        row without flags has its picture in the store; see `hifrac.flags`.
+        row without flags has its picture in the store; see `hifrac.core.flags`.
 
     Raises
     ------

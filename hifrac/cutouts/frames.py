@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from hifrac import images
-from hifrac.cutouts._frames import FrameIndex, Plan, load
-from hifrac.cutouts.base import Cutout
-from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
-from hifrac.exceptions import (
+from hifrac.core.exceptions import (
     BadCoordinateError,
     FetchError,
     OutOfFootprintError,
     RowError,
 )
+from hifrac.cutouts._frames import FrameIndex, Plan, load
+from hifrac.cutouts.base import Cutout
+from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 
 __all__ = ["FrameCutouts"]
 
@@ -93,7 +93,7 @@ class FrameCutouts:
     *Overlaps and edges.* The frame in which the target lies farthest from the
     edges is taken first. What it does not cover is filled from the next; so
     are pixels that are not finite. A row is an
-    `~hifrac.exceptions.OutOfFootprintError` if the middle of the picture is
+    `~hifrac.core.exceptions.OutOfFootprintError` if the middle of the picture is
     not covered in all three bands. Elsewhere, pixels that some band lacks are
     black, as in the service's pictures at the edge of the survey. A frame that
     is missing, damaged or cut off only matters where no other frame shows the
@@ -102,7 +102,7 @@ class FrameCutouts:
     *Index.* The headers of all frames are read once, when the first picture is
     asked for. Of a compressed file its first block must be unpacked for that.
     If there are files that cannot be understood, and no other band tells
-    where on the sky they belong, a `~hifrac.exceptions.HifracWarning` says so.
+    where on the sky they belong, a `~hifrac.core.exceptions.HifracWarning` says so.
 
     *Memory.* The last 48 uncompressed frames stay memory-mapped, the last 12
     compressed ones unpacked (12.2 MB each). Rows may come in any order: up to
@@ -178,10 +178,10 @@ class FrameCutouts:
         ------
         cutout : `Cutout`
             A JPEG, or as ``error`` what stopped this row:
-            `~hifrac.exceptions.OutOfFootprintError` if no frame shows the
-            target, `~hifrac.exceptions.BadImageError` if the frame is damaged
-            or cut off, `~hifrac.exceptions.FetchError` if a band is missing or
-            its file cannot be read, `~hifrac.exceptions.BadCoordinateError` for no position on
+            `~hifrac.core.exceptions.OutOfFootprintError` if no frame shows the
+            target, `~hifrac.core.exceptions.BadImageError` if the frame is damaged
+            or cut off, `~hifrac.core.exceptions.FetchError` if a band is missing or
+            its file cannot be read, `~hifrac.core.exceptions.BadCoordinateError` for no position on
             the sphere.
 
         Raises

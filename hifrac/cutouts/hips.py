@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from functools import cached_property
 
+from hifrac.core.exceptions import FetchError, RowError
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import HIPS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
-from hifrac.exceptions import FetchError, RowError
 
 __all__ = ["HiPSCutouts"]
 

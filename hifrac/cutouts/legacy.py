@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
+from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
 from hifrac.cutouts._cubes import compose, read_image
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import LEGACY_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import Get, RemoteCutouts
-from hifrac.exceptions import BadImageError, FetchError, OutOfFootprintError
 
 __all__ = ["LegacyCutouts"]
 
@@ -66,7 +66,7 @@ class LegacyCutouts(RemoteCutouts):
     Where a survey has no image the viewer's JPEG is uniformly grey, and a band of its FITS zero
     everywhere: a picture that lacks one of its three bands is outside the footprint. Where it has
     no image in any band the viewer may also fail to give a FITS file (status 500); that cannot be told from
-    trouble that passes, and is a `~hifrac.exceptions.FetchError`.
+    trouble that passes, and is a `~hifrac.core.exceptions.FetchError`.
 
     Examples
     --------

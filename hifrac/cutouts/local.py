@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from hifrac.core.exceptions import BadImageError, FetchError, RowError
 from hifrac.cutouts._archives import Collection, Folder, TarArchive, ZipArchive, is_tar
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import CutoutRecipe
-from hifrac.exceptions import BadImageError, FetchError, RowError
 
 __all__ = ["LocalCutouts"]
 
@@ -164,8 +164,8 @@ class LocalCutouts:
         ------
         cutout : `Cutout`
             The file as it is, or as ``error`` what stopped this row:
-            `~hifrac.exceptions.FetchError` if there is no such file or the
-            value cannot be a name, `~hifrac.exceptions.BadImageError` if the
+            `~hifrac.core.exceptions.FetchError` if there is no such file or the
+            value cannot be a name, `~hifrac.core.exceptions.BadImageError` if the
             file's checksum or compression is damaged.
 
         Raises

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from hifrac.core.exceptions import BadImageError, OutOfFootprintError
 from hifrac.cutouts._cubes import compose, read_image
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import PANSTARRS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import Get, RemoteCutouts
-from hifrac.exceptions import BadImageError, OutOfFootprintError
 
 __all__ = ["PanSTARRSCutouts"]
 

@@ -94,7 +94,7 @@ class CutoutRecipe:
 
         Raises
         ------
-        TypeError, ~hifrac.exceptions.BadImageError, ~hifrac.exceptions.OutOfFootprintError
+        TypeError, ~hifrac.core.exceptions.BadImageError, ~hifrac.core.exceptions.OutOfFootprintError
             As of `hifrac.images.decode`.
         """
         return images.decode(

@@ -19,14 +19,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from hifrac.config import conf
-from hifrac.cutouts._http import Answer, Client, StoppedError
-from hifrac.cutouts._politeness import CONNECTIONS
-from hifrac.cutouts._positions import canonical_position, position_keys, position_of
-from hifrac.cutouts._store import Outcome, PictureStore
-from hifrac.cutouts.base import Cutout
-from hifrac.cutouts.recipe import CutoutRecipe
-from hifrac.exceptions import (
+from hifrac.core.config import conf
+from hifrac.core.exceptions import (
     BadCoordinateError,
     BadImageError,
     FetchError,
@@ -34,6 +28,12 @@ from hifrac.exceptions import (
     OutOfFootprintError,
     RowError,
 )
+from hifrac.cutouts._http import Answer, Client, StoppedError
+from hifrac.cutouts._politeness import CONNECTIONS
+from hifrac.cutouts._positions import canonical_position, position_keys, position_of
+from hifrac.cutouts._store import Outcome, PictureStore
+from hifrac.cutouts.base import Cutout
+from hifrac.cutouts.recipe import CutoutRecipe
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -60,10 +60,10 @@ class RemoteCutouts:
         Address of the service, of http or https, where it is not the configured one.
     store : bool, optional
         Whether verified pictures are kept in, and taken from, the local store
-        below `hifrac.config.cache_dir`.
+        below `hifrac.core.config.cache_dir`.
     offline : bool, optional
         Whether the network is never touched: a position that is not in the
-        store is a `~hifrac.exceptions.FetchError`. ``conf.offline`` by default.
+        store is a `~hifrac.core.exceptions.FetchError`. ``conf.offline`` by default.
     retry_permanent : bool, optional
         Whether positions are asked for again of which the service has said
         that it has no image there.
@@ -84,7 +84,7 @@ class RemoteCutouts:
 
     title: ClassVar[str]
     default_recipe: ClassVar[CutoutRecipe]
-    #: The item of ``hifrac.config.conf`` that has the address.
+    #: The item of ``hifrac.core.config.conf`` that has the address.
     url_item: ClassVar[str]
     suffix: str = ".jpg"
     name_column = None
@@ -207,7 +207,7 @@ class RemoteCutouts:
         ------
         TypeError
             If ``dec`` is missing and ``ra`` is not a SkyCoord.
-        ~hifrac.exceptions.BadCoordinateError
+        ~hifrac.core.exceptions.BadCoordinateError
             If a position is not finite or not on the sphere.
         """
         if dec is None:
@@ -241,14 +241,14 @@ class RemoteCutouts:
         ------
         cutout : `Cutout`
             The verified picture, or as ``error`` what stopped this row:
-            `~hifrac.exceptions.FetchError` (with ``url``, ``status`` and ``retry_after``) if no
-            picture could be obtained, `~hifrac.exceptions.BadImageError` if something else
-            came or a part of it, `~hifrac.exceptions.OutOfFootprintError` if
+            `~hifrac.core.exceptions.FetchError` (with ``url``, ``status`` and ``retry_after``) if no
+            picture could be obtained, `~hifrac.core.exceptions.BadImageError` if something else
+            came or a part of it, `~hifrac.core.exceptions.OutOfFootprintError` if
             the survey did not image the position.
 
         Warns
         -----
-        ~hifrac.exceptions.HifracWarning
+        ~hifrac.core.exceptions.HifracWarning
             Once, if pictures cannot be written to the store; they are given all the same.
 
         Notes
@@ -269,7 +269,7 @@ class RemoteCutouts:
 
         Yields
         ------
-        error : `~hifrac.exceptions.RowError` or None
+        error : `~hifrac.core.exceptions.RowError` or None
             For each position in order: None if its picture is in the store,
             otherwise what stopped it, see `fetch`.
 

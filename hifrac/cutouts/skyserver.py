@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from hifrac.config import conf
+from hifrac.core.config import conf
+from hifrac.core.exceptions import OutOfFootprintError, RowError
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
-from hifrac.exceptions import OutOfFootprintError, RowError
 
 __all__ = ["SkyServerCutouts"]
 

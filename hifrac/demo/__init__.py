@@ -60,12 +60,12 @@ def run_demo(
     paths : list of `pathlib.Path`
         The files written.
     """
+    from hifrac.core.exceptions import OutOfFootprintError
+    from hifrac.core.tables import write_table
     from hifrac.cutouts import LocalCutouts
     from hifrac.demo.overview import plot_overview
     from hifrac.estimator import HIFractionEstimator
-    from hifrac.exceptions import OutOfFootprintError
     from hifrac.images import decode
-    from hifrac.tables import write_table
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

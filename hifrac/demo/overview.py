@@ -11,7 +11,7 @@ from astropy.table import Table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hifrac.flags import UNSERVED, decode_flags
+from hifrac.core.flags import UNSERVED, decode_flags
 
 __all__ = ["plot_overview"]
 

@@ -15,10 +15,10 @@ from astropy.cosmology import Cosmology, FlatLambdaCDM
 from astropy.cosmology import units as cu
 from astropy.table import Row, Table
 
-from hifrac._input import parse, plain_floats
-from hifrac.columns import DEC_ALIASES, RA_ALIASES
+from hifrac.core.columns import DEC_ALIASES, RA_ALIASES
+from hifrac.core.exceptions import HifracWarning
+from hifrac.core.input import parse, plain_floats
 from hifrac.environment._neighbours import unit_vectors
-from hifrac.exceptions import HifracWarning
 
 __all__ = [
     "C_KM_S",
@@ -73,7 +73,7 @@ def parse_positions(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     TypeError, ValueError
-        As `hifrac._input.parse`, with the parameter's name in front.
+        As `hifrac.core.input.parse`, with the parameter's name in front.
     """
     if isinstance(data, Row):
         data = data.table[data.index : data.index + 1]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from astropy import units as u
 
-from hifrac.columns import ResultColumn, make_column
-from hifrac.flags import BitFlag
+from hifrac.core.columns import ResultColumn, make_column
+from hifrac.core.flags import BitFlag
 
 __all__ = ["ENVIRONMENT_COLUMNS", "EnvironmentColumn", "EnvironmentFlag"]
 

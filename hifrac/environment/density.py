@@ -14,6 +14,7 @@ from astropy.cosmology import Cosmology
 from astropy.table import QTable, Table
 
 import hifrac
+from hifrac.core.exceptions import HifracWarning
 from hifrac.environment._median import sliding_median
 from hifrac.environment._neighbours import nearest_in_window, unit_vectors
 from hifrac.environment._parse import (
@@ -28,7 +29,6 @@ from hifrac.environment._parse import (
 )
 from hifrac.environment.columns import MASKED, EnvironmentFlag, environment_column
 from hifrac.environment.footprint import as_footprint, outside
-from hifrac.exceptions import HifracWarning
 
 __all__ = ["AS_CODED", "AS_PRINTED", "HIGH_DENSITY", "overdensity", "surface_density"]
 
@@ -142,7 +142,7 @@ def surface_density(
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If rows of the reference are left out, or if the reference does not cover some of the galaxies.
 
     Notes

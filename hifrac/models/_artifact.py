@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from hifrac.exceptions import ModelError, ModelIntegrityError
+from hifrac.core.exceptions import ModelError, ModelIntegrityError
 from hifrac.models.architectures import build, closest
 from hifrac.models.cards import ModelCard
 from hifrac.models.xresnet import fold_spectral_norm

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hifrac.calibration import ConformalTable, PopulationTable
-from hifrac.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
+from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
+from hifrac.core.exceptions import ModelError
 from hifrac.cutouts.recipe import CutoutRecipe
-from hifrac.exceptions import ModelError
-from hifrac.recognition import RecognitionTable
+from hifrac.models.calibration import ConformalTable, PopulationTable
+from hifrac.models.detection import DetectionTable
 
 __all__ = ["ModelCard"]
 
@@ -50,8 +50,8 @@ def require_free_column(key: str, column: str, outputs: Sequence[str] = ("estima
     Raises
     ------
     ValueError
-        If ``column`` is one of `~hifrac.columns.RESULT_COLUMNS` other than ``log_hi_fraction``, one of
-        `~hifrac.columns.POSITION_COLUMNS`, ``log_mstar``, ``ebv`` or ``z``.
+        If ``column`` is one of `~hifrac.core.columns.RESULT_COLUMNS` other than ``log_hi_fraction``, one of
+        `~hifrac.core.columns.POSITION_COLUMNS`, ``log_mstar``, ``ebv`` or ``z``.
     """
     if column == "p_detect" and "detection_logit" in outputs and "estimate" not in outputs:
         return
@@ -90,9 +90,9 @@ class ModelCard:
         For which galaxies the figures hold.
     normalisation : str
         What happens to a picture before the network.
-    calibration : `~hifrac.calibration.ConformalTable`, `~hifrac.calibration.PopulationTable` or None
+    calibration : ConformalTable, PopulationTable or None
         What makes estimate and interval of the outputs; None for a model without an interval.
-    recognition : `~hifrac.recognition.RecognitionTable` or None
+    detection : DetectionTable or None
         Calibration of ``p_detect`` and ``ood_score``; None for a model without them.
     figures : mapping
         Cross-validated figures of merit.
@@ -128,7 +128,7 @@ class ModelCard:
     validity: str
     normalisation: str
     calibration: ConformalTable | PopulationTable | None
-    recognition: RecognitionTable | None
+    detection: DetectionTable | None
     figures: Mapping[str, Any]
     protocol: str
     folds: Mapping[str, Any]
@@ -187,7 +187,7 @@ class ModelCard:
 
         Raises
         ------
-        ~hifrac.exceptions.ModelError
+        ~hifrac.core.exceptions.ModelError
             If the text is no JSON object, or a fact is missing, unknown or wrong.
         """
         try:
@@ -199,8 +199,8 @@ class ModelCard:
             if facts["calibration"] is not None:
                 kind = PopulationTable if "ranks" in facts["calibration"] else ConformalTable
                 facts["calibration"] = kind(**facts["calibration"])
-            if facts["recognition"] is not None:
-                facts["recognition"] = RecognitionTable(**facts["recognition"])
+            if facts["detection"] is not None:
+                facts["detection"] = DetectionTable(**facts["detection"])
             for name in ("references", "outputs", "inputs"):
                 if name in facts:
                     facts[name] = tuple(facts[name])
@@ -216,7 +216,7 @@ class ModelCard:
 
         Raises
         ------
-        ~hifrac.exceptions.ModelError
+        ~hifrac.core.exceptions.ModelError
             If the folder has no readable card.
         """
         path = Path(folder) / FILE_NAME

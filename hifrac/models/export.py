@@ -45,9 +45,9 @@ def export_model(
         If a format is unknown, or ``formats`` is no sequence of them.
     FileExistsError
         If ``output`` is a file, or a folder with anything in it.
-    ~hifrac.exceptions.UnknownModelError
+    ~hifrac.core.exceptions.UnknownModelError
         If there is no such model.
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If it cannot be loaded.
     """
     from hifrac.models import _artifact

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from hifrac.config import conf
-from hifrac.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
+from hifrac.core.config import conf
+from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
 from hifrac.models.cards import FILE_NAME, ModelCard
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class Model:
             Pictures of the card's recipe.
         ebv : array of float, shape (n,), optional
             Galactic reddening E(B-V) in mag, NaN where unknown, such as
-            `~hifrac.reddening.galactic_ebv` gives; a model without it among its card's ``inputs`` has no use
-            for it. Where it is missing, the mean of the training set is assumed.
+            `~hifrac.core.reddening.galactic_ebv` gives; a model without it among its card's ``inputs`` has no
+            use for it. Where it is missing, the mean of the training set is assumed.
 
         Returns
         -------
@@ -134,7 +134,7 @@ class Model:
         ------
         ValueError
             If ``pixels`` has another type or shape, or ``ebv`` another length.
-        ~hifrac.exceptions.ModelError
+        ~hifrac.core.exceptions.ModelError
             If the network does not give what its card says.
         """
         import torch
@@ -207,11 +207,11 @@ def load_model(
     ------
     TypeError
         If ``model`` is neither text nor a path.
-    ~hifrac.exceptions.UnknownModelError
+    ~hifrac.core.exceptions.UnknownModelError
         If there is neither such a name nor such a folder.
-    ~hifrac.exceptions.ModelIntegrityError
+    ~hifrac.core.exceptions.ModelIntegrityError
         If a file differs from its card; nothing of it is executed.
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If the model cannot be loaded otherwise, or has nothing for ``runtime``, or what
         ``runtime`` needs is not installed.
     ValueError
@@ -220,7 +220,7 @@ def load_model(
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If the TorchScript file is missing or cannot be loaded, and the Python
         network takes its place.
     """
@@ -307,7 +307,7 @@ def in_parts(
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If there is no memory for a part: it is halved.
     """
     import torch

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hifrac.exceptions import ModelError
+from hifrac.core.exceptions import ModelError
 from hifrac.models import _artifact
 from hifrac.models.xresnet import SimpleSelfAttention, fold_spectral_norm
 
@@ -39,7 +39,7 @@ class OpenVINO(nn.Module):
 
     Raises
     ------
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If OpenVINO is not installed, or cannot compile the network.
     """
 
@@ -124,7 +124,7 @@ class HalfPrecision(nn.Module):
 
     Raises
     ------
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If the network is no xresnet.
     """
 

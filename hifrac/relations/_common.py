@@ -11,10 +11,10 @@ from astropy import units as u
 from astropy.table import Column, QTable
 
 import hifrac
-from hifrac._input import plain_floats
-from hifrac.columns import result_column
-from hifrac.exceptions import HifracWarning
-from hifrac.flags import BitFlag
+from hifrac.core.columns import result_column
+from hifrac.core.exceptions import HifracWarning
+from hifrac.core.flags import BitFlag
+from hifrac.core.input import plain_floats
 
 __all__ = [
     "Relation",

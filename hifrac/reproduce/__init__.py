@@ -308,7 +308,7 @@ def setting(
     Parameters
     ----------
     folder : path-like, optional
-        The data directory; `hifrac.config.data_dir` by default.
+        The data directory; `hifrac.core.config.data_dir` by default.
     model : str or path-like, optional
         Name of a bundled model, or folder of a model; ``conf.model`` by default.
     seed : int, optional
@@ -329,13 +329,13 @@ def setting(
         If no data directory is configured and ``needs_folder``, or ``draws`` is below 2.
     FileNotFoundError
         If it does not exist.
-    ~hifrac.exceptions.UnknownModelError
+    ~hifrac.core.exceptions.UnknownModelError
         If there is no such model.
     """
     from pathlib import Path
 
-    from hifrac.config import conf, data_dir
-    from hifrac.exceptions import UnknownModelError
+    from hifrac.core.config import conf, data_dir
+    from hifrac.core.exceptions import UnknownModelError
     from hifrac.models.registry import bundled_models
 
     if draws < 2:
@@ -360,7 +360,7 @@ def result(name: str, output=None, *, where: Setting | None = None, redo: bool =
     name : str
         A key of `EXPERIMENTS`.
     output : path-like, optional
-        Folder of the results; ``reproduce`` in `hifrac.config.cache_dir` by default.
+        Folder of the results; ``reproduce`` in `hifrac.core.config.cache_dir` by default.
     where : Setting, optional
         The data directory and the model; ``setting()`` by default.
     redo : bool, optional
@@ -380,7 +380,7 @@ def result(name: str, output=None, *, where: Setting | None = None, redo: bool =
     RuntimeError
         If it fails.
     """
-    from hifrac.config import cache_dir
+    from hifrac.core.config import cache_dir
 
     (one,) = select([name])
     return _run.result(one, where or setting(), output or cache_dir() / "reproduce", redo=redo)

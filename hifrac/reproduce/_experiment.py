@@ -144,7 +144,7 @@ class Experiment:
     def files(self, setting: Setting) -> tuple[list[Path], list[str]]:
         """The files that it reads, and what of its inputs is missing, as sentences.
 
-        `hifrac.config.data_dir` must be the folder of the setting.
+        `hifrac.core.config.data_dir` must be the folder of the setting.
         """
         found: list[Path] = []
         missing = [] if setting.folder is not None else [_NO_FOLDER]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from hifrac._input import plain_floats
 from hifrac.catalogs import match_ids
+from hifrac.core.input import plain_floats
 from hifrac.reproduce._experiment import Setting
 
 __all__ = ["answers", "beyond", "held_out", "labels", "model_note"]

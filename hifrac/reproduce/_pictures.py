@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.table import Table
 
-from hifrac._input import plain_floats
+from hifrac.core.input import plain_floats
 from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
 from hifrac.reproduce._experiment import Setting
 
@@ -47,8 +47,8 @@ def circular_colours(measured: np.ndarray) -> np.ndarray:
 
 def fraction_features(table: Table, setting: Setting) -> np.ndarray:
     """What the default model reads the HI fraction from: measurements of the pictures, and the reddening."""
+    from hifrac.core.reddening import galactic_ebv
     from hifrac.models.structure import StructureNet
-    from hifrac.reddening import galactic_ebv
     from hifrac.training.fit import FRACTION_GROUPS, with_ebv
 
     ebv = galactic_ebv(plain_floats(table["ra"]), plain_floats(table["dec"]))

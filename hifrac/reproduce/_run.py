@@ -21,10 +21,10 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 
 import hifrac
-from hifrac.config import conf
-from hifrac.exceptions import HifracWarning
+from hifrac.core.config import conf
+from hifrac.core.exceptions import HifracWarning
+from hifrac.core.tables import whole_file, write_table
 from hifrac.reproduce._experiment import TIERS, Experiment, Setting, sha256
-from hifrac.tables import whole_file, write_table
 
 __all__ = ["MANIFEST", "SUMMARY", "numbers_table", "reproduce", "result", "status_table"]
 
@@ -109,7 +109,7 @@ def reproduce(
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If the manifest of the folder cannot be read; everything is then computed anew.
     """
     output = Path(output)

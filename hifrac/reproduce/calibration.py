@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.table import Table
 
-from hifrac._input import plain_floats
 from hifrac.catalogs import match_ids
+from hifrac.core.input import plain_floats
 from hifrac.reproduce._experiment import Setting
 from hifrac.reproduce._inputs import answers, held_out, model_note
 from hifrac.reproduce.environment import _NOTE, galaxy_densities
@@ -161,7 +161,7 @@ def reliability(setting: Setting) -> Table:
 
 def coverage(setting: Setting) -> Table:
     """Coverage of the intervals of ALFALFA's labelled galaxies against mass, density, estimate, reddening."""
-    from hifrac.reddening import galactic_ebv
+    from hifrac.core.reddening import galactic_ebv
 
     rows = held_out(setting)
     known = answers(setting.model)

@@ -10,9 +10,9 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table, vstack
 
 from hifrac import catalogs
-from hifrac._input import plain_floats
 from hifrac.catalogs import match_positions, plain_values
-from hifrac.metrics import judge, metrics_table, published_metrics
+from hifrac.core.input import plain_floats
+from hifrac.metrics import metrics_table, published_metrics, score_estimates
 from hifrac.reproduce._experiment import Setting
 from hifrac.reproduce._inputs import held_out, model_note
 
@@ -54,7 +54,7 @@ def compare(
     -------
     table : `~astropy.table.Table`
         ``cut``, ``estimator`` ("CNN" for ours, as in the paper, or "FCNN") and the figures of
-        `hifrac.metrics.judge`.
+        `hifrac.metrics.score_estimates`.
     """
     values = {"p_detect": np.asarray(p_detect, float)}
     if c_fgas is not None:
@@ -66,7 +66,7 @@ def compare(
             continue
         kept = np.ones(truth.shape, bool) if column is None else values[column] > threshold
         rows = {
-            name: judge(truth[kept], np.asarray(one, float)[kept], draws=draws, seed=seed)
+            name: score_estimates(truth[kept], np.asarray(one, float)[kept], draws=draws, seed=seed)
             for name, one in zip(ESTIMATORS, (ours, theirs), strict=True)
         }
         part = metrics_table(rows)

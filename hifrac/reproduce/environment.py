@@ -11,8 +11,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from hifrac import catalogs
-from hifrac._input import plain_floats
 from hifrac.catalogs import plain_values
+from hifrac.core.input import plain_floats
 from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity
 from hifrac.reproduce._experiment import Setting
 from hifrac.reproduce._inputs import held_out, labels, model_note

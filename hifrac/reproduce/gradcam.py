@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import Table
 
-from hifrac._input import plain_floats
+from hifrac.core.input import plain_floats
 from hifrac.cutouts import LocalCutouts
 from hifrac.estimator import HIFractionEstimator
 from hifrac.reproduce._experiment import Setting

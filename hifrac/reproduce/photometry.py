@@ -8,9 +8,9 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
-from hifrac._input import plain_floats
 from hifrac.catalogs import CatalogFlag, match_positions, plain_values
-from hifrac.reddening import galactic_ebv
+from hifrac.core.input import plain_floats
+from hifrac.core.reddening import galactic_ebv
 from hifrac.simulate import observed_colour, split_colour, taylor2011_colour
 
 __all__ = [

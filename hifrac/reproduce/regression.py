@@ -9,8 +9,8 @@ import numpy as np
 from astropy import constants, units
 from astropy.table import Table, vstack
 
-from hifrac._input import plain_floats
-from hifrac.metrics import judge, metrics_table, published_metrics, regression_metrics
+from hifrac.core.input import plain_floats
+from hifrac.metrics import metrics_table, published_metrics, regression_metrics, score_estimates
 from hifrac.reproduce._experiment import Setting
 from hifrac.reproduce._inputs import beyond, held_out, model_note
 
@@ -63,7 +63,7 @@ def cut_metrics(
     Returns
     -------
     table : `~astropy.table.Table`
-        A row for each of `CUTS`: ``cut`` and the figures of `hifrac.metrics.judge`, where
+        A row for each of `CUTS`: ``cut`` and the figures of `hifrac.metrics.score_estimates`, where
         ``slope`` and ``slope_inverse`` are the regressions both ways.
     """
     truth, estimate, p_detect = (np.asarray(one, dtype=float) for one in (truth, estimate, p_detect))
@@ -71,7 +71,7 @@ def cut_metrics(
     rows = {}
     for cut, threshold in CUTS.items():
         kept = p_detect > threshold
-        rows[cut] = judge(truth[kept], estimate[kept], is_limit=limit[kept], draws=draws, seed=seed)
+        rows[cut] = score_estimates(truth[kept], estimate[kept], is_limit=limit[kept], draws=draws, seed=seed)
     table = metrics_table(rows)
     table.rename_column("estimator", "cut")
     table["cut"].info.description = "which galaxies"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import Table
 
-from hifrac._input import plain_floats
 from hifrac.attribution import COLOURS, PROFILES, inject_point_sources
+from hifrac.core.input import plain_floats
 from hifrac.reproduce._experiment import Setting
 from hifrac.reproduce._inputs import held_out
 from hifrac.reproduce._pictures import pictures
@@ -82,8 +82,8 @@ def _chosen(table: Table) -> Table:
 
 def fig13(setting: Setting) -> Table:
     """Figure 13 with three labelled galaxies."""
+    from hifrac.core.reddening import galactic_ebv
     from hifrac.models import load_model
-    from hifrac.reddening import galactic_ebv
 
     rows = _chosen(held_out(setting))
     ebv = galactic_ebv(plain_floats(rows["ra"]), plain_floats(rows["dec"]))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.table import Table
 
-from hifrac._input import plain_floats
-from hifrac.metrics import judge, metrics_table
+from hifrac.core.input import plain_floats
+from hifrac.metrics import metrics_table, score_estimates
 from hifrac.reproduce._experiment import Setting
 from hifrac.reproduce._inputs import held_out, model_note
 from hifrac.reproduce._pictures import circular_colours, measurements, pictures
@@ -133,7 +133,10 @@ def fig12(setting: Setting) -> Table:
     for name, make in simple_models(setting.seed).items():
         table[name] = cross_predict(make, features[name], truth, fold)
     table["default model"] = plain_floats(rows["estimate"])
-    figures = {name: judge(truth, table[name], draws=setting.draws, seed=setting.seed) for name in _PUBLISHED}
+    figures = {
+        name: score_estimates(truth, table[name], draws=setting.draws, seed=setting.seed)
+        for name in _PUBLISHED
+    }
     judged = metrics_table(figures)
     table.meta = {
         "numbers": {

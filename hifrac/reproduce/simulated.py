@@ -16,11 +16,11 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table, vstack
 
-from hifrac._input import plain_floats
 from hifrac.catalogs import CatalogWarning, durbala2020, match_positions
 from hifrac.catalogs.samples import paper_samples
+from hifrac.core.input import plain_floats
+from hifrac.core.reddening import galactic_ebv
 from hifrac.metrics import published_metrics, regression_metrics
-from hifrac.reddening import galactic_ebv
 from hifrac.reproduce._experiment import Setting, sha256
 from hifrac.reproduce._inputs import answers, beyond, held_out, labels
 from hifrac.reproduce._pictures import ARCHIVE, pictures
@@ -109,8 +109,8 @@ def _said(model: Model, pixels: np.ndarray, ebv: np.ndarray) -> dict[str, np.nda
     calibrated = card.calibration.estimate(outputs) if card.calibration else outputs["estimate"]
     return {
         "estimate": np.asarray(calibrated),
-        "p_detect": card.recognition.p_detect(outputs["detection_logit"]),
-        "ood_score": card.recognition.ood_score(outputs["distance"]),
+        "p_detect": card.detection.p_detect(outputs["detection_logit"]),
+        "ood_score": card.detection.ood_score(outputs["distance"]),
     }
 
 
@@ -240,7 +240,7 @@ def fig4(setting: Setting) -> Table:
 def _threshold(setting: Setting) -> float:
     from hifrac.models import load_model
 
-    return load_model(setting.model).card.recognition.ood_threshold
+    return load_model(setting.model).card.detection.ood_threshold
 
 
 def table2(setting: Setting) -> Table:

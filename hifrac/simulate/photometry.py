@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from hifrac._input import plain_floats
+from hifrac.core.input import plain_floats
 from hifrac.simulate.galaxy import SimulatedGalaxy, check_number
 
 __all__ = [
@@ -96,7 +96,7 @@ def observed_colour(g_minus_i: Any, *, abs_i: Any, axial_ratio: Any, ebv: Any) -
     axial_ratio : array-like of float, shape (n,)
         Minor over major axis.
     ebv : array-like of float, shape (n,)
-        Galactic reddening in mag, on the scale of SFD, such as `~hifrac.reddening.galactic_ebv` gives.
+        Galactic reddening in mag, on the scale of SFD, such as `~hifrac.core.reddening.galactic_ebv` gives.
 
     Returns
     -------

@@ -9,7 +9,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
-from hifrac._input import plain_floats
+from hifrac.core.input import plain_floats
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 from hifrac.images import compress
 from hifrac.simulate.galaxy import SimulatedGalaxy

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from hifrac._input import parse_ebv, parse_labelled_positions
-from hifrac.calibration import ConformalTable
-from hifrac.config import conf
+from hifrac.core.config import conf
+from hifrac.core.exceptions import HifracWarning, RowError
+from hifrac.core.input import parse_ebv, parse_labelled_positions
+from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import LocalCutouts
-from hifrac.exceptions import HifracWarning, RowError
 from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
 from hifrac.models import Model, ModelCard
+from hifrac.models.calibration import ConformalTable
 from hifrac.models.registry import bundled_models, held_out_answers
-from hifrac.reddening import galactic_ebv
 from hifrac.training.augment import N_DIHEDRAL
 
 __all__ = ["class_figures", "evaluate", "held_out_coverage", "regression_figures"]
@@ -161,7 +161,7 @@ def evaluate(
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If the model learned from some of the galaxies that it is judged on, or corrects for a reddening
         that is not known.
     """
@@ -251,7 +251,7 @@ def _require_classes(truth: np.ndarray, target: str, is_limit: str | None, card:
 
 def _learned_names(model: Model) -> set[str] | None:
     """The names of the galaxies that a model learned from; None if its folder does not say."""
-    from hifrac.tables import read_table
+    from hifrac.core.tables import read_table
     from hifrac.training.splits import TRAIN
 
     # What is known of a bundled model is known of its copies: the weights are the same.

@@ -12,12 +12,12 @@ from astropy.table import Table
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from hifrac._input import plain_floats
-from hifrac.config import data_dir
+from hifrac.core.config import data_dir
+from hifrac.core.input import plain_floats
+from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
-from hifrac.reddening import galactic_ebv
 
-__all__ = ["BRIGHT", "BeyondSample", "TrainingSample", "read_beyond", "read_sample", "sky_groups"]
+__all__ = ["BRIGHT", "DeepSample", "TrainingSample", "read_deep", "read_sample", "sky_groups"]
 
 #: An undetected galaxy is bright when its central light (``flux_16px``, red
 #: counts within 16 px) reaches that of nearly every detection (250 of 259).
@@ -68,7 +68,7 @@ class TrainingSample:
 
 
 @dataclass(frozen=True)
-class BeyondSample:
+class DeepSample:
     """Galaxies with a deeper HI measurement that ALFALFA did not detect; arrays of length n.
 
     Attributes
@@ -116,7 +116,7 @@ def _root(folder: str | Path | None) -> Path:
     return root
 
 
-def read_beyond(folder: str | Path | None = None, *, width: int = 128) -> BeyondSample | None:
+def read_deep(folder: str | Path | None = None, *, width: int = 128) -> DeepSample | None:
     """Read the RESOLVE galaxies that ALFALFA did not detect.
 
     Parameters
@@ -126,12 +126,12 @@ def read_beyond(folder: str | Path | None = None, *, width: int = 128) -> Beyond
 
     Returns
     -------
-    sample : BeyondSample or None
+    sample : DeepSample or None
         None if the data directory has no ``resolve_labels.ecsv``.
 
     Raises
     ------
-    ValueError, FileNotFoundError, ~hifrac.exceptions.RowError
+    ValueError, FileNotFoundError, ~hifrac.core.exceptions.RowError
         As `read_sample`.
     """
     root = _root(folder)
@@ -144,7 +144,7 @@ def read_beyond(folder: str | Path | None = None, *, width: int = 128) -> Beyond
     )
     table = table[~table["alfalfa_detected"]]
     objid = np.asarray(table["objid"], dtype=str)
-    return BeyondSample(
+    return DeepSample(
         objid=objid,
         pixels=_pictures(root, objid, width),
         log_hi_fraction=np.asarray(table["log_hi_fraction_true"], dtype=float),
@@ -204,7 +204,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     Parameters
     ----------
     folder : path-like, optional
-        The data directory; `~hifrac.config.data_dir` by default.
+        The data directory; `~hifrac.core.config.data_dir` by default.
     width : int, optional
         Side of the pictures in pixels.
 
@@ -218,7 +218,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
         If no data directory is configured, or a table lacks a column.
     FileNotFoundError
         If a file is missing.
-    ~hifrac.exceptions.RowError
+    ~hifrac.core.exceptions.RowError
         If a picture is missing or damaged: training takes all or nothing.
     """
     root = _root(folder)

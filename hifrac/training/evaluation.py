@@ -11,25 +11,25 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hifrac.calibration import LEVELS, ConformalTable, PopulationTable
-from hifrac.metrics import bootstrap_errors, coverage, detection_auc, judge
+from hifrac.metrics import bootstrap_errors, coverage, detection_auc, score_estimates
+from hifrac.models.calibration import LEVELS, ConformalTable, PopulationTable
+from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import StructureNet
-from hifrac.recognition import RecognitionTable
 from hifrac.training.assess import FIGURES
 from hifrac.training.data import TrainingSample
 from hifrac.training.fit import FEWEST_GAS_POOR, Labels, OutOfFold
 
 __all__ = [
     "Calibrated",
-    "beyond_table",
     "calibrate",
     "calibrate_across",
     "cross_validation_table",
     "crossfold_coverage",
+    "deep_table",
     "gswlc_table",
+    "ood_table",
     "parents_table",
     "radial_colours",
-    "strange_table",
     "tercile_table",
 ]
 
@@ -89,7 +89,7 @@ class Calibrated:
     estimate : array of float
         log10(M_HI / M*), in dex.
     quantile : dict of float to array of float
-        By level, see `hifrac.calibration.LEVELS`.
+        By level, see `hifrac.models.calibration.LEVELS`.
     pit : array of float
         Probability integral transform: the share of the detections of the other folds that
         lie lower in their own distributions than the truth (or upper limit) in this one; NaN without it.
@@ -170,7 +170,7 @@ def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
 
 def _regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
     """Each figure of merit, and its bootstrap error."""
-    judged = judge(truth, estimate, draws=N_BOOTSTRAP)
+    judged = score_estimates(truth, estimate, draws=N_BOOTSTRAP)
     return {key: judged[key] for name in FIGURES for key in (name, f"{name}_error")}
 
 
@@ -358,7 +358,7 @@ def _beyond_row(labels: Labels, calibrated: Calibrated, rows: np.ndarray) -> dic
     return row
 
 
-def beyond_table(labels: Labels, calibrated: Calibrated, flagged: np.ndarray) -> Table:
+def deep_table(labels: Labels, calibrated: Calibrated, flagged: np.ndarray) -> Table:
     """How the estimates fare on galaxies that ALFALFA did not detect, each held out.
 
     Parameters
@@ -403,7 +403,7 @@ def parents_table(answers: OutOfFold, labels: Labels, model_odds: tuple[float, f
     -------
     table : `~astropy.table.Table`
         One row for each pair of odds: ``rmse``, ``coverage_68`` and ``coverage_90`` of the detections, and
-        the figures of `beyond_table`.
+        the figures of `deep_table`.
     """
     rows = np.flatnonzero(labels.detected)
     truth = labels.log_hi_fraction
@@ -423,8 +423,8 @@ def parents_table(answers: OutOfFold, labels: Labels, model_odds: tuple[float, f
     return _formatted(Table(rows=table), first=2)
 
 
-def strange_table(
-    distance: dict[str, np.ndarray], held_out: dict[str, np.ndarray], recognition: RecognitionTable
+def ood_table(
+    distance: dict[str, np.ndarray], held_out: dict[str, np.ndarray], detection: DetectionTable
 ) -> Table:
     """Share of pictures of each kind that are flagged as out of distribution.
 
@@ -434,13 +434,13 @@ def strange_table(
         Distances of strange pictures, by kind.
     held_out : dict of str to array of float
         The same of real pictures that the network did not see.
-    recognition : RecognitionTable
+    detection : DetectionTable
         What turns a distance into a score.
     """
     rows = []
     for real, kinds in ((True, held_out), (False, distance)):
         for name, values in kinds.items():
-            flagged = recognition.ood_score(values) >= recognition.ood_threshold
+            flagged = detection.ood_score(values) >= detection.ood_threshold
             rows.append({"pictures": name, "real": real, "n": len(values), "flagged": float(flagged.mean())})
     return _formatted(Table(rows=rows), first=3)
 

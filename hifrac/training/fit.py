@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from hifrac.models.structure import StructureNet
-from hifrac.training.alterations import ALTERATIONS, as_read
-from hifrac.training.data import BeyondSample, TrainingSample, sky_groups
+from hifrac.training.augmentations_ood import ALTERATIONS, as_read
+from hifrac.training.data import DeepSample, TrainingSample, sky_groups
 
 __all__ = [
     "Labels",
@@ -108,7 +108,7 @@ class Labels:
 
 
 def combine(
-    sample: TrainingSample, beyond: BeyondSample | None, fold: np.ndarray
+    sample: TrainingSample, beyond: DeepSample | None, fold: np.ndarray
 ) -> tuple[np.ndarray, Labels, np.ndarray]:
     """One list of galaxies out of two that overlap: the sample's, then what is new.
 
@@ -116,7 +116,7 @@ def combine(
     ----------
     sample : TrainingSample
         Detections and undetected galaxies.
-    beyond : BeyondSample or None
+    beyond : DeepSample or None
         Galaxies measured beyond ALFALFA, most of them undetected ones of the sample.
     fold : array of int, shape (n,)
         The fold of each galaxy of the sample.
@@ -263,7 +263,7 @@ def fit_heads(
     labels : Labels
         What is known of them. The inner cross-validation behind the spread does not split groups.
     altered : array of float, shape (7, k, measurements)
-        Raw measurements of altered pictures, see `~hifrac.training.alterations.ALTERATIONS`.
+        Raw measurements of altered pictures, see `~hifrac.training.augmentations_ood.ALTERATIONS`.
 
     Returns
     -------

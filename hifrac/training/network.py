@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hifrac.exceptions import ModelError
+from hifrac.core.exceptions import ModelError
 from hifrac.models import architectures
 from hifrac.models.registry import in_parts
 from hifrac.models.xresnet import PixelNet
@@ -157,7 +157,7 @@ def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_s
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If there is no memory for so many pictures: fewer are passed at once.
     """
     if orientations not in (1, 8):
@@ -187,7 +187,7 @@ def load_weights(network: PixelNet, other: nn.Module) -> PixelNet:
 
     Raises
     ------
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If it is of another architecture.
     """
     theirs, mine = dict(other.state_dict()), network.state_dict()

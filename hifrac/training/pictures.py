@@ -14,10 +14,10 @@ from astropy.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from hifrac._input import parse_ebv, parse_labelled_positions
+from hifrac.core.exceptions import HifracWarning, RowError
+from hifrac.core.input import parse_ebv, parse_labelled_positions
 from hifrac.cutouts import LocalCutouts
 from hifrac.cutouts.recipe import CutoutRecipe
-from hifrac.exceptions import HifracWarning, RowError
 from hifrac.training.augment import Augmentation
 
 __all__ = ["LabelledPictures", "PictureData", "flags_of", "numbers_of", "read_labelled", "require_columns"]
@@ -107,12 +107,12 @@ def read_labelled(
         If the unit of a position is no angle, or that of ``ebv`` not mag.
     FileNotFoundError
         If there are no such ``cutouts``.
-    ~hifrac.exceptions.RowError
+    ~hifrac.core.exceptions.RowError
         If a picture is missing, damaged or not of the recipe's size: training takes all or nothing.
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If no row has a valid position.
     """
     require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])

@@ -15,14 +15,14 @@ from astropy.table import Table
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from hifrac.calibration import ConformalTable
-from hifrac.exceptions import HifracWarning, ModelError
+from hifrac.core.exceptions import HifracWarning, ModelError
+from hifrac.core.reddening import galactic_ebv
+from hifrac.core.tables import read_table
 from hifrac.metrics import regression_metrics
 from hifrac.models import Model, _artifact, load_model
+from hifrac.models.calibration import ConformalTable
 from hifrac.models.cards import require_free_column
 from hifrac.models.structure import NetworkOutput, StructureNet
-from hifrac.reddening import galactic_ebv
-from hifrac.tables import read_table
 from hifrac.training.evaluation import crossfold_coverage
 from hifrac.training.fit import fit_spread, measure, set_head, with_ebv, without_texture
 from hifrac.training.pictures import LabelledPictures, read_labelled
@@ -89,14 +89,14 @@ def refit(
         identifier or that of another column, or there are fewer than 40 rows.
     FileExistsError
         If ``output`` holds a model already.
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If ``model`` is of another architecture.
-    ~hifrac.exceptions.RowError
+    ~hifrac.core.exceptions.RowError
         If a picture is missing, damaged, or not of the recipe's size.
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If more than a quarter of the pictures are unlike those that ``model`` was trained on.
     """
     folder = Path(output)
@@ -155,7 +155,7 @@ def refit(
         validity=f"galaxies like those of the labels, {target} = {truth.min():.4g} to {truth.max():.4g}",
         calibration=ConformalTable.from_residuals(scaled),
         # Whether ALFALFA would detect the galaxy is no reason to doubt another quantity.
-        recognition=replace(base.card.recognition, threshold=0.0),
+        detection=replace(base.card.detection, threshold=0.0),
         figures={key: round(value, 4) for key, value in figures.items()},
         protocol=f"{N_FOLDS}-fold cross-validation, pooled; close galaxies share a fold; the penalty chosen "
         "inside each training part; the interval judged across folds",
@@ -188,12 +188,12 @@ def _warn_of_strange(base: Model, features: np.ndarray) -> None:
     """Pictures of another scale or other bands can be learned from, but all estimates would be flagged."""
     with torch.inference_mode():
         distance = base.network.forward_head(torch.from_numpy(features).float()).distance.numpy()
-    recognition, recipe = base.card.recognition, base.card.recipe
-    strange = int(np.count_nonzero(recognition.ood_score(distance) >= recognition.ood_threshold))
+    detection, recipe = base.card.detection, base.card.recipe
+    strange = int(np.count_nonzero(detection.ood_score(distance) >= detection.ood_threshold))
     if strange > MOST_STRANGE * len(features):
         warnings.warn(
             f"cutouts: {strange} of {len(features)} pictures are unlike those that {base.card.name!r} was "
-            f"trained on (ood_score {recognition.ood_threshold:g} or more), and estimates from such pictures "
+            f"trained on (ood_score {detection.ood_threshold:g} or more), and estimates from such pictures "
             f"will be flagged: have they {recipe.pixel_scale:g} arcsec a pixel, and the bands "
             f"{', '.join(recipe.bands)} of {recipe.survey}?",
             HifracWarning,

@@ -17,13 +17,13 @@ import torch
 from astropy.table import Table
 from lightning.pytorch.utilities import rank_zero_only
 
-from hifrac.calibration import LEVELS, ConformalTable
-from hifrac.exceptions import ModelError
+from hifrac.core.exceptions import ModelError
 from hifrac.models import ModelCard, _artifact, load_model
+from hifrac.models.calibration import LEVELS, ConformalTable
 from hifrac.models.cards import require_free_column
+from hifrac.models.detection import DetectionTable
 from hifrac.models.registry import bundled_models
 from hifrac.models.xresnet import PixelNet
-from hifrac.recognition import RecognitionTable
 from hifrac.training.assess import class_figures, held_out_coverage, regression_figures
 from hifrac.training.config import TrainingConfig
 from hifrac.training.network import PictureNetwork, answer, build, load_weights, one_logit
@@ -79,7 +79,7 @@ def train_network(
         row an epoch), ``held_out.ecsv`` (the answers for the galaxies that were held
         out), and the checkpoint of the last epoch.
     data : path-like, optional
-        The data directory; `~hifrac.config.data_dir` by default. Not used where the
+        The data directory; `~hifrac.core.config.data_dir` by default. Not used where the
         configuration names a table.
     resume : bool, optional
         Whether to go on after the last epoch that ``output`` has a checkpoint of. On the same
@@ -108,9 +108,9 @@ def train_network(
         input, such as ``flags`` or ``ra``; if the configuration is not that of the run to be
         resumed; if a label is missing or the target is constant; or if too few galaxies are held
         out to calibrate anything.
-    ~hifrac.exceptions.RowError
+    ~hifrac.core.exceptions.RowError
         If a picture is missing, damaged, or not of the recipe's size.
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If ``init_from`` or the checkpoint is of another architecture, there is no memory for a
         batch, or the written model does not answer as the trained one.
     """
@@ -315,30 +315,30 @@ def _finish(
     truth = held_out.target[judged]
     if config.network.classifies:
         outputs = ("detection_logit",) if _recognises(config) else ("estimate",)
-        calibration, recognition = None, None
+        calibration, detection = None, None
         figures = class_figures(truth == 1, once[judged, 0])
         figures["auc_8_orientations"] = class_figures(truth == 1, turned[judged, 0])["auc"]
         if outputs == ("detection_logit",):
-            recognition = _recognition(truth == 1, once[judged, 0])
+            detection = _detection(truth == 1, once[judged, 0])
     else:
         outputs = ("estimate", "log_spread")[: once.shape[1]]
         spread = np.exp(once[judged, 1]) if once.shape[1] > 1 else 1.0
         scaled = (truth - once[judged, 0]) / spread
-        calibration, recognition = ConformalTable.from_residuals(scaled), None
+        calibration, detection = ConformalTable.from_residuals(scaled), None
         figures = regression_figures(truth, once[judged, 0])
         figures["rmse_8_orientations"] = float(np.sqrt(np.mean((turned[judged, 0] - truth) ** 2)))
         figures |= held_out_coverage(scaled, config.run.seed)
     # Measured galaxies of one class alone judge nothing.
     if measured is not None and np.ptp(measured.target) > 0:
-        judge = class_figures if config.network.classifies else regression_figures
+        score = class_figures if config.network.classifies else regression_figures
         truth = measured.target == 1 if config.network.classifies else measured.target
-        of_measured = judge(truth, answer(network, measured.pixels)[:, 0])
+        of_measured = score(truth, answer(network, measured.pixels)[:, 0])
         figures |= {f"{key}_measured": value for key, value in of_measured.items()}
     staged = folder / ".staged"
     shutil.rmtree(staged, ignore_errors=True)
     files = _artifact.save(network, staged)
     card = _card(config, n_train, held_out, split, files, figures, outputs, command)
-    card = replace(card, calibration=calibration, recognition=recognition)
+    card = replace(card, calibration=calibration, detection=detection)
     card.write(staged)
     _require_equal(staged, network, held_out.pixels[:16])
     _estimates(held_out, once, turned, outputs, card).write(staged / ESTIMATES, overwrite=True)
@@ -348,12 +348,12 @@ def _finish(
     return figures
 
 
-def _recognition(detected: np.ndarray, logit: np.ndarray) -> RecognitionTable:
+def _detection(detected: np.ndarray, logit: np.ndarray) -> DetectionTable:
     """p_detect from held-out log odds (Platt 1999); no picture is ever strange, for want of a distance."""
     from sklearn.linear_model import LogisticRegression
 
     platt = LogisticRegression(class_weight="balanced", C=1e6).fit(logit[:, None], detected)
-    table = RecognitionTable(
+    table = DetectionTable(
         slope=float(platt.coef_[0, 0]),
         intercept=float(platt.intercept_[0]),
         threshold=0.0,
@@ -399,7 +399,7 @@ def _card(
         validity=data.validity,
         normalisation="none outside the network: it takes decoded values 0 to 255",
         calibration=None,
-        recognition=None,
+        detection=None,
         figures={key: round(value, 4) for key, value in figures.items()},
         protocol=f"{judged} of the held-out pictures, one orientation each unless said; the last of "
         f"{config.optimizer.epochs} epochs, chosen by nothing; {rests}",

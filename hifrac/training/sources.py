@@ -9,7 +9,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
-from hifrac.config import data_dir
+from hifrac.core.config import data_dir
 from hifrac.training.config import TrainingConfig
 from hifrac.training.data import BRIGHT
 from hifrac.training.pictures import LabelledPictures, numbers_of, read_labelled, require_columns
@@ -30,7 +30,7 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
     config : `~hifrac.training.config.TrainingConfig`
         Its sections ``data`` and ``pictures`` say what.
     folder : path-like, optional
-        The data directory; `~hifrac.config.data_dir` by default.
+        The data directory; `~hifrac.core.config.data_dir` by default.
 
     Returns
     -------
@@ -41,12 +41,12 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
     ------
     FileNotFoundError
         If a file is missing.
-    ValueError, ~hifrac.exceptions.RowError
+    ValueError, ~hifrac.core.exceptions.RowError
         As `~hifrac.training.pictures.read_labelled`; or if a class is neither 0 nor 1.
     """
     data = config.data
     if data.table is not None:
-        from hifrac.tables import read_table
+        from hifrac.core.tables import read_table
 
         table, cutouts, name, target = read_table(data.table), data.cutouts, data.name, data.target
     else:
@@ -83,7 +83,7 @@ def read_measured(config: TrainingConfig, folder: str | Path | None = None) -> L
 
     Raises
     ------
-    FileNotFoundError, ValueError, ~hifrac.exceptions.RowError
+    FileNotFoundError, ValueError, ~hifrac.core.exceptions.RowError
         As of `read_pictures`.
     """
     if config.data.table is not None or config.data.sample != "estimates":
@@ -127,9 +127,9 @@ def _estimated(root: Path, teacher: str) -> Table:
     Neither the measured galaxies nor others of their fields are among them, nor pictures unlike those
     that the teacher knows.
     """
+    from hifrac.core.flags import Flag
     from hifrac.cutouts import LocalCutouts
     from hifrac.estimator import HIFractionEstimator
-    from hifrac.flags import Flag
     from hifrac.training.splits import galaxy_groups
 
     index = _read(root, "index.ecsv", ["objid", "ra_approx", "dec_approx"])

@@ -17,8 +17,8 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from hifrac.exceptions import HifracWarning
-from hifrac.tables import whole_file
+from hifrac.core.exceptions import HifracWarning
+from hifrac.core.tables import whole_file
 from hifrac.training.data import SEPARATION, sky_groups
 
 __all__ = [
@@ -243,7 +243,7 @@ def read_split(
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         Instead of the last, where the rule in its ``meta`` is one of the paper's.
     """
     path = Path(path)

@@ -14,23 +14,23 @@ import torch
 from astropy.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from hifrac.calibration import LEVELS
+from hifrac.core.exceptions import ModelError
+from hifrac.core.reddening import EBV_SOURCE
 from hifrac.cutouts import SDSS_RECIPE
-from hifrac.exceptions import ModelError
 from hifrac.models import ModelCard, _artifact, load_model
+from hifrac.models.calibration import LEVELS
+from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import NetworkOutput, StructureNet
-from hifrac.recognition import RecognitionTable
-from hifrac.reddening import EBV_SOURCE
-from hifrac.training.alterations import as_read
-from hifrac.training.data import BRIGHT, SEPARATION, read_beyond, read_sample
+from hifrac.training.augmentations_ood import as_read
+from hifrac.training.data import BRIGHT, SEPARATION, read_deep, read_sample
 from hifrac.training.evaluation import (
-    beyond_table,
     calibrate,
     calibrate_across,
     cross_validation_table,
+    deep_table,
     gswlc_table,
+    ood_table,
     parents_table,
-    strange_table,
     tercile_table,
 )
 from hifrac.training.fit import (
@@ -49,7 +49,7 @@ from hifrac.training.fit import (
     set_edges,
     with_ebv,
 )
-from hifrac.training.strange import strange_pictures
+from hifrac.training.ood_tests import ood_pictures
 
 __all__ = ["PARENTS", "train"]
 
@@ -116,7 +116,7 @@ REFERENCES = (
 )
 
 
-def _recognition(labels: Labels, answers: OutOfFold) -> RecognitionTable:
+def _detection(labels: Labels, answers: OutOfFold) -> DetectionTable:
     kinds = labels.detected | labels.undetected
     logit = answers.outputs["detection_logit"]
     platt = LogisticRegression(class_weight="balanced", C=1e6).fit(
@@ -124,7 +124,7 @@ def _recognition(labels: Labels, answers: OutOfFold) -> RecognitionTable:
     )
     # Both kinds count alike, although there are many more undetected galaxies.
     distances = np.percentile(balanced(answers.outputs["distance"], labels), PERCENTILES)
-    table = RecognitionTable(
+    table = DetectionTable(
         slope=float(platt.coef_[0, 0]),
         intercept=float(platt.intercept_[0]),
         threshold=0.0,
@@ -161,7 +161,7 @@ def train(
         Folder for ``weights.safetensors``, ``model.pt``, ``card.json``, the tables
         that are returned (as ``<name>.ecsv``) and ``out_of_fold.ecsv``; made if missing.
     data : path-like, optional
-        The data directory; `~hifrac.config.data_dir` by default.
+        The data directory; `~hifrac.core.config.data_dir` by default.
     name : str, optional
         Name of the model, for its card; "default", or that of another parent, by default.
     seed : int, optional
@@ -178,10 +178,10 @@ def train(
 
     Raises
     ------
-    ValueError, FileNotFoundError, ~hifrac.exceptions.RowError
+    ValueError, FileNotFoundError, ~hifrac.core.exceptions.RowError
         If the data directory is not as `~hifrac.training.data.read_sample`
         wants it, or ``parent`` is unknown.
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If the TorchScript file disagrees with the weights.
     """
     if parent not in PARENTS:
@@ -191,7 +191,7 @@ def train(
     odds = (population.estimate, population.interval)
     folder = Path(output)
     sample = read_sample(data, width=SDSS_RECIPE.width)
-    beyond = read_beyond(data, width=SDSS_RECIPE.width)
+    beyond = read_deep(data, width=SDSS_RECIPE.width)
     fold = assign_folds(sample.detected, sample.group, N_FOLDS, seed)
     pixels, labels, fold = combine(sample, beyond, fold)
     seen = labels.detected
@@ -210,11 +210,11 @@ def train(
     unaware = with_ebv(features[:, :-1], np.full(len(labels), np.nan))
     unaware_answers = cross_validate(network, unaware, labels, fold, altered, altered_rows)
     without = unaware_answers, calibrate_across(unaware_answers, labels, odds)
-    recognition = _recognition(labels, answers)
+    detection = _detection(labels, answers)
     tables = {
         "cross_validation": cross_validation_table(sample, features, answers, calibrated, without=without),
         "terciles": tercile_table(labels, calibrated),
-        "strange": _strange(network, answers, features, labels, pixels, altered, altered_rows, recognition),
+        "strange": _strange(network, answers, features, labels, pixels, altered, altered_rows, detection),
     }
     first = tables["cross_validation"][0]
     shown = ("rmse_error", "auc_error")
@@ -224,10 +224,10 @@ def train(
         if key not in ("model", "sigma") and (key in shown or not key.endswith("_error"))
     }
     log.info("cross-validated: %s", figures)
-    p_detect = recognition.p_detect(answers.outputs["detection_logit"])
+    p_detect = detection.p_detect(answers.outputs["detection_logit"])
     if labels.gas_poor.any():
-        flagged = recognition.flags(p_detect, recognition.ood_score(answers.outputs["distance"])) != 0
-        tables["beyond_alfalfa"] = beyond_table(labels, calibrated, flagged)
+        flagged = detection.flags(p_detect, detection.ood_score(answers.outputs["distance"])) != 0
+        tables["beyond_alfalfa"] = deep_table(labels, calibrated, flagged)
         tables["parents"] = parents_table(answers, labels, odds)
     if np.isfinite(labels.gswlc_offset).sum() >= FEWEST_GSWLC:
         tables["gswlc"] = gswlc_table(labels, answers, calibrated)
@@ -257,7 +257,7 @@ def train(
         normalisation="none outside the network: it takes decoded values 0 to 255, and the Galactic "
         f"reddening E(B-V) of {EBV_SOURCE}",
         calibration=calibrate(answers, labels, np.ones(len(labels), dtype=bool), odds),
-        recognition=recognition,
+        detection=detection,
         figures=figures,
         protocol=f"{N_FOLDS}-fold cross-validation, pooled; galaxies of one SDSS field or closer than "
         f"{SEPARATION.value:g} arcsec share a fold; "
@@ -333,7 +333,7 @@ def _strange(
     pixels: np.ndarray,
     altered: np.ndarray,
     altered_rows: np.ndarray,
-    recognition: RecognitionTable,
+    detection: DetectionTable,
 ) -> Table:
     """What is flagged of strange pictures, made of the galaxies of a fold that the distances do not know."""
     rest = answers.fold != STRANGE_FOLD
@@ -348,7 +348,7 @@ def _strange(
             )
             .amax(1)
             .numpy()
-            for kind, pictures in strange_pictures(pixels[chosen], np.random.default_rng(0)).items()
+            for kind, pictures in ood_pictures(pixels[chosen], np.random.default_rng(0)).items()
         }
     outside = answers.outputs["distance"]
     real = {
@@ -357,7 +357,7 @@ def _strange(
     }
     if labels.gas_poor.any():
         real["galaxies that ALFALFA missed, held out"] = outside[labels.gas_poor]
-    return strange_table(distance, real, recognition)
+    return ood_table(distance, real, detection)
 
 
 def _fold_hash(objid: np.ndarray, fold: np.ndarray) -> str:

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from hifrac.exceptions import ModelError
+from hifrac.core.exceptions import ModelError
 from hifrac.models.registry import is_out_of_memory
 from hifrac.training.config import TrainingConfig
 from hifrac.training.network import PictureNetwork
@@ -76,7 +76,7 @@ def fit_network(
 
     Raises
     ------
-    ~hifrac.exceptions.ModelError
+    ~hifrac.core.exceptions.ModelError
         If there is no memory for a batch.
     """
     keep = folder is not None

@@ -14,7 +14,7 @@ from hifrac import load_model
 from hifrac.attribution import heat_maps, occlusion_maps, resolve_method, resolve_target
 from hifrac.attribution.gradients import integrated_gradients, mean_galaxy
 from hifrac.attribution.maps import grad_cam, sky_level, upsample
-from hifrac.exceptions import ModelError
+from hifrac.core.exceptions import ModelError
 from hifrac.models.structure import StructureNet
 from hifrac.models.xresnet import PixelNet, shallow
 
@@ -287,7 +287,7 @@ def test_a_model_of_two_classes_has_them_as_targets(default):
         outputs=("estimate",),
         target_column="gas_rich_logit",
         calibration=None,
-        recognition=None,
+        detection=None,
     )
     assert resolve_target(card, "gas-rich").sign == 1
     assert resolve_target(card, "gas-poor").sign == -1

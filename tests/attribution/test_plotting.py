@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from model_files import random_explanation
 
 from hifrac.attribution import Target, plot_explanation
-from hifrac.exceptions import BadImageError
+from hifrac.core.exceptions import BadImageError
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pictures import encode, fits_cube
 
 from hifrac import Flag, HIFractionEstimator, LocalCutouts, load_model
 from hifrac.attribution.results import upside_down
-from hifrac.exceptions import BadImageError, ModelError
+from hifrac.core.exceptions import BadImageError, ModelError
 from hifrac.images import compress
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hifrac.attribution import Explanation, Target, elliptical_radius, radial_evidence, stack_by_class
+from hifrac.core.exceptions import BadImageError
 from hifrac.cutouts import SDSS_RECIPE
-from hifrac.exceptions import BadImageError
 
 TARGET = Target("log_hi_fraction", "estimate", 1, u.dex, "")
 

@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encode, galaxy, sky
 
-from hifrac import cli, conf, config
+from hifrac import cli, conf
 from hifrac.catalogs import durbala2020, labels
 from hifrac.catalogs.directory import central_light, copy_catalogs, in_alfalfa, write_directory
+from hifrac.core import config
+from hifrac.core.exceptions import FetchError
 from hifrac.cutouts import SDSS_RECIPE, Cutout, LocalCutouts, SkyServerCutouts
-from hifrac.exceptions import FetchError
 
 DEC = 5.0
 FILES = {float(ra): encode(galaxy(ra)) for ra in range(150, 158)}

@@ -24,16 +24,16 @@ from sdss_frames import (
 )
 
 from hifrac import HIFractionEstimator, images
-from hifrac.cutouts import SDSS_RECIPE, CutoutSource, _frames
-from hifrac.cutouts import frames as frames_module
-from hifrac.cutouts.frames import FrameCutouts
-from hifrac.exceptions import (
+from hifrac.core.exceptions import (
     BadCoordinateError,
     BadImageError,
     FetchError,
     HifracWarning,
     OutOfFootprintError,
 )
+from hifrac.cutouts import SDSS_RECIPE, CutoutSource, _frames
+from hifrac.cutouts import frames as frames_module
+from hifrac.cutouts.frames import FrameCutouts
 
 #: Much smaller than a genuine frame, and larger than a cutout: 103 by 119 arcsec.
 SMALL = (260, 300)

@@ -12,8 +12,8 @@ from astropy.coordinates import SkyCoord
 from pictures import encode, galaxy
 from survey_services import answering, brightest, failing_first, impatience, only_cutout
 
+from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
 from hifrac.cutouts import HIPS_RECIPE, HiPSCutouts
-from hifrac.exceptions import BadImageError, FetchError, OutOfFootprintError
 
 RA, DEC = 184.957, 5.1215
 

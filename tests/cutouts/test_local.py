@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hifrac import HIFractionEstimator, images
+from hifrac.core.exceptions import BadImageError, FetchError
 from hifrac.cutouts import LocalCutouts
-from hifrac.exceptions import BadImageError, FetchError
 
 OBJID = 1237648720693755918
 FILES = {

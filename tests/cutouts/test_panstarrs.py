@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from survey_services import answering, brightest, failing_first, fits_file, impatience, only_cutout
 
 from hifrac import images
+from hifrac.core.exceptions import BadImageError, OutOfFootprintError
 from hifrac.cutouts import PANSTARRS_RECIPE, PanSTARRSCutouts
-from hifrac.exceptions import BadImageError, OutOfFootprintError
 
 RA, DEC, WIDTH = 184.957, 5.1215, 240
 # Of the projection cell, far from the cutout.

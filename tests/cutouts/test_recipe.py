@@ -5,8 +5,8 @@ import pytest
 from pictures import encode, fits_cube, galaxy
 
 from hifrac import images
+from hifrac.core.exceptions import BadImageError, FetchError
 from hifrac.cutouts import Cutout, CutoutRecipe, CutoutSource, LocalCutouts, SkyServerCutouts, source_for
-from hifrac.exceptions import BadImageError, FetchError
 
 FACTS = {
     "survey": "sdss",

@@ -14,10 +14,10 @@ from getjpeg_server import OUTSIDE, Reply, serve
 from pictures import encode, galaxy
 
 from hifrac import conf
-from hifrac.config import cache_dir
+from hifrac.core.config import cache_dir
+from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, OutOfFootprintError
 from hifrac.cutouts import LocalCutouts, SkyServerCutouts, download
 from hifrac.cutouts._politeness import CONNECTIONS, HostLimit
-from hifrac.exceptions import BadImageError, FetchError, HifracWarning, OutOfFootprintError
 
 PICTURE = encode(galaxy())
 

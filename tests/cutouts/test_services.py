@@ -14,7 +14,8 @@ from pictures import encode, galaxy, sky
 from survey_services import answering, brightest, fits_file, sky_header, star_plane
 
 from hifrac import conf, images
-from hifrac.config import cache_dir
+from hifrac.core.config import cache_dir
+from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
 from hifrac.cutouts import (
     HIPS_RECIPE,
     LEGACY_RECIPE,
@@ -26,7 +27,6 @@ from hifrac.cutouts import (
     PanSTARRSCutouts,
     source_for,
 )
-from hifrac.exceptions import BadImageError, FetchError, OutOfFootprintError
 
 RA, DEC = 184.957, 5.1215
 

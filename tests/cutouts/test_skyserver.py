@@ -9,15 +9,15 @@ from pictures import encode, galaxy, printed
 
 import hifrac
 from hifrac import conf
-from hifrac.config import cache_dir
-from hifrac.cutouts import CutoutRecipe, SkyServerCutouts
-from hifrac.exceptions import (
+from hifrac.core.config import cache_dir
+from hifrac.core.exceptions import (
     BadCoordinateError,
     BadImageError,
     FetchError,
     HifracWarning,
     OutOfFootprintError,
 )
+from hifrac.cutouts import CutoutRecipe, SkyServerCutouts
 
 FACTS = {
     "survey": "sdss",

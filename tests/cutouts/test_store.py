@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from pictures import encode, galaxy
 
 from hifrac import conf
-from hifrac.config import cache_dir
+from hifrac.core.config import cache_dir
+from hifrac.core.exceptions import FetchError, OutOfFootprintError
 from hifrac.cutouts import CutoutRecipe
 from hifrac.cutouts._http import Attempt
 from hifrac.cutouts._layouts import Folders
 from hifrac.cutouts._positions import canonical_position, position_keys, position_of
 from hifrac.cutouts._store import Outcome, PictureStore, stores
-from hifrac.exceptions import FetchError, OutOfFootprintError
 
 RECIPE = CutoutRecipe(
     survey="sdss", data_release="DR16", service="getjpeg", bands=("i", "r", "g"), pixel_scale=0.4, width=128

@@ -13,7 +13,7 @@ from survey_server import FAULTS, ServerLog, SurveyServer, canonical, is_outside
 from survival import CONNECTIONS, SurveyProcess, Trial, positions
 
 from hifrac import images
-from hifrac.exceptions import RowError
+from hifrac.core.exceptions import RowError
 
 
 def trial_of(folder, rows):

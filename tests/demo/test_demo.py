@@ -8,7 +8,7 @@ from PIL import Image
 
 from hifrac import decode_flags
 from hifrac.cli import main
-from hifrac.columns import columns_of
+from hifrac.core.columns import columns_of
 from hifrac.demo import PICTURES, run_demo, sample_table
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from hifrac.core.flags import Flag
 from hifrac.demo.overview import plot_overview
-from hifrac.flags import Flag
 
 COLUMNS = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84")
 

@@ -13,7 +13,7 @@ from model_files import OPTIONS, WIDTH, answer, assert_same, edit, put, stirred,
 
 import hifrac
 from hifrac import load_model
-from hifrac.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
+from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
 from hifrac.models import _artifact, export_model
 from hifrac.models.architectures import ARCHITECTURES, build, closest
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hifrac import CutoutRecipe, ModelCard, list_models
-from hifrac.calibration import ConformalTable, PopulationTable
-from hifrac.columns import POSITION_COLUMNS, RESULT_COLUMNS
-from hifrac.exceptions import ModelError
+from hifrac.core.columns import POSITION_COLUMNS, RESULT_COLUMNS
+from hifrac.core.exceptions import ModelError
+from hifrac.models.calibration import ConformalTable, PopulationTable
 from hifrac.models.cards import OUTPUTS
-from hifrac.recognition import RecognitionTable
+from hifrac.models.detection import DetectionTable
 
 FLOATS = st.floats(-1e6, 1e6)
 SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
@@ -53,10 +53,10 @@ def population_tables(draw):
 
 
 @st.composite
-def recognition_tables(draw):
+def detection_tables(draw):
     inner = draw(increasing(st.floats(1, 99), max_size=5))
     size = len(inner) + 2
-    return RecognitionTable(
+    return DetectionTable(
         slope=draw(FLOATS),
         intercept=draw(FLOATS),
         threshold=draw(SHARES),
@@ -88,7 +88,7 @@ CARDS = st.builds(
     validity=TEXTS,
     normalisation=TEXTS,
     calibration=st.one_of(conformal_tables(), population_tables(), st.none()),
-    recognition=st.one_of(recognition_tables(), st.none()),
+    detection=st.one_of(detection_tables(), st.none()),
     figures=st.dictionaries(TEXTS, FLOATS, max_size=4),
     protocol=TEXTS,
     folds=st.dictionaries(TEXTS, st.integers(), max_size=2),
@@ -138,11 +138,11 @@ def test_every_kind_of_calibration_comes_back_as_itself(card, calibration):
     assert again.calibration == calibration
 
 
-def test_a_card_without_calibration_and_recognition(card):
-    bare = dataclasses.replace(card, calibration=None, recognition=None, outputs=("estimate",))
+def test_a_card_without_calibration_and_detection(card):
+    bare = dataclasses.replace(card, calibration=None, detection=None, outputs=("estimate",))
     again = ModelCard.from_json(bare.to_json())
     assert again == bare
-    assert again.calibration is again.recognition is None
+    assert again.calibration is again.detection is None
 
 
 def test_the_default_model_says_all_that_the_estimator_can_use(card):
@@ -288,7 +288,7 @@ def test_unknown_facts_are_named(facts):
 
 
 @pytest.mark.parametrize("calibration", [CONFORMAL, POPULATION], ids=["conformal", "population"])
-@pytest.mark.parametrize("part", ["recipe", "calibration", "recognition"])
+@pytest.mark.parametrize("part", ["recipe", "calibration", "detection"])
 def test_missing_and_unknown_facts_of_a_part(card, part, calibration):
     facts = json.loads(dataclasses.replace(card, calibration=calibration).to_json())
     whole = dict(facts[part])
@@ -321,9 +321,9 @@ def test_missing_and_unknown_facts_of_a_part(card, part, calibration):
         ("calibration", "poor_shift", None),
         ("calibration", "slope", float("nan")),
         ("recipe", None, None),
-        ("recognition", "percentiles", 5),
-        ("recognition", "slope", None),
-        ("recognition", "slope", float("nan")),
+        ("detection", "percentiles", 5),
+        ("detection", "slope", None),
+        ("detection", "slope", float("nan")),
         ("files", "weights.safetensors", None),
     ],
 )

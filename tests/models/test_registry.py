@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 
 from hifrac import conf, images, list_models, load_model
+from hifrac.core.exceptions import ModelError, ModelIntegrityError, UnknownModelError
 from hifrac.demo.render import PICTURES
-from hifrac.exceptions import ModelError, ModelIntegrityError, UnknownModelError
 from hifrac.models import _artifact
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, render, render_sky, render_star
@@ -158,7 +158,7 @@ def test_gas_poor_and_gas_rich_pictures_are_told_apart(model, pixels):
 
 def test_a_picture_of_nothing_is_far_from_the_training_set(model, pixels):
     nothing = np.zeros((1, 128, 128, 3), np.uint8)
-    assert model.card.recognition.ood_score(model.run(nothing)["distance"])[0] > 99.5
+    assert model.card.detection.ood_score(model.run(nothing)["distance"])[0] > 99.5
     assert model.run(nothing)["distance"][0] > 3 * np.median(model.run(pixels[:24])["distance"])
 
 

@@ -13,7 +13,7 @@ from model_files import assert_same, stirred
 from torch import nn
 
 from hifrac import load_model
-from hifrac.exceptions import HifracWarning, ModelError
+from hifrac.core.exceptions import HifracWarning, ModelError
 from hifrac.models import runtimes
 from hifrac.models.architectures import build
 from hifrac.models.runtimes import HalfPrecision, fold_batch_norm

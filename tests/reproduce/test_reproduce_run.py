@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from hifrac import config
-from hifrac.exceptions import HifracWarning, UnknownModelError
+from hifrac.core import config
+from hifrac.core.exceptions import HifracWarning, UnknownModelError
 from hifrac.reproduce import (
     EXPERIMENTS,
     TIERS,

@@ -11,8 +11,8 @@ from scipy.stats import linregress
 
 from hifrac import load_model
 from hifrac.catalogs import CatalogFlag
+from hifrac.core.reddening import galactic_ebv
 from hifrac.metrics import published_metrics
-from hifrac.reddening import galactic_ebv
 from hifrac.reproduce import EXPERIMENTS, setting, simulated
 from hifrac.reproduce.photometry import (
     LABELLED_SAMPLE,
@@ -120,7 +120,7 @@ def test_estimates_are_those_of_the_rendered_pictures_and_follow_their_galaxies(
     outputs = model.run(pixels, np.asarray(labelled["ebv"]))
     np.testing.assert_allclose(table["estimate"], model.card.calibration.estimate(outputs), atol=1e-5)
     np.testing.assert_allclose(
-        table["p_detect"], model.card.recognition.p_detect(outputs["detection_logit"]), atol=1e-5
+        table["p_detect"], model.card.detection.p_detect(outputs["detection_logit"]), atol=1e-5
     )
     turned = simulated.estimate_simulated(labelled[::-1], model, seed=2)
     np.testing.assert_allclose(turned["estimate"], table["estimate"][::-1], atol=1e-5)

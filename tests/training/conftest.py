@@ -20,7 +20,7 @@ from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 from hifrac.training import evaluation
 from hifrac.training import train as training
-from hifrac.training.data import BeyondSample, TrainingSample, read_beyond, read_sample
+from hifrac.training.data import DeepSample, TrainingSample, read_deep, read_sample
 from hifrac.training.evaluation import calibrate_across
 from hifrac.training.fit import Labels, OutOfFold, altered_features, assign_folds, combine, measure, with_ebv
 
@@ -146,8 +146,8 @@ def sample(data_folder) -> TrainingSample:
 
 
 @pytest.fixture(scope="session")
-def beyond(data_folder) -> BeyondSample:
-    return read_beyond(data_folder)
+def beyond(data_folder) -> DeepSample:
+    return read_deep(data_folder)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from hifrac import ModelCard, load_model
 from hifrac.cli import main
-from hifrac.exceptions import HifracWarning
+from hifrac.core.exceptions import HifracWarning
+from hifrac.core.reddening import galactic_ebv
 from hifrac.models.registry import bundled_models
-from hifrac.reddening import galactic_ebv
 from hifrac.training.assess import evaluate
 from hifrac.training.config import read_config
 from hifrac.training.run import train_network

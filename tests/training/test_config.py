@@ -49,11 +49,11 @@ def test_the_paper_is_that_of_the_paper():
     assert optimizer.max_degrees == 0
     assert config.split.held_out == 0.2
     assert config.run.seed == 12345
-    recognition = read_config("paper-recognition")
-    assert (recognition.network.loss, recognition.network.smoothing) == ("smoothed_cross_entropy", 0.05)
-    assert recognition.network.n_outputs == 2
-    assert recognition.data.balance
-    assert recognition.optimizer == optimizer
+    detection = read_config("paper-recognition")
+    assert (detection.network.loss, detection.network.smoothing) == ("smoothed_cross_entropy", 0.05)
+    assert detection.network.n_outputs == 2
+    assert detection.data.balance
+    assert detection.optimizer == optimizer
     shallow = read_config("shallow")
     assert (shallow.network.architecture, shallow.optimizer.epochs) == ("shallow", 10)
     assert shallow.data.class_limits == (-0.5, 0.5)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import DisjointSet
 
-from hifrac.config import conf
-from hifrac.exceptions import BadImageError, FetchError, OutOfFootprintError
+from hifrac.core.config import conf
+from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
 from hifrac.simulate import encode_jpeg
-from hifrac.training.data import read_beyond, read_sample, sky_groups
+from hifrac.training.data import read_deep, read_sample, sky_groups
 
 ZIP, LABELS, INDEX = "sdss_cutouts.zip", "hi_labels.ecsv", "index.ecsv"
 DEEPER = "resolve_labels.ecsv"
@@ -207,22 +207,22 @@ def test_a_galaxy_of_both_tables_has_one_picture(beyond, sample):
 
 def test_without_deeper_data_there_is_nothing_beyond(copy):
     (copy / "cutouts" / DEEPER).unlink()
-    assert read_beyond(copy) is None
+    assert read_deep(copy) is None
 
 
 def test_deeper_data_are_whole_or_refused(copy, beyond):
     replace_picture(copy, beyond.objid[9], None)
     with pytest.raises(FetchError, match=beyond.objid[9]):
-        read_beyond(copy)
+        read_deep(copy)
     rewrite(copy, DEEPER, lambda table: table.remove_columns(["is_limit"]))
     with pytest.raises(ValueError, match=r"^data_dir: .*resolve_labels.* lacks the columns is_limit$"):
-        read_beyond(copy)
+        read_deep(copy)
 
 
 def test_deeper_data_need_a_folder(monkeypatch):
     monkeypatch.delenv("HIFRAC_DATA_DIR", raising=False)
     with conf.set_temp("data_dir", ""), pytest.raises(ValueError, match=r"^data_dir: none is configured"):
-        read_beyond()
+        read_deep()
 
 
 # Grouping

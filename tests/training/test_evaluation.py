@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
-from hifrac.calibration import LEVELS, ConformalTable, PopulationTable
+from hifrac.models.calibration import LEVELS, ConformalTable, PopulationTable
+from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import StructureNet
-from hifrac.recognition import RecognitionTable
 from hifrac.training import evaluation
 from hifrac.training.evaluation import (
     Calibrated,
-    beyond_table,
     calibrate,
     calibrate_across,
     crossfold_coverage,
+    deep_table,
     gswlc_table,
+    ood_table,
     parents_table,
     radial_colours,
-    strange_table,
     tercile_table,
 )
 from hifrac.training.fit import Labels, OutOfFold
@@ -85,7 +85,7 @@ def test_what_lies_beyond_the_survey_by_hand():
     )
     estimates = calibrated([-0.6, -0.8, -0.3, 0.1, -0.4, -0.5, 0.0])
     flagged = np.array([False, True, False, False, True, False, False])
-    table = beyond_table(labels, estimates, flagged)
+    table = deep_table(labels, estimates, flagged)
     assert list(table["sample"]) == ["all", "without a flag"]
     errors = np.array([0.4, 1.2, 0.7, 0.1])
     everything, clean = table
@@ -103,13 +103,13 @@ def test_what_lies_beyond_the_survey_by_hand():
 
 def test_an_interval_above_the_limit_is_counted():
     labels = labels_of([-2.0, -2.0], detected=[False] * 2, gas_poor=[True] * 2, is_limit=[True] * 2)
-    table = beyond_table(labels, calibrated([-0.9, -1.1]), np.zeros(2, bool))
+    table = deep_table(labels, calibrated([-0.9, -1.1]), np.zeros(2, bool))
     assert (table["limits_violated"][0], table["limits_below_p05"][0]) == (1.0, 0.5)
 
 
 def test_figures_without_galaxies_are_missing():
     labels = labels_of([-1.0], detected=[False], gas_poor=[True], is_limit=[True])
-    (everything, clean) = beyond_table(labels, calibrated([0.0]), np.ones(1, bool))
+    (everything, clean) = deep_table(labels, calibrated([0.0]), np.ones(1, bool))
     assert (everything["n"], everything["n_limits"], clean["n"], clean["n_limits"]) == (0, 1, 0, 0)
     assert math.isnan(everything["rmse"])
     assert everything["limits_violated"] == 1
@@ -147,12 +147,12 @@ def test_figures_for_the_other_masses_by_hand():
 
 
 def test_flagged_shares_by_hand():
-    recognition = RecognitionTable(
+    detection = DetectionTable(
         slope=1.0, intercept=0.0, threshold=0.5, ood_threshold=90.0,
         percentiles=(0, 50, 100), distances=(0.0, 1.0, 2.0),
     )  # fmt: skip
-    table = strange_table(
-        {"noise": np.array([1.8, 5.0, np.nan, 0.5])}, {"real": np.array([0.1, 1.79])}, recognition
+    table = ood_table(
+        {"noise": np.array([1.8, 5.0, np.nan, 0.5])}, {"real": np.array([0.1, 1.79])}, detection
     )
     assert list(table["pictures"]) == ["real", "noise"]
     assert list(table["real"]) == [True, False]

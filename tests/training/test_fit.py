@@ -16,8 +16,8 @@ from sklearn.linear_model import Ridge
 from hifrac.metrics import detection_auc
 from hifrac.models.structure import StructureNet
 from hifrac.training import fit as fitting
-from hifrac.training.alterations import ALTERATIONS, as_read
-from hifrac.training.data import BeyondSample, TrainingSample, sky_groups
+from hifrac.training.augmentations_ood import ALTERATIONS, as_read
+from hifrac.training.data import DeepSample, TrainingSample, sky_groups
 from hifrac.training.fit import (
     EDGE_PERCENTILES,
     Labels,
@@ -164,7 +164,7 @@ def a_sample(fields, places, n_folds=3):
 
 def beyond_of(objid, ra):
     n = len(objid)
-    return BeyondSample(
+    return DeepSample(
         objid=np.asarray(objid, dtype=str),
         pixels=np.ones((n, 4, 4, 3), np.uint8),
         log_hi_fraction=np.full(n, -1.0),

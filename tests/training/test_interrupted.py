@@ -16,7 +16,7 @@ from torch import nn
 
 from hifrac import ModelCard
 from hifrac.cli import main
-from hifrac.exceptions import HifracWarning, ModelError
+from hifrac.core.exceptions import HifracWarning, ModelError
 from hifrac.training import run
 from hifrac.training.config import read_config
 from hifrac.training.network import answer

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from hifrac.exceptions import ModelError
+from hifrac.core.exceptions import ModelError
 from hifrac.models.xresnet import PixelNet, XResNet, shallow, xresnet18
 from hifrac.training.augment import N_DIHEDRAL, dihedral
 from hifrac.training.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig, TrainingConfig

@@ -9,10 +9,10 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Column, MaskedColumn, QTable, Table
 from pictures import encode, galaxy
 
-from hifrac._input import parse_labelled_positions
+from hifrac.core.exceptions import HifracWarning
+from hifrac.core.input import parse_labelled_positions
+from hifrac.core.tables import read_table
 from hifrac.cutouts import SDSS_RECIPE
-from hifrac.exceptions import HifracWarning
-from hifrac.tables import read_table
 from hifrac.training.pictures import flags_of, read_labelled
 from hifrac.training.splits import galaxy_groups
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
 from hifrac.cli import main
-from hifrac.exceptions import BadImageError, HifracWarning, ModelError
+from hifrac.core.exceptions import BadImageError, HifracWarning, ModelError
 from hifrac.metrics import regression_metrics
 from hifrac.training.assess import evaluate
 from hifrac.training.refit import refit
@@ -177,7 +177,7 @@ def knowing(galaxies, tmp_path):
     def make(strange):
         edge = float(distance[-strange - 1 : len(distance) - strange + 1].mean())
         known = {"percentiles": (0, 100), "distances": (0, 2 * edge), "ood_threshold": 50}
-        card = replace(base.card, recognition=replace(base.card.recognition, **known))
+        card = replace(base.card, detection=replace(base.card.detection, **known))
         shutil.copytree(base.folder, tmp_path / "knowing", dirs_exist_ok=True)
         card.write(tmp_path / "knowing")
         return tmp_path / "knowing"

@@ -17,8 +17,8 @@ from pictures import encode, galaxy
 
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
 from hifrac.cli import main
+from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, ModelError
 from hifrac.cutouts import SDSS_RECIPE
-from hifrac.exceptions import BadImageError, FetchError, HifracWarning, ModelError
 from hifrac.metrics import coverage, detection_auc, regression_metrics
 from hifrac.models import export_model
 from hifrac.training.assess import evaluate
@@ -422,7 +422,7 @@ def test_the_paper_on_a_data_directory(data_folder, tmp_path):
     }
 
 
-def test_the_recognition_on_a_data_directory(data_folder, tmp_path):
+def test_the_detection_on_a_data_directory(data_folder, tmp_path):
     result = call("train", "paper-recognition", "-o", tmp_path / "model", "--data-dir", data_folder,
                   "--set", "optimizer.epochs=2", "--set", "optimizer.batch_size=16",
                   "--set", "network.architecture=shallow")  # fmt: skip
@@ -430,7 +430,7 @@ def test_the_recognition_on_a_data_directory(data_folder, tmp_path):
     card = ModelCard.read(tmp_path / "model")
     assert card.outputs == ("detection_logit",)
     held_out = Table.read(tmp_path / "model" / "held_out.ecsv")
-    p_detect = card.recognition.p_detect(np.asarray(held_out["detection_logit"]))
+    p_detect = card.detection.p_detect(np.asarray(held_out["detection_logit"]))
     assert np.all((p_detect > 0) & (p_detect < 1))
     roles = Table.read(tmp_path / "model" / "splits.ecsv")
     assert len(roles) == 92

@@ -11,7 +11,7 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hifrac.exceptions import HifracWarning
+from hifrac.core.exceptions import HifracWarning
 from hifrac.training.splits import (
     draw_folds,
     draw_roles,

@@ -13,15 +13,15 @@ from astropy.table import Table
 from scipy.stats import spearmanr
 
 from hifrac import ModelCard, list_models, load_model
-from hifrac.calibration import LEVELS, PopulationTable
-from hifrac.exceptions import ModelError
-from hifrac.flags import Flag
+from hifrac.core.exceptions import ModelError
+from hifrac.core.flags import Flag
 from hifrac.metrics import detection_auc, regression_metrics
 from hifrac.models import _artifact
+from hifrac.models.calibration import LEVELS, PopulationTable
 from hifrac.models.structure import NetworkOutput, StructureNet, bound
 from hifrac.training import evaluation
 from hifrac.training import train as training
-from hifrac.training.data import read_beyond, read_sample
+from hifrac.training.data import read_deep, read_sample
 from hifrac.training.evaluation import calibrate, calibrate_across
 from hifrac.training.fit import (
     FRACTION_GROUPS,
@@ -38,14 +38,14 @@ from hifrac.training.fit import (
 
 TABLES = ["beyond_alfalfa", "cross_validation", "gswlc", "parents", "strange", "terciles"]
 FILES = [
-    "beyond_alfalfa.ecsv",
+    "deep_sample.ecsv",
     "card.json",
     "cross_validation.ecsv",
     "gswlc.ecsv",
     "model.pt",
     "out_of_fold.ecsv",
     "parents.ecsv",
-    "strange.ecsv",
+    "ood_tests.ecsv",
     "terciles.ecsv",
     "weights.safetensors",
 ]
@@ -221,8 +221,8 @@ def test_what_lies_beyond_the_survey_is_reported_apart(trained, card, out_of_fol
     limits = np.asarray(held_out["is_limit"])
     np.testing.assert_array_equal(limits, beyond.is_limit)
     difference = np.asarray(held_out["log_hi_fraction"]) - beyond.log_hi_fraction
-    score = card.recognition.ood_score(np.asarray(held_out["distance"]))
-    clean = card.recognition.flags(np.asarray(held_out["p_detect"]), score) == 0
+    score = card.detection.ood_score(np.asarray(held_out["distance"]))
+    clean = card.detection.flags(np.asarray(held_out["p_detect"]), score) == 0
 
     table = trained.tables["beyond_alfalfa"]
     assert list(table["sample"]) == ["all", "without a flag"]
@@ -258,11 +258,11 @@ def test_strange_pictures_are_told_from_real_ones(trained):
     assert np.mean(strange["flagged"]) > 0.8
 
 
-def test_the_recognition_is_calibrated_on_held_out_galaxies(card, out_of_fold):
+def test_the_detection_is_calibrated_on_held_out_galaxies(card, out_of_fold):
     out_of_fold = out_of_fold[out_of_fold["detected"] | out_of_fold["undetected"]]
     seen = np.asarray(out_of_fold["detected"])
     p_detect, distance = np.asarray(out_of_fold["p_detect"]), np.asarray(out_of_fold["distance"])
-    table = card.recognition
+    table = card.detection
     assert table.slope > 0
     # Platt's fit is balanced: the mean probability of each kind mirrors that of the other.
     assert p_detect[seen].mean() + p_detect[~seen].mean() == pytest.approx(1, abs=0.01)
@@ -291,7 +291,7 @@ def test_training_twice_gives_the_same_model(trained, card, data_folder, tmp_pat
     again = ModelCard.read(tmp_path / "tiny")
     assert again.sha256 == card.sha256
     assert again.calibration == card.calibration
-    assert again.recognition == card.recognition
+    assert again.detection == card.detection
     one, other = (Table.read(folder / "out_of_fold.ecsv") for folder in (trained.folder, tmp_path / "tiny"))
     same(one, other)
 
@@ -463,7 +463,7 @@ def test_the_committed_figures_follow_from_the_committed_answers(bundled):
 
 def test_the_committed_flag_of_strange_pictures_does_its_work(bundled):
     _, folder = bundled
-    table = Table.read(folder / "strange.ecsv")
+    table = Table.read(folder / "ood_tests.ecsv")
     assert np.all(table["flagged"][~table["real"]] > 0.8)
     assert np.all(table["flagged"][table["real"]] < 0.1)
 
@@ -473,7 +473,7 @@ def test_the_committed_figures_are_of_these_data_and_folds(real_data, bundled):
     card, folder = bundled
     assert card.figures["rmse"] < 0.234
     assert card.figures["auc"] >= 0.96
-    sample, beyond = read_sample(real_data), read_beyond(real_data)
+    sample, beyond = read_sample(real_data), read_deep(real_data)
     seen = sample.detected
     assert (seen.sum(), (~seen).sum(), len(beyond.objid)) == (259, 6751, 47)
     assert card.training_set.startswith("259 ALFALFA")

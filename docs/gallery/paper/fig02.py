@@ -27,12 +27,12 @@ print(f"{len(labels)} galaxies, {np.sum(~row.mask)} of them with a held-out answ
 # %%
 # The figures of merit of the paper, with errors from a bootstrap of the galaxies.
 
-from hifrac.metrics import format_metrics, judge, metrics_table
+from hifrac.metrics import format_metrics, metrics_table, score_estimates
 
 known = ~np.asarray(row.mask)
 truth = np.asarray(labels["log_hi_fraction_true"])[known]
 estimate = np.asarray(answers["log_hi_fraction"])[np.asarray(row[known])]
-judged = metrics_table({"default model": judge(truth, estimate)})
+judged = metrics_table({"default model": score_estimates(truth, estimate)})
 print(
     format_metrics(judged["estimator", "n", "rmse", "rmse_error", "slope", "slope_error", "sigma", "offset"])
 )

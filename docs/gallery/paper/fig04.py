@@ -30,9 +30,9 @@ _ = figure.supxlabel(data_line("fig4", here), fontsize="small", color="0.4")
 # %%
 # The measured ones are judged by the usual figures, the limits by the share that an estimate violates.
 
-from hifrac.metrics import format_metrics, judge, metrics_table
+from hifrac.metrics import format_metrics, metrics_table, score_estimates
 
-judged = metrics_table({"RESOLVE": judge(table["truth"], table["estimate"], is_limit=limit)})
+judged = metrics_table({"RESOLVE": score_estimates(table["truth"], table["estimate"], is_limit=limit)})
 names = ("rmse", "slope", "offset", "limits_violated")
 print(format_metrics(judged["n", "n_limits", *names, *(f"{one}_error" for one in names)]))
 

@@ -1,7 +1,7 @@
 """Pictures that are not what they claim to be: bands swapped, another pixel scale.
 
 The distance from the training set learns from these alone what to look out
-for; of what `hifrac.training.strange.strange_pictures` tries it on, it has seen the swapped bands,
+for; of what `hifrac.training.ood_tests.ood_pictures` tries it on, it has seen the swapped bands,
 other pixel scales made by another interpolation (in surroundings of the same kinds), and nothing else.
 
 They are measured as they are when they are read, compressed as the survey's own pictures are:

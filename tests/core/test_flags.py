@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hifrac import Flag, decode_flags, exceptions
-from hifrac.flags import UNSERVED
+from hifrac import Flag, decode_flags
+from hifrac.core import exceptions
+from hifrac.core.flags import UNSERVED
 
 FLAG_SETS = st.sets(st.sampled_from(list(Flag)))
 

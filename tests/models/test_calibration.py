@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from hifrac.calibration import LEVELS, ConformalTable, PopulationTable, _platt, _tobit
+from hifrac.models.calibration import LEVELS, ConformalTable, PopulationTable, _platt, _tobit
 
 
 def residuals(seed, n, decimals):

@@ -13,8 +13,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, QTable, Row, Table
 from astropy.utils.masked import Masked
 
-from hifrac.columns import DEC_ALIASES, POSITION_COLUMNS, RA_ALIASES
-from hifrac.exceptions import HifracWarning
+from hifrac.core.columns import DEC_ALIASES, POSITION_COLUMNS, RA_ALIASES
+from hifrac.core.exceptions import HifracWarning
 
 __all__ = [
     "Positions",
@@ -217,7 +217,7 @@ def parse_ebv(table: Table) -> np.ndarray | None:
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If a value is negative, as sentinels are: it is unknown.
     """
     if (found := find_column(table, "ebv")) is None:
@@ -240,7 +240,7 @@ def parse_log_mstar(table: Table) -> np.ndarray | None:
 
     Warns
     -----
-    ~hifrac.exceptions.HifracWarning
+    ~hifrac.core.exceptions.HifracWarning
         If a value is that of no galaxy, as sentinels are: it is unknown.
     """
     if (found := find_column(table, "log_mstar")) is None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from astropy.utils.exceptions import AstropyUserWarning
 
-from hifrac.flags import Flag
+from hifrac.core.flags import Flag
 
 __all__ = [
     "BadCoordinateError",
@@ -35,7 +35,7 @@ class RowError(HifracError):
 
     Attributes
     ----------
-    flag : `~hifrac.flags.Flag`
+    flag : `~hifrac.core.flags.Flag`
         The flag that a row stopped by this error carries.
     """
 

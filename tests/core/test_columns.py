@@ -6,9 +6,9 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn, QTable
 from astropy.utils.masked import Masked
 
-from hifrac.calibration import LEVELS
-from hifrac.columns import RESULT_COLUMNS, WITH_MASS, result_column
+from hifrac.core.columns import RESULT_COLUMNS, WITH_MASS, result_column
 from hifrac.estimator import QUANTILES
+from hifrac.models.calibration import LEVELS
 
 DEX = (
     "log_hi_fraction",

@@ -14,7 +14,7 @@ from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.time import Time
 from astropy.utils.masked import Masked
 
-from hifrac.tables import check_output, output_format, plain_table, read_table, write_table
+from hifrac.core.tables import check_output, output_format, plain_table, read_table, write_table
 
 FORMATS = {
     "ecsv": "ascii.ecsv",

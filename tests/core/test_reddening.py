@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hifrac.reddening import EBV_SOURCE, galactic_ebv
+from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 
 
 def test_dusty_and_clear_directions_are_told_apart():

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from scipy.stats import percentileofscore
 
-from hifrac.flags import Flag
-from hifrac.recognition import RecognitionTable
+from hifrac.core.flags import Flag
+from hifrac.models.detection import DetectionTable
 
-TABLE = RecognitionTable(
+TABLE = DetectionTable(
     slope=0.8,
     intercept=-0.3,
     threshold=0.25,

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hifrac.flags import Flag
+from hifrac.core.flags import Flag
 
-__all__ = ["RecognitionTable"]
+__all__ = ["DetectionTable"]
 
 
 @dataclass(frozen=True)
-class RecognitionTable:
+class DetectionTable:
     """What turns the network's raw answers into ``p_detect`` and ``ood_score``.
 
     Parameters
@@ -113,7 +113,7 @@ class RecognitionTable:
         Returns
         -------
         flags : array of int, shape (n,)
-            Sums of `~hifrac.flags.Flag`.
+            Sums of `~hifrac.core.flags.Flag`.
         """
         unlikely = np.where(p_detect < self.threshold, int(Flag.UNLIKELY_DETECTION), 0)
         strange = np.where(ood_score >= self.ood_threshold, int(Flag.OUT_OF_DISTRIBUTION), 0)

@@ -9,12 +9,12 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_sample_images
 
-from hifrac.training.alterations import ALTERATIONS, SURROUNDINGS, sky
+from hifrac.training.augmentations_ood import ALTERATIONS, SURROUNDINGS, sky
 
-__all__ = ["strange_pictures"]
+__all__ = ["ood_pictures"]
 
 
-def strange_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def ood_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Strange pictures of each kind, made of real ones where the kind allows.
 
     Parameters
@@ -28,7 +28,7 @@ def strange_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, 
     -------
     pictures : dict of str to array of uint8, shape (n, width, width, 3)
         By kind. Other pixel scales are made by other interpolation than
-        `~hifrac.training.alterations.ALTERATIONS` uses.
+        `~hifrac.training.augmentations_ood.ALTERATIONS` uses.
     """
     width = pixels.shape[1]
 

@@ -12,11 +12,12 @@ from astropy import units as u
 from astropy.table import QTable, Table
 from astropy.utils.masked import Masked
 
-from hifrac import catalogs, config, relations
-from hifrac._input import plain_floats
+from hifrac import catalogs, relations
 from hifrac.catalogs import CatalogFlag, _files, match_ids, match_positions, plain_values
 from hifrac.catalogs.samples import with_stellar_mass
-from hifrac.metrics import judge, metrics_table
+from hifrac.core import config
+from hifrac.core.input import plain_floats
+from hifrac.metrics import metrics_table, score_estimates
 
 __all__ = ["PHOTOMETRY", "SURVEYS", "benchmark"]
 
@@ -89,10 +90,10 @@ def benchmark(
     Returns
     -------
     table : `~astropy.table.Table`
-        A row for each estimator: those of `hifrac.metrics.judge`, less ``left_out``, and ``no_input``, rows
-        with a measured value and without photometry or picture, and ``out_of_range``, rows that the
-        estimator itself masks. ``meta``: ``survey``, ``stellar_mass``, ``notes``, ``not_run`` (reasons
-        by estimator), ``published`` (the name in `hifrac.metrics.published_metrics`).
+        A row for each estimator: those of `hifrac.metrics.score_estimates`, less ``left_out``, and
+        ``no_input``, rows with a measured value and without photometry or picture, and ``out_of_range``,
+        rows that the estimator itself masks. ``meta``: ``survey``, ``stellar_mass``, ``notes``,
+        ``not_run`` (reasons by estimator), ``published`` (the name in `hifrac.metrics.published_metrics`).
 
     Raises
     ------
@@ -146,7 +147,9 @@ def _row(
     one: _Answer, truth: np.ndarray, is_limit: np.ndarray, rows: np.ndarray, draws: int
 ) -> dict[str, float]:
     interval = {} if one.p16 is None else {"lower": one.p16[rows], "upper": one.p84[rows]}
-    figures = judge(truth[rows], one.estimate[rows], is_limit=is_limit[rows], draws=draws, **interval)
+    figures = score_estimates(
+        truth[rows], one.estimate[rows], is_limit=is_limit[rows], draws=draws, **interval
+    )
     beyond = np.zeros(len(truth), bool) if one.out_of_range is None else one.out_of_range
     left_out = figures.pop("left_out")
     out_of_range = int(np.sum(beyond & rows))

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.simulate import SimulatedGalaxy, render
-from hifrac.training.alterations import ALTERATIONS, SURROUNDINGS, as_read
-from hifrac.training.strange import strange_pictures
+from hifrac.training.augmentations_ood import ALTERATIONS, SURROUNDINGS, as_read
+from hifrac.training.ood_tests import ood_pictures
 
 KINDS = (
     "white noise, colour", "white noise, grey", "uniform picture", "sky without an object", "smooth noise",
@@ -34,7 +34,7 @@ def real():
 
 @pytest.fixture(scope="module")
 def strange(real):
-    return strange_pictures(real, np.random.default_rng(0))
+    return ood_pictures(real, np.random.default_rng(0))
 
 
 def test_every_kind_has_a_picture_for_each_real_one(real, strange):
@@ -46,12 +46,12 @@ def test_every_kind_has_a_picture_for_each_real_one(real, strange):
 
 @pytest.mark.parametrize("width", [64, 96])
 def test_other_widths_work(width):
-    for pictures in strange_pictures(galaxy(0, width=width)[None], np.random.default_rng(0)).values():
+    for pictures in ood_pictures(galaxy(0, width=width)[None], np.random.default_rng(0)).values():
         assert pictures.shape == (1, width, width, 3)
 
 
 def test_the_same_numbers_are_drawn_for_the_same_seed(real, strange):
-    again, other = (strange_pictures(real, np.random.default_rng(seed)) for seed in (0, 1))
+    again, other = (ood_pictures(real, np.random.default_rng(seed)) for seed in (0, 1))
     drawn = {
         "white noise, colour",
         "white noise, grey",
@@ -67,7 +67,7 @@ def test_the_same_numbers_are_drawn_for_the_same_seed(real, strange):
 
 def test_the_real_pictures_are_left_alone(real):
     before = real.copy()
-    strange_pictures(real, np.random.default_rng(0))
+    ood_pictures(real, np.random.default_rng(0))
     np.testing.assert_array_equal(real, before)
 
 
@@ -79,7 +79,7 @@ def test_none_of_them_is_a_real_one(real, strange):
 
 def test_no_pictures_give_none_of_most_kinds_or_an_error():
     with pytest.raises(ValueError, match="array"):
-        strange_pictures(np.empty((0, 64, 64, 3), np.uint8), np.random.default_rng(0))
+        ood_pictures(np.empty((0, 64, 64, 3), np.uint8), np.random.default_rng(0))
 
 
 # Each as strange as it says
@@ -153,7 +153,7 @@ def test_the_distance_is_tried_on_another_interpolation_than_it_learned(real, st
 
 
 def test_a_star_is_round_and_in_the_middle(strange, real):
-    stars = strange_pictures(np.repeat(real[1:2], 12, axis=0), np.random.default_rng(3))["single star"]
+    stars = ood_pictures(np.repeat(real[1:2], 12, axis=0), np.random.default_rng(3))["single star"]
     brightest = stars[np.argmax(stars[:, 60:68, 60:68].mean((1, 2, 3)))].astype(float).mean(2)
     center = ndimage.center_of_mass(np.clip(brightest - 60, 0, None))
     np.testing.assert_allclose(center, 63.5, atol=0.5)

@@ -9,9 +9,9 @@ from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hifrac._input import parse, parse_ebv, parse_log_mstar
-from hifrac.columns import DEC_ALIASES, RA_ALIASES
-from hifrac.exceptions import HifracWarning
+from hifrac.core.columns import DEC_ALIASES, RA_ALIASES
+from hifrac.core.exceptions import HifracWarning
+from hifrac.core.input import parse, parse_ebv, parse_log_mstar
 
 DEX_SOLAR = u.dex(u.solMass)
 

@@ -127,7 +127,7 @@ UNSERVED = Flag.BAD_COORDINATE | Flag.OUT_OF_FOOTPRINT | Flag.FETCH_FAILED | Fla
 
 
 def decode_flags(flags):
-    """Names of the bits of `~hifrac.flags.Flag` that are set.
+    """Names of the bits of `~hifrac.core.flags.Flag` that are set.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def decode_flags(flags):
     Returns
     -------
     names : list of str, or list of list of str
-        As `hifrac.flags.BitFlag.decode`.
+        As `hifrac.core.flags.BitFlag.decode`.
 
     Raises
     ------

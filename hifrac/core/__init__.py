@@ -1,0 +1,1 @@
+"""What every room shares: settings, flags, columns, errors, and tables read and written."""
