@@ -67,16 +67,17 @@ class Raw:
             )
 
 
-def folder() -> Path:
-    """Where fetched catalogues are kept: ``catalogs`` in the data directory, else in the cache."""
-    return (data_dir() or cache_dir()) / "catalogs"
+def folder(root: Path | None = None) -> Path:
+    """Return where catalogues are kept: ``catalogs`` in ``root``, the data directory, or the cache."""
+    return (root or data_dir() or cache_dir()) / "catalogs"
 
 
-def local_files(catalog: Catalog) -> list[Path]:
-    """The published files of a catalogue, if all are on this computer; else an empty list."""
-    places = [folder()]
-    if data_dir() is not None:
-        places += [data_dir(), data_dir() / "cutouts"]
+def local_files(catalog: Catalog, root: Path | None = None) -> list[Path]:
+    """Return the published files of a catalogue, if the data directory (or ``root``) has all, else none."""
+    places = [folder(root)]
+    root = root or data_dir()
+    if root is not None:
+        places += [root, root / "cutouts"]
     for place in places:
         if catalog.name == "nsa":  # one of its versions is enough
             found = [place / name for name in catalog.files if (place / name).is_file()][:1]
@@ -87,9 +88,9 @@ def local_files(catalog: Catalog) -> list[Path]:
     return []
 
 
-def kept_files(catalog: Catalog) -> list[Path]:
-    """What was fetched of a catalogue and kept."""
-    return sorted(folder().glob(catalog.kept.format("*")))
+def kept_files(catalog: Catalog, root: Path | None = None) -> list[Path]:
+    """Return the files of a catalogue that were fetched and kept."""
+    return sorted(folder(root).glob(catalog.kept.format("*")))
 
 
 def load(
@@ -107,7 +108,7 @@ def load(
     catalog : Catalog
         Which one.
     path : path-like, or several, or None
-        Files to read instead of those of the data directory.
+        Files to read instead of those of the data directory; or another data directory.
     parts : int
         How many tables there must be.
     fetch : callable
@@ -130,25 +131,30 @@ def load(
         If the service fails; the message says where to put the file instead.
     """
     read = read or (lambda paths: [read_file(one) for one in paths])
+    root = None
+    if isinstance(path, str | Path) and Path(path).expanduser().is_dir():
+        path, root = None, Path(path).expanduser()
     if path is not None:
         paths = [Path(one).expanduser() for one in (path if isinstance(path, (tuple, list)) else (path,))]
         for one in paths:
             if not one.is_file():
                 raise CatalogMissingError(f"path: no such file: {one}")
         return Raw(_checked(read(paths), parts, catalog, paths), _origin(paths))
-    if found := local_files(catalog):
+    if found := local_files(catalog, root):
         return Raw(_checked(read(found), parts, catalog, found), _origin(found), published=True)
-    kept = [folder() / catalog.kept.format(f"_{number + 1}" if parts > 1 else "") for number in range(parts)]
+    kept = [
+        folder(root) / catalog.kept.format(f"_{number + 1}" if parts > 1 else "") for number in range(parts)
+    ]
     if catalog.service and all(one.is_file() for one in kept):
         tables = [read_file(one) for one in kept]
         return Raw(tables, {**_origin(kept), "comments": tables[0].meta.get("comments", [])})
     if conf.offline or not catalog.service:
-        raise CatalogMissingError(_how_to_get(catalog))
+        raise CatalogMissingError(_how_to_get(catalog, folder(root)))
     try:
         tables = _checked(fetch(), parts, catalog, [])
     except CatalogServiceError as error:
         raise CatalogServiceError(
-            f"{error}. Without the service: put {', '.join(catalog.files)} into {folder()}, or give its "
+            f"{error}. Without the service: put {', '.join(catalog.files)} into {folder(root)}, or give its "
             f"path; when it is back, `{catalog.command}` fetches it",
             url=error.url,
             status=error.status,
@@ -197,9 +203,9 @@ def _checked(tables: list[Table], parts: int, catalog: Catalog, paths: list[Path
     return tables
 
 
-def _how_to_get(catalog: Catalog) -> str:
+def _how_to_get(catalog: Catalog, place: Path) -> str:
     names = " or ".join(catalog.files) if catalog.name == "nsa" else ", ".join(catalog.files)
-    where = f"{catalog.name}: no file {names} in {folder()}"
+    where = f"{catalog.name}: no file {names} in {place}"
     if not catalog.service:
         return f"{where}; download it from {catalog.address}, put it there, or give its path"
     return (

@@ -113,8 +113,8 @@ def alfalfa_a40(path=None, *, labels: Mapping[str, str] | None = None) -> QTable
     Parameters
     ----------
     path : pair of path-like, optional
-        The HI table and the cross-match; by default those of the data
-        directory, else VizieR's.
+        The HI table and the cross-match, or a data directory that has them; by default those of
+        `hifrac.core.config.data_dir`, else VizieR's.
     labels : mapping, optional
         For renamed columns of the HI table: our name to the file's.
 
@@ -146,7 +146,8 @@ def alfalfa_a100(path=None, *, labels: Mapping[str, str] | None = None) -> QTabl
     Parameters
     ----------
     path : path-like, optional
-        The survey's table; by default that of the data directory, else VizieR's.
+        The survey's table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        else VizieR's.
     labels : mapping, optional
         For renamed columns: our name to the file's.
 
@@ -177,8 +178,8 @@ def durbala2020(path=None, *, mass: str = "taylor", labels: Mapping[str, str] | 
     Parameters
     ----------
     path : triple of path-like, optional
-        Table 1, table 2 and the ReadMe; by default those of the data
-        directory, else VizieR's.
+        Table 1, table 2 and the ReadMe, or a data directory that has them; by default those of
+        `hifrac.core.config.data_dir`, else VizieR's.
     mass : {"taylor", "mcgaugh", "gswlc"}, optional
         Which of the three stellar masses is ``log_mstar``, and makes
         ``log_hi_fraction``. The scales differ by up to some tenths of a dex:

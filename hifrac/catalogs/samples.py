@@ -8,6 +8,7 @@ other masses the same steps give other numbers, and the table says so.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from astropy import units as u
@@ -323,7 +324,7 @@ def non_detections(masses: QTable, a100: QTable, *, n: int = 7399, random_state:
     return selection.cut("draw", f"{n} at random", _draw(len(selection.table), n, random_state), 7399)
 
 
-def paper_samples(masses: QTable | None = None) -> dict[str, Selection]:
+def paper_samples(masses: QTable | None = None, *, folder: str | Path | None = None) -> dict[str, Selection]:
     """All samples of the paper that can be had with the given stellar masses.
 
     Parameters
@@ -332,6 +333,8 @@ def paper_samples(masses: QTable | None = None) -> dict[str, Selection]:
         Of `~hifrac.catalogs.mpa_jhu`, as in the paper; by default of
         `~hifrac.catalogs.durbala2020`, with which the counts differ, and
         alpha.40B and the non-detections cannot be had.
+    folder : path-like, optional
+        The data directory that has the catalogues; `hifrac.core.config.data_dir` by default.
 
     Returns
     -------
@@ -340,15 +343,15 @@ def paper_samples(masses: QTable | None = None) -> dict[str, Selection]:
     """
     from hifrac.catalogs import alfalfa_a40, alfalfa_a100, durbala2020, nibles, tmrs, xgass
 
-    masses = durbala2020() if masses is None else masses
-    a100, xgass_table = alfalfa_a100(), xgass()
-    first = a40a(alfalfa_a40(), masses)
+    masses = durbala2020(folder) if masses is None else masses
+    a100, xgass_table = alfalfa_a100(folder), xgass(folder)
+    first = a40a(alfalfa_a40(folder), masses)
     complete = a100_clean(a100, masses, first.table, xgass_table)
     samples = {"alpha.40A": without_xgass(first, xgass_table)}
     if "log_oh" in first.table.colnames:
         samples["alpha.40B"] = without_xgass(a40b(first), xgass_table)
     samples["alpha.100"] = complete
-    signed = nibles(signs_from=[a100, tmrs()])
+    signed = nibles(folder, signs_from=[a100, tmrs(folder)])
     samples["NIBLES"] = nibles_clean(signed, first.table, complete.table, xgass_table)
     samples["xGASS"] = xgass_representative(xgass_table)
     if not _is_durbala(masses):

@@ -266,7 +266,8 @@ def teimoorinia2017(path=None, *, labels: Mapping[str, str] | None = None) -> QT
     Parameters
     ----------
     path : path-like, optional
-        The table; by default that of the data directory, else VizieR's.
+        The table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        else VizieR's.
     labels : mapping, optional
         For renamed columns: our name to the file's.
 
@@ -294,7 +295,8 @@ def tmrs(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     Parameters
     ----------
     path : path-like, optional
-        The table; by default that of the data directory, else VizieR's.
+        The table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        else VizieR's.
     labels : mapping, optional
         For renamed columns: our name to the file's.
 

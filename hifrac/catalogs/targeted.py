@@ -101,7 +101,8 @@ def xgass(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     Parameters
     ----------
     path : path-like, optional
-        The survey's table; by default that of the data directory, else VizieR's.
+        The survey's table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        else VizieR's.
     labels : mapping, optional
         For renamed columns: our name to the file's.
 
@@ -140,7 +141,8 @@ def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, 
     Parameters
     ----------
     path : path-like, optional
-        The table; by default that of the data directory, else VizieR's.
+        The table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        else VizieR's.
     signs_from : sequence of `~astropy.table.Table`, optional
         Catalogues with ``ra``, ``dec``, ``v`` that can tell the signs, such as
         `~hifrac.catalogs.alfalfa_a100` and, for the whole sky, `~hifrac.catalogs.tmrs`.
@@ -207,8 +209,8 @@ def resolve(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     Parameters
     ----------
     path : path-like, optional
-        A table of galaxies with HI masses; by default ``resolve_labels.ecsv``
-        of the data directory, else VizieR's tables of HI and of photometry, joined by name.
+        A table of galaxies with HI masses, or a data directory; by default ``resolve_labels.ecsv``
+        of `hifrac.core.config.data_dir`, else VizieR's tables of HI and of photometry, joined by name.
     labels : mapping, optional
         For renamed columns of positions and photometry: our name to the file's.
 

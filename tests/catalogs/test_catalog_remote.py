@@ -136,6 +136,18 @@ def test_offline_no_catalogue_touches_the_network(service, name):
     assert not service.requests
 
 
+def test_a_catalogue_is_read_from_and_kept_in_the_data_directory_that_is_given(vizier, tmp_path, data_folder):
+    given = tmp_path / "another"
+    given.mkdir()
+    fetched = catalogs.tmrs(given)
+    assert [path.name for path in (given / "catalogs").iterdir()] == ["tmrs_vizier.fits"]
+    assert not data_folder.exists()
+    with conf.set_temp("offline", True):
+        assert len(catalogs.tmrs(given)) == len(fetched)
+        with pytest.raises(CatalogMissingError, match=str(data_folder)):
+            catalogs.tmrs()
+
+
 def test_a_path_that_is_not_there_is_an_error_and_not_a_reason_to_fetch(vizier, tmp_path):
     with pytest.raises(CatalogMissingError, match=r"path: no such file: .*nowhere.csv"):
         catalogs.alfalfa_a100(tmp_path / "nowhere.csv")
