@@ -26,6 +26,7 @@ from hifrac.core.input import Positions, find_column, parse, parse_ebv, parse_lo
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.cutouts import Cutout, CutoutSource, source_for
 from hifrac.models import Model, load_model
+from hifrac.models.answer import ANSWER_COLUMNS
 
 if TYPE_CHECKING:
     from hifrac.attribution import Explanations
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["HIFractionEstimator"]
 
 _ON_ERROR = ("flag", "raise")
-
-#: Result columns of the interval, and their levels.
-QUANTILES = {
-    "log_hi_fraction_p16": 0.16,
-    "log_hi_fraction_p84": 0.84,
-    "log_hi_fraction_p05": 0.05,
-    "log_hi_fraction_p95": 0.95,
-}
 
 log = logging.getLogger(__name__)
 
@@ -352,8 +345,7 @@ class HIFractionEstimator:
         """
         n, recipe = len(positions.ra), self.model.card.recipe
         ebv = np.full(n, np.nan) if ebv is None else ebv
-        columns = ("log_hi_fraction", *QUANTILES, "log_hi_fraction_gswlc", "p_detect", "ood_score")
-        values = {name: np.full(n, np.nan) for name in columns}
+        values = {name: np.full(n, np.nan) for name in ANSWER_COLUMNS}
         flags = np.zeros(n, dtype=np.int32)
         size = int(self.batch_size or conf.batch_size)
         shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
@@ -431,24 +423,11 @@ class HIFractionEstimator:
         values: dict[str, np.ndarray],
         flags: np.ndarray,
     ) -> None:
-        """Network, calibration and detection of one batch, written to its rows."""
-        card = self.model.card
-        outputs = self.model.run(pixels[: len(rows)], ebv)
-        if card.calibration is not None:
-            values["log_hi_fraction"][rows] = card.calibration.estimate(outputs)
-            for name, level in QUANTILES.items():
-                values[name][rows] = card.calibration.quantile(outputs, level)
-        elif "estimate" in outputs:
-            values["log_hi_fraction"][rows] = outputs["estimate"]
-        if "gswlc_offset" in outputs:
-            values["log_hi_fraction_gswlc"][rows] = values["log_hi_fraction"][rows] + outputs["gswlc_offset"]
-        if card.detection is not None:
-            if "detection_logit" in outputs:
-                values["p_detect"][rows] = card.detection.p_detect(outputs["detection_logit"])
-            if "distance" in outputs:
-                values["ood_score"][rows] = card.detection.ood_score(outputs["distance"])
-            found = card.detection.flags(values["p_detect"][rows], values["ood_score"][rows], ebv)
-            flags[rows] |= found.astype(flags.dtype)
+        """The model's answer to one batch, written to its rows."""
+        answer = self.model.answer(pixels[: len(rows)], ebv)
+        for name, column in answer.columns().items():
+            values[name][rows] = column
+        flags[rows] |= answer.flags
 
     def _provenance(self, on_error: str, overwrite: bool) -> dict[str, Any]:
         """What made a result, in plain types."""

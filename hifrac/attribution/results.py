@@ -16,11 +16,11 @@ from astropy.table import QTable, Table
 from astropy.utils.masked import Masked
 
 import hifrac
-from hifrac.attribution.maps import HeatMaps
 from hifrac.attribution.methods import heat_maps, resolve_method
 from hifrac.attribution.targets import Target, resolve_target
 from hifrac.core.exceptions import BadImageError, RowError
 from hifrac.core.flags import decode_flags
+from hifrac.models.answer import Answer
 
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
@@ -311,7 +311,8 @@ class Explanations(Sequence):
             rows = [one.row for one in good]
             ebv = None if self._ebv is None else self._ebv[rows]
             maps = heat_maps(self.model, np.stack([one.pixels for one in good]), ebv=ebv, **self._asked)
-            answers, flags = calibrated(self.model, maps, ebv)
+            # From the same pass of the network.
+            answer = Answer.from_outputs(self.model.card, maps.outputs, ebv)
         number = 0
         for one in waiting:
             if not one.served:
@@ -324,8 +325,8 @@ class Explanations(Sequence):
                 native=None if maps.native is None else maps.native[number].copy(),
                 prediction=float(maps.prediction[number]),
                 offset=float(maps.offset[number]),
-                answers={name: float(values[number]) for name, values in answers.items()},
-                flags=int(flags[number]),
+                answers=_numbers(answer, number),
+                flags=int(answer.flags[number]),
                 meta={**one.meta, **maps.details},
             )
             number += 1
@@ -379,25 +380,8 @@ def summary_row(one: Explanation) -> dict[str, float]:
     }
 
 
-def calibrated(
-    model: Model, maps: HeatMaps, ebv: np.ndarray | None = None
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """What the estimator says of the same pictures, from the same pass of the network, and its flags."""
-    card, outputs = model.card, maps.outputs
-    n = len(maps.prediction)
-    flags = np.zeros(n, dtype=np.int64)
-    answers: dict[str, np.ndarray] = {}
-    if card.calibration is not None:
-        answers["estimate"] = card.calibration.estimate(outputs)
-        answers["p16"] = card.calibration.quantile(outputs, 0.16)
-        answers["p84"] = card.calibration.quantile(outputs, 0.84)
-    elif "estimate" in outputs:
-        answers["estimate"] = outputs["estimate"]
-    if card.detection is not None:
-        p_detect, score = np.full(n, np.nan), np.full(n, np.nan)
-        if "detection_logit" in outputs:
-            answers["p_detect"] = p_detect = card.detection.p_detect(outputs["detection_logit"])
-        if "distance" in outputs:
-            answers["ood_score"] = score = card.detection.ood_score(outputs["distance"])
-        flags |= card.detection.flags(p_detect, score, ebv)
-    return answers, flags
+def _numbers(answer: Answer, index: int) -> dict[str, float]:
+    """What the estimator says of one picture, as far as the model says it."""
+    numbers = {"estimate": answer.estimate, "p_detect": answer.p_detect, "ood_score": answer.ood_score}
+    numbers |= {f"p{100 * level:.0f}": answer.quantiles[level] for level in (0.16, 0.84) if answer.quantiles}
+    return {name: float(values[index]) for name, values in numbers.items() if np.isfinite(values[index])}

@@ -15,6 +15,7 @@ import numpy as np
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
+from hifrac.models.answer import Answer
 from hifrac.models.cards import FILE_NAME, ModelCard
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "list_models", "load_model"]
 
-Answer = TypeVar("Answer")
+_Part = TypeVar("_Part")
 
 RUNTIMES = ("torchscript", "eager", "openvino", "half")
 
@@ -112,6 +113,26 @@ class Model:
             raise TypeError(f"model {self.card.name!r} was not loaded from a folder, and cannot be pickled")
         load = partial(load_model, self.folder, device=self.device, runtime=self.runtime)
         return load, ()
+
+    def answer(self, pixels: np.ndarray, ebv: np.ndarray | None = None) -> Answer:
+        """Run the network and calibrate its outputs.
+
+        Parameters
+        ----------
+        pixels, ebv : `~numpy.ndarray`
+            As of `run`; ``ebv`` also decides on the flag HIGH_REDDENING.
+
+        Returns
+        -------
+        answer : `Answer`
+            Estimate, interval, ``p_detect``, ``ood_score`` and flags of each picture.
+
+        Raises
+        ------
+        ValueError, ~hifrac.core.exceptions.ModelError
+            As of `run`.
+        """
+        return Answer.from_outputs(self.card, self.run(pixels, ebv), ebv)
 
     def run(self, pixels: np.ndarray, ebv: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Run the network.
@@ -273,13 +294,13 @@ def _network(folder: Path, card: ModelCard, runtime: str | None) -> tuple[torch.
 
 
 def in_parts(
-    answer: Callable[[slice], Answer],
+    answer: Callable[[slice], _Part],
     count: int,
     room: list[int],
     device: str | torch.device,
     *,
     advice: str = "",
-) -> list[Answer]:
+) -> list[_Part]:
     """What is answered for pictures, in as few parts as there is memory for.
 
     Parameters
@@ -312,7 +333,7 @@ def in_parts(
     """
     import torch
 
-    parts: list[Answer] = []
+    parts: list[_Part] = []
     size, start = room[0] if room else max(count, 1), 0
     while start < count or not parts:
         tried = min(size, count - start)

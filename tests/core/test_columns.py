@@ -7,7 +7,7 @@ from astropy.table import Column, MaskedColumn, QTable
 from astropy.utils.masked import Masked
 
 from hifrac.core.columns import RESULT_COLUMNS, WITH_MASS, result_column
-from hifrac.estimator import QUANTILES
+from hifrac.models.answer import ANSWER_COLUMNS, INTERVAL_LEVELS
 from hifrac.models.calibration import LEVELS
 
 DEX = (
@@ -76,11 +76,13 @@ def test_the_values_given_are_not_changed():
 
 def test_every_level_of_an_interval_has_its_column():
     # The estimator fills these, and the tables of a model have their levels.
-    assert set(QUANTILES) <= set(RESULT_COLUMNS)
-    assert set(QUANTILES.values()) == set(LEVELS) - {0.5}
-    for name, level in QUANTILES.items():
+    assert set(ANSWER_COLUMNS) <= set(RESULT_COLUMNS)
+    assert set(INTERVAL_LEVELS.values()) == set(LEVELS) - {0.5}
+    for ending, level in INTERVAL_LEVELS.items():
         percentile = round(100 * level)
-        assert name == f"log_hi_fraction_p{percentile:02d}"
+        assert ending == f"p{percentile:02d}"
+        name = f"log_hi_fraction_{ending}"
+        assert name in ANSWER_COLUMNS
         assert RESULT_COLUMNS[name].description.startswith(f"{percentile}th percentile")
 
 
