@@ -22,7 +22,7 @@ from hifrac.core.columns import columns_of, make_column
 from hifrac.core.config import conf
 from hifrac.core.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
 from hifrac.core.flags import Flag
-from hifrac.core.input import Positions, find_column, parse, parse_ebv, parse_log_mstar
+from hifrac.core.input import Positions, parse
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.cutouts import Cutout, CutoutSource, source_for
 from hifrac.models import Model, load_model
@@ -187,15 +187,14 @@ class HIFractionEstimator:
             raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")
         self._check_recipe()
         self._warn_of_release()
-        positions = parse(data)
-        log_mstar = parse_log_mstar(positions.table)
+        positions = parse(data, "log_mstar", "ebv", *([] if environment is None else ["z"]))
         ebv = self._ebv(positions)
         result = positions.table
         card = self.model.card
         added = columns_of(
             card.target_column,
             card.target,
-            with_mass=log_mstar is not None,
+            with_mass=positions.log_mstar is not None,
             with_environment=environment is not None,
         )
         if taken := [column.name for column in added.values() if column.name in result.colnames]:
@@ -212,9 +211,9 @@ class HIFractionEstimator:
         density = None if environment is None else _density(positions, environment)
 
         values, flags = self._estimate(positions, names, ebv, on_error == "raise", progress)
-        if log_mstar is not None:
+        if positions.log_mstar is not None:
             for suffix in ("", "_p16", "_p84"):
-                values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + log_mstar
+                values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + positions.log_mstar
         if density is not None:
             values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
             flags |= _density_flags(values["log_overdensity"]).astype(flags.dtype)
@@ -279,12 +278,11 @@ class HIFractionEstimator:
 
         self._check_recipe()
         self._warn_of_release()
-        positions = parse(data)
+        positions = parse(data, "ebv")
         names = self._names(positions.table)
 
         def fetch(rows: np.ndarray) -> Iterator[tuple[int, Cutout]]:
-            part = Positions(positions.table[rows], positions.ra[rows], positions.dec[rows])
-            cutouts = self._cutouts(part, None if names is None else names[rows])
+            cutouts = self._cutouts(positions[rows], None if names is None else names[rows])
             with closing(cutouts):
                 for row, (_, cutout) in zip(rows, cutouts, strict=True):
                     yield int(row), cutout
@@ -389,10 +387,9 @@ class HIFractionEstimator:
 
     def _ebv(self, positions: Positions) -> np.ndarray | None:
         """The Galactic reddening of each row: the table's own, else that of the map; None if of no use."""
-        own = parse_ebv(positions.table)
         if "ebv" not in self.model.card.inputs:
             return None
-        return galactic_ebv(positions.ra, positions.dec, own)
+        return galactic_ebv(positions.ra, positions.dec, positions.ebv)
 
     def _cutouts(self, positions: Positions, names: Any) -> Iterator[tuple[int, Cutout]]:
         """Each row with its cutout, in order; rows without a position are not asked for."""
@@ -467,10 +464,10 @@ def _density(positions: Positions, reference: Any) -> QTable:
 
     from hifrac.environment import overdensity
 
-    if (z := find_column(positions.table, "z")) is None:
+    if positions.z is None:
         raise ValueError("data has no column z, the redshift, which environment needs")
     coords = SkyCoord(positions.ra, positions.dec, unit="deg")
-    return overdensity(coords, positions.table[z], reference, population="reference")
+    return overdensity(coords, positions.z, reference, population="reference")
 
 
 def _density_flags(log_overdensity: np.ndarray) -> np.ndarray:

@@ -291,6 +291,8 @@ def score_estimates(
 
     Raises
     ------
+    TypeError
+        If values are not numbers.
     ValueError
         If lengths differ, or one of ``lower`` and ``upper`` is missing.
     """
@@ -349,11 +351,9 @@ def _with_errors(figures: Callable, columns: list, names: list[str], draws: int,
 
 
 def _floats(values, name: str) -> np.ndarray:
-    from hifrac.core.input import plain_floats
+    from hifrac.core.measurements import parse_numbers
 
-    if np.asarray(getattr(values, "unmasked", values)).dtype.kind not in "fiu":
-        raise ValueError(f"{name} must hold numbers")
-    return plain_floats(values)
+    return parse_numbers(values, name)
 
 
 def metrics_table(rows: Mapping[str, Mapping[str, float]]) -> Table:

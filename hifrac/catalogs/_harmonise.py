@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy import constants
 from astropy import units as u
 from astropy.coordinates import Angle
 from astropy.table import QTable, Table
@@ -20,9 +19,9 @@ from hifrac.catalogs._registry import Catalog
 from hifrac.catalogs._remote import vizier_tables
 from hifrac.catalogs.columns import CATALOG_COLUMNS, CatalogFlag, catalog_column
 from hifrac.catalogs.errors import CatalogFormatError
+from hifrac.core.measurements import C_KM_S
 
 __all__ = [
-    "C_KM_S",
     "Field",
     "Values",
     "assemble",
@@ -35,8 +34,6 @@ __all__ = [
 
 _SENTINELS = (-9999, -999)
 _SENTINELS_OF_LOGARITHMS = (-99.99, -99.9, -99)
-
-C_KM_S = constants.c.to_value(u.km / u.s)
 
 
 @dataclass(frozen=True)

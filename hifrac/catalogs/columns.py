@@ -14,6 +14,7 @@ from astropy.table import MaskedColumn, Table
 from astropy.utils.masked import Masked
 
 from hifrac.core.flags import BitFlag
+from hifrac.core.measurements import parse_numbers
 
 __all__ = ["CATALOG_COLUMNS", "CatalogColumn", "CatalogFlag", "catalog_column", "plain_values"]
 
@@ -191,17 +192,10 @@ def plain_values(table: Table, name: str) -> np.ndarray:
     ------
     KeyError
         If the table has no such column.
+    TypeError, ValueError, ~astropy.units.UnitConversionError
+        If it does not hold numbers, a number a row, or is in a unit of another quantity.
     """
     if name not in table.colnames:
         raise KeyError(f"the table has no column {name}")
-    column = table[name]
     unit = getattr(CATALOG_COLUMNS.get(name), "unit", None)
-    mask = getattr(column, "mask", None)
-    column = getattr(column, "unmasked", column)
-    own = getattr(column, "unit", None)
-    if unit is not None and own is not None and own != unit:
-        column = u.Quantity(column, own).to(unit)
-    values = np.array(getattr(column, "value", column), dtype=float)
-    if mask is not None:
-        values[np.asarray(mask, bool)] = np.nan
-    return values
+    return parse_numbers(table[name], name, *([] if unit is None else [unit]))

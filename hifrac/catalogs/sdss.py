@@ -11,11 +11,12 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 
 from hifrac.catalogs._files import load
-from hifrac.catalogs._harmonise import C_KM_S, Field, assemble, expect_rows, extract, load_published
+from hifrac.catalogs._harmonise import Field, assemble, expect_rows, extract, load_published
 from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs._remote import skyserver_sql
 from hifrac.catalogs.columns import CatalogFlag
 from hifrac.catalogs.errors import CatalogFormatError
+from hifrac.core.measurements import C_KM_S
 
 __all__ = ["MPA_JHU_SQL", "mpa_jhu", "mpa_jhu_queries", "nsa", "teimoorinia2017", "tmrs"]
 

@@ -10,7 +10,6 @@ from astropy.table import QTable, Table
 
 from hifrac.catalogs._files import load
 from hifrac.catalogs._harmonise import (
-    C_KM_S,
     Field,
     Values,
     assemble,
@@ -24,6 +23,7 @@ from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs._remote import vizier_tables
 from hifrac.catalogs.columns import CatalogFlag, plain_values
 from hifrac.catalogs.errors import CatalogFormatError, CatalogWarning
+from hifrac.core.measurements import C_KM_S
 
 __all__ = ["SOUTHERN_LIMIT", "nibles", "resolve", "xgass"]
 

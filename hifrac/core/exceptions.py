@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import ClassVar
 
 from astropy.utils.exceptions import AstropyUserWarning
@@ -24,6 +26,14 @@ __all__ = [
 
 class HifracWarning(AstropyUserWarning):
     """A warning of this package."""
+
+
+def warn_caller(message: str, category: type[Warning] = HifracWarning) -> None:
+    """Warn, and point to the first line that is outside of this package."""
+    frame, stacklevel = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "hifrac":
+        frame, stacklevel = frame.f_back, stacklevel + 1
+    warnings.warn(message, category, stacklevel=stacklevel)
 
 
 class HifracError(Exception):

@@ -14,20 +14,17 @@ from astropy.table import MaskedColumn, QTable, Row, Table
 from astropy.utils.masked import Masked
 
 from hifrac.core.columns import DEC_ALIASES, POSITION_COLUMNS, RA_ALIASES
-from hifrac.core.exceptions import HifracWarning
-
-__all__ = [
-    "Positions",
-    "find_column",
-    "parse",
-    "parse_ebv",
-    "parse_labelled_positions",
-    "parse_log_mstar",
-    "plain_floats",
-]
-
-#: log10(M*/Msun): no galaxy is outside, but sentinels such as -99 and 99 are.
-_MASSES = (3.0, 14.0)
+from hifrac.core.exceptions import HifracWarning, warn_caller
+from hifrac.core.measurements import (
+    MEASUREMENTS,
+    find_measurement,
+    known_unit,
+    parse_measurement,
+    parse_numbers,
+)
+from hifrac.core.measurements import (
+    plain_floats as plain_floats,
+)
 
 
 class _NoPositionsError(ValueError):
@@ -40,29 +37,56 @@ class Positions:
 
     Attributes
     ----------
-    table : `~astropy.table.QTable`
+    table : `~astropy.table.Table`
         The input columns with their units, a new table of its own.
     ra, dec : array of float, shape (n,)
         ICRS degrees, RA from 0 to 360; NaN where the row has no valid position.
+    z, ebv, log_mstar : array of float, shape (n,), or None
+        Redshift, Galactic reddening E(B-V) (mag) and log10(M*/Msun); NaN where unknown, None where the
+        table has no such column, or it was not wanted.
     """
 
-    table: QTable
+    table: Table
     ra: np.ndarray
     dec: np.ndarray
+    z: np.ndarray | None = None
+    ebv: np.ndarray | None = None
+    log_mstar: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ra)
+
+    def __getitem__(self, rows: np.ndarray) -> Positions:
+        """Return some of the rows."""
+        measured = {name: getattr(self, name) for name in MEASUREMENTS}
+        return Positions(
+            self.table[rows],
+            self.ra[rows],
+            self.dec[rows],
+            **{name: None if values is None else values[rows] for name, values in measured.items()},
+        )
 
 
-def parse(data: Any) -> Positions:
+def parse(data: Any, *measurements: str) -> Positions:
     """Parse a SkyCoord or a table.
+
+    Parameters
+    ----------
+    data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or `~astropy.table.Row`
+        What the user gave.
+    *measurements : str
+        Which of ``z``, ``ebv`` and ``log_mstar`` are wanted, if the table has them: what is not wanted
+        is not looked at, and cannot be wrong.
 
     Raises
     ------
     TypeError
-        If ``data`` is neither, or its positions are not numbers.
+        If ``data`` is neither, or its positions or measurements are not numbers.
     ValueError
-        If a table has no positions, ``data`` has more than one dimension, or
-        its frame cannot be transformed to ICRS.
+        If a table has no positions, ``data`` has more than one dimension, its frame cannot be
+        transformed to ICRS, or a measurement is another quantity than it should be.
     ~astropy.units.UnitConversionError
-        If a position's unit is no angle.
+        If a position's unit is no angle, or that of a measurement another quantity's.
     """
     if isinstance(data, SkyCoord):
         ra, dec = _of_skycoord(data, "data")
@@ -72,35 +96,33 @@ def parse(data: Any) -> Positions:
         data = data.table[data.index : data.index + 1]
     if not isinstance(data, Table):
         raise TypeError(f"data must be a SkyCoord, Table or QTable, got {type(data).__name__}")
-    return Positions(_carried(data), *_valid(*_table_positions(data)))
+    ra, dec = _valid(*_table_positions(data))
+    return Positions(_carried(data), ra, dec, **_measured(data, measurements))
 
 
-def parse_labelled_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """The positions of a table of labels, which may have none.
+def parse_labelled(table: Table, *measurements: str) -> Positions:
+    """Parse a table of labels, which may have no positions; errors and the rest as of `parse`.
 
-    They are found as `parse` finds them, but ``ra`` and ``dec`` (in any case) without a unit are
-    degrees, as the documentation of such tables says, and nothing to warn of.
-
-    Returns
-    -------
-    ra, dec : array of float, shape (n,)
-        ICRS degrees; NaN where the row, or the table, has no valid position.
-
-    Raises
-    ------
-    TypeError
-        If positions are not numbers.
-    ValueError
-        If there are several SkyCoord columns, or one that cannot be transformed to ICRS.
-    ~astropy.units.UnitConversionError
-        If a position's unit is no angle.
+    ``ra`` and ``dec`` (in any case) without a unit are degrees, as the documentation of such tables
+    says, and nothing to warn of. The ``table`` of the result is the one that was given.
     """
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "(ra|dec) has no unit: ", HifracWarning)  # in any case
-            return _valid(*_table_positions(table))
+            ra, dec = _valid(*_table_positions(table))
     except _NoPositionsError:
-        return np.full(len(table), np.nan), np.full(len(table), np.nan)
+        ra, dec = np.full(len(table), np.nan), np.full(len(table), np.nan)
+    return Positions(table, ra, dec, **_measured(table, measurements))
+
+
+def _measured(table: Table, measurements: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return the measurements that a table has of those wanted."""
+    columns = {name: find_measurement(table, name) for name in measurements}
+    return {
+        name: parse_measurement(table[column], name, column)
+        for name, column in columns.items()
+        if column is not None
+    }
 
 
 def _of_skycoord(coord: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -110,19 +132,7 @@ def _of_skycoord(coord: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:
         sphere = coord.icrs.spherical
     except Exception as error:  # Astropy raises AttributeError for a frame without place or time
         raise ValueError(f"{name} cannot be transformed from {coord.frame.name} to ICRS: {error}") from error
-    return tuple(np.atleast_1d(plain_floats(angle.to(u.deg))) for angle in (sphere.lon, sphere.lat))
-
-
-def plain_floats(values: Any) -> np.ndarray:
-    """Plain floats of a quantity or column, NaN where masked."""
-    mask = getattr(values, "mask", None)
-    if mask is None:
-        mask = False
-    plain = getattr(values, "unmasked", values)
-    if isinstance(plain, np.ma.MaskedArray):
-        plain = plain.data
-    plain = np.asarray(getattr(plain, "value", plain), dtype=float)
-    return np.where(mask, np.nan, plain)
+    return parse_numbers(sphere.lon, name, u.deg), parse_numbers(sphere.lat, name, u.deg)
 
 
 def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -155,22 +165,14 @@ def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _degrees(column: Any, name: str) -> np.ndarray:
-    unit = getattr(column, "unit", None)
-    dtype = getattr(column, "dtype", None)
-    if dtype is None or dtype.kind not in "fiu":
-        raise TypeError(
-            f"{name} must hold numbers, got {type(column).__name__ if dtype is None else dtype}; "
-            "make sexagesimal text a SkyCoord column first"
-        )
-    if np.ndim(column) != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {np.shape(column)}")
-    if unit is None or unit == u.dimensionless_unscaled:
-        warnings.warn(f"{name} has no unit: read as degrees", HifracWarning, stacklevel=5)
-        return plain_floats(column)
+    """Return a column of angles in degrees, with a warning where it has no unit."""
     try:
-        return plain_floats(column) * u.Unit(unit).to(u.deg)
-    except (u.UnitConversionError, AttributeError, TypeError, ValueError) as error:
-        raise u.UnitConversionError(f"{name} must be an angle, got the unit {unit}") from error
+        degrees = parse_numbers(column, name, u.deg, what="an angle")
+    except TypeError as error:
+        raise TypeError(f"{error}; make sexagesimal text a SkyCoord column first") from error
+    if known_unit(getattr(column, "unit", None)) is None:
+        warn_caller(f"{name} has no unit: read as degrees")
+    return degrees
 
 
 def _valid(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,98 +203,3 @@ def _carried(table: Table) -> QTable:
             warnings.filterwarnings("ignore", message="column .* has a unit but is kept as a")
             result[name] = column
     return result
-
-
-def parse_ebv(table: Table) -> np.ndarray | None:
-    """Galactic reddening E(B-V) of the column ``ebv`` in mag, NaN where unknown; None without the column.
-
-    Raises
-    ------
-    TypeError
-        If it does not hold numbers.
-    ValueError
-        If it has more than one dimension.
-    ~astropy.units.UnitConversionError
-        If its unit is not mag, or none.
-
-    Warns
-    -----
-    ~hifrac.core.exceptions.HifracWarning
-        If a value is negative, as sentinels are: it is unknown.
-    """
-    if (found := find_column(table, "ebv")) is None:
-        return None
-    values = _numbers(table[found], found, (u.mag,))
-    return _plausible(values, values >= 0, found, "a reddening, which is not negative")
-
-
-def parse_log_mstar(table: Table) -> np.ndarray | None:
-    """log10(M*/Msun) of the column ``log_mstar``, NaN where unknown; None without the column.
-
-    Raises
-    ------
-    TypeError
-        If it does not hold numbers.
-    ValueError
-        If it has more than one dimension, or most of it are no logarithms.
-    ~astropy.units.UnitConversionError
-        If its unit is not dex(solMass), dex, or none.
-
-    Warns
-    -----
-    ~hifrac.core.exceptions.HifracWarning
-        If a value is that of no galaxy, as sentinels are: it is unknown.
-    """
-    if (found := find_column(table, "log_mstar")) is None:
-        return None
-    values = _numbers(table[found], found, (u.dex(u.solMass), u.dex))
-    low, high = _MASSES
-    known = values[np.isfinite(values)]
-    # One sentinel of 99 must not stop a table, and a column of masses must not become one of warnings.
-    if known.size and np.median(known) > 20:
-        raise ValueError(f"{found} must be log10(M*/Msun), got {known.max():g}: is it the mass itself?")
-    return _plausible(
-        values, (values >= low) & (values <= high), found, f"log10(M*/Msun), {low:g} to {high:g}"
-    )
-
-
-def find_column(table: Table, name: str) -> str | None:
-    """The column of a name, else the only one that is it in another case; None without either.
-
-    Raises
-    ------
-    ValueError
-        If there are several in other cases.
-    """
-    if name in table.colnames:
-        return name
-    found = [one for one in table.colnames if one.lower() == name]
-    if len(found) > 1:
-        raise ValueError(f"data has {' and '.join(found)}, and no {name}: rename one of them to {name}")
-    return found[0] if found else None
-
-
-def _plausible(values: np.ndarray, good: np.ndarray, name: str, what: str) -> np.ndarray:
-    """The values, NaN and with a warning where they cannot be what they are said to be."""
-    bad = np.flatnonzero(np.isfinite(values) & ~good)
-    if bad.size:
-        warnings.warn(
-            f"{name} must be {what}: {bad.size} of {len(values)} rows are taken to be unknown, "
-            f"the first is row {bad[0]} with {values[bad[0]]:g}",
-            HifracWarning,
-            stacklevel=4,
-        )
-    return np.where(good, values, np.nan)
-
-
-def _numbers(column: Any, name: str, units: tuple[u.UnitBase, ...]) -> np.ndarray:
-    """The finite values of a column in one of these units or without any, NaN elsewhere."""
-    unit = getattr(column, "unit", None)
-    if getattr(column, "dtype", np.dtype(object)).kind not in "fiu":
-        raise TypeError(f"{name} must hold numbers, got {getattr(column, 'dtype', type(column))}")
-    if np.ndim(column) != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {np.shape(column)}")
-    if unit not in (None, u.dimensionless_unscaled, *units):
-        raise u.UnitConversionError(f"{name} must be in {units[0]}, got the unit {unit}")
-    values = plain_floats(column)
-    return np.where(np.isfinite(values), values, np.nan)

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from astropy import constants
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.cosmology import Cosmology, FlatLambdaCDM
-from astropy.cosmology import units as cu
 from astropy.table import Row, Table
 
 from hifrac.core.columns import DEC_ALIASES, RA_ALIASES
-from hifrac.core.exceptions import HifracWarning
-from hifrac.core.input import parse, plain_floats
+from hifrac.core.exceptions import warn_caller
+from hifrac.core.input import parse
+from hifrac.core.measurements import find_measurement, parse_measurement
 from hifrac.environment._neighbours import unit_vectors
 
-__all__ = [
-    "C_KM_S",
-    "Reference",
-    "parse_cosmology",
-    "parse_positions",
-    "parse_redshifts",
-    "parse_reference",
-    "parse_window",
-    "transverse_distance",
-]
-
-C_KM_S = constants.c.to_value(u.km / u.s)
-
 _MANY = 4096  # from here on distances are interpolated
-_LARGEST = 20.0  # no galaxy is known beyond
 _BLUE = -0.01  # cz = -3000 km/s: no galaxy is bluer, smaller numbers stand for "none"
 
 
@@ -100,21 +84,10 @@ def parse_redshifts(values: Any, name: str, rows: int) -> np.ndarray:
     ~astropy.units.UnitConversionError
         If they have a unit.
     """
-    unit = getattr(values, "unit", None)
-    if unit not in (None, u.dimensionless_unscaled, cu.redshift):
-        raise u.UnitConversionError(f"{name} must be redshifts without a unit, got {unit}")
-    if np.asarray(getattr(values, "unmasked", values)).dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold numbers, got {np.asarray(values).dtype}")
-    z = np.atleast_1d(plain_floats(values))
-    if z.shape != (rows,):
-        raise ValueError(f"{name} must have one redshift for each of {rows} positions, got shape {z.shape}")
-    known = z[np.isfinite(z)]
-    # A single one is a sentinel, and its row is flagged; a column of them is of another quantity.
-    if known.size and np.median(known) > _LARGEST:
-        raise ValueError(
-            f"{name} must be redshifts, got {known.max():g}: if it is cz in km/s, divide it by {C_KM_S:g}"
-        )
-    return np.where(np.isfinite(z) & (z <= _LARGEST), z, np.nan)
+    z = parse_measurement(values, "z", name)
+    if len(z) != rows:
+        raise ValueError(f"{name} must have one redshift for each of {rows} positions, got {len(z)}")
+    return z
 
 
 def parse_reference(reference: Any) -> Reference:
@@ -128,12 +101,11 @@ def parse_reference(reference: Any) -> Reference:
         If it has no positions or no redshifts, or no usable row.
     """
     if isinstance(reference, Table):
-        names = [name for name in reference.colnames if name.lower() in ("z", "redshift")]
-        if not names:
+        if (column := find_measurement(reference, "z", "reference")) is None:
             raise ValueError(
                 f"reference has no column z; its columns are {', '.join(reference.colnames) or '(none)'}"
             )
-        redshifts = reference["z" if "z" in names else names[0]]
+        redshifts = reference[column]
         places: Any = reference
     elif isinstance(reference, tuple | list) and len(reference) == 2 and isinstance(reference[0], SkyCoord):
         places, redshifts = reference
@@ -150,10 +122,8 @@ def parse_reference(reference: Any) -> Reference:
         raise ValueError(f"reference has no row with a position and a redshift among {len(ra)}")
     left_out = int(np.count_nonzero(~good))
     if left_out:
-        warnings.warn(
-            f"reference: {left_out} of {len(ra)} rows left out: no position, or no redshift above {_BLUE}",
-            HifracWarning,
-            stacklevel=4,
+        warn_caller(
+            f"reference: {left_out} of {len(ra)} rows left out: no position, or no redshift above {_BLUE}"
         )
         ra, dec, z = ra[good], dec[good], z[good]
     return Reference(ra, dec, z, left_out)

@@ -15,10 +15,10 @@ from astropy.table import QTable, Table
 
 import hifrac
 from hifrac.core.exceptions import HifracWarning
+from hifrac.core.measurements import C_KM_S
 from hifrac.environment._median import sliding_median
 from hifrac.environment._neighbours import nearest_in_window, unit_vectors
 from hifrac.environment._parse import (
-    C_KM_S,
     Reference,
     parse_cosmology,
     parse_positions,

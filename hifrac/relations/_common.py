@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from astropy import units as u
 from astropy.table import Column, QTable
 
 import hifrac
 from hifrac.core.columns import result_column
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.flags import BitFlag
-from hifrac.core.input import plain_floats
 
 __all__ = [
     "Relation",
     "RelationFlag",
     "check",
-    "measurement",
     "normal_percentiles",
     "relation_result",
     "same_length",
@@ -70,23 +66,6 @@ class Relation:
     system: str
     reference: str
     equation: str
-
-
-def measurement(values: Any, name: str, *units: u.UnitBase) -> np.ndarray:
-    """Plain floats, NaN where masked or infinite; in the first unit, if any is given."""
-    unit = getattr(values, "unit", None)
-    dtype = np.asarray(getattr(values, "unmasked", values)).dtype
-    if dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold numbers, got {dtype}")
-    numbers = np.atleast_1d(plain_floats(values))
-    if numbers.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {numbers.shape}")
-    if units and unit not in (None, u.dimensionless_unscaled, *units):
-        try:
-            numbers = numbers * u.Unit(unit).to(units[0])
-        except (u.UnitConversionError, AttributeError, TypeError, ValueError) as error:
-            raise u.UnitConversionError(f"{name} must be in {units[0]}, got {unit}") from error
-    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def same_length(inputs: dict[str, np.ndarray]) -> None:

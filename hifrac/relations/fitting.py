@@ -9,10 +9,10 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from hifrac.core.measurements import parse_numbers
 from hifrac.relations._common import (
     Relation,
     check,
-    measurement,
     normal_percentiles,
     relation_result,
     same_length,
@@ -80,7 +80,7 @@ class LinearRelation:
         """
         if set(measurements) != set(self.names):
             raise TypeError(f"predict takes {', '.join(self.names)}, got {', '.join(measurements)}")
-        inputs = {name: measurement(measurements[name], name) for name in self.names}
+        inputs = {name: parse_numbers(measurements[name], name) for name in self.names}
         relation = Relation(
             "fit",
             "",
@@ -134,9 +134,9 @@ def fit_linear_relation(log_hi_fraction: Any, *, weights: Any = None, **measurem
     """
     if not measurements:
         raise TypeError("fit_linear_relation needs at least one measurement, for instance g_minus_r=...")
-    target = measurement(log_hi_fraction, "log_hi_fraction", u.dex)
-    inputs = {name: measurement(values, name) for name, values in measurements.items()}
-    weight = np.ones(len(target)) if weights is None else measurement(weights, "weights")
+    target = parse_numbers(log_hi_fraction, "log_hi_fraction", u.dex)
+    inputs = {name: parse_numbers(values, name) for name, values in measurements.items()}
+    weight = np.ones(len(target)) if weights is None else parse_numbers(weights, "weights")
     same_length({"log_hi_fraction": target, **inputs, "weights": weight})
     if np.any(weight < 0):
         raise ValueError(f"weights must not be negative, got {np.nanmin(weight):g}")

@@ -9,11 +9,11 @@ from astropy import units as u
 from astropy.table import MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 
+from hifrac.core.measurements import parse_numbers
 from hifrac.relations._common import (
     Relation,
     RelationFlag,
     check,
-    measurement,
     normal_percentiles,
     relation_result,
 )
@@ -136,8 +136,8 @@ def mu_i(m_i: Any, r50: Any) -> u.Quantity:
     >>> mu_i(15.0, 5 * u.arcsec).round(3)
     <MaskedQuantity 20.49 mag / arcsec2>
     """
-    magnitude = measurement(m_i, "m_i", u.mag)
-    radius = measurement(r50, "r50", u.arcsec)
+    magnitude = parse_numbers(m_i, "m_i", u.mag)
+    radius = parse_numbers(r50, "r50", u.arcsec)
     if magnitude.shape != radius.shape and magnitude.size != 1 and radius.size != 1:
         raise ValueError(f"m_i and r50 must have one shape, got {magnitude.shape} and {radius.shape}")
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -186,8 +186,8 @@ def zhang2009(*, g_minus_r: Any, mu_i: Any) -> QTable:
     """
     relation = RELATIONS["zhang2009"]
     inputs = {
-        "g_minus_r": measurement(g_minus_r, "g_minus_r", u.mag),
-        "mu_i": measurement(mu_i, "mu_i", _SURFACE_BRIGHTNESS, u.mag),
+        "g_minus_r": parse_numbers(g_minus_r, "g_minus_r", u.mag),
+        "mu_i": parse_numbers(mu_i, "mu_i", _SURFACE_BRIGHTNESS, u.mag),
     }
     flags = check(inputs, relation)
     estimate = -1.73238 * inputs["g_minus_r"] + 0.215182 * inputs["mu_i"] - 4.08451
@@ -311,7 +311,7 @@ def _eckert_input(color: Any, band: str) -> tuple[Relation, np.ndarray, np.ndarr
     if band not in _ECKERT:
         raise ValueError(f"band must be one of {', '.join(_ECKERT)}, got {band!r}")
     relation = RELATIONS[f"eckert2015_{band.replace('-', '')}"]
-    values = measurement(color, "color", u.mag)
+    values = parse_numbers(color, "color", u.mag)
     return relation, values, check({band: values}, relation)
 
 

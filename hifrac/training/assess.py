@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import HifracWarning, RowError
-from hifrac.core.input import parse_ebv, parse_labelled_positions
+from hifrac.core.input import parse_labelled
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import LocalCutouts
 from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
@@ -180,7 +180,8 @@ def evaluate(
         limits = flags_of(table, is_limit)
     ebv = np.full(len(table), np.nan)
     if "ebv" in model.card.inputs:
-        ebv = galactic_ebv(*parse_labelled_positions(table), parse_ebv(table))
+        positions = parse_labelled(table, "ebv")
+        ebv = galactic_ebv(positions.ra, positions.dec, positions.ebv)
         if count := int(np.sum(np.isnan(ebv[labelled]))):
             warnings.warn(
                 f"table: {count} of {labelled.sum()} rows have neither a valid position nor ebv, the "

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from hifrac.core.exceptions import HifracWarning, RowError
-from hifrac.core.input import parse_ebv, parse_labelled_positions
+from hifrac.core.input import parse_labelled
 from hifrac.cutouts import LocalCutouts
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.training.augment import Augmentation
@@ -125,8 +125,8 @@ def read_labelled(
     unique, count = np.unique(names, return_counts=True)
     if np.any(count > 1):
         raise ValueError(f"{name}: {str(unique[count > 1][0])!r} stands in the table {count.max()} times")
-    ra, dec = parse_labelled_positions(table)
-    if not np.isfinite(ra).any():
+    positions = parse_labelled(table, "ebv")
+    if not np.isfinite(positions.ra).any():
         warnings.warn(
             "table has no valid positions, ra and dec for instance: the split may part galaxies closer than "
             "90 arcsec, and predict will need positions",
@@ -138,9 +138,9 @@ def read_labelled(
         pixels=decode_all(table[name], cutouts, recipe, name),
         target=numbers_of(table, target),
         is_limit=limits,
-        ra=ra,
-        dec=dec,
-        ebv=parse_ebv(table),
+        ra=positions.ra,
+        dec=positions.dec,
+        ebv=positions.ebv,
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hifrac.core.columns import DEC_ALIASES, RA_ALIASES
 from hifrac.core.exceptions import HifracWarning
-from hifrac.core.input import parse, parse_ebv, parse_log_mstar
+from hifrac.core.input import parse
 
 DEX_SOLAR = u.dex(u.solMass)
 
@@ -396,23 +396,22 @@ def test_no_rows():
     ids=["dex(solMass)", "by name", "dex", "none", "masked column", "quantity", "float32"],
 )
 def test_masses_in_dex_of_solar_masses_or_without_a_unit(column):
-    data = parse(table(log_mstar=column)).table
-    assert parse_log_mstar(data).tolist() == [10.0, 9.5]
+    assert parse(table(log_mstar=column), "log_mstar").log_mstar.tolist() == [10.0, 9.5]
 
 
 @pytest.mark.parametrize("unit", [DEX_SOLAR, u.dex, None], ids=str)
 def test_unknown_masses(unit):
     column = MaskedColumn([10.0, 9.0, np.nan, np.inf], mask=[True, False, False, False], unit=unit)
-    data = parse(table(np.arange(4.0), np.arange(4.0), log_mstar=column)).table
-    np.testing.assert_array_equal(parse_log_mstar(data), [np.nan, 9.0, np.nan, np.nan])
-    assert np.asarray(data["log_mstar"].mask).tolist() == [True, False, False, False]
+    positions = parse(table(np.arange(4.0), np.arange(4.0), log_mstar=column), "log_mstar")
+    np.testing.assert_array_equal(positions.log_mstar, [np.nan, 9.0, np.nan, np.nan])
+    assert np.asarray(positions.table["log_mstar"].mask).tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("unit", [u.solMass, u.dex(u.kg), u.mag, u.dex(10 * u.solMass), u.deg], ids=str)
 def test_masses_in_another_unit_are_refused(unit):
-    data = parse(table(log_mstar=Column([10.0, 9.0], unit=unit))).table
+    data = table(log_mstar=Column([10.0, 9.0], unit=unit))
     with pytest.raises(u.UnitConversionError, match=r"^log_mstar must be in dex\(solMass\), got the unit"):
-        parse_log_mstar(data)
+        parse(data, "log_mstar")
 
 
 @pytest.mark.parametrize(
@@ -421,16 +420,16 @@ def test_masses_in_another_unit_are_refused(unit):
 )
 def test_masses_that_are_no_numbers_are_refused(column):
     with pytest.raises(TypeError, match=r"^log_mstar must hold numbers"):
-        parse_log_mstar(parse(table(log_mstar=column)).table)
+        parse(table(log_mstar=column), "log_mstar")
 
 
 def test_masses_of_two_dimensions_are_refused():
     with pytest.raises(ValueError, match=r"^log_mstar must be one-dimensional, got shape \(2, 3\)"):
-        parse_log_mstar(parse(table(log_mstar=np.zeros((2, 3)))).table)
+        parse(table(log_mstar=np.zeros((2, 3))), "log_mstar")
 
 
 def test_without_the_column_there_are_no_masses():
-    assert parse_log_mstar(parse(table()).table) is None
+    assert parse(table(), "log_mstar").log_mstar is None
 
 
 # The reddening
@@ -439,18 +438,18 @@ def test_without_the_column_there_are_no_masses():
 def test_reddening_is_read_in_magnitudes_or_without_a_unit():
     for unit in (None, u.mag):
         column = MaskedColumn([0.1, 0.2, np.nan], mask=[False, True, False], unit=unit)
-        data = parse(table(np.arange(3.0), np.arange(3.0), ebv=column)).table
-        np.testing.assert_array_equal(parse_ebv(data), [0.1, np.nan, np.nan])
-    assert parse_ebv(parse(table()).table) is None
+        data = table(np.arange(3.0), np.arange(3.0), ebv=column)
+        np.testing.assert_array_equal(parse(data, "ebv").ebv, [0.1, np.nan, np.nan])
+    assert parse(table(), "ebv").ebv is None
 
 
 def test_what_is_no_reddening_is_refused():
     with pytest.raises(u.UnitConversionError, match=r"^ebv must be in mag, got the unit"):
-        parse_ebv(parse(table(ebv=Column([0.1, 0.2], unit=u.deg))).table)
+        parse(table(ebv=Column([0.1, 0.2], unit=u.deg)), "ebv")
     with pytest.raises(TypeError, match=r"^ebv must hold numbers"):
-        parse_ebv(parse(table(ebv=["low", "high"])).table)
+        parse(table(ebv=["low", "high"]), "ebv")
     with pytest.raises(ValueError, match=r"^ebv must be one-dimensional, got shape \(2, 3\)"):
-        parse_ebv(parse(table(ebv=np.zeros((2, 3)))).table)
+        parse(table(ebv=np.zeros((2, 3))), "ebv")
 
 
 # What no galaxy has
@@ -459,28 +458,34 @@ def test_what_is_no_reddening_is_refused():
 def test_a_sentinel_is_an_unknown_value_of_its_row_alone():
     rows = np.arange(4.0)
     columns = {"ebv": [0.1, -9999.0, 0.2, -99.0], "log_mstar": [10.5, 99.0, -99.0, 9.0]}
-    data = parse(table(rows, rows, **columns)).table
+    data = table(rows, rows, **columns)
     with pytest.warns(HifracWarning, match=r"^ebv must be .*: 2 of 4 rows .* the first is row 1 with -9999$"):
-        np.testing.assert_array_equal(parse_ebv(data), [0.1, np.nan, 0.2, np.nan])
+        np.testing.assert_array_equal(parse(data, "ebv").ebv, [0.1, np.nan, 0.2, np.nan])
     with pytest.warns(
         HifracWarning, match=r"^log_mstar must be .* 2 of 4 rows .* the first is row 1 with 99$"
     ):
-        np.testing.assert_array_equal(parse_log_mstar(data), [10.5, np.nan, np.nan, 9.0])
-    assert data["log_mstar"].tolist() == [10.5, 99.0, -99.0, 9.0]  # what is carried through is the user's
+        positions = parse(data, "log_mstar")
+    np.testing.assert_array_equal(positions.log_mstar, [10.5, np.nan, np.nan, 9.0])
+    assert positions.table["log_mstar"].tolist() == [
+        10.5,
+        99.0,
+        -99.0,
+        9.0,
+    ]  # the user's own is carried
 
 
 def test_masses_that_are_no_logarithms_are_refused():
     rows = np.arange(3.0)
     with pytest.raises(ValueError, match=r"^log_mstar must be log10\(M\*/Msun\), got 3e\+10: is it the mass"):
-        parse_log_mstar(parse(table(rows, rows, log_mstar=[1e10, 3e10, np.nan])).table)
+        parse(table(rows, rows, log_mstar=[1e10, 3e10, np.nan]), "log_mstar")
 
 
 def test_a_column_is_found_in_any_case_and_its_own_first():
-    assert parse_ebv(parse(table(EBV=[0.1, 0.2])).table).tolist() == [0.1, 0.2]
-    assert parse_log_mstar(parse(table(LOG_MSTAR=[9.0, 10.0])).table).tolist() == [9.0, 10.0]
-    assert parse_ebv(parse(table(EBV=[0.1, 0.2], ebv=[0.3, 0.4])).table).tolist() == [0.3, 0.4]
+    assert parse(table(EBV=[0.1, 0.2]), "ebv").ebv.tolist() == [0.1, 0.2]
+    assert parse(table(LOG_MSTAR=[9.0, 10.0]), "log_mstar").log_mstar.tolist() == [9.0, 10.0]
+    assert parse(table(EBV=[0.1, 0.2], ebv=[0.3, 0.4]), "ebv").ebv.tolist() == [0.3, 0.4]
     with pytest.raises(ValueError, match=r"^data has EBV and Ebv, and no ebv: rename one"):
-        parse_ebv(parse(table(EBV=[0.1, 0.2], Ebv=[0.3, 0.4])).table)
+        parse(table(EBV=[0.1, 0.2], Ebv=[0.3, 0.4]), "ebv")
 
 
 def test_the_positions_that_vizier_adds_are_positions():

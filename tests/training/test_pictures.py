@@ -10,7 +10,7 @@ from astropy.table import Column, MaskedColumn, QTable, Table
 from pictures import encode, galaxy
 
 from hifrac.core.exceptions import HifracWarning
-from hifrac.core.input import parse_labelled_positions
+from hifrac.core.input import parse_labelled
 from hifrac.core.tables import read_table
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.training.pictures import flags_of, read_labelled
@@ -119,7 +119,7 @@ def test_the_table_is_left_as_it_is():
     before = table.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        parse_labelled_positions(table)
+        parse_labelled(table)
     assert table["ra"].unit is None
     assert (table == before).all()
 
