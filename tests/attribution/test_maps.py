@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients, LayerGradCam
+from contract import assert_same_estimates, assert_same_maps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import write
@@ -32,7 +33,7 @@ def test_the_mean_of_a_class_activation_map_and_the_bias_are_the_answer(pooled, 
     maps = heat_maps(model, blobs)
     answer = model.run(blobs)["estimate"]
     assert maps.method == "class activation map"
-    np.testing.assert_allclose(maps.prediction, answer, atol=1e-5)
+    assert_same_estimates(maps.prediction, answer)
     np.testing.assert_allclose(maps.native.mean((1, 2)) + maps.offset, answer, atol=1e-4)
     np.testing.assert_allclose(maps.values.sum((1, 2)) + maps.offset, answer, atol=1e-4)
     assert np.abs(maps.gap).max() < 1e-4
@@ -42,7 +43,7 @@ def test_the_mean_of_a_class_activation_map_and_the_bias_are_the_answer(pooled, 
 
 def test_both_runtimes_make_the_same_maps(pooled, blobs):
     one, other = (heat_maps(load_model(pooled, runtime=name), blobs) for name in ("torchscript", "eager"))
-    np.testing.assert_allclose(one.values, other.values, atol=1e-6)
+    assert_same_maps(one.values, other.values)
 
 
 def test_grad_cam_of_a_pooled_network_is_its_class_activation_map(pooled, blobs):
@@ -172,8 +173,8 @@ def test_reddening_goes_into_the_offset(default, demo_pixels):
         pytest.skip("the bundled model does not take the reddening")
     ebv = np.array([0.01, 0.3, np.nan])
     with_dust, without = heat_maps(default, demo_pixels, ebv=ebv), heat_maps(default, demo_pixels)
-    np.testing.assert_allclose(with_dust.prediction, default.run(demo_pixels, ebv)["estimate"], atol=1e-5)
-    np.testing.assert_allclose(with_dust.values, without.values, atol=1e-6)
+    assert_same_estimates(with_dust.prediction, default.run(demo_pixels, ebv)["estimate"])
+    assert_same_maps(with_dust.values, without.values)
     assert with_dust.offset[1] != pytest.approx(without.offset[1], abs=1e-3)
 
 
@@ -261,7 +262,7 @@ def test_a_batch_is_explained_like_its_pictures_one_by_one(default, demo_pixels,
         together = heat_maps(model, pixels).values
         for number in (0, 2):
             alone = heat_maps(model, pixels[number : number + 1]).values[0]
-            np.testing.assert_allclose(together[number], alone, atol=2e-6)
+            assert_same_maps(together[number], alone)
 
 
 def test_an_empty_batch_has_no_maps(pooled, default):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from model_files import OPTIONS, WIDTH, answer, assert_same, edit, put, stirred, write
+from contract import assert_same_outputs
+from model_files import OPTIONS, WIDTH, answer, edit, put, stirred, write
 
 import hifrac
 from hifrac import load_model
@@ -41,7 +42,7 @@ def test_weights_and_script_of_every_architecture_answer_as_the_network_did(arch
     expected = answer(network, architecture, blobs)
     for n in (5, 1):
         for model in models:
-            assert_same(model.run(blobs[:n]), {name: value[:n] for name, value in expected.items()})
+            assert_same_outputs(model.run(blobs[:n]), {name: value[:n] for name, value in expected.items()})
 
 
 # It takes seconds; what the other architectures consist of is in these.
@@ -55,7 +56,7 @@ def test_an_exported_program_answers_as_the_network_did(architecture, tmp_path, 
     planes = torch.from_numpy(blobs).permute(0, 3, 1, 2).contiguous()
     with torch.inference_mode():
         for n in (5, 1, 3, 0):
-            assert_same(
+            assert_same_outputs(
                 dict(zip(expected, program(planes[:n]), strict=True)),
                 {name: value[:n] for name, value in expected.items()},
             )
@@ -84,7 +85,7 @@ def test_a_network_in_training_is_saved_as_it_will_be_used(tmp_path, blobs):
     network = stirred(build("xresnet18", OPTIONS["xresnet18"])).train()
     write(tmp_path, "xresnet18", network)
     one, other = (load_model(tmp_path, device="cpu", runtime=name) for name in ("eager", "torchscript"))
-    assert_same(one.run(blobs), other.run(blobs))
+    assert_same_outputs(one.run(blobs), other.run(blobs))
 
 
 def test_only_one_file_names_the_apis_that_pytorch_may_drop():
@@ -183,7 +184,9 @@ def test_a_missing_script_is_replaced_by_the_python_network(shallow_folder, shal
     with pytest.warns(HifracWarning, match=r"model\.pt cannot be read.*the Python network takes its place"):
         model = load_model(shallow_folder, device="cpu")
     assert model.runtime == "eager"
-    assert_same(model.run(blobs), load_model(shallow_model, device="cpu", runtime="torchscript").run(blobs))
+    assert_same_outputs(
+        model.run(blobs), load_model(shallow_model, device="cpu", runtime="torchscript").run(blobs)
+    )
 
 
 @pytest.mark.parametrize("junk", [b"", b"of a PyTorch to come", b"PK\x03\x04" + bytes(64)])
@@ -192,7 +195,7 @@ def test_a_script_that_this_pytorch_cannot_load_is_replaced(shallow_folder, shal
     with pytest.warns(HifracWarning, match=r"model\.pt cannot be loaded.*the Python network takes its place"):
         model = load_model(shallow_folder, device="cpu")
     assert model.runtime == "eager"
-    assert_same(model.run(blobs), load_model(shallow_model, device="cpu").run(blobs))
+    assert_same_outputs(model.run(blobs), load_model(shallow_model, device="cpu").run(blobs))
     with pytest.raises(ModelError, match=r"model\.pt cannot be loaded"):
         load_model(shallow_folder, device="cpu", runtime="torchscript")
 
@@ -239,7 +242,7 @@ def test_an_exported_model_is_the_same_model(shallow_model, tmp_path, blobs, for
     model, before = load_model(out, device="cpu"), load_model(shallow_model, device="cpu", runtime="eager")
     assert model.card.sha256 == before.card.sha256
     assert dataclasses.replace(model.card, files=before.card.files) == before.card
-    assert_same(model.run(blobs), before.run(blobs))
+    assert_same_outputs(model.run(blobs), before.run(blobs))
 
 
 def test_an_empty_folder_may_be_filled(shallow_model, tmp_path):

@@ -9,7 +9,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from model_files import assert_same, stirred
+from contract import assert_same_outputs
+from model_files import stirred
 from torch import nn
 
 from hifrac import load_model
@@ -33,7 +34,7 @@ class Cramped(nn.Module):
         self.sizes.append(len(planes))
         if len(planes) > self.room:
             raise self.error
-        values = planes.float().flatten(1)
+        values = planes.float().flatten(1) / 255
         return torch.stack([values.mean(1), values.std(1)], 1)
 
 
@@ -68,6 +69,13 @@ def cramped(model, room, error=None):
     return dataclasses.replace(model, network=Cramped(room, error), device="cpu")
 
 
+def assert_near(found, expected, tolerance):
+    """Another device or a lower precision promises less than the contract."""
+    assert set(found) == set(expected)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=tolerance, atol=tolerance)
+
+
 # Too little memory
 
 
@@ -83,7 +91,7 @@ def test_a_batch_that_is_too_large_is_halved_until_it_fits(model, n, room, sizes
         found = small.run(many)
     assert small.network.sizes == sizes
     assert len(said) == sum(size > room for size in sizes)
-    assert_same(found, cramped(model, n).run(many))
+    assert_same_outputs(found, cramped(model, n).run(many))
 
 
 def test_what_fitted_is_remembered(model, blobs):
@@ -104,7 +112,7 @@ def test_the_halved_batch_begins_where_memory_ended(model, blobs):
     small.network.room = 2
     with pytest.warns(HifracWarning):
         found = small.run(blobs)
-    assert_same(found, cramped(model, 5).run(blobs))
+    assert_same_outputs(found, cramped(model, 5).run(blobs))
 
 
 def test_one_picture_that_does_not_fit_is_an_error(model, blobs):
@@ -147,7 +155,7 @@ def test_memory_that_the_card_does_not_have(shallow_model):
             found = loaded.run(many)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert_same(found, expected, 1e-3)
+    assert_near(found, expected, 1e-3)
 
 
 # Few pictures, or none
@@ -155,7 +163,7 @@ def test_memory_that_the_card_does_not_have(shallow_model):
 
 def test_no_pictures_and_one(model, blobs):
     assert [values.shape for values in model.run(blobs[:0]).values()] == [(0,), (0,)]
-    assert_same(model.run(blobs[:1]), {name: values[:1] for name, values in model.run(blobs).items()})
+    assert_same_outputs(model.run(blobs[:1]), {name: values[:1] for name, values in model.run(blobs).items()})
 
 
 @pytest.mark.parametrize(
@@ -219,7 +227,7 @@ def test_half_precision_needs_a_card(shallow_model):
 @with_cuda
 def test_half_precision_on_the_card(shallow_model, blobs):
     half, whole = (load_model(shallow_model, device="cuda", runtime=name) for name in ("half", "eager"))
-    assert_same(half.run(blobs), whole.run(blobs), 1e-2)
+    assert_near(half.run(blobs), whole.run(blobs), 1e-2)
 
 
 # OpenVINO
@@ -236,7 +244,7 @@ def test_openvino_answers_the_same(openvino, shallow_model, blobs, caplog):
     assert model.runtime == "openvino"
     expected = load_model(shallow_model, device="cpu", runtime="eager").run(blobs)
     for n in (5, 1, 3, 0, 5):
-        assert_same(model.run(blobs[:n]), {name: values[:n] for name, values in expected.items()})
+        assert_same_outputs(model.run(blobs[:n]), {name: values[:n] for name, values in expected.items()})
     # It leaves logging as it was, and says nothing.
     assert (logging.getLogger().handlers, logging.getLogger().level) == (handlers, level)
     assert [one for one in caplog.records if one.levelno >= logging.INFO] == []

@@ -1,0 +1,101 @@
+"""The contract of equal answers: what batch size, kind of file, runtime, threads and processor may change.
+
+A galaxy is answered in single precision, and the matrix library adds up in an order of its own on each
+processor, for each size of a batch, for each number of threads. Answers of one machine are therefore equal
+to these tolerances, not to the last bit. Whoever compares answers asks for the contract, and for no more and
+no less. What is no answer of a network (pixels, labels, identifiers, files) is compared exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit
+
+from hifrac import Flag, list_models
+
+DEX = 1e-5  # estimates, their percentiles and the overdensity, in dex
+PROBABILITY = 1e-5
+SCORE = 1e-3  # relative: ood_score and the distance behind it
+DENSITY_EDGE = 0.5  # of log_overdensity: HIGH_DENSITY
+PROBABILITIES, SCORES, FLAGS = ("p_detect",), ("ood_score",), ("flags",)
+
+
+def values_of(column):
+    """The numbers of a column of a table, NaN where masked."""
+    values = getattr(column, "unmasked", column)
+    values = np.array(np.ma.getdata(getattr(values, "value", values)), dtype=float)
+    return np.where(np.broadcast_to(getattr(column, "mask", False), values.shape), np.nan, values)
+
+
+def assert_same_estimates(actual, expected, name="estimate"):
+    """Assert that estimates in dex are equal."""
+    np.testing.assert_allclose(values_of(actual), values_of(expected), rtol=0, atol=DEX, err_msg=name)
+
+
+def assert_same_probabilities(actual, expected, name="probability"):
+    """Assert that probabilities are equal."""
+    np.testing.assert_allclose(values_of(actual), values_of(expected), rtol=0, atol=PROBABILITY, err_msg=name)
+
+
+def assert_same_scores(actual, expected, name="score"):
+    """Assert that scores are equal."""
+    np.testing.assert_allclose(values_of(actual), values_of(expected), rtol=SCORE, atol=0, err_msg=name)
+
+
+def assert_same_flags(actual, expected, detection=None):
+    """Assert that the flags of two result tables are equal where the number behind a flag is not at its edge.
+
+    ``detection`` is that of the model's card; the default model's, if it is not given.
+    """
+    detection = detection or list_models()[0].detection
+    edges = {
+        Flag.UNLIKELY_DETECTION: ("p_detect", detection.threshold, PROBABILITY),
+        Flag.OUT_OF_DISTRIBUTION: ("ood_score", detection.ood_threshold, SCORE * detection.ood_threshold),
+        Flag.HIGH_DENSITY: ("log_overdensity", DENSITY_EDGE, DEX),
+    }
+    differing = np.asarray(actual["flags"]) ^ np.asarray(expected["flags"])
+    for flag, (name, edge, tolerance) in edges.items():
+        if name in expected.colnames:
+            at_edge = np.abs(values_of(expected[name]) - edge) <= tolerance
+            differing &= np.where(at_edge, ~int(flag), -1)
+    assert not differing.any(), f"flags differ in the rows {np.flatnonzero(differing).tolist()}"
+
+
+def assert_same_results(actual, expected, names=None, detection=None):
+    """Assert that two result tables have the same answers, row by row.
+
+    ``names`` are the columns to compare; by default all that a result adds and that ``expected`` has.
+    """
+    assert len(actual) == len(expected)
+    if names is None:
+        added = ("log_hi_fraction", "log_mhi", "log_overdensity", *PROBABILITIES, *SCORES, *FLAGS)
+        names = [name for name in expected.colnames if name.startswith(added)]
+        assert names
+    for name in names:
+        if name in FLAGS:
+            assert_same_flags(actual, expected, detection)
+        elif name in PROBABILITIES:
+            assert_same_probabilities(actual[name], expected[name], name)
+        elif name in SCORES:
+            assert_same_scores(actual[name], expected[name], name)
+        else:
+            assert_same_estimates(actual[name], expected[name], name)
+
+
+def assert_same_outputs(actual, expected):
+    """Assert that what a network says of pictures (`Model.run`) is the same: log odds as probabilities."""
+    assert set(actual) == set(expected)
+    for name, values in expected.items():
+        if name.endswith("_logit"):
+            assert_same_probabilities(expit(np.asarray(actual[name])), expit(np.asarray(values)), name)
+        elif name == "distance":
+            np.testing.assert_allclose(actual[name], values, rtol=SCORE / 10, atol=0, err_msg=name)
+        else:
+            assert_same_estimates(actual[name], values, name)
+
+
+def assert_same_maps(actual, expected):
+    """Assert that heat maps are equal: pixels to a tenth of the contract, their sums to the contract."""
+    actual, expected = np.asarray(actual, dtype=float), np.asarray(expected, dtype=float)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=DEX / 10)
+    assert_same_estimates(actual.sum((-2, -1)), expected.sum((-2, -1)), "sum of the map")
