@@ -28,20 +28,22 @@ def main(seeds: int, output: Path) -> None:
     from astropy.table import Table
 
     from hifrac.models.structure import StructureNet
-    from hifrac.training import fit
-    from hifrac.training.data import read_deep, read_sample
+    from hifrac.training.splits import assign_folds
+    from hifrac.training.structure.heads import FRACTION_GROUPS
+    from hifrac.training.structure.measurements import measure, with_ebv
+    from hifrac.training.structure.sample import combine, read_deep, read_sample
 
-    sample, beyond, network = read_sample(), read_deep(), StructureNet()
+    sample, deep, network = read_sample(), read_deep(), StructureNet()
     folds = []
     for seed in range(seeds):
-        fold = fit.assign_folds(sample.detected, sample.group, N_FOLDS, seed)
-        pixels, labels, fold = fit.combine(sample, beyond, fold)
+        fold = assign_folds(sample.detected, sample.group, N_FOLDS, seed)
+        pixels, labels, fold = combine(sample, deep, fold)
         folds.append(fold)
-    known = labels.detected | labels.gas_poor
-    features = fit.with_ebv(fit.measure(network, pixels[known]), labels.ebv[known])
-    labels, folds = labels[known], [fold[known] for fold in folds]
+    measured = labels.detected | labels.gas_poor
+    features = with_ebv(measure(network, pixels[measured]), labels.ebv[measured])
+    labels, folds = labels[measured], [fold[measured] for fold in folds]
 
-    inputs = features[:, StructureNet.columns(fit.FRACTION_GROUPS)]
+    inputs = features[:, StructureNet.columns(FRACTION_GROUPS)]
     rows = []
     for name, learner in regressions(inputs.shape[1]).items():
         figures = np.array([_rmse(_ordinary(learner), inputs, labels, fold) for fold in folds])
@@ -76,7 +78,7 @@ def regressions(n_inputs: int) -> dict[str, Callable[[], Any]]:
     from sklearn.linear_model import HuberRegressor, Ridge
     from sklearn.svm import SVR
 
-    from hifrac.training.fit import RIDGE_PENALTY
+    from hifrac.training.structure.heads import RIDGE_PENALTY
 
     def process() -> GaussianProcessRegressor:
         kernel = ConstantKernel(1 / n_inputs) * DotProduct(1e-3) + RBF((5 * n_inputs) ** 0.5)
@@ -140,16 +142,16 @@ def _with_gas_poor(inputs, labels, folds, weight: float) -> dict[str, float]:
     """Figures of the censored ridge, of detections and of galaxies that ALFALFA missed."""
     import numpy as np
 
-    from hifrac.training import fit
+    from hifrac.training.structure.heads import GAS_POOR_SCATTER, RIDGE_PENALTY, censored_ridge
 
     def answer(inputs, labels, wanted):
-        intercept, coefficients = fit.censored_ridge(
+        intercept, coefficients = censored_ridge(
             inputs,
             labels.log_hi_fraction,
             labels.is_limit & ~labels.detected,
             np.where(labels.detected, 1.0, weight),
-            penalty=fit.RIDGE_PENALTY,
-            scatter=fit.GAS_POOR_SCATTER,
+            penalty=RIDGE_PENALTY,
+            scatter=GAS_POOR_SCATTER,
         )
         return intercept + wanted @ coefficients
 
@@ -161,8 +163,8 @@ def _with_gas_poor(inputs, labels, folds, weight: float) -> dict[str, float]:
         rows.append(
             {
                 "rmse": np.sqrt(np.mean(residual[seen] ** 2)),
-                "rmse_beyond": np.sqrt(np.mean(residual[value] ** 2)),
-                "offset_beyond": residual[value].mean(),
+                "rmse_gas_poor": np.sqrt(np.mean(residual[value] ** 2)),
+                "offset_gas_poor": residual[value].mean(),
                 "limits_violated": np.mean(residual[limit] > 0),
             }
         )

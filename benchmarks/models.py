@@ -201,11 +201,12 @@ def _differences(title: str, models: dict[str, Model], jpegs: list[bytes], size:
 
 def _train_40_epochs(device: str, number: int, side: int, epochs: int) -> None:
     """The paper's training on synthetic pictures, by the package's own trainer."""
+    from hifrac.training.cnn.batches import PictureData
+    from hifrac.training.cnn.module import PictureNetwork
+    from hifrac.training.cnn.module import build as build_network
+    from hifrac.training.cnn.trainer import fit_network
     from hifrac.training.config import read_config
-    from hifrac.training.network import PictureNetwork
-    from hifrac.training.network import build as build_network
-    from hifrac.training.pictures import LabelledPictures, PictureData
-    from hifrac.training.trainer import fit_network
+    from hifrac.training.data import LabelledPictures
 
     config = read_config("paper").changed(
         run={"accelerator": "cuda" if device == "cuda" else "cpu", "precision": "bf16-mixed"},

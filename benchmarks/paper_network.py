@@ -27,12 +27,13 @@ def main(output, epochs, width, precision, accelerator, folds, orientations, see
     import torch
     from torch.nn import functional
 
+    from hifrac.training.cnn.batches import PictureData
+    from hifrac.training.cnn.module import PictureNetwork, answer, build
+    from hifrac.training.cnn.trainer import fit_network
     from hifrac.training.config import read_config
-    from hifrac.training.data import read_sample
-    from hifrac.training.fit import assign_folds
-    from hifrac.training.network import PictureNetwork, answer, build
-    from hifrac.training.pictures import LabelledPictures, PictureData
-    from hifrac.training.trainer import fit_network
+    from hifrac.training.data import LabelledPictures
+    from hifrac.training.splits import assign_folds
+    from hifrac.training.structure.sample import read_sample
 
     config = read_config("paper").changed(
         optimizer={"epochs": epochs},

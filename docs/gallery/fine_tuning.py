@@ -40,7 +40,7 @@ labels.write(folder / "labels.ecsv")
 # %%
 # The configuration: that of the paper, with the shallow network and few epochs (:doc:`/training`).
 # ``for_table`` takes the place of the paper's own data.
-from hifrac.training.config import read_config
+from hifrac.training import read_config
 
 sources = {"table": str(folder / "labels.ecsv"), "cutouts": str(folder / "pictures"), "name": "name"}
 config = read_config("paper").for_table(**sources, target="g_minus_r")
@@ -49,7 +49,7 @@ config = replace(config, pictures=recipe).with_settings([*settings, "run.acceler
 
 # %%
 # The training writes the folder of a model, and returns the figures of held-out galaxies: errors in mag.
-from hifrac.training.run import train_network
+from hifrac.training import train_network
 
 figures = train_network(config, folder / "model")
 {name: round(figures[name], 3) for name in ("rmse", "rmse_error", "slope", "coverage_68")}
@@ -86,4 +86,4 @@ result["name", "g_minus_r", "g_minus_r_p16", "g_minus_r_p84"]
 
 # %%
 # With some hundred labels of *real* galaxies it is better to keep the measurements of the bundled model and
-# to learn its last layer anew: ``hifrac train --from default`` (:func:`hifrac.training.refit.refit`).
+# to learn its last layer anew: ``hifrac train --from default`` (:func:`hifrac.training.refit`).

@@ -87,7 +87,7 @@ def _refit(output: Path, options: dict[str, Any]) -> None:
     for key, name in (("parent", "parent"), ("split", "split"), ("settings", "set"), ("resume", "resume")):
         if options[key]:
             raise ValueError(f"--{name} needs a CONFIG")
-    from hifrac.training.refit import refit
+    from hifrac.training.structure.refit import refit
 
     column = options["name"]
     seed = 12345 if options["seed"] is None else options["seed"]
@@ -136,10 +136,10 @@ def _train_default(output: Path, data_dir: Path | None, options: dict[str, Any])
         raise ValueError(f"--{given[0]} does not go with the configuration 'default', which is fixed")
     if data_dir is None and config.data_dir() is None:
         raise ValueError("no data directory: give --data-dir, or set HIFRAC_DATA_DIR")
-    from hifrac.training.train import train as make
+    from hifrac.training.structure.learner import train_structure
 
     chosen = {} if parent is None else {"parent": parent}
-    tables = make(output, data=data_dir, seed=12345 if seed is None else seed, **chosen)
+    tables = train_structure(output, data=data_dir, seed=12345 if seed is None else seed, **chosen)
     for name, table in tables.items():
         click.echo(f"{name.replace('_', ' ')}:")
         click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)) + "\n")
@@ -176,8 +176,8 @@ def _train_network(
     config = config.changed(network={"init_from": init_from}, split={"file": split}, run={"seed": seed})
     config = config.with_settings(settings)
 
-    from hifrac.training.run import train_network
-    from hifrac.training.trainer import checkpoint_of
+    from hifrac.training.cnn.learner import train_network
+    from hifrac.training.cnn.trainer import checkpoint_of
 
     given = {"init_from": init_from, "table": table, "cutouts": cutouts, "name": name, "target": target}
     command = _command(source, config.run.seed, {**given, "split": split, "settings": settings})
@@ -253,7 +253,7 @@ def evaluate(
             raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
     rows = read_table(table)
     with _extra_train():
-        from hifrac.training.assess import evaluate as evaluate_model
+        from hifrac.training.evaluation import evaluate as evaluate_model
 
         figures = evaluate_model(load_model(model, device=device), rows, cutouts, **options)
     shown = figures.copy()

@@ -33,14 +33,14 @@ def pictures(objid: Sequence[str], setting: Setting) -> np.ndarray:
 def measurements(pixels: np.ndarray) -> np.ndarray:
     """All measurements of the structure network in pictures, float64 of shape (n, measurements)."""
     from hifrac.models.structure import StructureNet
-    from hifrac.training.fit import measure
+    from hifrac.training.structure.measurements import measure
 
     return measure(StructureNet(WIDTH).eval(), pixels)
 
 
 def circular_colours(measured: np.ndarray) -> np.ndarray:
     """Mean red, green and blue in 14 circular annuli, of `measurements`."""
-    from hifrac.training.evaluation import radial_colours
+    from hifrac.training.structure.tables import radial_colours
 
     return radial_colours(measured)
 
@@ -49,7 +49,8 @@ def fraction_features(table: Table, setting: Setting) -> np.ndarray:
     """What the default model reads the HI fraction from: measurements of the pictures, and the reddening."""
     from hifrac.core.reddening import galactic_ebv
     from hifrac.models.structure import StructureNet
-    from hifrac.training.fit import FRACTION_GROUPS, with_ebv
+    from hifrac.training.structure.heads import FRACTION_GROUPS
+    from hifrac.training.structure.measurements import with_ebv
 
     ebv = galactic_ebv(plain_floats(table["ra"]), plain_floats(table["dec"]))
     features = with_ebv(measurements(pictures(table["objid"], setting)), ebv)

@@ -254,7 +254,7 @@ def _ridge(features: np.ndarray, truth: np.ndarray):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from hifrac.training.fit import RIDGE_PENALTY
+    from hifrac.training.structure.heads import RIDGE_PENALTY
 
     return make_pipeline(StandardScaler(), Ridge(RIDGE_PENALTY)).fit(features, truth)
 

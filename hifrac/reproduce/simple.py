@@ -105,7 +105,7 @@ def simple_models(seed: int) -> Mapping[str, Callable[[], Any]]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from hifrac.training.fit import RIDGE_PENALTY
+    from hifrac.training.structure.heads import RIDGE_PENALTY
 
     return {
         "block means, linear": LinearRegression,

@@ -16,17 +16,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 
-__all__ = [
-    "DataConfig",
-    "NetworkConfig",
-    "OptimizerConfig",
-    "RunConfig",
-    "SplitConfig",
-    "TrainingConfig",
-    "bundled_configs",
-    "read_config",
-]
-
 ARCHITECTURES = ("xresnet18", "xresnet34", "xresnet50", "shallow")
 #: Numbers that a network gives for each loss.
 LOSSES = {"rmse": 1, "gaussian_nll": 2, "tobit_nll": 2, "smoothed_cross_entropy": 2}
@@ -138,7 +127,7 @@ class NetworkConfig:
     architecture : {"xresnet18", "xresnet34", "xresnet50", "shallow"}, optional
         See `hifrac.models.xresnet`.
     loss : {"rmse", "gaussian_nll", "tobit_nll", "smoothed_cross_entropy"}, optional
-        See `hifrac.training.losses`.
+        See `hifrac.training.cnn.losses`.
     smoothing : float, optional
         Of the labels of the last one; 0 to 1.
     monochrome : bool, optional

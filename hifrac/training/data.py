@@ -1,112 +1,26 @@
-"""The training samples: pictures and labels read from the data directory."""
+"""Labels and pictures: read from a user's table or from the data directory, checked, decoded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy import units as u
-from astropy.coordinates import SkyCoord
+import torch
 from astropy.table import Table
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from torch import Tensor
 
 from hifrac.core.config import data_dir
-from hifrac.core.input import plain_floats
-from hifrac.core.reddening import galactic_ebv
-from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
-
-__all__ = ["BRIGHT", "DeepSample", "TrainingSample", "read_deep", "read_sample", "sky_groups"]
+from hifrac.core.exceptions import HifracWarning, RowError
+from hifrac.core.input import parse_labelled
+from hifrac.cutouts import LocalCutouts
+from hifrac.cutouts.recipe import CutoutRecipe
 
 #: An undetected galaxy is bright when its central light (``flux_16px``, red
 #: counts within 16 px) reaches that of nearly every detection (250 of 259).
 BRIGHT = 30.0
-
-#: Galaxies closer than this never stand in different folds.
-SEPARATION = 90 * u.arcsec
-
-
-@dataclass(frozen=True)
-class TrainingSample:
-    """Pictures with labels; detections first, then bright undetected galaxies.
-
-    Attributes
-    ----------
-    objid : array of str, shape (n,)
-        SDSS photometric objID.
-    pixels : array of uint8, shape (n, width, width, 3)
-        The decoded cutouts.
-    detected : array of bool, shape (n,)
-        Whether ALFALFA detected the galaxy.
-    log_hi_fraction : array of float, shape (n,)
-        log10(M_HI / M*); NaN where undetected.
-    photometry : array of float, shape (n, 2)
-        Catalogue g-i and i, of the detections; NaN elsewhere. A baseline's
-        input, never the network's.
-    gswlc_offset : array of float, shape (n,)
-        log10 of the ratio of the stellar masses of Taylor et al. (2011) and
-        GSWLC-2; NaN where either is unknown.
-    ra, dec : array of float, shape (n,)
-        ICRS positions in degrees; NaN where they are not known well.
-    ebv : array of float, shape (n,)
-        Galactic reddening E(B-V) in mag; NaN where not even the field's position is known.
-    group : array of int, shape (n,)
-        Galaxies of one group stay in one fold.
-    """
-
-    objid: np.ndarray
-    pixels: np.ndarray
-    detected: np.ndarray
-    log_hi_fraction: np.ndarray
-    photometry: np.ndarray
-    gswlc_offset: np.ndarray
-    ra: np.ndarray
-    dec: np.ndarray
-    ebv: np.ndarray
-    group: np.ndarray
-
-
-@dataclass(frozen=True)
-class DeepSample:
-    """Galaxies with a deeper HI measurement that ALFALFA did not detect; arrays of length n.
-
-    Attributes
-    ----------
-    objid : array of str
-        SDSS photometric objID.
-    pixels : array of uint8, shape (n, width, width, 3)
-        The decoded cutouts.
-    log_hi_fraction : array of float
-        log10(M_HI / M*), or its upper limit.
-    is_limit : array of bool
-        Where it is an upper limit.
-    ra, dec : array of float
-        ICRS positions in degrees.
-    ebv : array of float
-        Galactic reddening E(B-V) in mag.
-    """
-
-    objid: np.ndarray
-    pixels: np.ndarray
-    log_hi_fraction: np.ndarray
-    is_limit: np.ndarray
-    ra: np.ndarray
-    dec: np.ndarray
-    ebv: np.ndarray
-
-
-def _pictures(root: Path, objid: np.ndarray, width: int) -> np.ndarray:
-    """The decoded cutouts of the archive, all of them or an error."""
-    recipe = replace(SDSS_RECIPE, width=width)
-    pixels = np.empty((len(objid), width, width, 3), dtype=np.uint8)
-    nowhere = np.zeros(len(objid))
-    with LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid") as archive:
-        for row, cutout in enumerate(archive.fetch(nowhere, nowhere, objid)):
-            if cutout.error is not None:
-                raise cutout.error
-            pixels[row] = recipe.decode(cutout.data)
-    return pixels
 
 
 def _root(folder: str | Path | None) -> Path:
@@ -114,45 +28,6 @@ def _root(folder: str | Path | None) -> Path:
     if root is None:
         raise ValueError("data_dir: none is configured; set HIFRAC_DATA_DIR or conf.data_dir")
     return root
-
-
-def read_deep(folder: str | Path | None = None, *, width: int = 128) -> DeepSample | None:
-    """Read the RESOLVE galaxies that ALFALFA did not detect.
-
-    Parameters
-    ----------
-    folder, width
-        As of `read_sample`.
-
-    Returns
-    -------
-    sample : DeepSample or None
-        None if the data directory has no ``resolve_labels.ecsv``.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError, ~hifrac.core.exceptions.RowError
-        As `read_sample`.
-    """
-    root = _root(folder)
-    if not (root / "cutouts" / "resolve_labels.ecsv").is_file():
-        return None
-    table = _table(
-        root,
-        "resolve_labels.ecsv",
-        ("objid", "ra", "dec", "log_hi_fraction_true", "is_limit", "alfalfa_detected"),
-    )
-    table = table[~table["alfalfa_detected"]]
-    objid = np.asarray(table["objid"], dtype=str)
-    return DeepSample(
-        objid=objid,
-        pixels=_pictures(root, objid, width),
-        log_hi_fraction=np.asarray(table["log_hi_fraction_true"], dtype=float),
-        is_limit=np.asarray(table["is_limit"], dtype=bool),
-        ra=(ra := plain_floats(table["ra"])),
-        dec=(dec := plain_floats(table["dec"])),
-        ebv=galactic_ebv(ra, dec),
-    )
 
 
 def _table(folder: Path, name: str, columns: tuple[str, ...]) -> Table:
@@ -165,98 +40,176 @@ def _table(folder: Path, name: str, columns: tuple[str, ...]) -> Table:
     return table
 
 
-def sky_groups(objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Groups of galaxies that must not be split between folds.
+@dataclass(frozen=True, eq=False)
+class LabelledPictures:
+    """Pictures with one target each.
 
-    Galaxies of one SDSS field (bits 16 and up of the objID: rerun, run, camcol,
-    field; SDSS glossary, "ObjID"), and galaxies closer than 90 arcsec where
-    positions are known.
-
-    Parameters
+    Attributes
     ----------
-    objid : array of str, shape (n,)
-        SDSS photometric objIDs.
+    name : array of str, shape (n,)
+        What names the pictures, each once.
+    pixels : Tensor of uint8, shape (n, 3, width, width)
+        Decoded once.
+    target : array of float, shape (n,)
+        Values, upper limits, or numbers of classes; NaN where unknown.
+    is_limit : array of bool, shape (n,)
+        Where the target is an upper limit.
     ra, dec : array of float, shape (n,)
-        ICRS positions in degrees; NaN where unknown.
-
-    Returns
-    -------
-    group : array of int, shape (n,)
-        Labels from 0.
+        ICRS degrees; NaN where unknown.
+    ebv : array of float, shape (n,), or None
+        Galactic reddening E(B-V) in mag that the table states; NaN where it states none.
     """
-    # What is left of an objID without its last 16 bits, the object's number, is the field.
-    field = np.array([int(one) >> 16 for one in objid])
-    _, first, by_field = np.unique(field, return_index=True, return_inverse=True)
-    links = [np.stack([np.arange(len(objid)), first[by_field]])]
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    if known.size > 1:
-        positions = SkyCoord(ra[known], dec[known], unit="deg")
-        one, other, _, _ = positions.search_around_sky(positions, SEPARATION)
-        links.append(np.stack([known[one], known[other]]))
-    rows, columns = np.concatenate(links, axis=1)
-    graph = coo_matrix((np.ones(rows.size), (rows, columns)), shape=(len(objid), len(objid)))
-    return connected_components(graph, directed=False)[1]
+
+    name: np.ndarray
+    pixels: Tensor
+    target: np.ndarray
+    is_limit: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+    ebv: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def __getitem__(self, rows: np.ndarray) -> LabelledPictures:
+        """The rows of an index array or mask."""
+        kept = np.arange(len(self))[rows]
+        return LabelledPictures(
+            **{
+                key: None if value is None else value[kept]
+                for key, value in vars(self).items()
+                if key != "pixels"
+            },
+            pixels=self.pixels[torch.from_numpy(kept)],
+        )
 
 
-def read_sample(folder: str | Path | None = None, *, width: int = 128) -> TrainingSample:
-    """Read the labelled galaxies and the bright undetected ones of the ALFALFA footprint.
+def read_labelled(
+    table: Table,
+    cutouts: str | Path,
+    recipe: CutoutRecipe,
+    *,
+    name: str = "objid",
+    target: str,
+    is_limit: str | None = None,
+) -> LabelledPictures:
+    """Read the pictures that a table of labels names.
 
     Parameters
     ----------
-    folder : path-like, optional
-        The data directory; `~hifrac.core.config.data_dir` by default.
-    width : int, optional
-        Side of the pictures in pixels.
+    table : `~astropy.table.Table`
+        With the columns named below, and positions where they are known: ``ra`` and ``dec`` (degrees,
+        unless their unit says otherwise), or what else `~hifrac.HIFractionEstimator.predict` takes.
+    cutouts : path-like
+        Folder or archive of pictures.
+    recipe : `~hifrac.cutouts.CutoutRecipe`
+        What they are; their size is checked.
+    name, target : str
+        Columns.
+    is_limit : str, optional
+        Column of truth values, see `flags_of`: where the target is an upper limit.
 
     Returns
     -------
-    sample : TrainingSample
+    pictures : LabelledPictures
 
     Raises
     ------
     ValueError
-        If no data directory is configured, or a table lacks a column.
+        If the table has no rows, lacks a column, names a picture twice, or a
+        column holds the wrong kind of values.
+    TypeError
+        If positions or ``ebv`` are not numbers.
+    ~astropy.units.UnitConversionError
+        If the unit of a position is no angle, or that of ``ebv`` not mag.
     FileNotFoundError
-        If a file is missing.
+        If there are no such ``cutouts``.
     ~hifrac.core.exceptions.RowError
-        If a picture is missing or damaged: training takes all or nothing.
+        If a picture is missing, damaged or not of the recipe's size: training takes all or nothing.
+
+    Warns
+    -----
+    ~hifrac.core.exceptions.HifracWarning
+        If no row has a valid position.
     """
-    root = _root(folder)
-    labels = _table(
-        root,
-        "hi_labels.ecsv",
-        (
-            *("objid", "ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel"),
-            *("log_mstar_taylor", "log_mstar_gswlc"),
-        ),
+    require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
+    if not len(table):
+        raise ValueError("table must have at least one row")
+    limits = np.zeros(len(table), dtype=bool)
+    if is_limit is not None:
+        limits = flags_of(table, is_limit)
+    names = np.array([str(one) for one in table[name]])
+    unique, count = np.unique(names, return_counts=True)
+    if np.any(count > 1):
+        raise ValueError(f"{name}: {str(unique[count > 1][0])!r} stands in the table {count.max()} times")
+    positions = parse_labelled(table, "ebv")
+    if not np.isfinite(positions.ra).any():
+        warnings.warn(
+            "table has no valid positions, ra and dec for instance: the split may part galaxies closer than "
+            "90 arcsec, and predict will need positions",
+            HifracWarning,
+            stacklevel=2,
+        )
+    return LabelledPictures(
+        name=names,
+        pixels=decode_all(table[name], cutouts, recipe, name),
+        target=numbers_of(table, target),
+        is_limit=limits,
+        ra=positions.ra,
+        dec=positions.dec,
+        ebv=positions.ebv,
     )
-    index = _table(
-        root,
-        "index.ecsv",
-        ("objid", "ra_approx", "dec_approx", "alfalfa_footprint", "alfalfa_detected", "flux_16px"),
-    )
-    bright = index["alfalfa_footprint"] & ~index["alfalfa_detected"] & (index["flux_16px"] >= BRIGHT)
-    undetected = np.asarray(index["objid"][bright], dtype=str)
-    n, extra = len(labels), len(undetected)
-    objid = np.concatenate([np.asarray(labels["objid"], dtype=str), undetected])
-    nan = np.full(extra, np.nan)
-    pixels = _pictures(root, objid, width)
-    ra, dec = (np.concatenate([np.asarray(labels[name], dtype=float), nan]) for name in ("ra", "dec"))
-    photometry = np.full((n + extra, 2), np.nan)
-    for column, name in enumerate(("g_minus_i", "i_cmodel")):
-        photometry[:n, column] = labels[name]
-    taylor, gswlc = (plain_floats(labels[name]) for name in ("log_mstar_taylor", "log_mstar_gswlc"))
-    # To a tenth of a degree, which is no position, but enough for the dust.
-    nearby = [plain_floats(index[name][bright]) for name in ("ra_approx", "dec_approx")]
-    return TrainingSample(
-        objid=objid,
-        pixels=pixels,
-        detected=np.arange(n + extra) < n,
-        log_hi_fraction=np.concatenate([np.asarray(labels["log_hi_fraction_true"], dtype=float), nan]),
-        photometry=photometry,
-        gswlc_offset=np.concatenate([taylor - gswlc, nan]),
-        ra=ra,
-        dec=dec,
-        ebv=np.concatenate([galactic_ebv(ra[:n], dec[:n]), galactic_ebv(*nearby)]),
-        group=sky_groups(objid, ra, dec),
-    )
+
+
+def decode_all(names: Sequence, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid") -> Tensor:
+    """The pictures of some names, decoded: uint8 (n, 3, width, width); a RowError if one cannot be had."""
+    width = recipe.width
+    pixels = np.empty((len(names), width, width, 3), dtype=np.uint8)
+    nowhere = np.zeros(len(names))
+    with LocalCutouts(cutouts, name=column) as source:
+        for row, cutout in enumerate(source.fetch(nowhere, nowhere, names)):
+            try:
+                if cutout.error is not None:
+                    raise cutout.error
+                pixels[row] = recipe.decode(cutout.data)
+            except RowError as error:
+                raise type(error)(f"{column} {names[row]}: {error}") from error
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+def require_columns(table: Table, names: Sequence[str]) -> None:
+    """A ValueError that names the first column that a table lacks."""
+    if missing := [one for one in names if one not in table.colnames]:
+        raise ValueError(
+            f"table has no column {missing[0]!r}; its columns are {', '.join(table.colnames) or '(none)'}"
+        )
+
+
+def flags_of(table: Table, column: str) -> np.ndarray:
+    """A column of truth values: boolean, or the numbers 0 and 1, which is all that some formats have.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else, or has gaps.
+    """
+    values = table[column]
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{column} must be boolean, or 0 and 1, got {values.dtype}")
+    numbers = numbers_of(table, column)
+    bad = np.flatnonzero((numbers != 0) & (numbers != 1))
+    if bad.size:
+        value = "a gap" if np.isnan(numbers[bad[0]]) else f"{numbers[bad[0]]:g}"
+        raise ValueError(f"{column} must be boolean, or 0 and 1, without gaps, got {value} in row {bad[0]}")
+    return numbers == 1
+
+
+def numbers_of(table: Table, column: str) -> np.ndarray:
+    """A column as float, NaN where masked."""
+    values = table[column]
+    if values.dtype.kind not in "biuf" or values.ndim != 1:
+        raise ValueError(f"{column} must hold one number a row, got {values.dtype}")
+    values = getattr(values, "value", values)
+    numbers = np.array(np.ma.getdata(values), dtype=float)
+    numbers[np.ma.getmaskarray(np.ma.asarray(values))] = np.nan
+    return numbers

@@ -1,135 +1,105 @@
-"""Figures of merit of galaxies that were held out, of the network and of simple models on the same folds."""
+"""Figures of merit of a model on galaxies that it was not trained on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
-from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from hifrac.metrics import bootstrap_errors, coverage, detection_auc, score_estimates
-from hifrac.models.calibration import LEVELS, ConformalTable, PopulationTable
-from hifrac.models.detection import DetectionTable
-from hifrac.models.structure import StructureNet
-from hifrac.training.assess import FIGURES
-from hifrac.training.data import TrainingSample
-from hifrac.training.fit import FEWEST_GAS_POOR, Labels, OutOfFold
+from hifrac.core.config import conf
+from hifrac.core.exceptions import HifracWarning, RowError
+from hifrac.core.input import parse_labelled
+from hifrac.core.reddening import galactic_ebv
+from hifrac.cutouts import LocalCutouts
+from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
+from hifrac.models import Model, ModelCard
+from hifrac.models.calibration import ConformalTable
+from hifrac.models.registry import bundled_models, held_out_answers
+from hifrac.training.cnn.augment import N_DIHEDRAL
 
-__all__ = [
-    "Calibrated",
-    "calibrate",
-    "calibrate_across",
-    "cross_validation_table",
-    "crossfold_coverage",
-    "deep_table",
-    "gswlc_table",
-    "ood_table",
-    "parents_table",
-    "radial_colours",
-    "tercile_table",
-]
-
-N_BOOTSTRAP = 1000
-
-#: Logarithms of prior odds that the table of parent populations shows, beside those of a model.
-SHOWN_ODDS = (-8.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
+FIGURES = ("rmse", "slope", "slope_inverse", "sigma", "offset", "nmad")
+SHARES = {"coverage_68": (0.16, 0.84), "coverage_90": (0.05, 0.95)}
+#: Parts of which residuals make the intervals of the others.
+N_PARTS = 5
 
 
-def radial_colours(features: np.ndarray) -> np.ndarray:
-    """The mean red, green and blue in 14 circular annuli: the first 42 measurements."""
-    return features[:, StructureNet.columns(("circles",))]
-
-
-def calibrate(
-    answers: OutOfFold, labels: Labels, rows: np.ndarray, log_odds: tuple[float, float]
-) -> ConformalTable | PopulationTable:
-    """The table of intervals that rests on some of the held-out galaxies.
+def regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
+    """`~hifrac.metrics.regression_metrics` and the RMSE's bootstrap error; NaN where they mean nothing.
 
     Parameters
     ----------
-    answers : OutOfFold
-        Answers of networks that did not see the galaxies.
-    labels : Labels
-        What is known of them.
-    rows : array of bool, shape (n,)
-        Which of them to take.
-    log_odds : (float, float)
-        Prior odds of gas-poor galaxies, for estimate and interval; not used without such galaxies.
+    truth, estimate : array of float, shape (n,)
+        Measured and estimated values.
 
     Returns
     -------
-    table : PopulationTable, or ConformalTable without gas-poor galaxies
+    figures : dict
+        ``rmse``, ``rmse_error``, ``slope``, ``slope_inverse``, ``sigma``, ``offset``, ``nmad``.
     """
-    seen, poor = rows & labels.detected, rows & labels.gas_poor
-    truth = labels.log_hi_fraction[seen]
-    if poor.sum() < FEWEST_GAS_POOR or np.count_nonzero(poor & ~labels.is_limit) < 5:
-        unit = np.exp(answers.outputs["log_spread"][seen])
-        return ConformalTable.from_residuals((truth - answers.outputs["estimate"][seen]) / unit)
-    return PopulationTable.fit(
-        answers[seen],
-        truth,
-        answers[poor],
-        labels.log_hi_fraction[poor],
-        labels.is_limit[poor],
-        log_odds_estimate=log_odds[0],
-        log_odds_interval=log_odds[1],
-    )
+    if len(truth) < 3 or np.ptp(truth) == 0 or np.ptp(estimate) == 0:
+        return dict.fromkeys(("rmse", "rmse_error", *FIGURES[1:]), np.nan)
+    figures = regression_metrics(truth, estimate)
+    error = bootstrap_errors(lambda one, other: np.sqrt(np.mean((one - other) ** 2)), truth, estimate)
+    return {
+        "rmse": figures["rmse"],
+        "rmse_error": error,
+        **{name: figures[name] for name in FIGURES[1:]},
+    }
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """Estimates and quantiles of held-out galaxies; arrays of shape (n,).
-
-    Attributes
-    ----------
-    estimate : array of float
-        log10(M_HI / M*), in dex.
-    quantile : dict of float to array of float
-        By level, see `hifrac.models.calibration.LEVELS`.
-    pit : array of float
-        Probability integral transform: the share of the detections of the other folds that
-        lie lower in their own distributions than the truth (or upper limit) in this one; NaN without it.
-    """
-
-    estimate: np.ndarray
-    quantile: dict[float, np.ndarray]
-    pit: np.ndarray
-
-    def coverage(self, truth: np.ndarray, rows: np.ndarray, low: float, high: float) -> float:
-        """Share of some rows whose truth lies between two quantiles."""
-        return coverage(truth[rows], self.quantile[low][rows], self.quantile[high][rows])
-
-
-def calibrate_across(answers: OutOfFold, labels: Labels, log_odds: tuple[float, float]) -> Calibrated:
-    """Estimates and intervals of each fold, by a table that rests on the others.
+def class_figures(truth: np.ndarray, logit: np.ndarray) -> dict[str, float]:
+    """Accuracy and area under the receiver operating characteristic, the latter with its bootstrap error.
 
     Parameters
     ----------
-    answers, labels, log_odds
-        As of `calibrate`.
+    truth : array of bool, shape (n,)
+        Whether a row is of class 1; both classes must be there.
+    logit : array of float, shape (n,)
+        Its log odds at equal prior odds.
+
+    Returns
+    -------
+    figures : dict
+        ``accuracy``, ``auc``, ``auc_error``.
     """
-    estimate, pit = np.empty((2, len(labels)))
-    quantile = {level: np.empty(len(labels)) for level in LEVELS}
-    truth = labels.log_hi_fraction
-    for number in np.unique(answers.fold):
-        held_out = answers.fold == number
-        table = calibrate(answers, labels, ~held_out, log_odds)
-        outputs = answers[held_out]
-        others = ~held_out & labels.detected
-        ranked = np.sort(table.score(answers[others], truth[others]))
-        score = table.score(outputs, truth[held_out])
-        # A new value falls between two of n with probability 1 / (n + 1): the middle of that gap.
-        pit[held_out] = np.where(
-            np.isfinite(score), (np.searchsorted(ranked, score) + 0.5) / (len(ranked) + 1), np.nan
-        )
-        estimate[held_out] = table.estimate(outputs)
-        for level, values in quantile.items():
-            values[held_out] = table.quantile(outputs, level)
-    return Calibrated(estimate, quantile, pit)
+    return {
+        "accuracy": float(np.mean((logit > 0) == truth)),
+        "auc": detection_auc(truth, logit),
+        "auc_error": bootstrap_errors(detection_auc, truth, logit, strata=truth),
+    }
+
+
+def held_out_coverage(scaled: np.ndarray, seed: int) -> dict[str, float]:
+    """Coverage of intervals, each part of the held-out galaxies judged by residuals of the others.
+
+    Parameters
+    ----------
+    scaled : array of float, shape (n,)
+        Truth minus estimate, in units of the predicted spread where there is one.
+    seed : int
+        Fixes the parts.
+
+    Returns
+    -------
+    shares : dict
+        ``coverage_68`` and ``coverage_90``; empty if the others are too few for the outermost level.
+    """
+    part = np.random.default_rng(seed).permutation(len(scaled)) % N_PARTS
+    inside = {name: np.zeros(len(scaled), dtype=bool) for name in SHARES}
+    for number in range(N_PARTS):
+        judged = part == number
+        try:
+            table = ConformalTable.from_residuals(scaled[~judged])
+        except ValueError:
+            return {}
+        for name, (low, high) in SHARES.items():
+            inside[name][judged] = (scaled[judged] >= table.value(low)) & (
+                scaled[judged] <= table.value(high)
+            )
+    return {name: float(np.mean(values)) for name, values in inside.items()}
 
 
 def crossfold_coverage(truth: np.ndarray, estimate: np.ndarray, fold: np.ndarray) -> dict[str, float]:
@@ -159,294 +129,254 @@ def crossfold_coverage(truth: np.ndarray, estimate: np.ndarray, fold: np.ndarray
     }
 
 
-def _rmse(truth: np.ndarray, estimate: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((estimate - truth) ** 2)))
-
-
-def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
-    error = bootstrap_errors(detection_auc, detected, score, draws=N_BOOTSTRAP, strata=detected)
-    return detection_auc(detected, score), error
-
-
-def _regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
-    """Each figure of merit, and its bootstrap error."""
-    judged = score_estimates(truth, estimate, draws=N_BOOTSTRAP)
-    return {key: judged[key] for name in FIGURES for key in (name, f"{name}_error")}
-
-
-def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
-    row = {"model": name, **_regression_figures(truth, estimate)}
-    for share, value in shares.items():
-        # The standard error of a share of so many galaxies.
-        row |= {share: value, f"{share}_error": float(np.sqrt(value * (1 - value) / len(truth)))}
-    return {**row, "auc": np.nan, "auc_error": np.nan}
-
-
-def _held_out(model, inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, method: str) -> np.ndarray:
-    answers = np.empty(len(target))
-    for number in np.unique(fold):
-        held_out = fold == number
-        fitted = model().fit(inputs[~held_out], target[~held_out])
-        raw = getattr(fitted, method)(inputs[held_out])
-        answers[held_out] = raw[:, 1] if raw.ndim == 2 else raw
-    return answers
-
-
-def cross_validation_table(
-    sample: TrainingSample,
-    features: np.ndarray,
-    answers: OutOfFold,
-    calibrated: Calibrated,
+def evaluate(
+    model: Model,
+    table: Table,
+    cutouts: str | Path,
     *,
-    without: tuple[OutOfFold, Calibrated],
+    name: str = "objid",
+    target: str,
+    is_limit: str | None = None,
+    orientations: int = 1,
 ) -> Table:
-    """Figures of merit of the network and of simple models on the same folds.
+    """Judge a model on labelled pictures.
+
+    Galaxies that the model learned from are judged like the others, and said to be there: they are
+    known by the names in ``out_of_fold.ecsv`` or ``splits.ecsv`` of the model's folder.
 
     Parameters
     ----------
-    sample : TrainingSample
-        The labelled galaxies.
-    features : array of float, shape (n, features)
-        Raw measurements of their pictures, or of more; those of the sample come first.
-    answers : OutOfFold
-        The network's answers, from `~hifrac.training.fit.cross_validate`.
-    calibrated : Calibrated
-        Its estimates and intervals.
-    without : (OutOfFold, Calibrated)
-        The same of a network that was not told the reddening.
+    model : `~hifrac.models.Model`
+        A loaded model.
+    table : `~astropy.table.Table`
+        With the columns named below, and positions as of `~hifrac.training.data.read_labelled` for a
+        model that corrects for reddening. Galaxies that the model learned from are looked for by
+        ``name`` and, where there is one, by ``objid``.
+    cutouts : path-like
+        Folder or archive of pictures of the model's recipe.
+    name, target : str
+        Columns of the pictures' names and of the measured values (for a
+        model that knows classes alone: boolean, or 0 and 1).
+    is_limit : str, optional
+        Column of truth values, see `~hifrac.training.data.flags_of`: where the value is an upper limit.
+        Not for classes.
+    orientations : {1, 8}, optional
+        8 for the mean answer over all orientations of each picture.
 
     Returns
     -------
-    table : `~astropy.table.Table`
-        One row a model: ``rmse``, ``slope``, ``slope_inverse``, ``sigma``, ``offset``, ``nmad``,
-        ``coverage_68``, ``coverage_90`` (of the detections), and ``auc`` (detections
-        against bright undetected galaxies), each with its ``_error``; NaN where a model has no answer.
+    figures : `~astropy.table.Table`
+        A row for all galaxies, and one for each third of the estimates: ``sample``, ``n``,
+        ``estimate_min``, ``estimate_max``, then `regression_figures`,
+        ``coverage_68``, ``coverage_90`` (of the model's own intervals; NaN
+        if it has none), and with ``is_limit`` ``n_limits``,
+        ``limits_violated`` (share of limits below the estimate). For classes
+        one row with `class_figures`. ``meta`` counts the rows that were left out: ``without_label``,
+        ``without_picture``, and the ``first_failure``; and of those judged ``learned_from``, galaxies
+        that the model learned from, and ``perhaps_learned_from``, of which that cannot be told: the
+        model's folder names no galaxies, or calls them by another kind of name than the table.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or holds the wrong kind of values, ``orientations`` is neither 1 nor
+        8, no row with a label has a picture, or of two classes only one has.
+    TypeError, ~astropy.units.UnitConversionError
+        If positions or ``ebv`` are not numbers, or have the wrong unit.
+
+    Warns
+    -----
+    ~hifrac.core.exceptions.HifracWarning
+        If the model learned from some of the galaxies that it is judged on, or corrects for a reddening
+        that is not known.
     """
-    n = len(sample.objid)
-    seen = sample.detected
-    truth, fold = sample.log_hi_fraction[seen], answers.fold[:n][seen]
-    colours = radial_colours(features[:n])
-    penalties = np.logspace(-2, 4, 25)
+    from hifrac.training.data import flags_of, numbers_of, require_columns
 
-    def ridge():
-        return make_pipeline(StandardScaler(), RidgeCV(penalties))
-
-    def trees():
-        return ExtraTreesRegressor(500, min_samples_leaf=2, random_state=0, n_jobs=-1)
-
-    def logistic():
-        return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
-
-    def forest():
-        return RandomForestClassifier(300, random_state=0, n_jobs=-1)
-
-    rows = np.flatnonzero(seen)
-    table, scores = [], []
-    for name, said, made in (
-        ("structure network", answers, calibrated),
-        ("structure network without the reddening", *without),
-    ):
-        shares = {
-            "coverage_68": made.coverage(sample.log_hi_fraction, rows, 0.16, 0.84),
-            "coverage_90": made.coverage(sample.log_hi_fraction, rows, 0.05, 0.95),
-        }
-        table.append(_regression_row(name, truth, made.estimate[rows], shares))
-        scores.append(said.outputs["detection_logit"][:n])
-    for name, model, inputs in (
-        ("ridge (or logistic) on radial colours", ridge, colours[seen]),
-        ("extremely randomised trees on radial colours", trees, colours[seen]),
-        ("linear in catalogue g-i and i", LinearRegression, sample.photometry[seen]),
-    ):
-        estimate = _held_out(model, inputs, truth, fold, "predict")
-        table.append(_regression_row(name, truth, estimate, crossfold_coverage(truth, estimate, fold)))
-    table.append(dict.fromkeys(table[0], np.nan) | {"model": "random forest on radial colours"})
-    all_folds = answers.fold[:n]
-    scores += [_held_out(make, colours, seen, all_folds, "predict_proba") for make in (logistic, forest)]
-    for row, score in zip((*table[:3], table[-1]), scores, strict=True):
-        row["auc"], row["auc_error"] = _auc(seen, score)
-    return _formatted(Table(rows=table))
-
-
-def gswlc_table(labels: Labels, answers: OutOfFold, calibrated: Calibrated) -> Table:
-    """Figures of the estimates for the stellar masses of GSWLC-2, of the detections that have such.
-
-    Parameters
-    ----------
-    labels : Labels
-        What is known of the galaxies.
-    answers : OutOfFold
-        The network's answers.
-    calibrated : Calibrated
-        Its estimates for the masses of Taylor et al. (2011).
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        For the column ``log_hi_fraction_gswlc``, and for ``log_hi_fraction`` as if it were for these
-        masses too: the number ``n`` of galaxies, ``rmse``, ``slope``, ``slope_inverse``, ``sigma``,
-        ``offset`` and ``nmad``, each with its bootstrap error.
-    """
-    rows = labels.detected & np.isfinite(labels.gswlc_offset)
-    truth = (labels.log_hi_fraction + labels.gswlc_offset)[rows]
-    plain = calibrated.estimate[rows]
-    estimates = {
-        "log_hi_fraction_gswlc": plain + answers.outputs["gswlc_offset"][rows],
-        "log_hi_fraction": plain,
+    if orientations not in (1, N_DIHEDRAL):
+        raise ValueError(f"orientations must be 1 or {N_DIHEDRAL}, got {orientations}")
+    require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
+    truth = numbers_of(table, target)
+    labelled = np.isfinite(truth)
+    log_odds = _log_odds(model.card)
+    if log_odds is not None:
+        _require_classes(truth[labelled], target, is_limit, model.card)
+    limits = np.zeros(len(table), dtype=bool)
+    if is_limit is not None:
+        limits = flags_of(table, is_limit)
+    ebv = np.full(len(table), np.nan)
+    if "ebv" in model.card.inputs:
+        positions = parse_labelled(table, "ebv")
+        ebv = galactic_ebv(positions.ra, positions.dec, positions.ebv)
+        if count := int(np.sum(np.isnan(ebv[labelled]))):
+            warnings.warn(
+                f"table: {count} of {labelled.sum()} rows have neither a valid position nor ebv, the "
+                f"reddening: {model.card.name!r} takes it to be the typical one",
+                HifracWarning,
+                stacklevel=2,
+            )
+    rows, parts, failures = [], [], []
+    for chunk, pixels, failed in _batches(model, table[name], np.flatnonzero(labelled), cutouts, name):
+        failures += failed
+        if chunk:
+            rows += chunk
+            parts.append(_run(model, pixels, ebv[chunk], orientations))
+    meta = {
+        "model": model.card.name,
+        "sha256": model.card.sha256,
+        "target": target,
+        "orientations": orientations,
+        "without_label": int(np.sum(~labelled)),
+        "without_picture": len(failures),
     }
-    table = Table(
-        rows=[
-            {"column": name, "n": len(truth), **_regression_figures(truth, estimate)}
-            for name, estimate in estimates.items()
-        ]
-    )
-    return _formatted(table, first=2)
-
-
-def tercile_table(labels: Labels, calibrated: Calibrated) -> Table:
-    """Figures of the detections, by tercile of what was estimated.
-
-    Parameters
-    ----------
-    labels : Labels
-        What is known of the galaxies.
-    calibrated : Calibrated
-        Their estimates and intervals.
-    """
-    rows = np.flatnonzero(labels.detected)
-    truth, estimate = labels.log_hi_fraction, calibrated.estimate
-    table = []
-    for number, part in enumerate(np.array_split(rows[np.argsort(estimate[rows])], 3)):
-        width = np.median(calibrated.quantile[0.84][part] - calibrated.quantile[0.16][part])
-        table.append(
-            {
-                "tercile": ("lowest", "middle", "highest")[number],
-                "n": len(part),
-                "rmse": _rmse(truth[part], estimate[part]),
-                "offset": float(np.mean(estimate[part] - truth[part])),
-                "coverage_68": calibrated.coverage(truth, part, 0.16, 0.84),
-                "coverage_90": calibrated.coverage(truth, part, 0.05, 0.95),
-                "width_68": float(width),
-            }
+    if failures:
+        meta["first_failure"] = failures[0]
+    if not rows:
+        raise ValueError(
+            f"table: of {len(table)} rows none has a label and a picture"
+            + (f"; the first failure: {failures[0]}" if failures else "")
         )
-    return _formatted(Table(rows=table), first=2)
-
-
-def _beyond_row(labels: Labels, calibrated: Calibrated, rows: np.ndarray) -> dict[str, float]:
-    truth, limit = labels.log_hi_fraction, labels.is_limit
-    values, limits = rows[~limit[rows]], rows[limit[rows]]
-    row = dict.fromkeys(
-        (
-            "n",
-            "offset",
-            "rmse",
-            "coverage_68",
-            "coverage_90",
-            "n_limits",
-            "limits_violated",
-            "limits_below_p05",
-        ),
-        np.nan,
-    ) | {"n": len(values), "n_limits": len(limits)}
-    if len(values):
-        row["offset"] = float(np.mean(calibrated.estimate[values] - truth[values]))
-        row["rmse"] = _rmse(truth[values], calibrated.estimate[values])
-        row["coverage_68"] = calibrated.coverage(truth, values, 0.16, 0.84)
-        row["coverage_90"] = calibrated.coverage(truth, values, 0.05, 0.95)
-    if len(limits):
-        row["limits_violated"] = float(np.mean(calibrated.estimate[limits] > truth[limits]))
-        row["limits_below_p05"] = float(np.mean(calibrated.quantile[0.05][limits] > truth[limits]))
-    return row
-
-
-def deep_table(labels: Labels, calibrated: Calibrated, flagged: np.ndarray) -> Table:
-    """How the estimates fare on galaxies that ALFALFA did not detect, each held out.
-
-    Parameters
-    ----------
-    labels : Labels
-        What is known of the galaxies.
-    calibrated : Calibrated
-        Their estimates and intervals.
-    flagged : array of bool, shape (n,)
-        Whether a flag warns of the row.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        For all of them and for those without a flag: of those with a value their number ``n``,
-        ``offset`` (mean of estimate minus value, dex), ``rmse``, ``coverage_68`` and
-        ``coverage_90``; of upper limits their number, ``limits_violated``
-        (share of estimates above the limit), ``limits_below_p05`` (share of
-        limits below the whole interval); NaN where a figure has no meaning.
-    """
-    poor = np.flatnonzero(labels.gas_poor)
-    parts = {"all": poor, "without a flag": poor[~flagged[poor]]}
-    table = Table(
-        rows=[{"sample": name, **_beyond_row(labels, calibrated, rows)} for name, rows in parts.items()]
+    meta["learned_from"], meta["perhaps_learned_from"] = _count_learned(
+        _learned_names(model), table[rows], name
     )
-    return _formatted(table)
-
-
-def parents_table(answers: OutOfFold, labels: Labels, model_odds: tuple[float, float]) -> Table:
-    """What it costs the one population to serve the other: figures for a range of prior odds.
-
-    Parameters
-    ----------
-    answers : OutOfFold
-        Answers of networks that did not see the galaxies.
-    labels : Labels
-        What is known of them.
-    model_odds : (float, float)
-        Those of the model, for estimate and interval; its row comes first.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        One row for each pair of odds: ``rmse``, ``coverage_68`` and ``coverage_90`` of the detections, and
-        the figures of `deep_table`.
-    """
-    rows = np.flatnonzero(labels.detected)
-    truth = labels.log_hi_fraction
-    table = []
-    for odds in (model_odds, *((value, value) for value in SHOWN_ODDS)):
-        calibrated = calibrate_across(answers, labels, odds)
-        table.append(
-            {
-                "log_odds_estimate": odds[0],
-                "log_odds_interval": odds[1],
-                "alfalfa_rmse": _rmse(truth[rows], calibrated.estimate[rows]),
-                "alfalfa_coverage_68": calibrated.coverage(truth, rows, 0.16, 0.84),
-                "alfalfa_coverage_90": calibrated.coverage(truth, rows, 0.05, 0.95),
-                **_beyond_row(labels, calibrated, np.flatnonzero(labels.gas_poor)),
-            }
+    if count := meta["learned_from"]:
+        warnings.warn(
+            f"{model.card.name!r} learned from {count} of the {len(rows)} galaxies that it is judged on: of "
+            "these the figures are optimistic; those of held-out galaxies are in its card",
+            HifracWarning,
+            stacklevel=2,
         )
-    return _formatted(Table(rows=table), first=2)
+    outputs = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    truth, limits = truth[rows], limits[rows]
+    if log_odds is not None:
+        if np.ptp(truth) == 0:
+            raise ValueError(
+                f"target: of the classes in {target} only {truth[0]:g} has a picture: nothing to tell"
+            )
+        found = class_figures(truth == 1, outputs[log_odds])
+        return Table(rows=[{"sample": "all", "n": len(rows), **found}], meta=meta)
+    return _regression_table(model, outputs, truth, limits, is_limit is not None, meta)
 
 
-def ood_table(
-    distance: dict[str, np.ndarray], held_out: dict[str, np.ndarray], detection: DetectionTable
+def _log_odds(card: ModelCard) -> str | None:
+    """The output of a model that tells two classes apart; None for one that estimates a value."""
+    if "estimate" not in card.outputs:
+        return "detection_logit"
+    # Other classes are called estimate as well, but only they have an accuracy, and never an interval.
+    return "estimate" if card.calibration is None and "accuracy" in card.figures else None
+
+
+def _require_classes(truth: np.ndarray, target: str, is_limit: str | None, card: ModelCard) -> None:
+    if strange := sorted(set(np.unique(truth).tolist()) - {0.0, 1.0}):
+        raise ValueError(
+            f"target: {target} must hold the classes 0 and 1, got {strange[0]:g}: {card.name!r} tells two "
+            f"classes apart ({card.target})"
+        )
+    if is_limit is not None:
+        raise ValueError(f"is_limit: classes have no upper limits, and {card.name!r} tells two classes apart")
+
+
+def _learned_names(model: Model) -> set[str] | None:
+    """The names of the galaxies that a model learned from; None if its folder does not say."""
+    from hifrac.core.tables import read_table
+    from hifrac.training.splits import TRAIN
+
+    # What is known of a bundled model is known of its copies: the weights are the same.
+    folders = [] if model.folder is None else [model.folder]
+    folders += [one for one in bundled_models().values() if ModelCard.read(one).sha256 == model.card.sha256]
+    for one in folders:
+        if (answers := held_out_answers(one)) is not None:  # the last fit is to all of them
+            return set(answers["objid"].tolist())
+        if not (one / "splits.ecsv").is_file():
+            continue
+        split = read_table(one / "splits.ecsv")
+        if "objid" in split.colnames:
+            # Without roles there are folds: cross-validation, after which the model was fitted to all.
+            rows = split[split["role"] == TRAIN] if "role" in split.colnames else split
+            return {str(name).strip() for name in rows["objid"]}
+    return None
+
+
+def _count_learned(known: set[str] | None, table: Table, column: str) -> tuple[int, int]:
+    """How many rows a model learned from, and of how many that cannot be told."""
+    if known is None:
+        return 0, len(table)
+    kinds = {_kind(name) for name in known}
+    columns = [
+        ["" if one is np.ma.masked else str(one).strip() for one in table[key]]
+        for key in dict.fromkeys((column, "objid"))
+        if key in table.colnames
+    ]
+    learned = untold = 0
+    for names in zip(*columns, strict=True):
+        if not known.isdisjoint(names):
+            learned += 1
+        elif not any(name and _kind(name) in kinds for name in names):
+            untold += 1
+    return learned, untold
+
+
+def _kind(name: str) -> int | None:
+    """What names can be compared: words, or numbers; of SDSS objIDs, those of one version of its sky."""
+    return int(name) >> 59 if name.isascii() and name.isdigit() else None
+
+
+def _regression_table(
+    model: Model, outputs: dict, truth: np.ndarray, limits: np.ndarray, with_limits: bool, meta: dict
 ) -> Table:
-    """Share of pictures of each kind that are flagged as out of distribution.
-
-    Parameters
-    ----------
-    distance : dict of str to array of float
-        Distances of strange pictures, by kind.
-    held_out : dict of str to array of float
-        The same of real pictures that the network did not see.
-    detection : DetectionTable
-        What turns a distance into a score.
-    """
+    table = model.card.calibration
+    estimate = outputs["estimate"] if table is None else table.estimate(outputs)
+    order = np.argsort(np.argsort(estimate, kind="stable"), kind="stable")
+    third = order * 3 // len(order)
+    names = ("all", "lowest third", "middle third", "highest third")
     rows = []
-    for real, kinds in ((True, held_out), (False, distance)):
-        for name, values in kinds.items():
-            flagged = detection.ood_score(values) >= detection.ood_threshold
-            rows.append({"pictures": name, "real": real, "n": len(values), "flagged": float(flagged.mean())})
-    return _formatted(Table(rows=rows), first=3)
+    for number, sample in enumerate(names):
+        chosen = np.full(len(truth), True) if number == 0 else third == number - 1
+        measured = chosen & ~limits
+        row = {"sample": sample, "n": int(measured.sum())}
+        for key, edge in (("estimate_min", np.min), ("estimate_max", np.max)):
+            row[key] = float(edge(estimate[chosen])) if chosen.any() else np.nan
+        row |= regression_figures(truth[measured], estimate[measured])
+        for key, levels in SHARES.items():
+            row[key] = np.nan
+            if table is not None and measured.any():
+                low, high = (table.quantile(outputs, level)[measured] for level in levels)
+                row[key] = coverage(truth[measured], low, high)
+        if with_limits:
+            below = estimate[chosen & limits] > truth[chosen & limits]
+            row["n_limits"] = below.size
+            row["limits_violated"] = float(below.mean()) if below.size else np.nan
+        rows.append(row)
+    return Table(rows=rows, meta=meta)
 
 
-def _formatted(table: Table, first: int = 1) -> Table:
-    for name in table.colnames[first:]:
-        if table[name].dtype.kind == "f":
-            table[name].info.format = ".3f"
-    return table
+def _run(model: Model, pixels: np.ndarray, ebv: np.ndarray, orientations: int) -> dict[str, np.ndarray]:
+    """The outputs of pictures (n, h, w, 3), the mean over their orientations."""
+    total = model.run(pixels, ebv)
+    for which in range(1, orientations):
+        mirrored = pixels[:, :, ::-1] if which >= 4 else pixels
+        # Along rows and columns: as `hifrac.training.cnn.augment.dihedral` of channels last.
+        turned = np.ascontiguousarray(np.rot90(mirrored, which % 4, (1, 2)))
+        total = {key: value + total[key] for key, value in model.run(turned, ebv).items()}
+    return {key: value / orientations for key, value in total.items()}
+
+
+def _batches(
+    model: Model, names, rows: np.ndarray, cutouts: str | Path, column: str
+) -> Iterator[tuple[list[int], np.ndarray, list[str]]]:
+    """Rows with a picture, their pixels, and what stopped the others."""
+    recipe, size = model.card.recipe, conf.batch_size
+    with LocalCutouts(cutouts, name=column) as source:
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            nowhere = np.zeros(len(part))
+            served, pixels, failed = [], [], []
+            for row, cutout in zip(part, source.fetch(nowhere, nowhere, names[part]), strict=True):
+                try:
+                    if cutout.error is not None:
+                        raise cutout.error
+                    pixels.append(recipe.decode(cutout.data))
+                except RowError as error:
+                    failed.append(f"row {row}: {error}")
+                else:
+                    served.append(int(row))
+            yield served, np.stack(pixels) if pixels else np.empty(0), failed

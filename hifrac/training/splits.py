@@ -14,28 +14,52 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.tables import whole_file
-from hifrac.training.data import SEPARATION, sky_groups
-
-__all__ = [
-    "HELD_OUT",
-    "TRAIN",
-    "check_split",
-    "draw_folds",
-    "draw_roles",
-    "galaxy_groups",
-    "paper_permutation",
-    "paper_roles",
-    "read_split",
-    "split_hash",
-    "write_split",
-]
 
 TRAIN, HELD_OUT = "train", "held_out"
+
+#: Galaxies closer than this never stand in different folds.
+SEPARATION = 90 * u.arcsec
+
+
+def sky_groups(objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Groups of galaxies that must not be split between folds.
+
+    Galaxies of one SDSS field (bits 16 and up of the objID: rerun, run, camcol,
+    field; SDSS glossary, "ObjID"), and galaxies closer than 90 arcsec where
+    positions are known.
+
+    Parameters
+    ----------
+    objid : array of str, shape (n,)
+        SDSS photometric objIDs.
+    ra, dec : array of float, shape (n,)
+        ICRS positions in degrees; NaN where unknown.
+
+    Returns
+    -------
+    group : array of int, shape (n,)
+        Labels from 0.
+    """
+    # What is left of an objID without its last 16 bits, the object's number, is the field.
+    field = np.array([int(one) >> 16 for one in objid])
+    _, first, by_field = np.unique(field, return_index=True, return_inverse=True)
+    links = [np.stack([np.arange(len(objid)), first[by_field]])]
+    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if known.size > 1:
+        positions = SkyCoord(ra[known], dec[known], unit="deg")
+        one, other, _, _ = positions.search_around_sky(positions, SEPARATION)
+        links.append(np.stack([known[one], known[other]]))
+    rows, columns = np.concatenate(links, axis=1)
+    graph = coo_matrix((np.ones(rows.size), (rows, columns)), shape=(len(objid), len(objid)))
+    return connected_components(graph, directed=False)[1]
 
 
 def paper_permutation(
@@ -102,7 +126,7 @@ def galaxy_groups(objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndar
     ----------
     objid : array of str, shape (n,)
         Names. Those that are SDSS objIDs tell the field, see
-        `~hifrac.training.data.sky_groups`; of others only equal ones are one galaxy.
+        `~hifrac.training.splits.sky_groups`; of others only equal ones are one galaxy.
     ra, dec : array of float, shape (n,)
         ICRS degrees; NaN where unknown.
 
@@ -197,6 +221,17 @@ def draw_folds(objid: np.ndarray, group: np.ndarray, *, n_folds: int = 5, seed: 
         {"objid": np.asarray(objid, dtype=str), "fold": fold},
         meta={"rule": "groups", "seed": seed, "n_folds": n_folds, "separation": str(SEPARATION)},
     )
+
+
+def assign_folds(detected: np.ndarray, group: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """The fold, 0 to n_folds - 1, that holds each row out; groups are never split."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    fold = np.empty(len(detected), dtype=int)
+    for number, (_, held_out) in enumerate(splitter.split(detected, detected, group)):
+        fold[held_out] = number
+    return fold
 
 
 def split_hash(split: Table) -> str:

@@ -440,7 +440,7 @@ def test_training_wants_data(tmp_path):
 
 @pytest.mark.usefixtures("no_data")
 def test_training_wants_its_extra(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "hifrac.training.train", raising=False)
+    monkeypatch.delitem(sys.modules, "hifrac.training.structure.learner", raising=False)
     for name in ("sklearn", "sklearn.linear_model"):
         monkeypatch.setitem(sys.modules, name, None)
     result = call("train", "default", "-o", tmp_path / "model", "--data-dir", tmp_path)

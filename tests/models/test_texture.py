@@ -9,7 +9,7 @@ from pictures import galaxy, sky
 
 from hifrac.models.structure import StructureNet
 from hifrac.models.texture import N_TEXTURE, texture
-from hifrac.training.augmentations_ood import ALTERATIONS
+from hifrac.training.structure.ood import ALTERATIONS
 
 #: The measurements in their order.
 STEPS, GROWTH2, GROWTH4, GROWTH8 = (slice(start, start + 3) for start in (0, 3, 6, 9))

@@ -18,11 +18,19 @@ from threadpoolctl import threadpool_limits
 
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
-from hifrac.training import evaluation
-from hifrac.training import train as training
-from hifrac.training.data import DeepSample, TrainingSample, read_deep, read_sample
-from hifrac.training.evaluation import calibrate_across
-from hifrac.training.fit import Labels, OutOfFold, altered_features, assign_folds, combine, measure, with_ebv
+from hifrac.training.splits import assign_folds
+from hifrac.training.structure import learner as training
+from hifrac.training.structure import tables as evaluation
+from hifrac.training.structure.cross_validation import OutOfFold, calibrate_across
+from hifrac.training.structure.measurements import altered_features, measure, with_ebv
+from hifrac.training.structure.sample import (
+    DeepSample,
+    Labels,
+    TrainingSample,
+    combine,
+    read_deep,
+    read_sample,
+)
 
 N_DETECTED, N_UNDETECTED, N_NEW = 46, 46, 16
 SCATTER = 0.1
@@ -222,7 +230,7 @@ def trained(data_folder, tmp_path_factory) -> Trained:
         return calibrate_across(answers, labels, odds)
 
     seen: list = []
-    logger = logging.getLogger("hifrac.training.train")
+    logger = logging.getLogger("hifrac.training.structure.learner")
     keeper, level = Keeper(), logger.level
     logger.addHandler(keeper)
     logger.setLevel(logging.INFO)
@@ -243,7 +251,7 @@ def trained(data_folder, tmp_path_factory) -> Trained:
             patch.setattr(
                 evaluation, "ExtraTreesRegressor", lambda *_, **__: ExtraTreesRegressor(20, random_state=0)
             )
-            tables = training.train(folder, data=data_folder, **TRAINED_WITH)
+            tables = training.train_structure(folder, data=data_folder, **TRAINED_WITH)
     finally:
         logger.removeHandler(keeper)
         logger.setLevel(level)

@@ -1,313 +1,240 @@
-"""Figures of held-out galaxies: by hand, and without what a fold must not know."""
+"""What a model is judged as, by which labels, and with which positions."""
 
-import dataclasses
-import math
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import kstest, norm
+from astropy.table import Column, Table
+from click.testing import CliRunner
+from pictures import encode, galaxy
+from sklearn.metrics import accuracy_score, roc_auc_score
 
-from hifrac.models.calibration import LEVELS, ConformalTable, PopulationTable
-from hifrac.models.detection import DetectionTable
-from hifrac.models.structure import StructureNet
-from hifrac.training import evaluation
-from hifrac.training.evaluation import (
-    Calibrated,
-    calibrate,
-    calibrate_across,
-    crossfold_coverage,
-    deep_table,
-    gswlc_table,
-    ood_table,
-    parents_table,
-    radial_colours,
-    tercile_table,
+from hifrac import ModelCard, load_model
+from hifrac.cli import main
+from hifrac.core.exceptions import HifracWarning
+from hifrac.core.reddening import galactic_ebv
+from hifrac.models.registry import bundled_models
+from hifrac.training.cnn.learner import train_network
+from hifrac.training.config import read_config
+from hifrac.training.evaluation import evaluate
+
+N = 60
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures of more and less blue galaxies, of 128 and, for a network of our own, of 32 pixels."""
+    root = tmp_path_factory.mktemp("galaxies")
+    for width in (128, 32):
+        (root / str(width)).mkdir()
+        for number, value in enumerate(blueness()):
+            pixels = galaxy(number, width).astype(float)
+            pixels[..., 2] *= 1 + 0.6 * value
+            picture = encode(np.clip(pixels, 0, 255).astype(np.uint8))
+            (root / str(width) / f"g{number}.jpg").write_bytes(picture)
+    return root
+
+
+def blueness():
+    return np.random.default_rng(11).uniform(-1, 1, N)
+
+
+def table_of(**columns):
+    """Labels; the galaxies lie in the plane of the Milky Way, where the reddening differs."""
+    return Table(
+        {
+            "objid": [f"g{number}" for number in range(N)],
+            "ra": Column(np.linspace(60, 100, N), unit="deg"),
+            "dec": Column(np.linspace(-5, 25, N), unit="deg"),
+            "blueness": blueness(),
+            "blue": (blueness() > 0).astype(int),
+            **columns,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def classifier(folder, tmp_path_factory):
+    """The folder of a network that was trained to tell blue galaxies, and the figures of its training."""
+    root = tmp_path_factory.mktemp("classifier")
+    table_of().write(root / "labels.ecsv")
+    config = read_config("paper").for_table(str(root / "labels.ecsv"), str(folder / "32"), target="blue")
+    config = config.changed(
+        pictures={"width": 32},
+        network={"architecture": "shallow", "loss": "smoothed_cross_entropy"},
+        split={"held_out": 0.4},
+        optimizer={"epochs": 2, "batch_size": 8},
+        run={"accelerator": "cpu"},
+    )
+    return root / "model", train_network(config, root / "model")
+
+
+def judged(model, table, folder, **options):
+    """The figures; that the model learned from these galaxies is said elsewhere."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*learned from", HifracWarning)
+        return evaluate(model, table, folder / str(model.card.recipe.width), **options)
+
+
+def loaded(folder):
+    return load_model(folder, device="cpu")
+
+
+def pixels_of(folder, model):
+    recipe = model.card.recipe
+    return np.stack(
+        [recipe.decode((folder / str(recipe.width) / f"g{number}.jpg").read_bytes()) for number in range(N)]
+    )
+
+
+# Classes
+
+
+@pytest.mark.parametrize("kind", [int, float, bool])
+def test_a_network_trained_on_classes_is_judged_by_accuracy_and_area(classifier, folder, kind):
+    model, table = loaded(classifier[0]), table_of()
+    table["blue"] = table["blue"].astype(kind)
+    figures = judged(model, table, folder, target="blue")
+    assert figures.colnames == ["sample", "n", "accuracy", "auc", "auc_error"]
+    logit = model.run(pixels_of(folder, model))["estimate"]
+    assert figures["n"].tolist() == [N]
+    assert figures["accuracy"][0] == pytest.approx(accuracy_score(table["blue"], logit > 0))
+    assert figures["auc"][0] == pytest.approx(roc_auc_score(table["blue"], logit))
+
+
+def test_judged_on_its_held_out_galaxies_it_has_the_figures_of_its_card(classifier, folder):
+    path, of_training = classifier
+    split = Table.read(path / "splits.ecsv")
+    held_out = table_of()[np.asarray(split["role"]) == "held_out"]
+    for orientations, name in ((1, "auc"), (8, "auc_8_orientations")):
+        figures = judged(loaded(path), held_out, folder, target="blue", orientations=orientations)
+        assert figures["auc"][0] == pytest.approx(of_training[name]), name
+
+
+def test_the_bundled_classes_are_judged_as_classes(folder):
+    figures = judged(loaded("gas-classes"), table_of(), folder, target="blue")
+    assert figures.colnames == ["sample", "n", "accuracy", "auc", "auc_error"]
+
+
+def test_a_card_has_an_accuracy_if_and_only_if_its_model_tells_classes_apart():
+    found = {name: "accuracy" in ModelCard.read(path).figures for name, path in bundled_models().items()}
+    assert found == {name: name.startswith("gas-classes") for name in found}
+    assert {True, False} == set(found.values())
+
+
+def test_a_model_with_an_interval_estimates_a_value_whatever_its_figures_are(folder):
+    model = loaded("default")
+    card = replace(model.card, figures={**model.card.figures, "accuracy": 0.9})
+    figures = judged(replace(model, card=card), table_of()[:10], folder, target="blueness")
+    assert "rmse" in figures.colnames
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"target": "blueness"},
+            "^target: blueness must hold the classes 0 and 1, got -0.9.*tells two classes",
+        ),
+        ({"target": "three"}, "^target: three must hold the classes 0 and 1, got 2: "),
+        ({"target": "objid"}, "^objid must hold one number a row"),
+        ({"target": "ones"}, "^target: of the classes in ones only 1 has a picture"),
+        ({"target": "blue", "is_limit": "blue"}, "^is_limit: classes have no upper limits"),
+    ],
 )
-from hifrac.training.fit import Labels, OutOfFold
+@pytest.mark.parametrize("model", ["trained", "gas-classes"])
+def test_what_is_no_class_is_refused(classifier, folder, model, options, message):
+    model = loaded(classifier[0] if model == "trained" else model)
+    table = table_of(three=np.arange(N) % 3, ones=np.ones(N))
+    with pytest.raises(ValueError, match=message):
+        judged(model, table, folder, **options)
 
 
-def labels_of(truth, *, detected, gas_poor=None, is_limit=None):
-    n = len(truth)
-    nothing = np.zeros(n, bool)
-    detected = np.asarray(detected, bool)
-    return Labels(
-        detected=detected,
-        undetected=~detected,
-        gas_poor=nothing if gas_poor is None else np.asarray(gas_poor, bool),
-        log_hi_fraction=np.asarray(truth, float),
-        is_limit=nothing if is_limit is None else np.asarray(is_limit, bool),
-        gswlc_offset=np.full(n, np.nan),
-        ebv=np.full(n, np.nan),
-        group=np.arange(n),
-    )
+def test_a_galaxy_of_unknown_class_is_left_out(classifier, folder):
+    classes = np.where(np.arange(N) < 5, np.nan, table_of()["blue"])
+    figures = judged(loaded(classifier[0]), table_of(blue=classes), folder, target="blue")
+    assert figures["n"].tolist() == [N - 5]
+    assert figures.meta["without_label"] == 5
 
 
-def calibrated(estimate, width=0.5):
-    """Intervals of one shape about given estimates: 68% within ``width``, 90% within twice that."""
-    estimate = np.asarray(estimate, float)
-    away = dict(zip(LEVELS, (-2, -1, 0, 1, 2), strict=True))
-    quantile = {level: estimate + width * step for level, step in away.items()}
-    return Calibrated(estimate, quantile, np.full(len(estimate), np.nan))
+def test_the_command_judges_classes_and_names_what_is_wrong(classifier, folder, tmp_path):
+    table_of().write(tmp_path / "t.ecsv")
+    command = [
+        "evaluate",
+        str(classifier[0]),
+        str(tmp_path / "t.ecsv"),
+        "--cutouts",
+        str(folder / "32"),
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*learned from", HifracWarning)
+        done = CliRunner().invoke(main, [*command, "--target", "blue"])
+        assert done.exit_code == 0, done.output
+        assert "accuracy" in done.stdout
+        assert "rmse" not in done.stdout
+        wrong = CliRunner().invoke(main, [*command, "--target", "blueness"])
+        assert wrong.exit_code == 1
+        assert "target: blueness must hold the classes 0 and 1" in wrong.stderr
 
 
-def world(seed, n=150, n_poor=40, n_folds=5):
-    """Held-out answers of detections, and of galaxies with 0.8 dex less gas than they look."""
-    rng = np.random.default_rng(seed)
-    detected = np.arange(n + n_poor) < n
-    outputs = {
-        "estimate": rng.normal(0, 0.5, n + n_poor),
-        "log_spread": np.log(0.2) + rng.normal(0, 0.2, n + n_poor),
-        "gas_poor_logit": rng.normal(np.where(detected, -1, 1), 1),
-    }
-    poor = -0.8 + rng.normal(0, 0.4, n + n_poor)
-    truth = outputs["estimate"] + np.where(
-        detected, np.exp(outputs["log_spread"]) * rng.normal(size=n + n_poor), poor
-    )
-    is_limit = ~detected & (np.arange(n + n_poor) % 3 == 0)
-    truth[is_limit] += 0.2
-    labels = labels_of(truth, detected=detected, gas_poor=~detected, is_limit=is_limit)
-    fold = rng.permutation(np.arange(n + n_poor) % n_folds)
-    return OutOfFold(outputs, np.zeros((n + n_poor, 3)), fold), labels
+# Limits
 
 
-# Tables of numbers made by hand
+def test_limits_that_are_no_truth_values_are_refused(folder):
+    table = table_of(v_helio=np.arange(N) + 5000)
+    with pytest.raises(
+        ValueError, match=r"^v_helio must be boolean, or 0 and 1, without gaps, got 5000 in row 0$"
+    ):
+        judged(loaded("default"), table, folder, target="blueness", is_limit="v_helio")
 
 
-def test_what_lies_beyond_the_survey_by_hand():
-    # Four values, two limits, and a detection that does not count.
-    labels = labels_of(
-        [-1.0, -2.0, -1.0, 0.0, -1.5, -0.2, 9.0],
-        detected=[False] * 6 + [True],
-        gas_poor=[True] * 6 + [False],
-        is_limit=[False] * 4 + [True] * 2 + [False],
-    )
-    estimates = calibrated([-0.6, -0.8, -0.3, 0.1, -0.4, -0.5, 0.0])
-    flagged = np.array([False, True, False, False, True, False, False])
-    table = deep_table(labels, estimates, flagged)
-    assert list(table["sample"]) == ["all", "without a flag"]
-    errors = np.array([0.4, 1.2, 0.7, 0.1])
-    everything, clean = table
-    assert (everything["n"], everything["n_limits"]) == (4, 2)
-    assert everything["offset"] == pytest.approx(errors.mean())
-    assert everything["rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)))
-    assert (everything["coverage_68"], everything["coverage_90"]) == (0.5, 0.75)
-    # The estimate -0.4 lies above the limit -1.5, and so does all of its interval; -0.5 is below -0.2.
-    assert (everything["limits_violated"], everything["limits_below_p05"]) == (0.5, 0.5)
-    assert (clean["n"], clean["n_limits"]) == (3, 1)
-    assert clean["offset"] == pytest.approx(errors[[0, 2, 3]].mean())
-    assert clean["coverage_68"] == pytest.approx(2 / 3)
-    assert clean["limits_violated"] == 0
+def test_limits_of_zero_and_one_are_those_of_false_and_true(folder):
+    limits = np.arange(N) % 4 == 0
+    tables = [
+        judged(loaded("default"), table_of(limit=kind)[:20], folder, target="blueness", is_limit="limit")
+        for kind in (limits, limits.astype(int), limits.astype(float))
+    ]
+    assert tables[0]["n_limits"][0] == limits[:20].sum()
+    for other in tables[1:]:
+        assert other.pformat() == tables[0].pformat()
 
 
-def test_an_interval_above_the_limit_is_counted():
-    labels = labels_of([-2.0, -2.0], detected=[False] * 2, gas_poor=[True] * 2, is_limit=[True] * 2)
-    table = deep_table(labels, calibrated([-0.9, -1.1]), np.zeros(2, bool))
-    assert (table["limits_violated"][0], table["limits_below_p05"][0]) == (1.0, 0.5)
+# Positions, which tell the reddening
 
 
-def test_figures_without_galaxies_are_missing():
-    labels = labels_of([-1.0], detected=[False], gas_poor=[True], is_limit=[True])
-    (everything, clean) = deep_table(labels, calibrated([0.0]), np.ones(1, bool))
-    assert (everything["n"], everything["n_limits"], clean["n"], clean["n_limits"]) == (0, 1, 0, 0)
-    assert math.isnan(everything["rmse"])
-    assert everything["limits_violated"] == 1
-    assert all(math.isnan(clean[name]) for name in ("offset", "rmse", "coverage_68", "limits_violated"))
+def test_the_reddening_is_that_of_the_positions_in_whatever_form(folder):
+    model, plain = loaded("default"), table_of()[::5]
+    radians = Table(plain, copy=True)
+    for name in ("ra", "dec"):
+        radians[name] = Column(np.radians(plain[name]), unit="rad")
+    capitals = Table(plain, copy=True)
+    capitals.rename_columns(["ra", "dec"], ["RA", "DEC"])
+    capitals["RA"].unit = capitals["DEC"].unit = None
+    ebv = galactic_ebv(np.asarray(plain["ra"]), np.asarray(plain["dec"]))
+    assert np.ptp(ebv) > 0.5
+    stated = plain["objid", "blueness"]
+    stated["ebv"] = ebv
+    expected = judged(model, stated, folder, target="blueness")
+    for table in (plain, radians, capitals):
+        found = judged(model, table, folder, target="blueness")
+        np.testing.assert_allclose(found["rmse"], expected["rmse"], rtol=1e-5)
+        np.testing.assert_allclose(found["offset"], expected["offset"], rtol=1e-5)
 
 
-def test_terciles_by_hand():
-    estimate = np.array([0.2, -0.5, 1.0, 0.0, 0.5, -0.1, 7.0])
-    truth = estimate - np.array([0.1, 0.3, 0.5, -0.1, 0.7, 0.2, 9.0])
-    labels = labels_of(truth, detected=[True] * 6 + [False])
-    table = tercile_table(labels, calibrated(estimate, width=0.25))
-    assert list(table["tercile"]) == ["lowest", "middle", "highest"]
-    assert list(table["n"]) == [2, 2, 2]
-    # -0.5 and -0.1; 0.0 and 0.2; 0.5 and 1.0.
-    np.testing.assert_allclose(table["offset"], [0.25, 0.0, 0.6])
-    np.testing.assert_allclose(table["rmse"], np.sqrt([0.13 / 2, 0.02 / 2, 0.74 / 2]))
-    np.testing.assert_allclose(table["coverage_68"], [0.5, 1.0, 0.0])
-    np.testing.assert_allclose(table["coverage_90"], [1.0, 1.0, 0.5])
-    np.testing.assert_allclose(table["width_68"], 0.5)
+def test_an_unknown_reddening_is_warned_of(folder):
+    model, table = loaded("default"), table_of()[::5]
+    table["ra"][:3] = np.nan
+    with pytest.warns(HifracWarning, match="table: 3 of 12 rows have neither a valid position nor ebv"):
+        judged(model, table, folder, target="blueness")
+    table.remove_column("dec")
+    with pytest.warns(HifracWarning, match="table: 12 of 12 rows"):
+        unknown = judged(model, table, folder, target="blueness")
+    known = judged(model, table_of()[::5], folder, target="blueness")
+    assert unknown["rmse"][0] != known["rmse"][0]
 
 
-def test_figures_for_the_other_masses_by_hand():
-    offset = np.array([0.1, 0.2, np.nan, 0.3, 0.4])
-    truth = np.array([0.0, 0.5, 9.0, 1.0, 7.0])
-    labels = dataclasses.replace(labels_of(truth, detected=[True] * 4 + [False]), gswlc_offset=offset)
-    estimate = truth + np.array([0.1, -0.1, 5.0, 0.3, 5.0])
-    said = np.array([0.1, 0.2, 0.0, 0.1, 0.0])  # of the offsets 0.1, 0.2 and 0.3
-    answers = OutOfFold({"gswlc_offset": said}, np.zeros((5, 9)), np.arange(5))
-    table = gswlc_table(labels, answers, calibrated(estimate))
-    assert list(table["column"]) == ["log_hi_fraction_gswlc", "log_hi_fraction"]
-    assert list(table["n"]) == [3, 3]
-    np.testing.assert_allclose(table["offset"], [0.1 / 3, (0.1 - 0.1 + 0.3 - 0.6) / 3], atol=1e-12)
-    np.testing.assert_allclose(table["rmse"], np.sqrt([(0.01 + 0.01 + 0.01) / 3, (0 + 0.09 + 0) / 3]))
-    assert {f"{name}_error" for name in ("rmse", "slope", "sigma", "offset", "nmad")} <= set(table.colnames)
-
-
-def test_flagged_shares_by_hand():
-    detection = DetectionTable(
-        slope=1.0, intercept=0.0, threshold=0.5, ood_threshold=90.0,
-        percentiles=(0, 50, 100), distances=(0.0, 1.0, 2.0),
-    )  # fmt: skip
-    table = ood_table(
-        {"noise": np.array([1.8, 5.0, np.nan, 0.5])}, {"real": np.array([0.1, 1.79])}, detection
-    )
-    assert list(table["pictures"]) == ["real", "noise"]
-    assert list(table["real"]) == [True, False]
-    assert list(table["n"]) == [2, 4]
-    assert list(table["flagged"]) == [0.0, 0.75]
-
-
-def test_the_radial_colours_are_the_circles():
-    features = np.arange(2.0 * 60).reshape(2, 60)
-    np.testing.assert_array_equal(radial_colours(features), features[:, :42])
-    assert StructureNet.GROUPS[0] == ("circles", 42)
-
-
-def test_coverage_counts_the_rows_it_is_asked_for():
-    truth = np.array([0.0, 0.4, 0.6, -3.0])
-    found = calibrated(np.zeros(4))
-    assert found.coverage(truth, np.array([0, 1, 2]), 0.16, 0.84) == pytest.approx(2 / 3)
-    assert found.coverage(truth, np.arange(4), 0.05, 0.95) == 0.75
-
-
-# Calibration across folds
-
-
-def test_a_table_needs_five_values_of_the_second_population():
-    answers, labels = world(0)
-    odds = (-8.0, -2.5)
-    everything = np.ones(len(labels), bool)
-    table = calibrate(answers, labels, everything, odds)
-    assert isinstance(table, PopulationTable)
-    assert (table.n, table.n_poor) == (150, 40)
-    assert (table.log_odds_estimate, table.log_odds_interval) == odds
-    values = np.flatnonzero(labels.gas_poor & ~labels.is_limit)
-    assert isinstance(calibrate(answers, labels, ~np.isin(np.arange(190), values[5:]), odds), PopulationTable)
-    few = calibrate(answers, labels, ~np.isin(np.arange(190), values[4:]), odds)
-    seen = labels.detected
-    expected = (labels.log_hi_fraction - answers.outputs["estimate"]) / np.exp(answers.outputs["log_spread"])
-    assert few == ConformalTable.from_residuals(expected[seen])
-
-
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=4)
-def test_the_truth_of_a_fold_does_not_reach_its_own_intervals(seed):
-    answers, labels = world(seed)
-    inside = answers.fold == 2
-    other = dataclasses.replace(
-        labels,
-        log_hi_fraction=np.where(inside, 3 - labels.log_hi_fraction, labels.log_hi_fraction),
-        is_limit=np.where(inside, ~labels.is_limit, labels.is_limit),
-    )
-    before, after = (calibrate_across(answers, known, (-8.0, -2.5)) for known in (labels, other))
-    np.testing.assert_array_equal(after.estimate[inside], before.estimate[inside])
-    for level in LEVELS:
-        np.testing.assert_array_equal(after.quantile[level][inside], before.quantile[level][inside])
-        assert np.any(after.quantile[level][~inside] != before.quantile[level][~inside])
-
-
-def test_every_fold_is_calibrated_by_the_table_of_the_others():
-    answers, labels = world(1)
-    found = calibrate_across(answers, labels, (-4.0, -2.0))
-    for number in range(5):
-        held_out = answers.fold == number
-        table = calibrate(answers, labels, ~held_out, (-4.0, -2.0))
-        np.testing.assert_array_equal(found.estimate[held_out], table.estimate(answers[held_out]))
-        np.testing.assert_array_equal(found.quantile[0.05][held_out], table.quantile(answers[held_out], 0.05))
-
-
-def test_the_intervals_of_held_out_detections_cover_what_they_say():
-    shares, ranks = [], []
-    for seed in range(6):
-        answers, labels = world(seed, n=300)
-        found = calibrate_across(answers, labels, (-8.0, -2.5))
-        rows = np.flatnonzero(labels.detected)
-        ranks.append(found.pit[rows])
-        shares.append(
-            [found.coverage(labels.log_hi_fraction, rows, *pair) for pair in ((0.16, 0.84), (0.05, 0.95))]
-        )
-    for share, nominal in zip(np.mean(shares, axis=0), (0.68, 0.90), strict=True):
-        assert share == pytest.approx(nominal, abs=0.01 + 4 * math.sqrt(nominal * (1 - nominal) / 1800))
-    assert kstest(np.concatenate(ranks), "uniform").pvalue > 0.01
-
-
-def test_what_has_no_truth_has_no_rank():
-    answers, labels = world(3)
-    unknown = labels.gas_poor & (np.arange(len(labels)) % 7 == 0)
-    truth = np.where(unknown, np.nan, labels.log_hi_fraction)
-    some = dataclasses.replace(labels, log_hi_fraction=truth, gas_poor=labels.gas_poor & ~unknown)
-    found = calibrate_across(answers, some, (-8.0, -8.0))
-    assert unknown.any()
-    np.testing.assert_array_equal(np.isnan(found.pit), np.isnan(truth))
-
-
-def test_the_conformal_coverage_is_that_of_other_folds():
-    rng = np.random.default_rng(0)
-    truth, estimate = rng.normal(size=200), rng.normal(size=200)
-    fold = np.arange(200) % 4
-    shares = crossfold_coverage(truth, estimate, fold)
-    inside = []
-    for row in range(200):
-        residuals = (truth - estimate)[fold != fold[row]]
-        table = ConformalTable.from_residuals(residuals)
-        away = truth[row] - estimate[row]
-        inside.append(
-            [table.value(low) <= away <= table.value(high) for low, high in ((0.16, 0.84), (0.05, 0.95))]
-        )
-    np.testing.assert_allclose([shares["coverage_68"], shares["coverage_90"]], np.mean(inside, axis=0))
-
-
-# Parent populations
-
-
-def test_the_table_of_parents_row_by_row():
-    answers, labels = world(2)
-    table = parents_table(answers, labels, (-8.0, -2.5))
-    odds = [(-8.0, -2.5), *((value, value) for value in evaluation.SHOWN_ODDS)]
-    assert list(zip(table["log_odds_estimate"], table["log_odds_interval"], strict=True)) == odds
-    rows, truth = labels.detected, labels.log_hi_fraction
-    values, limits = labels.gas_poor & ~labels.is_limit, labels.is_limit
-    for row, pair in zip(table, odds, strict=True):
-        found = calibrate_across(answers, labels, pair)
-        error = found.estimate - truth
-        low, high = found.quantile[0.16], found.quantile[0.84]
-        assert row["alfalfa_rmse"] == pytest.approx(np.sqrt(np.mean(error[rows] ** 2)))
-        assert row["alfalfa_coverage_68"] == pytest.approx(
-            np.mean((low <= truth)[rows] & (truth <= high)[rows])
-        )
-        assert (row["n"], row["n_limits"]) == (values.sum(), limits.sum())
-        assert row["offset"] == pytest.approx(error[values].mean())
-        assert row["rmse"] == pytest.approx(np.sqrt(np.mean(error[values] ** 2)))
-        assert row["limits_violated"] == pytest.approx(np.mean(error[limits] > 0))
-        assert row["limits_below_p05"] == pytest.approx(np.mean((found.quantile[0.05] > truth)[limits]))
-
-
-def test_what_serves_the_one_population_costs_the_other():
-    answers, labels = world(3, n=300, n_poor=60)
-    table = parents_table(answers, labels, (-8.0, -2.5))
-    same = table[1:]
-    assert same["offset"][0] > 0.6  # 0.8 dex less gas than it looks
-    assert abs(same["offset"][-1]) < 0.5 * same["offset"][0]
-    assert np.all(np.diff(same["alfalfa_rmse"]) > -0.005)
-    assert same["alfalfa_rmse"][-1] > same["alfalfa_rmse"][0] * 1.1
-    assert same["coverage_90"][0] < 0.4 < 0.7 < same["coverage_90"][-1]
-    # Whatever the odds, detections have the intervals that they are promised.
-    assert np.all(np.abs(table["alfalfa_coverage_68"] - 0.68) < 0.1)
-    assert np.all(np.abs(table["alfalfa_coverage_90"] - 0.90) < 0.06)
-    # The model of the first row has the estimate of the one and the interval of the other.
-    assert table["alfalfa_rmse"][0] == same["alfalfa_rmse"][0]
-    assert table["coverage_90"][0] > same["coverage_90"][0] + 0.2
-
-
-# Errors of figures
-
-
-def test_the_area_under_the_curve_is_that_of_two_normal_distributions():
-    rng = np.random.default_rng(1)
-    kind = np.arange(3000) < 1000
-    area, error = evaluation._auc(kind, rng.normal(np.where(kind, 1.0, 0.0)))
-    assert area == pytest.approx(norm.cdf(1 / math.sqrt(2)), abs=4 * error)
-    assert 0.005 < error < 0.015
+def test_a_model_that_does_not_ask_for_the_reddening_needs_no_positions(classifier, folder):
+    table = table_of()["objid", "blue"]
+    table["ra"] = ["13:11:36"] * N
+    assert judged(loaded(classifier[0]), table, folder, target="blue")["n"].tolist() == [N]

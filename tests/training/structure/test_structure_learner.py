@@ -19,22 +19,19 @@ from hifrac.metrics import detection_auc, regression_metrics
 from hifrac.models import _artifact
 from hifrac.models.calibration import LEVELS, PopulationTable
 from hifrac.models.structure import NetworkOutput, StructureNet, bound
-from hifrac.training import evaluation
-from hifrac.training import train as training
-from hifrac.training.data import read_deep, read_sample
-from hifrac.training.evaluation import calibrate, calibrate_across
-from hifrac.training.fit import (
+from hifrac.training.splits import assign_folds
+from hifrac.training.structure import learner as training
+from hifrac.training.structure import tables as evaluation
+from hifrac.training.structure.cross_validation import calibrate, calibrate_across
+from hifrac.training.structure.heads import (
     FRACTION_GROUPS,
     GAS_POOR_SCATTER,
     GAS_POOR_WEIGHT,
     RIDGE_PENALTY,
-    altered_features,
-    assign_folds,
     censored_ridge,
-    combine,
-    measure,
-    with_ebv,
 )
+from hifrac.training.structure.measurements import altered_features, measure, with_ebv
+from hifrac.training.structure.sample import combine, read_deep, read_sample
 
 TABLES = ["beyond_alfalfa", "cross_validation", "gswlc", "parents", "strange", "terciles"]
 FILES = [
@@ -287,7 +284,7 @@ def test_training_twice_gives_the_same_model(trained, card, data_folder, tmp_pat
         training, "cross_validation_table", lambda *_, **__: trained.tables["cross_validation"].copy()
     )
     monkeypatch.setattr(training, "_strange", lambda *_: trained.tables["strange"].copy())
-    training.train(str(tmp_path / "tiny"), data=data_folder, name="tiny", seed=7)
+    training.train_structure(str(tmp_path / "tiny"), data=data_folder, name="tiny", seed=7)
     again = ModelCard.read(tmp_path / "tiny")
     assert again.sha256 == card.sha256
     assert again.calibration == card.calibration
@@ -324,14 +321,14 @@ def test_a_script_that_differs_from_the_weights_is_refused(trained, sample, tmp_
 
 def test_nothing_is_written_when_the_data_are_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="data_dir"):
-        training.train(tmp_path / "model", data=tmp_path / "nowhere")
+        training.train_structure(tmp_path / "model", data=tmp_path / "nowhere")
     assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("parent", ["", "HI-selected", "resolve"])
 def test_an_unknown_parent_population_is_refused_before_anything_is_read(tmp_path, parent):
     with pytest.raises(ValueError, match=r"^parent must be one of hi-selected, volume-limited, got"):
-        training.train(tmp_path / "model", data=tmp_path / "nowhere", parent=parent)
+        training.train_structure(tmp_path / "model", data=tmp_path / "nowhere", parent=parent)
     assert not (tmp_path / "model").exists()
 
 
@@ -350,7 +347,7 @@ def quick(trained, monkeypatch):
 def test_another_parent_population_is_another_estimate_of_the_same_network(
     trained, card, data_folder, tmp_path, quick
 ):
-    tables = training.train(tmp_path / "other", data=data_folder, seed=7, parent="volume-limited")
+    tables = training.train_structure(tmp_path / "other", data=data_folder, seed=7, parent="volume-limited")
     other = ModelCard.read(tmp_path / "other")
     assert other.name == "volume-limited"
     assert other.sha256 == card.sha256
@@ -374,7 +371,7 @@ def test_a_model_is_written_whole_or_not_at_all(data_folder, tmp_path, quick, tr
 
     monkeypatch.setattr(training, "_require_equal_artefacts", differ)
     with pytest.raises(ModelError, match="differs"):
-        training.train(folder, data=data_folder, name="tiny", seed=8)
+        training.train_structure(folder, data=data_folder, name="tiny", seed=8)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
     assert load_model(folder, device="cpu").card.folds["seed"] == 7
 
@@ -409,14 +406,14 @@ def test_targets_that_cannot_be_learned_are_refused(data_folder, tmp_path, unmea
 
     data = spoil(data_folder, tmp_path, change)
     with pytest.raises(ValueError, match=r"^target must be finite and not constant"):
-        training.train(tmp_path / "model", data=data)
+        training.train_structure(tmp_path / "model", data=data)
     assert not (tmp_path / "model").exists()
 
 
 def test_too_few_galaxies_are_refused(data_folder, tmp_path, unmeasured):
     data = spoil(data_folder, tmp_path, lambda table: table.remove_rows(slice(24, None)))
     with pytest.raises(ValueError, match=r"^detected must hold at least 20 detections"):
-        training.train(tmp_path / "model", data=data)
+        training.train_structure(tmp_path / "model", data=data)
     assert not (tmp_path / "model").exists()
 
 

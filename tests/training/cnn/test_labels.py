@@ -5,9 +5,9 @@ import pytest
 from astropy.table import Table
 
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
+from hifrac.training.cnn.labels import read_measured, read_pictures
+from hifrac.training.cnn.learner import train_network
 from hifrac.training.config import read_config
-from hifrac.training.run import train_network
-from hifrac.training.sources import read_measured, read_pictures
 
 
 @pytest.fixture(scope="module")

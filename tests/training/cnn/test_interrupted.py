@@ -17,11 +17,11 @@ from torch import nn
 from hifrac import ModelCard
 from hifrac.cli import main
 from hifrac.core.exceptions import HifracWarning, ModelError
-from hifrac.training import run
+from hifrac.training.cnn import learner as run
+from hifrac.training.cnn.learner import train_network
+from hifrac.training.cnn.module import answer
+from hifrac.training.cnn.trainer import fit_network
 from hifrac.training.config import read_config
-from hifrac.training.network import answer
-from hifrac.training.run import train_network
-from hifrac.training.trainer import fit_network
 
 N = 100
 SETTINGS = ("pictures.width=32", "network.architecture=shallow", "run.accelerator=cpu",
@@ -84,7 +84,7 @@ class Stop(Callback):
 def press(output):
     """The command in a process of its own, which is sent the signal of Ctrl-C after three steps."""
     script = (
-        "import os, signal, sys\nfrom hifrac.training import run\n"
+        "import os, signal, sys\nfrom hifrac.training.cnn import learner as run\n"
         "from lightning.pytorch.callbacks import Callback\n"
         "class Press(Callback):\n"
         "    def on_train_batch_end(self, trainer, *args):\n"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hifrac.models.xresnet import XResNet
-from hifrac.training.optim import one_cycle, parameter_groups, radam_lookahead
+from hifrac.training.cnn.optim import one_cycle, parameter_groups, radam_lookahead
 
 N_STEPS = 40
 SHAPES = {"matrix": (4, 3), "kernel": (2, 3, 3, 3), "vector": (5,)}

@@ -17,8 +17,6 @@ from pytorch_optimizer import Lookahead
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-__all__ = ["one_cycle", "parameter_groups", "radam_lookahead"]
-
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 

@@ -12,8 +12,7 @@ from scipy import ndimage
 
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.simulate import SimulatedGalaxy, render
-from hifrac.training.augmentations_ood import ALTERATIONS, SURROUNDINGS, as_read
-from hifrac.training.ood_tests import ood_pictures
+from hifrac.training.structure.ood import ALTERATIONS, SURROUNDINGS, as_read, ood_pictures
 
 KINDS = (
     "white noise, colour", "white noise, grey", "uniform picture", "sky without an object", "smooth noise",

@@ -23,12 +23,11 @@ from hifrac.models import Model, _artifact, load_model
 from hifrac.models.calibration import ConformalTable
 from hifrac.models.cards import require_free_column
 from hifrac.models.structure import NetworkOutput, StructureNet
+from hifrac.training.data import LabelledPictures, read_labelled
 from hifrac.training.evaluation import crossfold_coverage
-from hifrac.training.fit import fit_spread, measure, set_head, with_ebv, without_texture
-from hifrac.training.pictures import LabelledPictures, read_labelled
 from hifrac.training.splits import draw_folds, galaxy_groups, write_split
-
-__all__ = ["refit"]
+from hifrac.training.structure.heads import fit_spread, set_head, without_texture
+from hifrac.training.structure.measurements import measure, with_ebv
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,9 @@ from lightning.pytorch.loggers import CSVLogger
 
 from hifrac.core.exceptions import ModelError
 from hifrac.models.registry import is_out_of_memory
+from hifrac.training.cnn.batches import PictureData
+from hifrac.training.cnn.module import PictureNetwork
 from hifrac.training.config import TrainingConfig
-from hifrac.training.network import PictureNetwork
-from hifrac.training.pictures import PictureData
-
-__all__ = ["LOGS", "checkpoint_of", "fit_network"]
 
 LOGS = "log"
 

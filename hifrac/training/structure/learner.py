@@ -21,11 +21,21 @@ from hifrac.models import ModelCard, _artifact, load_model
 from hifrac.models.calibration import LEVELS
 from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import NetworkOutput, StructureNet
-from hifrac.training.augmentations_ood import as_read
-from hifrac.training.data import BRIGHT, SEPARATION, read_deep, read_sample
-from hifrac.training.evaluation import (
+from hifrac.training.data import BRIGHT
+from hifrac.training.splits import SEPARATION, assign_folds
+from hifrac.training.structure.cross_validation import (
+    OutOfFold,
+    balanced,
     calibrate,
     calibrate_across,
+    cross_validate,
+    set_edges,
+)
+from hifrac.training.structure.heads import FEWEST_GSWLC, fit_distances, fit_heads
+from hifrac.training.structure.measurements import altered_features, measure, with_ebv
+from hifrac.training.structure.ood import as_read, ood_pictures
+from hifrac.training.structure.sample import Labels, combine, read_deep, read_sample, require_labels
+from hifrac.training.structure.tables import (
     cross_validation_table,
     deep_table,
     gswlc_table,
@@ -33,25 +43,6 @@ from hifrac.training.evaluation import (
     parents_table,
     tercile_table,
 )
-from hifrac.training.fit import (
-    FEWEST_GSWLC,
-    Labels,
-    OutOfFold,
-    altered_features,
-    assign_folds,
-    balanced,
-    combine,
-    cross_validate,
-    fit_distances,
-    fit_heads,
-    measure,
-    require_labels,
-    set_edges,
-    with_ebv,
-)
-from hifrac.training.ood_tests import ood_pictures
-
-__all__ = ["PARENTS", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +136,7 @@ def _largest_ebv(labels: Labels) -> float | None:
     return float(np.ceil(known.max() * 1000) / 1000) if known.size else None
 
 
-def train(
+def train_structure(
     output: str | Path,
     *,
     data: str | Path | None = None,
@@ -174,12 +165,12 @@ def train(
     tables : dict of str to `~astropy.table.Table`
         ``cross_validation``, ``terciles`` and ``strange``; where the data directory has
         galaxies that ALFALFA missed, also ``beyond_alfalfa`` and ``parents``;
-        see `hifrac.training.evaluation`.
+        see `hifrac.training.structure.tables`.
 
     Raises
     ------
     ValueError, FileNotFoundError, ~hifrac.core.exceptions.RowError
-        If the data directory is not as `~hifrac.training.data.read_sample`
+        If the data directory is not as `~hifrac.training.read_sample`
         wants it, or ``parent`` is unknown.
     ~hifrac.core.exceptions.ModelError
         If the TorchScript file disagrees with the weights.

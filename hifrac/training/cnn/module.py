@@ -13,12 +13,10 @@ from hifrac.core.exceptions import ModelError
 from hifrac.models import architectures
 from hifrac.models.registry import in_parts
 from hifrac.models.xresnet import PixelNet
-from hifrac.training.augment import DihedralMean
+from hifrac.training.cnn.augment import DihedralMean
+from hifrac.training.cnn.losses import gaussian_nll, rmse, smoothed_cross_entropy, tobit_nll
+from hifrac.training.cnn.optim import one_cycle, radam_lookahead
 from hifrac.training.config import NetworkConfig, OptimizerConfig
-from hifrac.training.losses import gaussian_nll, rmse, smoothed_cross_entropy, tobit_nll
-from hifrac.training.optim import one_cycle, radam_lookahead
-
-__all__ = ["PictureNetwork", "answer", "build", "load_weights", "one_logit"]
 
 
 def build(config: NetworkConfig, n_channels: int = 3) -> PixelNet:

@@ -18,8 +18,8 @@ from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
 from hifrac.cli import main
 from hifrac.core.exceptions import BadImageError, HifracWarning, ModelError
 from hifrac.metrics import regression_metrics
-from hifrac.training.assess import evaluate
-from hifrac.training.refit import refit
+from hifrac.training.evaluation import evaluate
+from hifrac.training.structure.refit import refit
 
 N = 60
 
@@ -261,7 +261,7 @@ def test_a_model_in_the_folder_is_not_replaced(blue, galaxies):
 
 def test_only_a_structure_network_is_refitted(galaxies, tmp_path, monkeypatch):
     other = load_model("default", device="cpu")
-    monkeypatch.setattr("hifrac.training.refit.load_model", lambda *_, **__: other)
+    monkeypatch.setattr("hifrac.training.structure.refit.load_model", lambda *_, **__: other)
     with pytest.raises(ModelError, match=r"^from: .default. is of the architecture"):
         refit(
             "default", labels(galaxies), galaxies / "pictures", tmp_path / "m", target="blueness", name="id"

@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 from torch import nn
 
 from hifrac.models.xresnet import XResNet
-from hifrac.training.augment import Augmentation, DihedralMean, compose, dihedral, inverse, rotate
+from hifrac.training.cnn.augment import Augmentation, DihedralMean, compose, dihedral, inverse, rotate
 
 ELEMENTS = range(8)
 LAYOUTS = pytest.mark.parametrize("channels_last", [False, True])

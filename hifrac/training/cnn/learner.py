@@ -24,11 +24,13 @@ from hifrac.models.cards import require_free_column
 from hifrac.models.detection import DetectionTable
 from hifrac.models.registry import bundled_models
 from hifrac.models.xresnet import PixelNet
-from hifrac.training.assess import class_figures, held_out_coverage, regression_figures
+from hifrac.training.cnn.batches import PictureData
+from hifrac.training.cnn.labels import read_measured, read_pictures
+from hifrac.training.cnn.module import PictureNetwork, answer, build, load_weights, one_logit
+from hifrac.training.cnn.trainer import LOGS, checkpoint_of, fit_network
 from hifrac.training.config import TrainingConfig
-from hifrac.training.network import PictureNetwork, answer, build, load_weights, one_logit
-from hifrac.training.pictures import LabelledPictures, PictureData
-from hifrac.training.sources import read_measured, read_pictures
+from hifrac.training.data import LabelledPictures
+from hifrac.training.evaluation import class_figures, held_out_coverage, regression_figures
 from hifrac.training.splits import (
     HELD_OUT,
     TRAIN,
@@ -39,12 +41,9 @@ from hifrac.training.splits import (
     split_hash,
     write_split,
 )
-from hifrac.training.trainer import LOGS, checkpoint_of, fit_network
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
-
-__all__ = ["train_network"]
 
 log = logging.getLogger(__name__)
 

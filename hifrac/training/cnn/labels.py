@@ -11,10 +11,7 @@ from astropy.table import Table
 
 from hifrac.core.config import data_dir
 from hifrac.training.config import TrainingConfig
-from hifrac.training.data import BRIGHT
-from hifrac.training.pictures import LabelledPictures, numbers_of, read_labelled, require_columns
-
-__all__ = ["read_measured", "read_pictures"]
+from hifrac.training.data import BRIGHT, LabelledPictures, numbers_of, read_labelled, require_columns
 
 _ARCHIVE = "sdss_cutouts.zip"
 DEEPER = "resolve_labels.ecsv"
@@ -42,7 +39,7 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
     FileNotFoundError
         If a file is missing.
     ValueError, ~hifrac.core.exceptions.RowError
-        As `~hifrac.training.pictures.read_labelled`; or if a class is neither 0 nor 1.
+        As `~hifrac.training.data.read_labelled`; or if a class is neither 0 nor 1.
     """
     data = config.data
     if data.table is not None:

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["N_DIHEDRAL", "Augmentation", "DihedralMean", "compose", "dihedral", "inverse", "rotate"]
-
 #: Number of ways to put a square on itself: four turns, mirrored or not.
 N_DIHEDRAL = 8
 

@@ -1,9 +1,8 @@
-"""Fitting the heads of the structure network, and cross-validating the fit."""
+"""The learned part of the structure network, fitted to measurements."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -11,29 +10,11 @@ from scipy.special import log_ndtr
 from sklearn.covariance import LedoitWolf
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.model_selection import GroupKFold
 
 from hifrac.models.structure import StructureNet
-from hifrac.training.augmentations_ood import ALTERATIONS, as_read
-from hifrac.training.data import DeepSample, TrainingSample, sky_groups
-
-__all__ = [
-    "Labels",
-    "OutOfFold",
-    "assign_folds",
-    "censored_ridge",
-    "combine",
-    "cross_validate",
-    "fit_distances",
-    "fit_heads",
-    "fit_spread",
-    "measure",
-    "require_labels",
-    "set_edges",
-    "set_head",
-    "with_ebv",
-    "without_texture",
-]
+from hifrac.training.structure.ood import ALTERATIONS
+from hifrac.training.structure.sample import Labels, require_labels
 
 # Penalties, chosen in repeated cross-validation on folds of other seeds. The error of the HI fraction
 # is the same to 1% from 6 to 40, and to choose anew in each fold only adds noise.
@@ -48,205 +29,21 @@ _MOST_STEPS = 1000
 DETECTION_INVERSE_PENALTY = 0.1
 GAS_POOR_INVERSE_PENALTY = 0.3
 SPREAD_PENALTY = 30.0
-
 # With 259 labels the HI fraction is read from these alone; the rest serve the
 # other heads and the distance. Groups chosen by forward selection in repeated
 # cross-validation on folds of other seeds.
 FRACTION_GROUPS = ("circles", "growth", "segment_shape", "colour_quantiles", "reddening")
 SPREAD_GROUPS = ("ellipse", "flux", "segment_shape")
-
 #: Galaxies that ALFALFA missed: with fewer in training the network says nothing of them.
 FEWEST_GAS_POOR = 10
 #: With fewer masses of GSWLC-2 it says nothing of them.
 FEWEST_GSWLC = 20
-
 # Inverse penalties of what tells altered pictures: swapped bands, and other pixel scales. These and the edges
 # were chosen on strange pictures of another fold than the one that the model's table reports.
 BAND_INVERSE_PENALTY = 0.03
 SCALE_INVERSE_PENALTY = 1.0
-
 #: Held-out pictures within the edge of each distance, in percent: shape, texture, and each alteration.
 EDGE_PERCENTILES = (98.0, 99.0, *(99.5 if "scale" in name else 99.8 for name in ALTERATIONS))
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What is known of galaxies; arrays of shape (n,).
-
-    Attributes
-    ----------
-    detected, undetected : array of bool
-        Whether ALFALFA detected the galaxy, or missed it although it is bright; for some neither holds.
-    gas_poor : array of bool
-        Whether a deeper survey measured what ALFALFA missed.
-    log_hi_fraction : array of float
-        log10(M_HI / M*) of ``detected`` and ``gas_poor`` galaxies, NaN elsewhere.
-    is_limit : array of bool
-        Where that is an upper limit.
-    gswlc_offset : array of float
-        As of `~hifrac.training.data.TrainingSample`.
-    ebv : array of float
-        Galactic reddening E(B-V) in mag, NaN where unknown.
-    group : array of int
-        Galaxies of one group are never on both sides of a split.
-    """
-
-    detected: np.ndarray
-    undetected: np.ndarray
-    gas_poor: np.ndarray
-    log_hi_fraction: np.ndarray
-    is_limit: np.ndarray
-    gswlc_offset: np.ndarray
-    ebv: np.ndarray
-    group: np.ndarray
-
-    def __getitem__(self, rows: np.ndarray) -> Labels:
-        return Labels(**{entry.name: getattr(self, entry.name)[rows] for entry in fields(self)})
-
-    def __len__(self) -> int:
-        return len(self.group)
-
-
-def combine(
-    sample: TrainingSample, beyond: DeepSample | None, fold: np.ndarray
-) -> tuple[np.ndarray, Labels, np.ndarray]:
-    """One list of galaxies out of two that overlap: the sample's, then what is new.
-
-    Parameters
-    ----------
-    sample : TrainingSample
-        Detections and undetected galaxies.
-    beyond : DeepSample or None
-        Galaxies measured beyond ALFALFA, most of them undetected ones of the sample.
-    fold : array of int, shape (n,)
-        The fold of each galaxy of the sample.
-
-    Returns
-    -------
-    pixels : array of uint8, shape (m, width, width, 3)
-        The pictures.
-    labels : Labels
-        What is known of the m galaxies.
-    fold : array of int, shape (m,)
-        Their folds: those of the sample, and for new galaxies that of their
-        group, or any one.
-    """
-    n = len(sample.objid)
-    where = {name: row for row, name in enumerate(sample.objid)}
-    new = np.array([] if beyond is None else [name not in where for name in beyond.objid], dtype=bool)
-    extra = int(new.sum())
-    bad = np.full(extra, np.nan)
-    log_hi_fraction = np.concatenate([sample.log_hi_fraction, bad])
-    gas_poor, is_limit = np.zeros(n + extra, dtype=bool), np.zeros(n + extra, dtype=bool)
-    pixels, group, ebv = sample.pixels, sample.group, sample.ebv.copy()
-    if beyond is not None:
-        places = iter(range(n, n + extra))
-        rows = np.array([where[name] if name in where else next(places) for name in beyond.objid])
-        if np.any(sample.detected[rows[rows < n]]):
-            raise ValueError("beyond holds galaxies that are detections of the sample")
-        gas_poor[rows], is_limit[rows] = True, beyond.is_limit
-        log_hi_fraction[rows] = beyond.log_hi_fraction
-        pixels = np.concatenate([pixels, beyond.pixels[new]])
-        ebv[rows[rows < n]] = beyond.ebv[rows < n]
-        ebv = np.concatenate([ebv, beyond.ebv[new]])
-        # Of the sample's undetected galaxies RESOLVE knows where they are.
-        known = {axis: getattr(sample, axis).copy() for axis in ("ra", "dec")}
-        for axis, values in known.items():
-            values[rows[rows < n]] = getattr(beyond, axis)[rows < n]
-        positions = [np.concatenate([known[axis], getattr(beyond, axis)[new]]) for axis in ("ra", "dec")]
-        linked = sky_groups(np.concatenate([sample.objid, beyond.objid[new]]), *positions)
-        # A group takes the fold of its first galaxy that has one; a wholly new one any.
-        fold = np.concatenate([fold, np.full(extra, -1)])
-        for number, label in enumerate(np.unique(linked[rows])):
-            kin = np.flatnonzero(linked == label)
-            placed = fold[kin][fold[kin] >= 0]
-            fold[kin] = placed[0] if placed.size else number % (fold.max() + 1)
-        group = linked
-    detected = np.concatenate([sample.detected, np.zeros(extra, dtype=bool)])
-    labels = Labels(
-        detected=detected,
-        undetected=~detected & (np.arange(n + extra) < n),
-        gas_poor=gas_poor,
-        log_hi_fraction=log_hi_fraction,
-        is_limit=is_limit,
-        gswlc_offset=np.concatenate([sample.gswlc_offset, bad]),
-        ebv=ebv,
-        group=group,
-    )
-    return pixels, labels, fold
-
-
-@dataclass(frozen=True)
-class OutOfFold:
-    """Answers for each galaxy by a network that did not see its group.
-
-    Attributes
-    ----------
-    outputs : dict of str to array of float, shape (n,)
-        As `~hifrac.models.structure.NetworkOutput`, by name.
-    distances : array of float, shape (n, 9)
-        The distances, before they are divided by their edges.
-    fold : array of int, shape (n,)
-        The fold in which the row was held out.
-    """
-
-    outputs: dict[str, np.ndarray]
-    distances: np.ndarray
-    fold: np.ndarray
-
-    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs of some rows."""
-        return {name: values[rows] for name, values in self.outputs.items()}
-
-
-def measure(network: StructureNet, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """Raw measurements of pictures (n, width, width, 3), as float64 (n, measurements)."""
-    batches = []
-    with torch.inference_mode():
-        for start in range(0, len(pixels), batch_size):
-            part = np.require(pixels[start : start + batch_size], requirements=["C", "W"])
-            batch = torch.from_numpy(part).permute(0, 3, 1, 2)
-            batches.append(network.measure(batch.float()).double().numpy())
-    return np.concatenate(batches)
-
-
-def with_ebv(measured: np.ndarray, ebv: np.ndarray) -> np.ndarray:
-    """Features: the measurements of pictures, and their Galactic reddening; the mean where it is NaN.
-
-    Parameters
-    ----------
-    measured : array of float, shape (n, measurements)
-        From `measure`.
-    ebv : array of float, shape (n,)
-        E(B-V) in mag.
-    """
-    known = np.isfinite(ebv)
-    return np.column_stack([measured, np.where(known, ebv, ebv[known].mean() if known.any() else 0.0)])
-
-
-def assign_folds(detected: np.ndarray, group: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """The fold, 0 to n_folds - 1, that holds each row out; groups are never split."""
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    fold = np.empty(len(detected), dtype=int)
-    for number, (_, held_out) in enumerate(splitter.split(detected, detected, group)):
-        fold[held_out] = number
-    return fold
-
-
-def require_labels(labels: Labels) -> None:
-    """Refuse what nothing can be learned from.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 20 detections or non-detections, a target is
-        not finite, or the targets are all the same.
-    """
-    target = labels.log_hi_fraction[labels.detected]
-    if labels.detected.sum() < 20 or labels.undetected.sum() < 20:
-        raise ValueError("detected must hold at least 20 detections and 20 non-detections")
-    if not np.all(np.isfinite(target)) or np.ptp(target) == 0:
-        raise ValueError("target must be finite and not constant")
 
 
 def fit_heads(
@@ -481,79 +278,3 @@ def fit_distances(
         alterations=np.stack(directions, axis=1),
         alterations_offset=np.array(offsets),
     )
-
-
-def cross_validate(
-    network: StructureNet,
-    features: np.ndarray,
-    labels: Labels,
-    fold: np.ndarray,
-    altered: np.ndarray,
-    altered_rows: np.ndarray,
-) -> OutOfFold:
-    """Out-of-fold answers; everything learned is learned without the fold.
-
-    Parameters
-    ----------
-    network : StructureNet
-        One whose learned part is overwritten.
-    features, labels, altered
-        As of `fit_heads`.
-    altered_rows : array of int, shape (k,)
-        Of which of the rows the altered pictures are.
-    fold : array of int, shape (n,)
-        The fold of each row.
-
-    Returns
-    -------
-    answers : OutOfFold
-    """
-    outputs: dict[str, np.ndarray] = {}
-    distances = np.empty((len(fold), len(EDGE_PERCENTILES)))
-    for number in np.unique(fold):
-        held_out, rest = fold == number, fold != number
-        fit_heads(network, features[rest], labels[rest], altered[:, rest[altered_rows]])
-        with torch.inference_mode():
-            raw = torch.from_numpy(features[held_out]).float()
-            answers = network.forward_head(raw)
-            distances[held_out] = network.distances(raw).numpy()
-        for name, values in answers._asdict().items():
-            outputs.setdefault(name, np.empty(len(fold)))[held_out] = values.numpy()
-    return OutOfFold(outputs, distances, fold)
-
-
-def set_edges(network: StructureNet, answers: OutOfFold, labels: Labels) -> OutOfFold:
-    """Put the edge of each distance where few held-out pictures lie beyond, in network and answers."""
-    edge = np.array(
-        [
-            np.percentile(balanced(column, labels), percent)
-            for column, percent in zip(answers.distances.T, EDGE_PERCENTILES, strict=True)
-        ]
-    )
-    _set(network, edge=edge)
-    distance = (answers.distances / edge).max(1)
-    return OutOfFold({**answers.outputs, "distance": distance}, answers.distances, answers.fold)
-
-
-def balanced(values: np.ndarray, labels: Labels) -> np.ndarray:
-    """Values of detections and undetected galaxies such that both kinds count alike."""
-    levels = np.linspace(0, 1, 2001)
-    return np.concatenate(
-        [np.quantile(values[kind], levels) for kind in (labels.detected, labels.undetected)]
-    )
-
-
-def altered_features(
-    network: StructureNet, pixels: np.ndarray, rows: np.ndarray, fold: np.ndarray
-) -> np.ndarray:
-    """Raw measurements (7, k, measurements) of the altered pictures of some rows.
-
-    Each fold, shape (n,), by itself: no galaxy stands in the surroundings of one of another fold.
-    """
-    kinds = [*ALTERATIONS.values()]
-    altered = np.empty((len(kinds), len(rows), network.n_measured))
-    for number in np.unique(fold[rows]):
-        part = np.flatnonzero(fold[rows] == number)
-        for kind, alter in enumerate(kinds):
-            altered[kind, part] = measure(network, as_read(alter(pixels[rows[part]])))
-    return altered

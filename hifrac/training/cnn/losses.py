@@ -14,8 +14,6 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-__all__ = ["gaussian_nll", "rmse", "smoothed_cross_entropy", "tobit_nll"]
-
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _MISSING = ("raise", "mask")
 _CONVENTIONS = ("code", "paper")

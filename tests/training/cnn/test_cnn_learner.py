@@ -21,9 +21,9 @@ from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, Mod
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.metrics import coverage, detection_auc, regression_metrics
 from hifrac.models import export_model
-from hifrac.training.assess import evaluate
+from hifrac.training.cnn.learner import train_network
 from hifrac.training.config import read_config
-from hifrac.training.run import train_network
+from hifrac.training.evaluation import evaluate
 from hifrac.training.splits import read_split, split_hash
 
 N, WIDTH = 100, 32
@@ -302,7 +302,8 @@ def test_a_killed_training_is_resumed_to_the_same_model(trained, galaxies, tmp_p
     # Killed as by a power cut, once the first epoch is on the disk.
     script = (
         "import os, signal, sys\nfrom lightning.pytorch.callbacks import Callback\n"
-        "from hifrac.training.config import read_config\nfrom hifrac.training.run import train_network\n"
+        "from hifrac.training.config import read_config\n"
+        "from hifrac.training.cnn.learner import train_network\n"
         "class Kill(Callback):\n"
         "    def on_train_batch_end(self, trainer, *args):\n"
         "        if trainer.global_step == 7: os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import integrate, special, stats
 
-from hifrac.training.losses import gaussian_nll, rmse, smoothed_cross_entropy, tobit_nll
+from hifrac.training.cnn.losses import gaussian_nll, rmse, smoothed_cross_entropy, tobit_nll
 
 VALUES = st.floats(-1e3, 1e3)
 LOG_SIGMAS = st.floats(-6, 6)

@@ -15,23 +15,12 @@ from sklearn.linear_model import Ridge
 
 from hifrac.metrics import detection_auc
 from hifrac.models.structure import StructureNet
-from hifrac.training import fit as fitting
-from hifrac.training.augmentations_ood import ALTERATIONS, as_read
-from hifrac.training.data import DeepSample, TrainingSample, sky_groups
-from hifrac.training.fit import (
-    EDGE_PERCENTILES,
-    Labels,
-    altered_features,
-    assign_folds,
-    balanced,
-    censored_ridge,
-    combine,
-    cross_validate,
-    fit_distances,
-    fit_heads,
-    measure,
-    set_edges,
-)
+from hifrac.training.splits import assign_folds, sky_groups
+from hifrac.training.structure.cross_validation import OutOfFold, balanced, cross_validate, set_edges
+from hifrac.training.structure.heads import EDGE_PERCENTILES, censored_ridge, fit_distances, fit_heads
+from hifrac.training.structure.measurements import altered_features, measure
+from hifrac.training.structure.ood import ALTERATIONS, as_read
+from hifrac.training.structure.sample import DeepSample, Labels, TrainingSample, combine
 
 # Measuring
 
@@ -486,7 +475,7 @@ def test_an_edge_is_where_few_pictures_lie_beyond(labels):
     rng = np.random.default_rng(0)
     distances = rng.gamma([[9.0, 16.0, *(4.0,) * 7]], 1.0, (len(labels), 9))
     outputs = {"distance": np.full(len(labels), np.nan), "estimate": rng.normal(size=len(labels))}
-    held_out = set_edges(network, fitting.OutOfFold(outputs, distances, fold), labels)
+    held_out = set_edges(network, OutOfFold(outputs, distances, fold), labels)
     edge = network.edge.numpy()
     assert len(EDGE_PERCENTILES) == 2 + len(ALTERATIONS)
     for column, limit, percent in zip(distances.T, edge, EDGE_PERCENTILES, strict=True):

@@ -12,12 +12,13 @@ from torch import nn
 
 from hifrac.core.exceptions import ModelError
 from hifrac.models.xresnet import PixelNet, XResNet, shallow, xresnet18
-from hifrac.training.augment import N_DIHEDRAL, dihedral
+from hifrac.training.cnn.augment import N_DIHEDRAL, dihedral
+from hifrac.training.cnn.batches import PictureData
+from hifrac.training.cnn.losses import gaussian_nll, smoothed_cross_entropy, tobit_nll
+from hifrac.training.cnn.module import PictureNetwork, answer, build, load_weights, one_logit
+from hifrac.training.cnn.trainer import fit_network
 from hifrac.training.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig, TrainingConfig
-from hifrac.training.losses import gaussian_nll, smoothed_cross_entropy, tobit_nll
-from hifrac.training.network import PictureNetwork, answer, build, load_weights, one_logit
-from hifrac.training.pictures import LabelledPictures, PictureData
-from hifrac.training.trainer import fit_network
+from hifrac.training.data import LabelledPictures
 
 N = 26
 

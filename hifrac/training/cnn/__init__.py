@@ -1,0 +1,1 @@
+"""Convolutional networks: trained by steps of an optimizer, with Lightning."""

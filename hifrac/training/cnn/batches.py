@@ -1,0 +1,120 @@
+"""Batches of labelled pictures, drawn and turned by the seed alone."""
+
+from __future__ import annotations
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from hifrac.training.cnn.augment import Augmentation
+from hifrac.training.data import LabelledPictures
+
+
+class _Batches(Dataset):
+    """Rows of pictures, a batch at a time."""
+
+    def __init__(self, pictures: LabelledPictures) -> None:
+        self._columns = (
+            pictures.pixels,
+            torch.from_numpy(pictures.target.astype(np.float32)),
+            torch.from_numpy(pictures.is_limit),
+        )
+        self._n = len(pictures)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitems__(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = torch.tensor(rows)
+        pixels, target, is_limit = self._columns
+        return pixels[chosen], target[chosen], is_limit[chosen]
+
+
+class PictureData(lightning.LightningDataModule):
+    """The pictures of a training, for `lightning.Trainer`.
+
+    The order of the pictures follows from the seed and the epoch, their
+    orientations from the seed and the number of the step: nothing is left
+    to a state that a checkpoint could lose.
+
+    Parameters
+    ----------
+    train, held_out : LabelledPictures
+        What is trained on, and what is judged after each epoch; None for nothing.
+    batch_size : int
+        Pictures of one step on all devices together. The incomplete batch at the
+        end of an epoch is left out; if there are fewer pictures than this,
+        they are one batch.
+    seed : int
+        Of order and orientations.
+    max_degrees : float, optional
+        As of `~hifrac.training.augment.Augmentation`.
+    n_devices : int, optional
+        How many devices share a batch.
+
+    Raises
+    ------
+    ValueError
+        If a batch would have fewer than two pictures: batch normalisation
+        compares pictures.
+    """
+
+    def __init__(
+        self,
+        train: LabelledPictures,
+        held_out: LabelledPictures | None,
+        *,
+        batch_size: int,
+        seed: int,
+        max_degrees: float = 0.0,
+        n_devices: int = 1,
+    ) -> None:
+        super().__init__()
+        self.train, self.held_out = train, held_out
+        self.batch_size = min(batch_size, len(train)) // n_devices
+        if self.batch_size < 2:
+            raise ValueError(
+                "batch_size must leave at least 2 pictures to each device, because batch normalisation "
+                f"compares pictures; got {batch_size} for {len(train)} pictures and {n_devices} devices"
+            )
+        self.seed, self.max_degrees, self.n_devices = seed, max_degrees, n_devices
+
+    def _loader(self, pictures: LabelledPictures, *, shuffle: bool) -> DataLoader:
+        rank = 0 if self.trainer is None else self.trainer.global_rank
+        sampler = DistributedSampler(
+            pictures, self.n_devices, rank, shuffle=shuffle, seed=self.seed, drop_last=shuffle
+        )
+        return DataLoader(
+            _Batches(pictures), self.batch_size, sampler=sampler, drop_last=shuffle, collate_fn=_as_it_is
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Complete batches in an order of the epoch."""
+        return self._loader(self.train, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader | list:
+        """All held-out pictures."""
+        if self.held_out is None:
+            return []
+        return self._loader(self.held_out, shuffle=False)
+
+    def on_after_batch_transfer(
+        self,
+        batch: tuple[Tensor, Tensor, Tensor],
+        dataloader_idx: int,  # noqa: ARG002 (Lightning's)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn and mirror the pictures of a training batch, each on its own."""
+        if not self.trainer.training:
+            return batch
+        pixels, target, is_limit = batch
+        chance = np.random.SeedSequence((self.seed, self.trainer.global_step, self.trainer.global_rank))
+        # manual_seed takes a signed integer of 64 bits.
+        number = int(chance.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        turn = Augmentation(torch.Generator().manual_seed(number), max_degrees=self.max_degrees)
+        return turn(pixels), target, is_limit
+
+
+def _as_it_is(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    return batch

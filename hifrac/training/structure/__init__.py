@@ -1,0 +1,1 @@
+"""The structure network: its heads are fitted in closed form to measurements of pictures."""
