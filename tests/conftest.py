@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+
+# One thread for each process, set before PyTorch and SciPy are loaded, and inherited by the workers of
+# pytest-xdist and by the processes that a test starts. There is a worker for each core already, and what the
+# tests compute is so small that threads would wait for each other longer than they work.
+for _library in ("OMP", "MKL", "OPENBLAS"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest

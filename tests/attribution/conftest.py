@@ -2,19 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 from model_files import blurred_blobs, write
 
 from hifrac import load_model
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    # Threads that wait for each other make these many small computations slow on a busy machine.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -21,15 +21,6 @@ from hifrac.models.architectures import ARCHITECTURES, build, closest
 WEIGHTS, SCRIPT, PROGRAM = "weights.safetensors", "model.pt", "model.pt2"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    # Threads that wait for each other make these many small computations slow on a busy machine.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # There and back
 
 

@@ -31,15 +31,6 @@ no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA 
 with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    # Threads that wait for each other make these many small computations slow on a busy machine.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def pixels():
     """64 pictures: the demonstration, smooth disks, a star, sky, and nothing at all."""

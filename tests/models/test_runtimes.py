@@ -50,15 +50,6 @@ class Greedy(nn.Module):
         return planes.flatten(1)[:, :2].float() + wanted[:1]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    # Threads that wait for each other make these many small computations slow on a busy machine.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def model(shallow_model):
     return load_model(shallow_model, device="cpu", runtime="eager")

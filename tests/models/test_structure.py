@@ -25,15 +25,6 @@ from hifrac.models.texture import N_TEXTURE
 from hifrac.simulate import SimulatedGalaxy, render
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    # Threads that wait for each other make these many small computations slow on a busy machine.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def network():
     """A network whose heads answer something: as made they are random, here they are reproducible."""

@@ -20,14 +20,6 @@ BRIGHT = slice(23, 25)
 EVERY = 8
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def measured(pictures):
     """Texture of pictures (n, width, width, 3) of values 0 to 255."""
     planes = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255

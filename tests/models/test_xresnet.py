@@ -27,15 +27,6 @@ of_jit = pytest.mark.filterwarnings(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    # Threads that wait for each other make these many small computations slow on a busy machine.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def stirred(network, seed=0):
     """The network with nothing left at 0 or 1: as after training, every path says something."""
     generator = torch.Generator().manual_seed(seed)

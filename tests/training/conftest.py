@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import zipfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from astropy.table import Table
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
-from threadpoolctl import threadpool_limits
 
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
@@ -36,24 +33,6 @@ N_DETECTED, N_UNDETECTED, N_NEW = 46, 46, 16
 SCATTER = 0.1
 TRAINED_WITH = {"name": "tiny", "seed": 7}
 N_FOLDS = 3
-
-
-@contextmanager
-def one_thread():
-    """Threads that wait for each other make many small fits slow on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def objid(field: int, number: int) -> str:
@@ -174,8 +153,7 @@ def labels(everything) -> Labels:
 def features(everything) -> np.ndarray:
     """Raw measurements of all of them, and their reddening."""
     pixels, labels, _ = everything
-    with one_thread():
-        return with_ebv(measure(StructureNet(128), pixels), labels.ebv)
+    return with_ebv(measure(StructureNet(128), pixels), labels.ebv)
 
 
 @dataclass(frozen=True)
@@ -189,8 +167,7 @@ class Altered:
 @pytest.fixture(scope="session")
 def altered(everything, labels) -> Altered:
     rows = np.flatnonzero(labels.detected | labels.undetected)[::3]
-    with one_thread():
-        return Altered(altered_features(StructureNet(128), everything[0], rows, everything[2]), rows)
+    return Altered(altered_features(StructureNet(128), everything[0], rows, everything[2]), rows)
 
 
 @dataclass(frozen=True)
@@ -236,7 +213,7 @@ def trained(data_folder, tmp_path_factory) -> Trained:
     logger.setLevel(logging.INFO)
     folder = tmp_path_factory.mktemp("models") / "deep" / "tiny"
     try:
-        with one_thread(), pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "N_FOLDS", N_FOLDS)
             for function in (measure, altered_features):
                 patch.setattr(training, function.__name__, remembering(function))
