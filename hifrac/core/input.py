@@ -88,16 +88,23 @@ def parse(data: Any, *measurements: str) -> Positions:
     ~astropy.units.UnitConversionError
         If a position's unit is no angle, or that of a measurement another quantity's.
     """
+    if isinstance(data, Row):
+        data = data.table[data.index : data.index + 1]
+    ra, dec = sky_positions(data)
     if isinstance(data, SkyCoord):
-        ra, dec = _of_skycoord(data, "data")
-        table = QTable({"ra": ra * u.deg, "dec": dec * u.deg})
-        return Positions(table, *_valid(ra, dec))
+        return Positions(QTable({"ra": ra * u.deg, "dec": dec * u.deg}), ra, dec)
+    return Positions(_carried(data), ra, dec, **_measured(data, measurements))
+
+
+def sky_positions(data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ICRS degrees of a SkyCoord, table or row, NaN where invalid; errors as of `parse`."""
+    if isinstance(data, SkyCoord):
+        return _valid(*_of_skycoord(data, "data"))
     if isinstance(data, Row):
         data = data.table[data.index : data.index + 1]
     if not isinstance(data, Table):
         raise TypeError(f"data must be a SkyCoord, Table or QTable, got {type(data).__name__}")
-    ra, dec = _valid(*_table_positions(data))
-    return Positions(_carried(data), ra, dec, **_measured(data, measurements))
+    return _valid(*_table_positions(data))
 
 
 def parse_labelled(table: Table, *measurements: str) -> Positions:

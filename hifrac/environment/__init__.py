@@ -6,7 +6,7 @@ Coordinates, redshifts and a reference catalogue in; a table out. See
 
 from __future__ import annotations
 
-from hifrac.environment.columns import ENVIRONMENT_COLUMNS, EnvironmentColumn, EnvironmentFlag
+from hifrac.environment.columns import ENVIRONMENT_COLUMNS, EnvironmentFlag
 from hifrac.environment.density import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity, surface_density
 from hifrac.environment.footprint import RandomPoints, Region
 
@@ -15,7 +15,6 @@ __all__ = [
     "AS_PRINTED",
     "ENVIRONMENT_COLUMNS",
     "HIGH_DENSITY",
-    "EnvironmentColumn",
     "EnvironmentFlag",
     "RandomPoints",
     "Region",

@@ -1,16 +1,27 @@
-"""Medians in a sliding window, exact and without a loop over the windows."""
+"""Medians in a sliding window of places."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+from pandas.api.indexers import BaseIndexer
 
-__all__ = ["sliding_median"]
+
+class _Windows(BaseIndexer):
+    """The windows of pandas' rolling, one for each value, as ``low`` and ``high`` give them."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    # pandas checks these names.
+    def get_window_bounds(self, num_values=0, min_periods=None, center=None, closed=None, step=None):  # noqa: ARG002
+        return self.low, self.high
 
 
 def sliding_median(
     x: np.ndarray, values: np.ndarray, at: np.ndarray, width: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Medians of the values within half a width of each place.
+    """Return the exact medians of the values within half a width of each place, and their numbers.
 
     Parameters
     ----------
@@ -29,43 +40,17 @@ def sliding_median(
         How many values each window holds.
     """
     order = np.argsort(x, kind="stable")
-    x, values = x[order], values[order]
-    # In order of place, neighbouring windows look at neighbouring memory: several times faster.
-    by_place = np.argsort(at, kind="stable")
-    low = np.searchsorted(x, at[by_place] - width / 2, side="right")
-    high = np.maximum(np.searchsorted(x, at[by_place] + width / 2, side="left"), low)
-    count = np.empty(len(at), int)
-    count[by_place] = high - low
-    median = np.full(len(at), np.nan)
-    there = high > low
-    if np.any(there):
-        low, high = low[there], high[there]
-        middle = np.stack([(high - low - 1) // 2, (high - low) // 2])
-        median[by_place[there]] = np.mean(_kth_of_ranges(values, low, high, middle), axis=0)
+    x = x[order]
+    # In order of place a window differs from the one before by a few values, which alone are sorted.
+    rows = np.argsort(at, kind="stable")
+    low = np.searchsorted(x, at[rows] - width / 2, side="right")
+    high = np.maximum(np.searchsorted(x, at[rows] + width / 2, side="left"), low)
+    # pandas wants as many windows as values: what is lacking of either is filled up, and not looked at.
+    size = max(len(x), len(at))
+    filler = np.full(size - len(at), len(x))
+    windows = _Windows(low=np.concatenate([low, filler]), high=np.concatenate([high, filler]))
+    padded = pd.Series(np.pad(values[order], (0, size - len(x)), constant_values=np.nan))
+    median, count = np.empty(len(at)), np.empty(len(at), int)
+    median[rows] = padded.rolling(windows, min_periods=1).median().to_numpy()[: len(at)]
+    count[rows] = high - low
     return median, count
-
-
-def _kth_of_ranges(values: np.ndarray, low: np.ndarray, high: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """The k-th smallest (from 0) of ``values[low:high]``, for many ranges at once.
-
-    A wavelet matrix (Claude, Navarro & Ordonez 2015, Inf. Syst. 47, 15): the
-    ranks of the values are sorted by one bit at a time, from the highest; how
-    many zeros a range holds tells whether the wanted rank has the bit.
-    """
-    by_value = np.argsort(values, kind="stable")
-    kind = np.int32 if len(values) < 1 << 30 else np.int64
-    level = np.empty(len(values), kind)
-    level[by_value] = np.arange(len(values))
-    k, low, high = (np.array(np.broadcast_to(one, k.shape), kind) for one in (k, low, high))
-    rank = np.zeros(k.shape, kind)
-    for bit in reversed(range(int(len(values) - 1).bit_length())):
-        one = (level >> bit & 1).astype(bool)
-        zeros = np.concatenate([[0], np.cumsum(~one, dtype=kind)]).astype(kind)
-        zeros_low, zeros_high = zeros[low], zeros[high]
-        right = k >= zeros_high - zeros_low
-        k = np.where(right, k - (zeros_high - zeros_low), k)
-        low = np.where(right, zeros[-1] + low - zeros_low, zeros_low)
-        high = np.where(right, zeros[-1] + high - zeros_high, zeros_high)
-        rank |= right.astype(kind) << bit
-        level = np.concatenate([level[~one], level[one]])
-    return values[by_value[rank]]

@@ -13,8 +13,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-__all__ = ["near_each_other", "nearest_in_window", "unit_vectors"]
-
 _PAIRS_AT_ONCE = 1 << 21  # k times rows of one search: 32 MiB of distances and indices
 _ROWS_PER_SLAB = 32  # fewer on average, and the trees cost more than the search
 _FINER = 16  # factor in the width of slabs for rows that do not come to an end
@@ -23,7 +21,7 @@ _FINEST = 1e-8  # slabs this thin hold nothing but the windows
 
 
 def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Unit vectors of positions in degrees, shape (n, 3)."""
+    """Return the unit vectors of positions in degrees, shape (n, 3)."""
     ra, dec = np.radians(ra), np.radians(dec)
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
@@ -36,7 +34,7 @@ def nearest_in_window(
     n: int,
     half_width: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Chords to the n nearest of a reference whose redshifts differ by no more than a half width.
+    """Return the chords to the n nearest of a reference whose redshifts differ by no more than a half width.
 
     Parameters
     ----------
@@ -104,7 +102,7 @@ class _Search:
         self.wanted = np.minimum(self.inside, n)
 
     def slabs(self, rows: np.ndarray, width: float, chords: np.ndarray) -> np.ndarray:
-        """Fill the chords of ``rows``; returns those for which the slabs are too wide."""
+        """Fill the chords of ``rows``; return those for which the slabs are too wide."""
         bins = np.floor(self.z[rows] / width)
         order = np.argsort(bins, kind="stable")
         starts = np.flatnonzero(np.diff(bins[order], prepend=-np.inf))
@@ -137,7 +135,7 @@ class _Search:
             k = min(4 * k, size)
 
     def _ask(self, tree: cKDTree, rows: np.ndarray, first: int, k: int, chords: np.ndarray) -> np.ndarray:
-        """One search for k neighbours; returns the rows that need more."""
+        """Search once for k neighbours; return the rows that need more."""
         step = max(1, _PAIRS_AT_ONCE // k)
         return np.concatenate(
             [
@@ -159,5 +157,5 @@ class _Search:
 
 
 def near_each_other(vectors: np.ndarray) -> np.ndarray:
-    """An order in which neighbours follow each other: the searches then find the tree in the cache."""
+    """Return an order in which neighbours follow each other: the searches then find the tree in the cache."""
     return cKDTree(vectors, balanced_tree=False, compact_nodes=False).indices

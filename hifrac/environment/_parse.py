@@ -10,11 +10,11 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.cosmology import Cosmology, FlatLambdaCDM
-from astropy.table import Row, Table
+from astropy.table import Table
+from scipy.interpolate import CubicSpline
 
-from hifrac.core.columns import DEC_ALIASES, RA_ALIASES
 from hifrac.core.exceptions import warn_caller
-from hifrac.core.input import parse
+from hifrac.core.input import sky_positions
 from hifrac.core.measurements import find_measurement, parse_measurement
 from hifrac.environment._neighbours import unit_vectors
 
@@ -23,27 +23,18 @@ _BLUE = -0.01  # cz = -3000 km/s: no galaxy is bluer, smaller numbers stand for 
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The usable rows of a reference catalogue.
-
-    Attributes
-    ----------
-    ra, dec : array of float, shape (r,)
-        ICRS degrees.
-    z : array of float, shape (r,)
-        Redshifts.
-    left_out : int
-        How many rows had no position or no redshift.
-    """
+class Galaxies:
+    """Positions (ICRS degrees) and redshifts, arrays of one length."""
 
     ra: np.ndarray
     dec: np.ndarray
     z: np.ndarray
-    left_out: int
 
-    def __getitem__(self, rows: np.ndarray) -> Reference:
-        """Some of the rows, by a mask."""
-        return Reference(self.ra[rows], self.dec[rows], self.z[rows], self.left_out)
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def __getitem__(self, rows: np.ndarray) -> Galaxies:
+        return Galaxies(self.ra[rows], self.dec[rows], self.z[rows])
 
     @property
     def vectors(self) -> np.ndarray:
@@ -52,46 +43,29 @@ class Reference:
 
 
 def parse_positions(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """ICRS degrees, NaN where there is no valid position.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `hifrac.core.input.parse`, with the parameter's name in front.
-    """
-    if isinstance(data, Row):
-        data = data.table[data.index : data.index + 1]
-    if isinstance(data, Table):
-        places = {*RA_ALIASES, *DEC_ALIASES}
-        kept = [one for one in data.colnames if one.lower() in places or isinstance(data[one], SkyCoord)]
-        data = data[kept or data.colnames]
+    """Return ICRS degrees, NaN where invalid; the errors begin with the parameter's name."""
     try:
-        positions = parse(data)
+        return sky_positions(data)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from error
-    return positions.ra, positions.dec
 
 
 def parse_redshifts(values: Any, name: str, rows: int) -> np.ndarray:
-    """Redshifts as plain floats, NaN where masked.
-
-    Raises
-    ------
-    TypeError
-        If they are not numbers.
-    ValueError
-        If there are not as many as rows, or most of them look like velocities.
-    ~astropy.units.UnitConversionError
-        If they have a unit.
-    """
+    """Return redshifts, NaN where unknown; a ValueError if there are not as many as rows."""
     z = parse_measurement(values, "z", name)
     if len(z) != rows:
         raise ValueError(f"{name} must have one redshift for each of {rows} positions, got {len(z)}")
     return z
 
 
-def parse_reference(reference: Any) -> Reference:
-    """The usable rows of a reference.
+def parse_galaxies(coords: Any, z: Any) -> Galaxies:
+    """Return the galaxies whose density is wanted, NaN where a position or redshift is unknown."""
+    ra, dec = parse_positions(coords, "coords")
+    return Galaxies(ra, dec, parse_redshifts(z, "z", len(ra)))
+
+
+def parse_reference(reference: Any) -> tuple[Galaxies, int]:
+    """Return the usable rows of a reference, and how many others there are.
 
     Raises
     ------
@@ -101,46 +75,36 @@ def parse_reference(reference: Any) -> Reference:
         If it has no positions or no redshifts, or no usable row.
     """
     if isinstance(reference, Table):
-        if (column := find_measurement(reference, "z", "reference")) is None:
+        column = find_measurement(reference, "z", "reference")
+        if column is None:
             raise ValueError(
                 f"reference has no column z; its columns are {', '.join(reference.colnames) or '(none)'}"
             )
-        redshifts = reference[column]
-        places: Any = reference
+        coords, redshifts = reference, reference[column]
     elif isinstance(reference, tuple | list) and len(reference) == 2 and isinstance(reference[0], SkyCoord):
-        places, redshifts = reference
+        coords, redshifts = reference
     else:
         raise TypeError(
             "reference must be a table with ra, dec and z, or a pair (SkyCoord, z), "
             f"got {type(reference).__name__}"
         )
-    ra, dec = parse_positions(places, "reference")
-    z = parse_redshifts(redshifts, "reference z", len(ra))
+    ra, dec = parse_positions(coords, "reference")
+    galaxies = Galaxies(ra, dec, parse_redshifts(redshifts, "reference z", len(ra)))
     with np.errstate(invalid="ignore"):
-        good = np.isfinite(ra) & (z > _BLUE)
+        good = np.isfinite(ra) & (galaxies.z > _BLUE)
     if not np.any(good):
         raise ValueError(f"reference has no row with a position and a redshift among {len(ra)}")
+    if np.all(good):
+        return galaxies, 0
     left_out = int(np.count_nonzero(~good))
-    if left_out:
-        warn_caller(
-            f"reference: {left_out} of {len(ra)} rows left out: no position, or no redshift above {_BLUE}"
-        )
-        ra, dec, z = ra[good], dec[good], z[good]
-    return Reference(ra, dec, z, left_out)
+    warn_caller(
+        f"reference: {left_out} of {len(ra)} rows left out: no position, or no redshift above {_BLUE}"
+    )
+    return galaxies[good], left_out
 
 
 def parse_window(window: u.Quantity | None) -> float | None:
-    """The velocity window in km/s; None for none.
-
-    Raises
-    ------
-    TypeError
-        If it is not a quantity.
-    ValueError
-        If it is not positive.
-    ~astropy.units.UnitConversionError
-        If it is not a velocity.
-    """
+    """Return the velocity window in km/s; None for none, or for an infinite one."""
     if window is None:
         return None
     if not isinstance(window, u.Quantity):
@@ -155,13 +119,7 @@ def parse_window(window: u.Quantity | None) -> float | None:
 
 
 def parse_cosmology(cosmology: Cosmology | None) -> Cosmology:
-    """The cosmology, by default that of Wu (2020): flat, H0 = 70 km/s/Mpc, Omega_m = 0.3.
-
-    Raises
-    ------
-    TypeError
-        If it is not a cosmology of Astropy.
-    """
+    """Return the cosmology, by default that of Wu (2020): flat, H0 = 70 km/s/Mpc, Omega_m = 0.3."""
     if cosmology is None:
         return _default_cosmology()
     if not isinstance(cosmology, Cosmology) or not hasattr(cosmology, "comoving_transverse_distance"):
@@ -175,14 +133,12 @@ def _default_cosmology() -> Cosmology:
 
 
 def transverse_distance(cosmology: Cosmology, z: np.ndarray) -> np.ndarray:
-    """Comoving transverse distance in Mpc, NaN for redshifts that are not above zero.
+    """Return the comoving transverse distance in Mpc, NaN for redshifts that are not above zero.
 
     Over (1 + z) it is the physical distance per radian. More than 4096 are
     interpolated with a cubic spline, exact to some 1e-11 (a general cosmology
     integrates each redshift on its own).
     """
-    from scipy.interpolate import CubicSpline
-
     result = np.full(len(z), np.nan)
     with np.errstate(invalid="ignore"):
         good = z > 0

@@ -11,8 +11,6 @@ from astropy import units as u
 from hifrac.core.columns import ResultColumn, make_column
 from hifrac.core.flags import BitFlag
 
-__all__ = ["ENVIRONMENT_COLUMNS", "EnvironmentColumn", "EnvironmentFlag"]
-
 
 class EnvironmentFlag(BitFlag):
     """One bit of the ``environment_flags`` column; ``summary`` says what it means."""
@@ -40,40 +38,36 @@ MASKED = (
 )
 
 
-class EnvironmentColumn(ResultColumn):
-    """One column of a table of densities; ``when`` says what makes it be there."""
-
-
 #: All columns by name, in the order in which they stand in a table.
 ENVIRONMENT_COLUMNS = {
     column.name: column
     for column in (
-        EnvironmentColumn(
+        ResultColumn(
             "neighbour_distance",
             u.Mpc,
             "projected physical distance to the n-th nearest reference galaxy, at the galaxy's redshift",
         ),
-        EnvironmentColumn("surface_density", u.Mpc**-2, "Sigma_n = n / (pi D_n^2)"),
-        EnvironmentColumn(
+        ResultColumn(
+            "surface_density", u.Mpc**-2, "Sigma_n = numerator / (pi D_n^2), where numerator is 3 by default"
+        ),
+        ResultColumn(
             "overdensity",
             None,
             "1 + delta_n: surface_density over its median at this redshift",
             "overdensity()",
         ),
-        EnvironmentColumn("log_overdensity", u.dex, "log10(1 + delta_n)", "overdensity()"),
-        EnvironmentColumn(
+        ResultColumn("log_overdensity", u.dex, "log10(1 + delta_n)", "overdensity()"),
+        ResultColumn(
             "coverage",
             None,
             "share of the circle to the n-th neighbour that the reference survey covers",
             "a footprint is given",
         ),
-        EnvironmentColumn(
-            "environment_flags", None, "what to know of the row, a bit mask: see EnvironmentFlag"
-        ),
+        ResultColumn("environment_flags", None, "what to know of the row, a bit mask: see EnvironmentFlag"),
     )
 }
 
 
 def environment_column(name: str, values: np.ndarray, mask: np.ndarray | None = None):
-    """A column with the unit and description of the registry; masked where told, if at all."""
+    """Return a column with the unit and description of the registry; masked where told, if at all."""
     return make_column(ENVIRONMENT_COLUMNS[name], values, mask)

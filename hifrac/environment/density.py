@@ -14,14 +14,14 @@ from astropy.cosmology import Cosmology
 from astropy.table import QTable, Table
 
 import hifrac
-from hifrac.core.exceptions import HifracWarning
-from hifrac.core.measurements import C_KM_S
+from hifrac.core.exceptions import HifracWarning, warn_caller
+from hifrac.core.measurements import C_KM_S, parse_numbers, plain_floats
 from hifrac.environment._median import sliding_median
-from hifrac.environment._neighbours import nearest_in_window, unit_vectors
+from hifrac.environment._neighbours import nearest_in_window
 from hifrac.environment._parse import (
-    Reference,
+    Galaxies,
     parse_cosmology,
-    parse_positions,
+    parse_galaxies,
     parse_redshifts,
     parse_reference,
     parse_window,
@@ -30,8 +30,6 @@ from hifrac.environment._parse import (
 from hifrac.environment.columns import MASKED, EnvironmentFlag, environment_column
 from hifrac.environment.footprint import as_footprint, outside
 
-__all__ = ["AS_CODED", "AS_PRINTED", "HIGH_DENSITY", "overdensity", "surface_density"]
-
 _WINDOW = 1000 * u.km / u.s
 _MATCH = 5 * u.arcsec
 _NEAR = 10 * u.Mpc
@@ -39,6 +37,7 @@ _BOXCAR = 0.02  # full width of the window of the median (Wu 2020, section 7.1)
 _GRID = 0.002  # step of the grid on which the original code took its medians
 _SPARSE = 20
 _UNCOVERED = 0.1  # less of a circle covered: outside
+_REFERENCES = ("Wu 2020, ApJ 900, 142 (section 7.1)", "Cooper et al. 2008, MNRAS 383, 1058")
 
 #: log10(1 + delta5) at and above which the relation of HI and morphology breaks (Wu 2020, section 7.2).
 HIGH_DENSITY = 0.5
@@ -76,7 +75,7 @@ def surface_density(
     min_distance: u.Quantity = _NEAR,
     cosmology: Cosmology | None = None,
 ) -> QTable:
-    r"""Projected density to the n-th nearest neighbour.
+    r"""Compute the projected density to the n-th nearest neighbour.
 
     .. math:: \Sigma_n = \frac{3}{\pi D_n^2}, \qquad D_n = d_A(z)\,\theta_n
 
@@ -163,65 +162,32 @@ def surface_density(
     >>> result["surface_density"].round(3)
     <MaskedQuantity [0.112, 0.449, 0.449, 0.449, 0.449, 0.112] 1 / Mpc2>
     """
-    ra, dec = parse_positions(coords, "coords")
-    z = parse_redshifts(z, "z", len(ra))
-    catalogue = parse_reference(reference)
+    galaxies = parse_galaxies(coords, z)
+    catalogue, left_out = parse_reference(reference)
     window = parse_window(velocity_window)
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(f"n must be an integer, got {n!r}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    if not numerator > 0:
-        raise ValueError(f"numerator must be positive, got {numerator}")
-    if not 0 <= min_coverage <= 1:
-        raise ValueError(f"min_coverage must be from 0 to 1, got {min_coverage}")
-    match = _positive(match_radius, "match_radius", u.rad)
-    nearest = _positive(min_distance, "min_distance", u.Mpc)
+    _check_numbers(n, numerator, min_coverage)
+    match = _not_negative(match_radius, "match_radius", u.rad)
+    nearest = _not_negative(min_distance, "min_distance", u.Mpc)
     cosmology = parse_cosmology(cosmology)
-    mask_of_survey = None if footprint is None or _is_reference(footprint) else as_footprint(footprint)
+    survey = footprint if footprint is None or _is_reference(footprint) else as_footprint(footprint)
 
     with np.errstate(invalid="ignore"):
-        flags = np.where(np.isfinite(ra), 0, int(EnvironmentFlag.BAD_POSITION))
-        flags |= np.where(z > 0, 0, int(EnvironmentFlag.BAD_REDSHIFT))
+        flags = np.where(np.isfinite(galaxies.ra), 0, int(EnvironmentFlag.BAD_POSITION))
+        flags |= np.where(galaxies.z > 0, 0, int(EnvironmentFlag.BAD_REDSHIFT))
     good = np.flatnonzero(flags == 0)
-    distance = transverse_distance(cosmology, z)
-    angle = np.full(len(z), np.nan)
-    half_width = None if window is None else window / C_KM_S * (1 + z if rest_frame else np.ones(len(z)))
+    angle, distance = np.full(len(galaxies), np.nan), transverse_distance(cosmology, galaxies.z)
+    half_width = None
+    if window is not None:
+        half_width = window / C_KM_S * (1 + galaxies.z[good] if rest_frame else np.ones(len(good)))
     angle[good], flags[good] = _neighbour(
-        (ra[good], dec[good], z[good]),
-        catalogue,
-        n,
-        None if half_width is None else half_width[good],
-        match=match,
-        include_self=include_self,
+        galaxies[good], catalogue, n, half_width, match=match, include_self=include_self
     )
-    if half_width is not None:
-        flags[good] |= _redshift_edges(z[good], half_width[good], catalogue.z)
     flags[good] |= np.where(distance[good] < nearest, int(EnvironmentFlag.NEARBY), 0)
-
-    coverage = None
-    there = np.flatnonzero(np.isfinite(angle))
-    if mask_of_survey is not None:
-        coverage = np.full(len(z), np.nan)
-        coverage[there] = mask_of_survey.coverage(ra[there], dec[there], angle[there])
-        flags[there] |= np.where(coverage[there] < _UNCOVERED, int(EnvironmentFlag.OUTSIDE_REFERENCE), 0)
-        partly = (coverage[there] >= _UNCOVERED) & (coverage[there] < min_coverage)
-        flags[there] |= np.where(partly, int(EnvironmentFlag.EDGE), 0)
-    elif footprint is not None:
-        beyond = outside(ra[good], dec[good], catalogue.ra, catalogue.dec)
-        flags[good] |= np.where(beyond, int(EnvironmentFlag.OUTSIDE_REFERENCE), 0)
+    coverage, uncovered = _check_coverage(galaxies, good, angle, catalogue, survey, min_coverage)
+    flags |= uncovered
     _warn_uncovered(flags)
 
-    length = distance / (1 + z) * angle
-    mask = (flags & int(MASKED)) != 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        density = numerator / (np.pi * length**2)
-    table = QTable()
-    table["neighbour_distance"] = environment_column("neighbour_distance", length, mask)
-    table["surface_density"] = environment_column("surface_density", density, mask)
-    if coverage is not None:
-        table["coverage"] = environment_column("coverage", coverage, np.isnan(coverage))
-    table["environment_flags"] = environment_column("environment_flags", flags)
+    table = _density_table(distance / (1 + galaxies.z) * angle, numerator, coverage, flags)
     table.meta["hifrac"] = {
         "version": hifrac.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -231,24 +197,73 @@ def surface_density(
         "rest_frame": bool(rest_frame),
         "include_self": bool(include_self),
         "match_radius_arcsec": float(np.degrees(match) * 3600),
-        "footprint": footprint if footprint is None else _name(footprint),
+        "footprint": footprint if survey is None or survey == "reference" else type(footprint).__name__,
         "cosmology": repr(cosmology),
-        "reference_rows": len(catalogue.z),
-        "reference_left_out": catalogue.left_out,
-        "references": [
-            "Wu 2020, ApJ 900, 142 (section 7.1)",
-            "Cooper et al. 2008, MNRAS 383, 1058",
-            *_references_of(reference),
-        ],
+        "reference_rows": len(catalogue),
+        "reference_left_out": left_out,
+        "references": [*_REFERENCES, *_references_of(reference)],
     }
     return table
 
 
+def _check_numbers(n: Any, numerator: float, min_coverage: float) -> None:
+    """Raise an error that names the number out of its range."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise TypeError(f"n must be an integer, got {n!r}")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    if not numerator > 0:
+        raise ValueError(f"numerator must be positive, got {numerator}")
+    if not 0 <= min_coverage <= 1:
+        raise ValueError(f"min_coverage must be from 0 to 1, got {min_coverage}")
+
+
+def _check_coverage(
+    galaxies: Galaxies,
+    good: np.ndarray,
+    angle: np.ndarray,
+    catalogue: Galaxies,
+    survey: Any,
+    min_coverage: float,
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return the covered share of each circle, where a footprint is given, and the flags that follow."""
+    flags = np.zeros(len(galaxies), int)
+    if survey is None:
+        return None, flags
+    if isinstance(survey, str):
+        is_outside = outside(galaxies.ra[good], galaxies.dec[good], catalogue.ra, catalogue.dec)
+        flags[good] = np.where(is_outside, int(EnvironmentFlag.OUTSIDE_REFERENCE), 0)
+        return None, flags
+    coverage = np.full(len(galaxies), np.nan)
+    rows = np.flatnonzero(np.isfinite(angle))
+    coverage[rows] = survey.coverage(galaxies.ra[rows], galaxies.dec[rows], angle[rows])
+    with np.errstate(invalid="ignore"):
+        flags |= np.where(coverage < _UNCOVERED, int(EnvironmentFlag.OUTSIDE_REFERENCE), 0)
+        is_edge = (coverage >= _UNCOVERED) & (coverage < min_coverage)
+    return coverage, flags | np.where(is_edge, int(EnvironmentFlag.EDGE), 0)
+
+
+def _density_table(
+    length: np.ndarray, numerator: float, coverage: np.ndarray | None, flags: np.ndarray
+) -> QTable:
+    """Return the columns of `surface_density`; ``length`` (Mpc) is the distance to the n-th neighbour."""
+    mask = (flags & int(MASKED)) != 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        density = numerator / (np.pi * length**2)
+    table = QTable()
+    table["neighbour_distance"] = environment_column("neighbour_distance", length, mask)
+    table["surface_density"] = environment_column("surface_density", density, mask)
+    if coverage is not None:
+        table["coverage"] = environment_column("coverage", coverage, np.isnan(coverage))
+    table["environment_flags"] = environment_column("environment_flags", flags)
+    return table
+
+
 def _references_of(data: Any) -> list[str]:
-    """What to cite for a table of `hifrac.catalogs`; nothing is known of others."""
+    """Return what to cite for a table of `hifrac.catalogs`; nothing is known of others."""
     meta = getattr(data, "meta", None) or {}
-    known = meta.get("hifrac")
-    return list(known.get("references", [])) if isinstance(known, dict) else []
+    provenance = meta.get("hifrac")
+    return list(provenance.get("references", [])) if isinstance(provenance, dict) else []
 
 
 def overdensity(
@@ -261,7 +276,7 @@ def overdensity(
     boxcar_width: float = _BOXCAR,
     **density: Any,
 ) -> QTable:
-    r"""Density over the typical density of the same redshift.
+    r"""Compute the density over the typical density of the same redshift.
 
     .. math:: 1 + \delta_n = \frac{\Sigma_n}{\mathrm{median}\,\Sigma_n(z)}
 
@@ -274,7 +289,7 @@ def overdensity(
     coords, z, reference
         As for `surface_density`.
     population : str or tuple of (array-like, array-like or `~astropy.units.Quantity`), optional
-        Of whom the median is: ``"targets"``, the galaxies themselves, as in Wu (2020); ``"reference"``,
+        Whose median it is: ``"targets"``, the galaxies themselves, as in Wu (2020); ``"reference"``,
         the reference galaxies, whose densities are then computed as well: for a handful of galaxies there is
         no other way; or redshifts and surface densities of your own (Mpc^-2 if without unit), for instance
         those of the sample that the model was trained on.
@@ -311,40 +326,40 @@ def overdensity(
         raise ValueError(f"median must be 'exact' or 'grid', got {median!r}")
     if not 0 < boxcar_width < np.inf:
         raise ValueError(f"boxcar_width must be positive, got {boxcar_width}")
-    if isinstance(population, str) and population not in ("targets", "reference"):
+    if not isinstance(population, str):
+        sample, population = _parse_population(population), "given"
+    elif population not in ("targets", "reference"):
         raise ValueError(f"population must be 'targets', 'reference' or (z, density), got {population!r}")
-    own = None if isinstance(population, str) else _own_population(population)
     table = surface_density(coords, z, reference, **density)
     z = parse_redshifts(z, "z", len(table))
     nearby = (table["environment_flags"] & int(EnvironmentFlag.NEARBY)) != 0
-    sigma = np.where(nearby, np.nan, table["surface_density"].filled(np.nan).value)
-    if own is None:
-        own = (
-            _usable(table, z)
-            if population == "targets"
-            else _of_reference(reference, z, boxcar_width, density)
-        )
-    middle, count = _median_at(z, *own, width=boxcar_width, on_grid=median == "grid")
+    sigma = np.where(nearby, np.nan, plain_floats(table["surface_density"]))
+    if population == "targets":
+        sample = _usable(table, z)
+    elif population == "reference":
+        sample = _reference_densities(reference, z, boxcar_width, density)
+    middle, count = _median_at(z, *sample, width=boxcar_width, on_grid=median == "grid")
     with np.errstate(invalid="ignore"):
         ratio = sigma / middle
     mask = ~np.isfinite(ratio)
     flags = table["environment_flags"]
     flags |= np.where((count < _SPARSE) & ~np.isnan(sigma), int(EnvironmentFlag.SPARSE_MEDIAN), 0)
-    where = table.colnames.index("surface_density") + 1
-    table.add_column(environment_column("overdensity", ratio, mask), where, "overdensity")
     with np.errstate(invalid="ignore"):
-        logarithm = np.log10(ratio)
-    table.add_column(environment_column("log_overdensity", logarithm, mask), where + 1, "log_overdensity")
+        columns = {"overdensity": ratio, "log_overdensity": np.log10(ratio)}
+    place = table.colnames.index("surface_density") + 1
+    table.add_columns(
+        [environment_column(name, columns[name], mask) for name in columns], [place] * 2, list(columns)
+    )
     table.meta["hifrac"] |= {
         "median": median,
         "boxcar_width": float(boxcar_width),
-        "population": population if isinstance(population, str) else "given",
-        "population_rows": len(own[0]),
+        "population": population,
+        "population_rows": len(sample[0]),
     }
     return table
 
 
-def _positive(value: u.Quantity, name: str, unit: u.UnitBase) -> float:
+def _not_negative(value: u.Quantity, name: str, unit: u.UnitBase) -> float:
     if not isinstance(value, u.Quantity):
         raise TypeError(f"{name} must be a quantity with its unit, got {value!r}")
     try:
@@ -357,113 +372,102 @@ def _positive(value: u.Quantity, name: str, unit: u.UnitBase) -> float:
 
 
 def _is_reference(footprint: Any) -> bool:
-    if not isinstance(footprint, str):
-        return False
-    if footprint != "reference":
+    if isinstance(footprint, str) and footprint != "reference":
         raise ValueError(f"footprint must be 'reference', None or a footprint, got {footprint!r}")
-    return True
-
-
-def _name(footprint: Any) -> str:
-    return footprint if isinstance(footprint, str) else type(footprint).__name__
+    return isinstance(footprint, str)
 
 
 def _neighbour(
-    galaxies: tuple[np.ndarray, np.ndarray, np.ndarray],
-    reference: Reference,
+    galaxies: Galaxies,
+    reference: Galaxies,
     n: int,
     half_width: np.ndarray | None,
     *,
     match: float,
     include_self: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Angle (radians) to the n-th neighbour, NaN where there is none, and the flags that follow."""
-    ra, dec, z = galaxies
-    asked = max(n if include_self else n + 1, 2)
+    """Return the angle (radians) to the n-th neighbour, NaN for none, and the flags that follow."""
+    z = galaxies.z
+    flags = np.zeros(len(z), int)
     if half_width is not None and z.size:
+        flags |= _redshift_edges(z, half_width, reference.z)
         reach = half_width.max() + 1e-9
         reference = reference[(reference.z >= z.min() - reach) & (reference.z <= z.max() + reach)]
-    chords = nearest_in_window(unit_vectors(ra, dec), z, reference.vectors, reference.z, asked, half_width)
-    near = chords <= 2 * np.sin(min(match, np.pi) / 2)
-    itself = near[:, 0]
-    place = np.full(len(z), n - 1) if include_self else n - 1 + itself.astype(int)
+    # One more, for the galaxy itself; and two at least, for duplicates.
+    k = max(n if include_self else n + 1, 2)
+    chords = nearest_in_window(galaxies.vectors, z, reference.vectors, reference.z, k, half_width)
+    is_match = chords <= 2 * np.sin(min(match, np.pi) / 2)
+    has_counterpart = is_match[:, 0]
+    place = np.full(len(z), n - 1) if include_self else n - 1 + has_counterpart.astype(int)
     chord = chords[np.arange(len(z)), place]
-    missing = np.isinf(chord)
-    angle = 2 * np.arcsin(np.minimum(np.where(missing, 0, chord) / 2, 1))
-    flags = np.where(missing, int(EnvironmentFlag.TOO_FEW_NEIGHBOURS), 0)
+    is_missing = np.isinf(chord)
+    angle = 2 * np.arcsin(np.minimum(np.where(is_missing, 0, chord) / 2, 1))
+    flags |= np.where(is_missing, int(EnvironmentFlag.TOO_FEW_NEIGHBOURS), 0)
     flags |= np.where(chord == 0, int(EnvironmentFlag.COINCIDENT), 0)
-    flags |= np.where(itself, 0, int(EnvironmentFlag.NO_COUNTERPART))
-    flags |= np.where(near[:, 1], int(EnvironmentFlag.POSSIBLE_DUPLICATE), 0)
-    return np.where(missing, np.nan, angle), flags
+    flags |= np.where(has_counterpart, 0, int(EnvironmentFlag.NO_COUNTERPART))
+    flags |= np.where(is_match[:, 1], int(EnvironmentFlag.POSSIBLE_DUPLICATE), 0)
+    return np.where(is_missing, np.nan, angle), flags
 
 
 def _redshift_edges(z: np.ndarray, half_width: np.ndarray, reference_z: np.ndarray) -> np.ndarray:
-    beyond = z + half_width > reference_z.max()
+    is_edge = z + half_width > reference_z.max()
     # A reference that begins with the nearest galaxies has no edge there.
-    beyond |= (z - half_width < reference_z.min()) & (reference_z.min() > half_width)
-    return np.where(beyond, int(EnvironmentFlag.REDSHIFT_EDGE), 0)
+    is_edge |= (z - half_width < reference_z.min()) & (reference_z.min() > half_width)
+    return np.where(is_edge, int(EnvironmentFlag.REDSHIFT_EDGE), 0)
 
 
 def _warn_uncovered(flags: np.ndarray) -> None:
     count = np.count_nonzero(flags & int(EnvironmentFlag.OUTSIDE_REFERENCE))
     if count:
-        warnings.warn(
-            f"reference does not cover {count} of {len(flags)} galaxies: flagged OUTSIDE_REFERENCE, masked",
-            HifracWarning,
-            stacklevel=3,
+        warn_caller(
+            f"reference does not cover {count} of {len(flags)} galaxies: flagged OUTSIDE_REFERENCE, masked"
         )
 
 
 def _usable(table: QTable, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Redshifts and densities of those that a median is taken of: not at an edge, and not nearby."""
-    unfit = int(EnvironmentFlag.EDGE | EnvironmentFlag.NEARBY)
-    sigma = table["surface_density"].filled(np.nan).value
-    fit = np.isfinite(sigma) & ((table["environment_flags"] & unfit) == 0)
-    return z[fit], sigma[fit]
+    """Return redshifts and densities of those that a median is taken of: not at an edge, and not nearby."""
+    sigma = plain_floats(table["surface_density"])
+    is_fit = (table["environment_flags"] & int(EnvironmentFlag.EDGE | EnvironmentFlag.NEARBY)) == 0
+    is_fit &= np.isfinite(sigma)
+    return z[is_fit], sigma[is_fit]
 
 
-def _of_reference(
+def _reference_densities(
     reference: Any, z: np.ndarray, width: float, density: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Redshifts and densities of the reference galaxies that the windows of ``z`` hold."""
+    """Return redshifts and densities of the reference galaxies that the windows of ``z`` hold."""
+    positive = z[z > 0]
+    if positive.size == 0:
+        return np.empty(0), np.empty(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", HifracWarning)  # said when the targets were done
-        catalogue = parse_reference(reference)
-        positive = z[z > 0]
-        if positive.size == 0:
-            return np.empty(0), np.empty(0)
+        warnings.simplefilter("ignore", HifracWarning)  # the densities of the targets have warned
+        catalogue, _ = parse_reference(reference)
         reach = width / 2 + _GRID
-        inside = (catalogue.z > max(positive.min() - reach, 0)) & (catalogue.z < positive.max() + reach)
-        places = SkyCoord(catalogue.ra, catalogue.dec, unit=u.deg)
-        table = surface_density(places[inside], catalogue.z[inside], (places, catalogue.z), **density)
-    return _usable(table, catalogue.z[inside])
+        rows = (catalogue.z > max(positive.min() - reach, 0)) & (catalogue.z < positive.max() + reach)
+        coords = SkyCoord(catalogue.ra, catalogue.dec, unit=u.deg)
+        table = surface_density(coords[rows], catalogue.z[rows], (coords, catalogue.z), **density)
+    return _usable(table, catalogue.z[rows])
 
 
-def _own_population(population: Any) -> tuple[np.ndarray, np.ndarray]:
+def _parse_population(population: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the usable redshifts and densities (Mpc^-2) of a population of the user's."""
     if not isinstance(population, tuple | list) or len(population) != 2:
         raise TypeError("population must be 'targets', 'reference' or a pair of redshifts and densities")
-    values = population[1]
-    unit = getattr(values, "unit", None) or u.Mpc**-2
-    try:
-        values = u.Quantity(np.ma.getdata(getattr(values, "unmasked", values)), unit).to_value(u.Mpc**-2)
-    except u.UnitConversionError:
-        raise u.UnitConversionError(f"population: densities must be per Mpc^2, got {unit}") from None
-    hidden = np.asarray(getattr(population[1], "mask", False), bool)
-    sigma = np.where(hidden, np.nan, values)
+    sigma = parse_numbers(population[1], "population: densities", u.Mpc**-2, what="per Mpc^2")
     z = parse_redshifts(population[0], "population", len(sigma))
-    fit = np.isfinite(z) & np.isfinite(sigma)
-    return z[fit], sigma[fit]
+    is_fit = np.isfinite(z) & np.isfinite(sigma)
+    return z[is_fit], sigma[is_fit]
 
 
 def _median_at(
     z: np.ndarray, population_z: np.ndarray, sigma: np.ndarray, *, width: float, on_grid: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The median at each redshift, and of how many it is."""
-    known = np.isfinite(z)
-    result, count = np.full(len(z), np.nan), np.zeros(len(z), int)
-    result[known], count[known] = sliding_median(population_z, sigma, z[known], width)
-    if on_grid and np.any(known):
-        grid = np.arange(0, max(z[known].max(), 0) + 2 * _GRID, _GRID)
-        on, _ = sliding_median(population_z, sigma, grid, width)
-        result[known] = np.interp(z[known], grid, on)
-    return result, count
+    """Return the median at each redshift, and of how many it is."""
+    is_finite = np.isfinite(z)
+    median, count = np.full(len(z), np.nan), np.zeros(len(z), int)
+    median[is_finite], count[is_finite] = sliding_median(population_z, sigma, z[is_finite], width)
+    if on_grid and np.any(is_finite):
+        grid = np.arange(0, max(z[is_finite].max(), 0) + 2 * _GRID, _GRID)
+        grid_median, _ = sliding_median(population_z, sigma, grid, width)
+        median[is_finite] = np.interp(z[is_finite], grid, grid_median)
+    return median, count

@@ -17,8 +17,6 @@ from scipy.spatial import cKDTree
 from hifrac.environment._neighbours import near_each_other, unit_vectors
 from hifrac.environment._parse import parse_positions
 
-__all__ = ["Footprint", "RandomPoints", "Region", "as_footprint", "outside"]
-
 _POINTS = 200  # in the smallest circle judged: 7% noise
 _PROBES = 128  # points that a circle is probed with
 _AT_ONCE = 1 << 20
@@ -28,7 +26,7 @@ class Footprint(Protocol):
     """What tells the covered share of a circle."""
 
     def coverage(self, ra: np.ndarray, dec: np.ndarray, radius: np.ndarray) -> np.ndarray:
-        """Covered share, 0 to 1, of circles; positions in degrees, radii in radians."""
+        """Return the covered share, 0 to 1, of circles; positions in degrees, radii in radians."""
 
 
 class RandomPoints:
@@ -56,10 +54,10 @@ class RandomPoints:
 
     def __init__(self, points: SkyCoord | Table, *, density: u.Quantity | None = None) -> None:
         ra, dec = parse_positions(points, "points")
-        good = np.isfinite(ra)
-        if np.count_nonzero(good) < 10 * _POINTS:
-            raise ValueError(f"points must be at least {10 * _POINTS}, got {np.count_nonzero(good)}")
-        self._tree = cKDTree(unit_vectors(ra[good], dec[good]))
+        is_valid = np.isfinite(ra)
+        if np.count_nonzero(is_valid) < 10 * _POINTS:
+            raise ValueError(f"points must be at least {10 * _POINTS}, got {np.count_nonzero(is_valid)}")
+        self._tree = cKDTree(unit_vectors(ra[is_valid], dec[is_valid]))
         if density is None:
             self._density = self._own_density()
         else:
@@ -81,7 +79,7 @@ class RandomPoints:
         return float(np.median(_POINTS / (np.pi * chord**2)))  # a cap of this chord has this very area
 
     def coverage(self, ra: np.ndarray, dec: np.ndarray, radius: np.ndarray) -> np.ndarray:
-        """Covered share of circles.
+        """Return the covered share of circles.
 
         Parameters
         ----------
@@ -131,7 +129,7 @@ class Region:
             raise TypeError(f"region must be a MOC or a function of RA and Dec, got {type(region).__name__}")
 
     def coverage(self, ra: np.ndarray, dec: np.ndarray, radius: np.ndarray) -> np.ndarray:
-        """Covered share of circles, probed at 128 points in each; see `RandomPoints.coverage`."""
+        """Return the covered share of circles, probed at 128 points in each; see `RandomPoints.coverage`."""
         share = np.empty(len(ra))
         step = _AT_ONCE // _PROBES
         for start in range(0, len(ra), step):
@@ -143,7 +141,7 @@ class Region:
 
 
 def _sunflower(ra: np.ndarray, dec: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points spread evenly over circles (Vogel 1979, Math. Biosci. 44, 179), one circle after the other."""
+    """Spread points evenly over circles (Vogel 1979, Math. Biosci. 44, 179), one circle after the other."""
     number = np.arange(_PROBES)
     turn = number * np.pi * (3 - np.sqrt(5))
     # Equal areas of a cap: 1 - cos is uniform.
@@ -161,7 +159,7 @@ def _sunflower(ra: np.ndarray, dec: np.ndarray, radius: np.ndarray) -> tuple[np.
 
 
 def as_footprint(footprint: Any) -> Footprint:
-    """What the user gave, as a footprint.
+    """Return what the user gave as a footprint.
 
     Raises
     ------
@@ -183,7 +181,7 @@ def as_footprint(footprint: Any) -> Footprint:
 def outside(
     ra: np.ndarray, dec: np.ndarray, reference_ra: np.ndarray, reference_dec: np.ndarray
 ) -> np.ndarray:
-    """True where the sky around a position is clearly without reference galaxies of any redshift.
+    """Return True where the sky around a position is clearly without reference galaxies of any redshift.
 
     The sky is cut into cells of equal area, as small as leaves 20 galaxies on
     average in those that have any. A position in a cell without any is

@@ -640,6 +640,18 @@ def test_columns_have_the_units_and_descriptions_of_the_registry():
     assert table.meta["hifrac"]["references"]
 
 
+@pytest.mark.parametrize("options", [{}, {"n": 3}, {"numerator": 5}])
+def test_the_density_is_what_the_description_of_its_column_says(options):
+    symbol, formula = ENVIRONMENT_COLUMNS["surface_density"].description.split(", where ")[0].split(" = ")
+    assert symbol == "Sigma_n"
+    assert "numerator is 3 by default" in ENVIRONMENT_COLUMNS["surface_density"].description
+    table = call(**options)
+    names = {"numerator": options.get("numerator", 3), "pi": np.pi, "D_n": plain(table["neighbour_distance"])}
+    # The formula as it stands: numerator / (pi D_n^2).
+    expected = eval(formula.replace("pi ", "pi * ").replace("^", "**"), {"__builtins__": {}}, names)
+    np.testing.assert_allclose(plain(table["surface_density"]), expected, rtol=1e-12)
+
+
 def test_what_the_population_rests_on_is_cited():
     population = Table({"ra": [10.0, 11, 12, 13, 14, 15], "dec": np.zeros(6), "z": np.full(6, 0.02)})
     population["ra"].unit = population["dec"].unit = "deg"
