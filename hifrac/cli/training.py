@@ -205,6 +205,7 @@ def _extra_train() -> Iterator[None]:
             "sklearn": "scikit-learn",
             "lightning": "lightning",
             "pytorch_optimizer": "pytorch-optimizer",
+            "pydantic": "pydantic",
         }
         missing = wanted.get((error.name or "").partition(".")[0])
         if missing is None:

@@ -1,155 +1,115 @@
 """Training as a configuration: what a TOML file may say, checked before any work.
 
-A file has the sections of `TrainingConfig`; what it leaves out keeps its
-default. The bundled ones are named by `bundled_configs`.
+A file has the sections of `TrainingConfig`; what it leaves out keeps its default, which is the paper's.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, field, replace
 from importlib import resources
+from math import inf
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 
-ARCHITECTURES = ("xresnet18", "xresnet34", "xresnet50", "shallow")
 #: Numbers that a network gives for each loss.
 LOSSES = {"rmse": 1, "gaussian_nll": 2, "tobit_nll": 2, "smoothed_cross_entropy": 2}
-SAMPLES = ("hi_fraction", "detection", "estimates")
-RULES = ("groups", "paper-numpy", "paper-torch")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-ACCELERATORS = ("auto", "cpu", "cuda")
 
 
-@dataclass(frozen=True, kw_only=True)
+def _must(words: str, holds: Callable[[Any], bool]) -> AfterValidator:
+    """Make the check of one value; its complaint says what the value must do."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(f"must {words}, got {value!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _complete_recipe(facts: Any) -> Any:
+    """Fill in what a recipe leaves out: it is that of the data directory."""
+    if not isinstance(facts, Mapping):
+        return facts
+    defaults = asdict(SDSS_RECIPE)
+    if unknown := sorted(set(facts) - set(defaults)):
+        raise ValueError(f"{unknown[0]} is unknown; known here: {', '.join(defaults)}")
+    return {**defaults, **facts}
+
+
+_Text = Annotated[str, Strict()]
+_Integer = Annotated[int, Strict()]
+_Number = Annotated[float, Strict()]
+_Switch = Annotated[bool, Strict()]
+_Seed = Annotated[_Integer, _must("be at least 0", lambda value: value >= 0)]
+_Count = Annotated[_Integer, _must("be at least 1", lambda value: value >= 1)]
+_Several = Annotated[_Integer, _must("be at least 2", lambda value: value >= 2)]
+_Positive = Annotated[_Number, _must("be above 0", lambda value: 0 < value < inf)]
+_NotNegative = Annotated[_Number, _must("be at least 0", lambda value: 0 <= value < inf)]
+_OpenShare = Annotated[_Number, _must("lie between 0 and 1", lambda value: 0 < value < 1)]
+_Share = Annotated[_Number, _must("lie from 0 to 1", lambda value: 0 <= value <= 1)]
+_Column = Annotated[_Text, _must("be the name of a column", str.isidentifier)]
+_Limits = Annotated[
+    tuple[_Number, ...],
+    _must("be two increasing numbers", lambda pair: not pair or (len(pair) == 2 and pair[0] <= pair[1])),
+]
+
+
+def _section(cls: type) -> Any:
+    return dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})(cls)
+
+
+@_section
 class DataConfig:
-    """Section ``[data]``: pictures and labels.
+    """Section ``[data]``: pictures and labels, of the data directory or of a table."""
 
-    Parameters
-    ----------
-    sample : {"hi_fraction", "detection", "estimates"}, optional
-        What is read from the data directory: its galaxies with an HI mass,
-        these against bright undetected ones, or the galaxies that nobody
-        measured, with the estimates of ``teacher`` as their labels. Of no
-        account where ``table`` is given.
-    teacher : str, optional
-        Name or folder of the model that ``sample = "estimates"`` learns from.
-    table : str, optional
-        A table of labels of any format that Astropy reads, instead.
-    cutouts : str, optional
-        Folder or archive of the pictures of ``table``.
-    name : str, optional
-        Column that names the pictures.
-    target : str, optional
-        Column of the target. For classes it holds their numbers, 0 and 1,
-        unless there is ``class_limits``.
-    is_limit : str, optional
-        Boolean column: where the target is an upper limit. None by default.
-    class_limits : sequence of two floats, optional
-        Targets below the first are class 0, above the second class 1, and
-        what lies between is left out.
-    balance : bool, optional
-        Whether as many rows of the larger class are drawn as the smaller one has.
-    missing : {"raise", "mask"}, optional
-        What happens to a row whose target is masked or NaN.
-    description : str, optional
-        What the target is, for the card; its column's description by default.
-    column : str, optional
-        The result column of the model; ``target`` by default.
-    mass_scale, validity : str, optional
-        For the card.
-    """
+    sample: Literal["hi_fraction", "detection", "estimates"] = "hi_fraction"
+    teacher: _Text = "default"  # the model whose estimates are the labels of sample = "estimates"
+    table: _Text | None = None
+    cutouts: _Text | None = None
+    name: _Text = "objid"
+    target: _Text = "log_hi_fraction_true"  # for classes 0 and 1, unless there are class_limits
+    is_limit: _Text | None = None
+    class_limits: _Limits = ()  # below the first is class 0, above the second class 1
+    balance: _Switch = False
+    missing: Literal["raise", "mask"] = "raise"
+    description: _Text | None = None
+    column: _Column | None = None  # the result column; the target's name by default
+    mass_scale: _Text = "as the labels are"
+    validity: _Text = "pictures like those it was trained on"
 
-    sample: str = "hi_fraction"
-    teacher: str = "default"
-    table: str | None = None
-    cutouts: str | None = None
-    name: str = "objid"
-    target: str = "log_hi_fraction_true"
-    is_limit: str | None = None
-    class_limits: tuple[float, ...] = ()
-    balance: bool = False
-    missing: str = "raise"
-    description: str | None = None
-    column: str | None = None
-    mass_scale: str = "as the labels are"
-    validity: str = "pictures like those it was trained on"
-
-    def __post_init__(self) -> None:
-        _one_of("data.sample", self.sample, SAMPLES)
-        _one_of("data.missing", self.missing, ("raise", "mask"))
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
         if (self.table is None) != (self.cutouts is None):
             raise ValueError("data.table and data.cutouts go together: give both or neither")
-        if self.class_limits and (
-            len(self.class_limits) != 2 or not self.class_limits[0] <= self.class_limits[1]
-        ):
-            raise ValueError(
-                f"data.class_limits must be two increasing numbers, got {list(self.class_limits)}"
-            )
-        if self.column is not None and not self.column.isidentifier():
-            raise ValueError(f"data.column must be the name of a column, got {self.column!r}")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
+@_section
 class SplitConfig:
-    """Section ``[split]``: which galaxies are held out, for the figures and the calibration.
+    """Section ``[split]``: which galaxies are held out, for the figures and the calibration."""
 
-    Parameters
-    ----------
-    file : str, optional
-        A written split (`hifrac.training.splits`). By default one is drawn.
-    rule : {"groups", "paper-numpy", "paper-torch"}, optional
-        How it is drawn: whole groups of galaxies, or as in the paper's code.
-    held_out : float, optional
-        The share that is held out, between 0 and 1.
-    """
-
-    file: str | None = None
-    rule: str = "groups"
-    held_out: float = 0.2
-
-    def __post_init__(self) -> None:
-        _one_of("split.rule", self.rule, RULES)
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"split.held_out must lie between 0 and 1, got {self.held_out}")
+    file: _Text | None = None
+    rule: Literal["groups", "paper-numpy", "paper-torch"] = "groups"
+    held_out: _OpenShare = 0.2
 
 
-@dataclass(frozen=True, kw_only=True)
+@_section
 class NetworkConfig:
-    """Section ``[network]``.
+    """Section ``[network]``: architecture, loss, and the weights to start from."""
 
-    Parameters
-    ----------
-    architecture : {"xresnet18", "xresnet34", "xresnet50", "shallow"}, optional
-        See `hifrac.models.xresnet`.
-    loss : {"rmse", "gaussian_nll", "tobit_nll", "smoothed_cross_entropy"}, optional
-        See `hifrac.training.cnn.losses`.
-    smoothing : float, optional
-        Of the labels of the last one; 0 to 1.
-    monochrome : bool, optional
-        Whether the network is shown the mean of the channels alone, without
-        colour.
-    init_from : str, optional
-        Name or folder of a model of the same architecture, whose weights are
-        the start. Its last layer is left out where it answers another
-        number of questions.
-    """
-
-    architecture: str = "xresnet34"
-    loss: str = "rmse"
-    smoothing: float = 0.05
-    monochrome: bool = False
-    init_from: str | None = None
-
-    def __post_init__(self) -> None:
-        _one_of("network.architecture", self.architecture, ARCHITECTURES)
-        _one_of("network.loss", self.loss, tuple(LOSSES))
-        if not 0 <= self.smoothing <= 1:
-            raise ValueError(f"network.smoothing must lie from 0 to 1, got {self.smoothing}")
+    architecture: Literal["xresnet18", "xresnet34", "xresnet50", "shallow"] = "xresnet34"
+    loss: Literal["rmse", "gaussian_nll", "tobit_nll", "smoothed_cross_entropy"] = "rmse"
+    smoothing: _Share = 0.05
+    monochrome: _Switch = False
+    init_from: _Text | None = None
 
     @property
     def n_outputs(self) -> int:
@@ -162,108 +122,60 @@ class NetworkConfig:
         return self.loss == "smoothed_cross_entropy"
 
 
-@dataclass(frozen=True, kw_only=True)
+@_section
 class OptimizerConfig:
-    """Section ``[optimizer]``: the defaults are the paper's.
+    """Section ``[optimizer]``: steps, learning rate and rotations; the defaults are the paper's."""
 
-    Parameters
-    ----------
-    lr : float, optional
-        The largest learning rate of the cycle.
-    weight_decay : float, optional
-        None on batch normalisation and biases.
-    epochs : int, optional
-        Passes over the training pictures.
-    batch_size : int, optional
-        Pictures of one step on all devices together; at least 2 for each, because batch
-        normalisation compares pictures.
-    warm_up : float, optional
-        Share of the steps in which the learning rate rises.
-    div, final_div : float, optional
-        What ``lr`` is divided by at the start and at the end.
-    max_degrees : float, optional
-        Pictures are rotated by up to this angle, and then turned and mirrored.
-    """
-
-    lr: float = 0.01
-    weight_decay: float = 0.01
-    epochs: int = 40
-    batch_size: int = 64
-    warm_up: float = 0.25
-    div: float = 25.0
-    final_div: float = 1e5
-    max_degrees: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "div", "final_div"):
-            _at_least(f"optimizer.{name}", getattr(self, name), 0, open_end=True)
-        for name, least in (("weight_decay", 0), ("epochs", 1), ("batch_size", 2), ("max_degrees", 0)):
-            _at_least(f"optimizer.{name}", getattr(self, name), least)
-        if not 0 < self.warm_up < 1:
-            raise ValueError(f"optimizer.warm_up must lie between 0 and 1, got {self.warm_up}")
+    lr: _Positive = 0.01
+    weight_decay: _NotNegative = 0.01
+    epochs: _Count = 40
+    batch_size: _Several = 64  # on all devices together, because batch normalisation compares pictures
+    warm_up: _OpenShare = 0.25
+    div: _Positive = 25.0
+    final_div: _Positive = 1e5
+    max_degrees: _NotNegative = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@_section
 class RunConfig:
-    """Section ``[run]``: machine and chance.
+    """Section ``[run]``: machine and chance."""
 
-    Parameters
-    ----------
-    seed : int, optional
-        Fixes the split, the first weights, the order and the orientation of pictures.
-    precision : {"32-true", "bf16-mixed", "16-mixed"}, optional
-        As Lightning names it.
-    accelerator : {"auto", "cpu", "cuda"}, optional
-        Where it runs.
-    devices : int, optional
-        How many of them; the batch is shared out.
-    """
-
-    seed: int = 12345
-    precision: str = "32-true"
-    accelerator: str = "auto"
-    devices: int = 1
-
-    def __post_init__(self) -> None:
-        _at_least("run.seed", self.seed, 0)
-        _at_least("run.devices", self.devices, 1)
-        _one_of("run.precision", self.precision, PRECISIONS)
-        _one_of("run.accelerator", self.accelerator, ACCELERATORS)
+    seed: _Seed = 12345
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: _Count = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@_section
 class TrainingConfig:
-    """All that decides what a training gives.
+    """All that decides what a training gives; read one with `read_config`.
 
-    Parameters
+    Attributes
     ----------
-    name : str
-        Of the model.
-    summary : str, optional
-        One line, for the card.
-    pictures : `~hifrac.cutouts.CutoutRecipe`, optional
-        What the pictures are; the recipe of the data directory by default.
-    data, split, network, optimizer, run : optional
-        The sections.
+    name, summary : str
+        Of the model, for its card.
+    pictures : `~hifrac.cutouts.CutoutRecipe`
+        What the pictures are; what a file leaves out is that of the data directory.
+    data, split, network, optimizer, run
+        The sections, with an attribute for each of their keys.
 
     Raises
     ------
     ValueError
-        If two sections contradict each other.
+        If a value is wrong, or two sections contradict each other.
     """
 
-    name: str
-    summary: str = ""
-    pictures: CutoutRecipe = SDSS_RECIPE
+    name: Annotated[_Text, _must("not be empty", bool)]
+    summary: _Text = ""
+    pictures: Annotated[CutoutRecipe, BeforeValidator(_complete_recipe)] = SDSS_RECIPE
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
-    def __post_init__(self) -> None:
-        if not self.name:
-            raise ValueError("name must not be empty")
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
         if self.optimizer.batch_size < 2 * self.run.devices:
             raise ValueError(
                 f"optimizer.batch_size must be at least 2 for each of {self.run.devices} devices "
@@ -271,8 +183,7 @@ class TrainingConfig:
             )
         if self.data.is_limit is not None and self.network.loss != "tobit_nll":
             raise ValueError("data.is_limit goes with network.loss = 'tobit_nll', which knows upper limits")
-        classes = bool(self.data.class_limits) or self.data.balance
-        if classes and not self.network.classifies:
+        if (self.data.class_limits or self.data.balance) and not self.network.classifies:
             raise ValueError(
                 "data.class_limits and data.balance go with network.loss = 'smoothed_cross_entropy'"
             )
@@ -283,22 +194,15 @@ class TrainingConfig:
                 "data.sample = 'detection' and network.loss = 'smoothed_cross_entropy' go together, "
                 "or data.class_limits must say what the classes are"
             )
+        return self
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain types; what is None is left out."""
-        return {
-            key: value if not isinstance(value, dict) else _without_none(value)
-            for key, value in asdict(self).items()
-        }
+        """Return the configuration as plain types; what is None is left out."""
+        return TypeAdapter(TrainingConfig).dump_python(self, mode="json", exclude_none=True)
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> TrainingConfig:
-        """Check and take what a TOML file says.
-
-        Parameters
-        ----------
-        facts : mapping
-            As ``tomllib`` reads it.
+        """Check and take what a TOML file says, as ``tomllib`` reads it.
 
         Raises
         ------
@@ -307,32 +211,41 @@ class TrainingConfig:
         ValueError
             If a key is unknown or missing, or a value out of range; the message names the key.
         """
-        return _build(cls, facts, "")
+        try:
+            return TypeAdapter(cls).validate_python(dict(facts))
+        except ValidationError as error:
+            raise _plain_error(error.errors()) from None
 
     def for_table(self, table: str, cutouts: str, *, target: str, name: str | None = None) -> TrainingConfig:
-        """The same network and schedule for a user's labels; pictures are still of ``pictures``.
+        """Return the same network and schedule for a user's labels.
+
+        Pictures are still of the recipe ``pictures``; what the card would say of the data is left out.
 
         Parameters
         ----------
-        table, cutouts, target, name
-            As of `DataConfig`. What the card would say of the data is left out.
+        table, cutouts : str
+            A table of labels of any format that Astropy reads, and the folder or archive of its pictures.
+        target, name : str
+            Columns: of the target, and of the pictures' names.
         """
-        kept = {key: getattr(self.data, key) for key in ("sample", "class_limits", "balance", "missing")}
-        data = DataConfig(table=table, cutouts=cutouts, target=target, name=name or self.data.name, **kept)
+        data = DataConfig(
+            table=table,
+            cutouts=cutouts,
+            target=target,
+            name=name or self.data.name,
+            **{key: getattr(self.data, key) for key in ("sample", "class_limits", "balance", "missing")},
+        )
         return replace(self, name=f"{self.name}-{target}", summary="", data=data)
 
     def changed(self, **sections: Mapping[str, Any]) -> TrainingConfig:
-        """The same with some values of sections replaced; None leaves a value as it is."""
+        """Return the same with some values of sections replaced; None leaves a value as it is."""
         facts = self.to_dict()
         for section, values in sections.items():
-            facts[section] = {
-                **facts[section],
-                **{key: one for key, one in values.items() if one is not None},
-            }
+            facts[section] |= {key: value for key, value in values.items() if value is not None}
         return self.from_dict(facts)
 
     def with_settings(self, settings: Sequence[str]) -> TrainingConfig:
-        """The same with settings such as ``"optimizer.epochs=5"``, their values in the syntax of TOML.
+        """Return the same with settings such as ``"optimizer.epochs=5"``, their values in TOML's syntax.
 
         Raises
         ------
@@ -342,24 +255,22 @@ class TrainingConfig:
         facts = self.to_dict()
         for setting in settings:
             key, equals, text = setting.partition("=")
-            parts = [part.strip() for part in key.split(".")]
-            if not equals or not all(parts) or len(parts) > 2:
+            *sections, name = (part.strip() for part in key.split("."))
+            if not equals or not name or not all(sections) or len(sections) > 1:
                 raise ValueError(f"a setting must be like optimizer.epochs=5, got {setting!r}")
             try:
                 value = tomllib.loads(f"value = {text}")["value"]
             except tomllib.TOMLDecodeError:
                 value = text.strip()  # text without its quotation marks, which shells take away
-            place = facts
-            for part in parts[:-1]:
-                place = place.setdefault(part, {})
-                if not isinstance(place, dict):
-                    raise ValueError(f"{key.strip()}: {part} is no section")
-            place[parts[-1]] = value
+            section = facts.setdefault(sections[0], {}) if sections else facts
+            if not isinstance(section, dict):
+                raise ValueError(f"{key.strip()}: {sections[0]} is no section")
+            section[name] = value
         return self.from_dict(facts)
 
 
 def bundled_configs() -> list[str]:
-    """Names of the bundled configurations."""
+    """Return the names of the bundled configurations."""
     folder = Path(str(resources.files("hifrac.training") / "configs"))
     return sorted(path.stem for path in folder.glob("*.toml"))
 
@@ -370,7 +281,7 @@ def read_config(source: str | Path) -> TrainingConfig:
     Parameters
     ----------
     source : str or path-like
-        Name of a bundled configuration, or a TOML file. Paths in a file
+        Name of a bundled configuration, see `bundled_configs`, or a TOML file. Paths in a file
         are relative to its folder.
 
     Returns
@@ -383,6 +294,13 @@ def read_config(source: str | Path) -> TrainingConfig:
         If there is neither such a name nor such a file.
     TypeError, ValueError
         As `TrainingConfig.from_dict`, with the file's name; or if it is not TOML.
+
+    Examples
+    --------
+    >>> from hifrac.training import read_config
+    >>> config = read_config("paper").with_settings(["optimizer.epochs=20"])
+    >>> config.network.architecture, config.optimizer.epochs
+    ('xresnet34', 20)
     """
     bundled = bundled_configs()
     if isinstance(source, str) and source in bundled:
@@ -408,62 +326,35 @@ def _beside(config: Path, value: str | None) -> str | None:
     return None if value is None else str(config.parent / value)
 
 
-def _build(kind: type, facts: Mapping[str, Any], prefix: str) -> Any:
-    """A dataclass from plain types, or an error that names the key."""
-    known, hints = {entry.name: entry for entry in fields(kind)}, get_type_hints(kind)
-    if unknown := sorted(set(facts) - set(known)):
-        raise ValueError(f"{prefix}{unknown[0]} is unknown; known here: {', '.join(known)}")
-    needed = [
-        name
-        for name, entry in known.items()
-        if entry.default is MISSING and entry.default_factory is MISSING and name not in facts
-    ]
-    if kind is CutoutRecipe:  # what a recipe leaves out is that of the data directory
-        facts, needed = {**asdict(SDSS_RECIPE), **facts}, []
-    if needed:
-        raise ValueError(f"{prefix}{needed[0]} is missing")
-    values = {name: _take(hints[name], value, f"{prefix}{name}") for name, value in facts.items()}
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        if kind is CutoutRecipe:
-            raise type(error)(f"{prefix}{error}") from error
-        raise
+#: What pydantic calls a value of another type, and what it must be.
+_WORDS = {
+    "string_type": "text",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dataclass_type": "a section",
+}
 
 
-def _take(hint: Any, value: Any, key: str) -> Any:
-    """A value of the hinted type, or a TypeError that names the key."""
-    if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{key} must be a section, got {value!r}")
-        return _build(hint, value, f"{key}.")
-    if get_origin(hint) is UnionType:
-        hint = next(one for one in get_args(hint) if one is not type(None))
-    if get_origin(hint) is tuple:
-        if not isinstance(value, Sequence) or isinstance(value, str):
-            raise TypeError(f"{key} must be a list, got {value!r}")
-        return tuple(_take(get_args(hint)[0], one, key) for one in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    words = {str: "text", int: "an integer", float: "a number", bool: "true or false"}
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise TypeError(f"{key} must be {words[hint]}, got {value!r}")
-    return value
-
-
-def _without_none(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in section.items()
-        if value is not None
-    }
-
-
-def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{key} must be one of {', '.join(allowed)}, got {value!r}")
-
-
-def _at_least(key: str, value: float, least: float, *, open_end: bool = False) -> None:
-    if not (value > least if open_end else value >= least) or value == float("inf"):
-        raise ValueError(f"{key} must be {'above' if open_end else 'at least'} {least}, got {value}")
+def _plain_error(errors: list[ErrorDetails]) -> TypeError | ValueError:
+    """Say the first of pydantic's errors in one line that names the key."""
+    # A key that is unknown is the likeliest cause of one that is missing.
+    error = min(errors, key=lambda error: error["type"] != "unexpected_keyword_argument")
+    section = [part for part in error["loc"] if isinstance(part, str)]
+    key, value = ".".join(section), error["input"]
+    if error["type"] == "missing":
+        return ValueError(f"{key} is missing")
+    if error["type"] == "unexpected_keyword_argument":
+        holder = TrainingConfig if len(section) == 1 else TrainingConfig.__annotations__[section[0]]
+        holder = globals()[holder] if isinstance(holder, str) else holder
+        return ValueError(f"{key} is unknown; known here: {', '.join(holder.__dataclass_fields__)}")
+    if error["type"] == "literal_error":
+        allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return ValueError(f"{key} must be one of {allowed}, got {value!r}")
+    if error["type"] in _WORDS:
+        return TypeError(f"{key} must be {_WORDS[error['type']]}, got {value!r}")
+    message = str(error["ctx"]["error"]) if "error" in error.get("ctx", {}) else error["msg"]
+    if message.startswith("must "):
+        return ValueError(f"{key} {message}")
+    return ValueError(f"pictures.{message}" if section == ["pictures"] else message)
