@@ -46,6 +46,8 @@ from hifrac.environment import EnvironmentFlag, overdensity
 from hifrac.models.calibration import LEVELS, ConformalTable
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 
+pytestmark = pytest.mark.numeric
+
 #: The estimate, and its percentiles from the lowest to the highest.
 FRACTIONS = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84")
 OUTER = ("log_hi_fraction_p05", "log_hi_fraction_p95")

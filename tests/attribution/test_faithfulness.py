@@ -17,6 +17,8 @@ from hifrac.attribution.gradients import baseline_picture
 from hifrac.demo import PICTURES
 from hifrac.images import decode
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def mean_pictures(default, demo_pixels):

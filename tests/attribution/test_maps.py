@@ -19,6 +19,8 @@ from hifrac.core.exceptions import ModelError
 from hifrac.models.structure import StructureNet
 from hifrac.models.xresnet import PixelNet, shallow
 
+pytestmark = pytest.mark.numeric
+
 
 def state_of(model):
     return {key: value.clone() for key, value in model.network.state_dict().items()}

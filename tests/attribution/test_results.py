@@ -22,6 +22,8 @@ from hifrac.attribution.results import upside_down
 from hifrac.core.exceptions import BadImageError, ModelError
 from hifrac.images import compress
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def sky_table(tmp_path, blobs):

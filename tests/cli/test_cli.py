@@ -92,6 +92,7 @@ def in_memory():
     return estimator.predict(sample_table()[FORMAT_ROWS])
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("extension", FORMATS)
 @pytest.mark.filterwarnings("default::hifrac.core.exceptions.HifracWarning")
 def test_tables_of_every_format(tmp_path, in_memory, extension):

@@ -12,6 +12,8 @@ from hifrac.models.answer import ANSWER_COLUMNS, INTERVAL_LEVELS, Answer
 from hifrac.models.calibration import ConformalTable
 from hifrac.models.detection import DetectionTable
 
+pytestmark = pytest.mark.numeric
+
 CALIBRATION = ConformalTable(99, (0.05, 0.16, 0.5, 0.84, 0.95), (-0.5, -0.3, 0.0, 0.3, 0.6))
 DETECTION = DetectionTable(2.0, 0.5, 0.4, (0.0, 50.0, 100.0), (0.0, 1.0, 2.0), 90.0, largest_ebv=0.2)
 OUTPUTS = {

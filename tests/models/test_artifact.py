@@ -18,6 +18,8 @@ from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityErro
 from hifrac.models import _artifact, export_model
 from hifrac.models.architectures import ARCHITECTURES, build, closest
 
+pytestmark = pytest.mark.numeric
+
 WEIGHTS, SCRIPT, PROGRAM = "weights.safetensors", "model.pt", "model.pt2"
 
 

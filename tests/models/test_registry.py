@@ -23,6 +23,8 @@ from hifrac.models import _artifact
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, render, render_sky, render_star
 
+pytestmark = pytest.mark.numeric
+
 BUNDLED = Path(str(resources.files("hifrac.models") / "weights" / "default"))
 WEIGHTS, SCRIPT = "weights.safetensors", "model.pt"
 RUNTIMES = ["torchscript", "eager"]

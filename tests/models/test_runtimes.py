@@ -19,6 +19,8 @@ from hifrac.models import runtimes
 from hifrac.models.architectures import build
 from hifrac.models.runtimes import HalfPrecision, fold_batch_norm
 
+pytestmark = pytest.mark.numeric
+
 with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 

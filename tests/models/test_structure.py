@@ -24,6 +24,8 @@ from hifrac.models.structure import (
 from hifrac.models.texture import N_TEXTURE
 from hifrac.simulate import SimulatedGalaxy, render
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def network():

@@ -11,6 +11,8 @@ from hifrac.models.structure import StructureNet
 from hifrac.models.texture import N_TEXTURE, texture
 from hifrac.training.structure.ood import ALTERATIONS
 
+pytestmark = pytest.mark.numeric
+
 #: The measurements in their order.
 STEPS, GROWTH2, GROWTH4, GROWTH8 = (slice(start, start + 3) for start in (0, 3, 6, 9))
 TURN, TOGETHER, LEVEL = (slice(start, start + 3) for start in (12, 15, 18))

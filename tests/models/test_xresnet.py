@@ -22,6 +22,8 @@ from hifrac.models.xresnet import (
     xresnet50,
 )
 
+pytestmark = pytest.mark.numeric
+
 of_jit = pytest.mark.filterwarnings(
     r"ignore:.*torch\.jit\.:DeprecationWarning", r"ignore:.*torch\.jit\.:FutureWarning"
 )

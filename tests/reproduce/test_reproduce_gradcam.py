@@ -9,6 +9,8 @@ from hifrac import load_model
 from hifrac.reproduce import EXPERIMENTS, gradcam
 from hifrac.reproduce._pictures import pictures
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def found(made):

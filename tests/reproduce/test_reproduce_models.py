@@ -13,6 +13,8 @@ from hifrac import load_model
 from hifrac.catalogs import teimoorinia2017
 from hifrac.reproduce import comparison, robustness, simple
 
+pytestmark = pytest.mark.numeric
+
 
 def test_block_means_are_means_of_blocks():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)

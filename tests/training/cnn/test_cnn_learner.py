@@ -26,6 +26,8 @@ from hifrac.training.config import read_config
 from hifrac.training.evaluation import evaluate
 from hifrac.training.splits import read_split, split_hash
 
+pytestmark = pytest.mark.numeric
+
 N, WIDTH = 100, 32
 
 CONFIG = """

@@ -20,6 +20,8 @@ from hifrac.training.cnn.trainer import fit_network
 from hifrac.training.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig, TrainingConfig
 from hifrac.training.data import LabelledPictures
 
+pytestmark = pytest.mark.numeric
+
 N = 26
 
 

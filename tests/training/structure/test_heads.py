@@ -22,6 +22,8 @@ from hifrac.training.structure.measurements import altered_features, measure
 from hifrac.training.structure.ood import ALTERATIONS, as_read
 from hifrac.training.structure.sample import DeepSample, Labels, TrainingSample, combine
 
+pytestmark = pytest.mark.numeric
+
 # Measuring
 
 

@@ -24,7 +24,10 @@ from hifrac.training.structure.refit import refit
 N = 60
 
 # The drawn galaxies are unlike real ones, as is said of them each time.
-pytestmark = pytest.mark.filterwarnings("ignore:cutouts. .* pictures are unlike those that")
+pytestmark = [
+    pytest.mark.numeric,
+    pytest.mark.filterwarnings("ignore:cutouts. .* pictures are unlike those that"),
+]
 
 
 @pytest.fixture(scope="module")

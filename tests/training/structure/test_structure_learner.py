@@ -33,6 +33,8 @@ from hifrac.training.structure.heads import (
 from hifrac.training.structure.measurements import altered_features, measure, with_ebv
 from hifrac.training.structure.sample import combine, read_deep, read_sample
 
+pytestmark = pytest.mark.numeric
+
 TABLES = ["beyond_alfalfa", "cross_validation", "gswlc", "parents", "strange", "terciles"]
 FILES = [
     "deep_sample.ecsv",

@@ -25,6 +25,8 @@ from hifrac.training.structure.tables import (
     tercile_table,
 )
 
+pytestmark = pytest.mark.numeric
+
 
 def labels_of(truth, *, detected, gas_poor=None, is_limit=None):
     n = len(truth)
