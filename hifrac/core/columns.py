@@ -13,19 +13,6 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn
 from astropy.utils.masked import Masked
 
-__all__ = [
-    "DEC_ALIASES",
-    "POSITION_COLUMNS",
-    "RA_ALIASES",
-    "RESULT_COLUMNS",
-    "WITH_ENVIRONMENT",
-    "WITH_MASS",
-    "ResultColumn",
-    "columns_of",
-    "make_column",
-    "result_column",
-]
-
 #: Names of position columns, in the order in which they are looked for; case
 #: does not matter. A pair of one system comes before a mixture.
 POSITION_COLUMNS = (

@@ -7,85 +7,85 @@ Every setting is read when a function runs, never when it is defined, so that
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
-from astropy import config as _config
+from astropy.config import ConfigItem, ConfigNamespace
 
-__all__ = ["Conf", "cache_dir", "conf", "data_dir"]
+# So that hifrac.cfg has them as they are, without a section named after this module.
+_item = partial(ConfigItem, module="hifrac")
 
 
-class Conf(_config.ConfigNamespace):
+class Conf(ConfigNamespace):
     """Configuration parameters of `hifrac`."""
 
-    data_dir = _config.ConfigItem(
+    data_dir = _item(
         "",
         "Folder of the training data and reference catalogues. "
         "The environment variable HIFRAC_DATA_DIR comes first.",
     )
-    cache_dir = _config.ConfigItem(
+    cache_dir = _item(
         "",
         "Folder of the downloaded cutouts. Empty: HIFRAC_CACHE_DIR if set, else hifrac/ "
         "in XDG_CACHE_HOME (~/.cache).",
     )
-    model = _config.ConfigItem("default", "Name of the model used when none is named.")
-    device = _config.ConfigItem(
-        ["auto", "cpu", "cuda"], "Where the network runs; auto takes CUDA when there is one."
-    )
-    batch_size = _config.ConfigItem(64, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
-    timeout = _config.ConfigItem(
+    model = _item("default", "Name of the model used when none is named.")
+    device = _item(["auto", "cpu", "cuda"], "Where the network runs; auto takes CUDA when there is one.")
+    batch_size = _item(64, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
+    timeout = _item(
         30.0,
         "Seconds to wait for a service to connect, and for each of its answers to be complete.",
         cfgtype="float(min=0.001)",
     )
-    cutout_timeout = _config.ConfigItem(
+    cutout_timeout = _item(
         120.0,
         "Seconds for one cutout, all repeats and the waiting between them included.",
         cfgtype="float(min=0.001)",
     )
-    retries = _config.ConfigItem(
+    retries = _item(
         4, "How often a failed request is repeated (429, 5xx, connection errors).", cfgtype="integer(min=0)"
     )
-    retry_backoff = _config.ConfigItem(
+    retry_backoff = _item(
         0.5, "Seconds before the first repeat; doubled at each further one.", cfgtype="float(min=0)"
     )
-    max_rate = _config.ConfigItem(
+    max_rate = _item(
         10.0,
         "Requests per second to one host, at most, by all programs of this user on this computer; "
         "0 for no limit.",
         cfgtype="float(min=0)",
     )
-    offline = _config.ConfigItem(
+    offline = _item(
         False, "Never touch the network: what is not in the local store is flagged.", cfgtype="boolean"
     )
-    store_layout = _config.ConfigItem(
+    store_layout = _item(
         ["folders", "file"],
         "How a new store keeps its pictures: each in a file of its own, or all in one file "
         "(for systems with a limit on the number of files).",
     )
-    skyserver_url = _config.ConfigItem(
+    skyserver_url = _item(
         "https://skyserver.sdss.org/{data_release}/SkyServerWS/ImgCutout/getjpeg",
         "Address of the SDSS image cutout service; {data_release} is replaced, e.g. by dr16.",
     )
-    skyserver_data_release = _config.ConfigItem(
+    skyserver_data_release = _item(
         "", "SDSS data release asked for, e.g. DR16. Empty: the one of the model's recipe."
     )
-    legacy_url = _config.ConfigItem(
+    legacy_url = _item(
         "https://www.legacysurvey.org/viewer",
         "Address of the DESI Legacy Surveys viewer, below which cutout.jpg and cutout.fits are.",
     )
-    panstarrs_url = _config.ConfigItem(
+    panstarrs_url = _item(
         "https://ps1images.stsci.edu/cgi-bin",
         "Address of the Pan-STARRS image server, below which ps1filenames.py and fitscut.cgi are.",
     )
-    hips2fits_url = _config.ConfigItem(
+    hips2fits_url = _item(
         "https://alasky.cds.unistra.fr/hips-image-services/hips2fits", "Address of the CDS service hips2fits."
     )
-    vizier_url = _config.ConfigItem(
+    vizier_url = _item(
         "https://vizier.cds.unistra.fr",
         "Address of VizieR, or of one of its mirrors, for catalogues. "
         "(That of SkyServer's SQL is astroquery.sdss.conf.skyserver_baseurl.)",
     )
-    catalog_timeout = _config.ConfigItem(
+    catalog_timeout = _item(
         300.0,
         "Seconds to wait for a catalogue service to begin its answer; a large query takes minutes.",
         cfgtype="float(min=0.001)",
@@ -96,7 +96,7 @@ conf = Conf()
 
 
 def data_dir() -> Path | None:
-    """Folder of the real data, or None when no folder is configured.
+    """Return the folder of the real data, or None when no folder is configured.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def data_dir() -> Path | None:
 
 
 def cache_dir() -> Path:
-    """Folder of the downloaded cutouts (it may not exist yet).
+    """Return the folder of the downloaded cutouts (it may not exist yet).
 
     Returns
     -------

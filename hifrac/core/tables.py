@@ -18,8 +18,6 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
 from astropy.utils.exceptions import AstropyWarning
 
-__all__ = ["check_output", "output_format", "plain_table", "read_table", "write_table"]
-
 # Astropy knows a VOTable by its content, which a file to be written does not have.
 _VOTABLE = (".vot", ".votable", ".xml")
 

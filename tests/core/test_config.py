@@ -85,7 +85,7 @@ def test_the_defaults_can_be_used_as_they_are():
 def test_a_configuration_file_is_read(tmp_path):
     folder = tmp_path / "config" / "astropy"
     folder.mkdir(parents=True)
-    (folder / "hifrac.cfg").write_text("[core.config]\nbatch_size = 7\nmodel = mine\n")
+    (folder / "hifrac.cfg").write_text("batch_size = 7\nmodel = mine\n")
     with set_temp_config(tmp_path / "config"):
         conf.reload()
         assert (conf.batch_size, conf.model) == (7, "mine")
