@@ -225,17 +225,34 @@ def header_wcs(data: bytes) -> WCS | None:
         return None
     if wcs.naxis != 2 or not wcs.has_celestial:
         return None
-    wcs.wcs.crpix = wcs.wcs.crpix[0], height + 1 - wcs.wcs.crpix[1]
-    matrix = wcs.wcs.cd if wcs.wcs.has_cd() else wcs.wcs.pc
-    matrix = matrix * np.array([[1.0, -1.0], [1.0, -1.0]])
+    flipped = flip_wcs(wcs, height)
+    flipped.array_shape = height, width
+    return flipped
+
+
+def flip_wcs(wcs: WCS, height: int) -> WCS:
+    """Return the world coordinates of an image of which the rows are taken in the opposite order.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS`
+        Of two axes; it is left as it is.
+    height : int
+        The number of rows.
+    """
+    flipped = wcs.deepcopy()
+    flipped.wcs.crpix = wcs.wcs.crpix[0], height + 1 - wcs.wcs.crpix[1]
+    # World = cdelt * pc * pixel: the flip of the second pixel axis is a sign of its column.
+    signs = np.array([1.0, -1.0])
     if wcs.wcs.has_cd():
-        wcs.wcs.cd = matrix
+        flipped.wcs.cd = wcs.wcs.cd * signs
+    elif not ((matrix := wcs.wcs.get_pc())[0, 1] or matrix[1, 0]):
+        flipped.wcs.cdelt = wcs.wcs.cdelt * signs  # as most images have it: no matrix at all
     else:
-        # x = cdelt * pc * pixel: the flip of the second pixel axis is a sign of its column.
-        wcs.wcs.pc = matrix
-    wcs.array_shape = height, width
-    wcs.wcs.set()
-    return wcs
+        flipped.wcs.pc = matrix * signs
+    flipped.array_shape = wcs.array_shape
+    flipped.wcs.set()
+    return flipped
 
 
 def is_blank(pixels: np.ndarray) -> bool:

@@ -20,6 +20,7 @@ from hifrac.attribution.methods import heat_maps, resolve_method
 from hifrac.attribution.targets import Target, resolve_target
 from hifrac.core.exceptions import BadImageError, RowError
 from hifrac.core.flags import decode_flags
+from hifrac.images import flip_wcs
 from hifrac.models.answer import Answer
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Explanation:
         from astropy.nddata import CCDData
 
         values = self.values[::-1].copy()
-        wcs = None if self.wcs is None else upside_down(self.wcs, self.values.shape[0])
+        wcs = None if self.wcs is None else flip_wcs(self.wcs, self.values.shape[0])
         return CCDData(values, unit=self.unit, mask=~np.isfinite(values), wcs=wcs, meta=self._header())
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -163,23 +164,6 @@ class Explanation:
             if isinstance(value, str) or np.isfinite(value):  # FITS headers have no NaN
                 header[key] = (value, comment)
         return header
-
-
-def upside_down(wcs: WCS, height: int) -> WCS:
-    """World coordinates of an image of which the rows are taken in the opposite order."""
-    flipped = wcs.deepcopy()
-    flipped.wcs.crpix = wcs.wcs.crpix[0], height + 1 - wcs.wcs.crpix[1]
-    if wcs.wcs.has_cd():
-        flipped.wcs.cd = wcs.wcs.cd * np.array([[1.0, -1.0], [1.0, -1.0]])
-    else:
-        matrix = wcs.wcs.get_pc()
-        if matrix[0, 1] == matrix[1, 0] == 0:
-            flipped.wcs.cdelt = wcs.wcs.cdelt * np.array([1.0, -1.0])
-        else:
-            flipped.wcs.pc = matrix * np.array([[1.0, -1.0], [1.0, -1.0]])
-    flipped.array_shape = wcs.array_shape
-    flipped.wcs.set()
-    return flipped
 
 
 class Explanations(Sequence):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,9 +19,10 @@ from hifrac.catalogs.errors import (
     CatalogWarning,
 )
 from hifrac.core.config import cache_dir, conf, data_dir
+from hifrac.core.files import file_sha256
 from hifrac.core.tables import write_table
 
-__all__ = ["Raw", "folder", "kept_files", "load", "local_files", "sha256"]
+__all__ = ["Raw", "folder", "kept_files", "load", "local_files"]
 
 
 @dataclass
@@ -182,16 +182,13 @@ def read_file(path: Path) -> Table:
     return table
 
 
-def sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _origin(paths: list[Path]) -> dict[str, Any]:
     # Of gigabytes a checksum would cost more than the reading.
     small = [path for path in paths if path.stat().st_size < 2**28]
-    return {"files": [str(path) for path in paths], "sha256": {path.name: sha256(path) for path in small}}
+    return {
+        "files": [str(path) for path in paths],
+        "sha256": {path.name: file_sha256(path) for path in small},
+    }
 
 
 def _checked(tables: list[Table], parts: int, catalog: Catalog, paths: list[Path]) -> list[Table]:

@@ -21,9 +21,10 @@ from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs.labels import FRACTION, LABEL_COLUMNS
 from hifrac.core.columns import result_column
 from hifrac.core.exceptions import BadImageError, RowError
+from hifrac.core.files import whole_file
 from hifrac.core.flags import Flag
 from hifrac.core.input import parse, plain_floats
-from hifrac.core.tables import whole_file, write_table
+from hifrac.core.tables import write_table
 from hifrac.cutouts import Cutout, CutoutSource, LocalCutouts
 
 __all__ = [

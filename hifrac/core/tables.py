@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -17,6 +14,8 @@ from astropy.io import registry
 from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
 from astropy.utils.exceptions import AstropyWarning
+
+from hifrac.core.files import whole_file
 
 # Astropy knows a VOTable by its content, which a file to be written does not have.
 _VOTABLE = (".vot", ".votable", ".xml")
@@ -158,19 +157,6 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
     except Exception as error:  # each writer of Astropy raises errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be written: {reason}") from error
-
-
-@contextmanager
-def whole_file(path: Path, *, keep: bool = True) -> Iterator[Path]:
-    """A file beside its place, of the same extension, that goes there when it is complete, or else away."""
-    # Some writers look at the extension.
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield partial
-        if keep:
-            os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def plain_table(table: Table) -> Table:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hifrac.core.exceptions import ModelError, ModelIntegrityError
+from hifrac.core.files import file_sha256, write_whole
 from hifrac.models.architectures import build, closest
 from hifrac.models.cards import ModelCard
 from hifrac.models.xresnet import fold_spectral_norm
@@ -122,9 +123,9 @@ def save(
     if "export" in formats and width is None:
         raise ValueError("width: an exported program is for pictures of one size; say which")
     folder.mkdir(parents=True, exist_ok=True)
-    # Not save_file: it makes a file that nobody else may read.
+    # Not safetensors' save_file: it makes a file that nobody else may read.
     weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+    write_whole(folder / WEIGHTS, safetensors.torch.save(weights))
     written = [WEIGHTS]
     if "torchscript" in formats:
         with _deprecations_of_jit_silenced(), torch.no_grad():
@@ -133,7 +134,7 @@ def save(
     if "export" in formats:
         torch.export.save(exported(network, width), folder / PROGRAM)
         written.append(PROGRAM)
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in written}
+    return {name: file_sha256(folder / name) for name in written}
 
 
 def _verified(folder: Path, name: str, card: ModelCard) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
 from hifrac.core.exceptions import ModelError
+from hifrac.core.files import write_whole
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models.calibration import ConformalTable, PopulationTable
 from hifrac.models.detection import DetectionTable
@@ -232,7 +233,7 @@ class ModelCard:
     def write(self, folder: str | Path) -> Path:
         """Write ``card.json`` into a folder and return its path."""
         path = Path(folder) / FILE_NAME
-        path.write_text(self.to_json(), encoding="utf-8")
+        write_whole(path, self.to_json())
         return path
 
     def __str__(self) -> str:

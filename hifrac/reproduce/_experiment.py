@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from astropy.table import Table
 
 from hifrac.catalogs import CATALOGS, _files
 from hifrac.catalogs.labels import SAMPLES
+from hifrac.core.files import file_sha256
 from hifrac.models import ModelCard
 from hifrac.models.cards import FILE_NAME
 from hifrac.models.registry import bundled_models
@@ -183,5 +183,4 @@ def sha256(path: Path) -> str:
 
 @cache
 def _sha256(path: Path, _size: int, _time: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

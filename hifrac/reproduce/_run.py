@@ -23,7 +23,8 @@ from astropy.table import MaskedColumn, Table
 import hifrac
 from hifrac.core.config import conf
 from hifrac.core.exceptions import HifracWarning
-from hifrac.core.tables import whole_file, write_table
+from hifrac.core.files import write_whole
+from hifrac.core.tables import write_table
 from hifrac.reproduce._experiment import TIERS, Experiment, Setting, sha256
 
 __all__ = ["MANIFEST", "SUMMARY", "numbers_table", "reproduce", "result", "status_table"]
@@ -121,8 +122,7 @@ def reproduce(
             entry = _run(one, setting, output, None if redo else manifest.get(one.name))
             results[one.name] = entry
             manifest[one.name] = {**entry, "status": "done"} if entry["status"] == "kept" else entry
-            with whole_file(output / MANIFEST) as partial:
-                partial.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            write_whole(output / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
             if report is not None:
                 report({"name": one.name, **entry})
     write_table(_summary(manifest), output / SUMMARY, overwrite=True)

@@ -21,7 +21,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from hifrac.core.exceptions import HifracWarning
-from hifrac.core.tables import whole_file
+from hifrac.core.files import whole_file
 
 TRAIN, HELD_OUT = "train", "held_out"
 

@@ -10,11 +10,11 @@ from regions import PolygonPixelRegion, PolygonSkyRegion, Regions
 
 from hifrac.attribution import contours, evidence_blobs, write_regions
 from hifrac.attribution.regions import smoothed
-from hifrac.attribution.results import upside_down
 from hifrac.cutouts import SDSS_RECIPE
+from hifrac.images import flip_wcs
 
 Y, X = np.mgrid[:128, :128]
-WCS = upside_down(SDSS_RECIPE.wcs(150.0, 2.0), 128)
+WCS = flip_wcs(SDSS_RECIPE.wcs(150.0, 2.0), 128)
 
 
 def gaussian(x, y, sigma, total, stretch=1.0):

@@ -18,9 +18,8 @@ from model_files import WIDTH
 from pictures import encode, fits_cube
 
 from hifrac import Flag, HIFractionEstimator, LocalCutouts, load_model
-from hifrac.attribution.results import upside_down
 from hifrac.core.exceptions import BadImageError, ModelError
-from hifrac.images import compress
+from hifrac.images import compress, flip_wcs
 
 pytestmark = pytest.mark.numeric
 
@@ -231,10 +230,10 @@ def test_turning_a_wcs_over_twice_gives_it_back():
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ("RA---TAN", "DEC--TAN"), (10, 20), (3, 4)
     wcs.wcs.cdelt, wcs.wcs.pc = (-1e-4, 1e-4), [[0.8, -0.6], [0.6, 0.8]]
     wcs.wcs.set()
-    again = upside_down(upside_down(wcs, 30), 30)
+    again = flip_wcs(flip_wcs(wcs, 30), 30)
     x, y = np.array([1.0, 29]), np.array([7.0, 2])
     assert again.pixel_to_world(x, y).separation(wcs.pixel_to_world(x, y)).max() < 1e-9 * u.arcsec
-    flipped = upside_down(wcs, 30).pixel_to_world(x, 29 - y)
+    flipped = flip_wcs(wcs, 30).pixel_to_world(x, 29 - y)
     assert flipped.separation(wcs.pixel_to_world(x, y)).max() < 1e-9 * u.arcsec
 
 

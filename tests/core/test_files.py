@@ -1,0 +1,45 @@
+"""Files are whole or not there."""
+
+import hashlib
+
+import pytest
+
+from hifrac.core.files import file_sha256, whole_file, write_whole
+
+
+def test_the_hash_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert (
+        file_sha256(tmp_path / "a") == file_sha256(str(tmp_path / "a")) == hashlib.sha256(b"abc").hexdigest()
+    )
+
+
+def test_bytes_and_text_are_written_and_written_over(tmp_path):
+    path = tmp_path / "a.txt"
+    write_whole(path, "é\n")
+    assert path.read_bytes() == b"\xc3\xa9\n"
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _fill_the_disk(path):
+    with whole_file(path) as partial:
+        assert partial.suffix == path.suffix
+        assert partial.parent == path.parent
+        partial.write_bytes(b"half")
+        assert path.read_bytes() == b"old"
+        raise OSError("the disk is full")
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.fits"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="full"):
+        _fill_the_disk(path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    with whole_file(path, keep=False) as partial:
+        partial.write_bytes(b"tried")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
