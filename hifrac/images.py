@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import functools
 import io
+import math
+import re
+import struct
 import threading
 import warnings
-from dataclasses import dataclass
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+import simplejpeg
+from PIL import Image
 
-from hifrac._picture_files import strip_jpeg, strip_png, what_instead
+from hifrac._stretch import STRETCHES, Stretch, lupton_rgb
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
-    from numpy.typing import ArrayLike
 
-__all__ = [
-    "JPEG_QUALITY",
-    "STRETCHES",
-    "Stretch",
-    "compress",
-    "decode",
-    "header_wcs",
-    "is_blank",
-    "lupton_rgb",
-    "to_jpeg",
-]
+__all__ = ["STRETCHES", "Stretch", "decode", "lupton_rgb"]
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -44,78 +37,6 @@ _MAX_PIXELS = 8192 * 8192
 
 #: Held while astropy reads headers: the warnings filters are those of the whole process.
 FITS_LOCK = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """How a survey's colour pictures are made of fluxes: value = amplitude asinh(softening I).
-
-    ``I`` is the mean over the three bands of weight times flux, less
-    ``minimum``; each band then has its share of the value (Lupton et al. 2004).
-    A pixel whose brightest band exceeds 255 is dimmed in all three bands,
-    which keeps its colour.
-
-    Parameters
-    ----------
-    weights : tuple of float
-        Factors of the bands shown as red, green and blue.
-    amplitude : float
-        Grey levels; positive.
-    softening : float
-        Per unit of weighted flux; positive.
-    minimum : float
-        The weighted flux that is shown black.
-    source : str
-        Where the numbers are from.
-    """
-
-    weights: tuple[float, float, float]
-    amplitude: float
-    softening: float
-    minimum: float
-    source: str
-
-    def levels(self, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
-        """Grey levels of three planes of flux, not yet rounded.
-
-        Parameters
-        ----------
-        red, green, blue : `~numpy.ndarray` of float, shape (height, width)
-            Fluxes in the unit of the stretch. Pixels that are not finite count as
-            ``minimum``, in their own band only.
-
-        Returns
-        -------
-        levels : `~numpy.ndarray` of float, shape (height, width, 3)
-            0 to 255; of single precision if the planes are. Where noise makes ``I`` negative,
-            a band that is positive still shows: `lupton_rgb` has black there.
-        """
-        planes = [
-            weight * _as_float(plane) for weight, plane in zip(self.weights, (red, green, blue), strict=True)
-        ]
-        dtype = np.result_type(*planes)
-        return _asinh_levels(planes, self.amplitude, self.softening, self.minimum, dtype)
-
-    def rgb(self, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
-        """The picture of three planes of flux: their `levels`, rounded to uint8."""
-        return np.rint(self.levels(red, green, blue)).astype(np.uint8)
-
-
-#: The stretches of the surveys' own JPEG pictures, by survey.
-STRETCHES = {
-    # Fluxes in nanomaggies per native pixel of 0.396 arcsec (i, r, g).
-    "sdss": Stretch((1.0, 1.14, 1.48), 37.5, 12.9, 0.0, "fit to DR16 getjpeg pictures, see hifrac.simulate"),
-    # Nanomaggies per pixel of 0.262 arcsec (z, r, g): asinh(20 I) / sqrt(20) of the range. The viewer itself
-    # lets what is too bright go white, and counts what is below black as black in I.
-    "legacy": Stretch(
-        (2.2, 3.4, 6.0), 255 / 20**0.5, 20.0, -0.03, "https://github.com/legacysurvey/imagine, map/views.py"
-    ),
-    # Nanomaggies per pixel of 0.25 arcsec (i, r, g). The survey's own colour JPEGs are scaled by percentiles
-    # of each picture; what suits SDSS is taken over, by the ratio of the pixels' areas.
-    "panstarrs": Stretch(
-        tuple(weight * (0.396 / 0.25) ** 2 for weight in (1.0, 1.14, 1.48)), 37.5, 12.9, 0.0, "as sdss"
-    ),
-}
 
 
 #: How the surveys' own JPEG pictures are compressed, as `to_jpeg` has it, by survey; others are not known.
@@ -178,13 +99,15 @@ def decode(
         stretch = STRETCHES[stretch]
     compression = None
     if data.startswith(_JPEG):
-        pixels, compression = _decode_picture(*strip_jpeg(data), "JPEG", width)
+        pixels, subsampling = _decode_jpeg(data, width)
+        if quality is not None:
+            compression = subsampling, _quantisation(data)
     elif data.startswith(_PNG):
-        pixels, _ = _decode_picture(*strip_png(data), "PNG", width)
+        pixels = _decode_png(data, width)
     elif data.startswith(_FITS):
         pixels = _decode_fits(data, width, stretch)
     else:
-        raise BadImageError(what_instead(data))
+        raise BadImageError(describe_bytes(data))
     if is_blank(pixels):
         raise OutOfFootprintError("the picture is blank: the survey has no image of this position")
     if _has_no_colour(pixels):
@@ -289,93 +212,29 @@ def is_blank(pixels: np.ndarray) -> bool:
         own on uniform ground; these cannot be told from a missing image.
     """
     height, width = pixels.shape[:2]
-    # A sample settles nearly all real pictures; it may only ever rule blankness out.
-    sample = pixels[:: max(1, height // 32), :: max(1, width // 32), 1]
-    if np.bincount(sample.ravel()).max() < 0.2 * sample.size:
+    # A sample settles nearly all real pictures; it may only ever rule blankness out. One channel of it is
+    # cheaper than all three, and enough for half of them.
+    sample = pixels[:: max(1, height // 32), :: max(1, width // 32)]
+    enough = math.ceil(0.2 * sample[..., 0].size)
+    if np.bincount(sample[..., 1].ravel()).max() < enough:
         return False
-    corner = pixels[0, 0].astype(np.int16)
-    if np.abs(pixels[:: max(1, height // 32)].astype(np.int16) - corner).max() <= 4 and _range(pixels) <= 4:
+    ranked = np.sort(_packed(sample), axis=None)
+    if not np.any(ranked[enough - 1 :] == ranked[: ranked.size - enough + 1]) and np.ptp(sample[..., 1]) > 4:
+        return False
+    if _range(pixels) <= 4:
         return True
-    packed = pixels.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
-    colours, counts = np.unique(packed, return_counts=True)
-    if counts.max() < packed.size / 3:
+    _, index, counts = np.unique(_packed(pixels), return_index=True, return_counts=True)
+    if counts.max() < height * width / 3:
         return False
-    ground = colours[counts.argmax()]
-    rgb = np.array([ground >> 16, ground >> 8 & 255, ground & 255], dtype=np.int16)
+    ground = pixels.reshape(-1, 3)[index[counts.argmax()]].astype(np.int16)
     centre = pixels[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    if np.abs(centre.astype(np.int16) - rgb).max() <= 4:
+    if np.abs(centre.astype(np.int16) - ground).max() <= 4:
         return True
     brightness = pixels.sum(axis=2, dtype=np.int32)
     contrast = np.ptp(brightness)
     steps = np.abs(np.diff(brightness, axis=1))
     steps[3 * steps < contrast] = 0
     return bool(contrast >= 96 and steps.sum(axis=1).max(initial=0) >= 3 * contrast)
-
-
-def lupton_rgb(
-    red: np.ndarray,
-    green: np.ndarray,
-    blue: np.ndarray,
-    *,
-    stretch: float = 0.5,
-    Q: float = 10.0,  # noqa: N803 (the symbol of the paper and of astropy)
-    minimum: float = 0.0,
-) -> np.ndarray:
-    """Display colours of calibrated fluxes: the asinh stretch of Lupton et al. (2004).
-
-    Parameters
-    ----------
-    red, green, blue : array-like of float, shape (height, width)
-        Sky-subtracted fluxes, all three on one scale; for SDSS frames in
-        nanomaggies per pixel. Pixels that are not finite count as
-        ``minimum``, in their own band only.
-    stretch : float, optional
-        Linear stretch of the faint end, in the unit of the fluxes. Positive.
-        The default suits SDSS frames in nanomaggies.
-    Q : float, optional
-        Softening: larger values compress the bright end more. Positive.
-    minimum : float, optional
-        The flux that is shown black.
-
-    Returns
-    -------
-    pixels : `~numpy.ndarray` of uint8, shape (height, width, 3)
-        The picture; its rows are in the order of the input.
-
-    Raises
-    ------
-    ValueError
-        If the planes are not two-dimensional and of one shape, or
-        ``stretch`` or ``Q`` is not positive and finite, or ``minimum`` is not finite.
-
-    Notes
-    -----
-    Lupton et al. 2004, PASP 116, 133, equations 1 and 2, in single precision; the result is that of
-    `astropy.visualization.make_lupton_rgb` to within one level. It is not the stretch of SkyServer's
-    JPEG pictures (`STRETCHES` has that): a model trained on these sees a different recipe.
-    """
-    planes = [_as_float(plane) for plane in (red, green, blue)]
-    if planes[0].ndim != 2 or len({plane.shape for plane in planes}) != 1:
-        shapes = ", ".join(str(plane.shape) for plane in planes)
-        raise ValueError(f"red, green and blue must be two-dimensional and of one shape, got {shapes}")
-    for name, value in (("stretch", stretch), ("Q", Q)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}")
-    if not np.isfinite(minimum):
-        raise ValueError(f"minimum must be finite, got {minimum}")
-    # Astropy's own limits of Q.
-    q = 0.1 if Q < 2.0**-23 else min(float(Q), 1e10)
-    # Lupton's Q is stated at a tenth of the range, as astropy has it.
-    levels = _asinh_levels(
-        planes,
-        25.5 / float(np.arcsinh(0.1 * q)),
-        # Beyond that limit every flux is saturated anyhow.
-        min(q / float(stretch), 1e100),
-        float(minimum),
-        np.dtype(np.float32),
-        black_below=True,
-    )
-    return levels.astype(np.uint8)
 
 
 def to_jpeg(pixels: np.ndarray, *, quality: int = 75) -> bytes:
@@ -413,90 +272,50 @@ def compress(pixels: np.ndarray, *, quality: int = 75) -> np.ndarray:
     pixels : `~numpy.ndarray` of uint8, shape (height, width, 3)
         Writable, not shared with those given.
     """
-    with Image.open(io.BytesIO(to_jpeg(pixels, quality=quality))) as picture:
-        return np.array(picture)
+    return simplejpeg.decode_jpeg(to_jpeg(pixels, quality=quality))
 
 
-# Quantisation tables, and how much less of the colour there is than of the brightness.
-_Compression = tuple[dict[int, list[int]], int]
+# How much less of the colour there is than of the brightness, and the quantisation tables.
+_Compression = tuple[str, dict[int, bytes]]
 
 
 @functools.cache
 def _compression_of(quality: int) -> _Compression:
     """What the header of a JPEG of `to_jpeg` says of its compression."""
-    with Image.open(io.BytesIO(to_jpeg(np.zeros((16, 16, 3), np.uint8), quality=quality))) as picture:
-        return picture.quantization, JpegImagePlugin.get_sampling(picture)
+    data = to_jpeg(np.zeros((16, 16, 3), np.uint8), quality=quality)
+    return simplejpeg.decode_jpeg_header(data)[3], _quantisation(data)
 
 
-def _as_float(plane: ArrayLike) -> np.ndarray:
-    """A plane in this computer's single or double precision."""
-    plane = np.asarray(plane)
-    single = plane.dtype.kind == "f" and plane.dtype.itemsize <= 4
-    return plane.astype(np.float32 if single else np.float64, copy=False)
-
-
-def _asinh_levels(
-    planes: list[np.ndarray],
-    amplitude: float,
-    softening: float,
-    minimum: float,
-    dtype: np.dtype,
-    *,
-    black_below: bool = False,
-) -> np.ndarray:
-    """Grey levels, shape (height, width, 3), of weighted fluxes: see `Stretch` and `lupton_rgb`.
-
-    ``dtype`` is that of the costly part. The sum is of double precision,
-    because bands of opposite sign may cancel.
-    """
-    excess, peaks = zip(*(_excess(plane, minimum) for plane in planes), strict=True)
-    if max(1.0, *peaks) * amplitude * softening > 1e30:
-        dtype = np.dtype(np.float64)  # single precision would overflow
-    total = np.add(excess[0], excess[1], dtype=np.float64)
-    total += excess[2]
-    intensity = total.astype(dtype)
-    intensity /= 3
-    gain = intensity * dtype.type(softening)
-    # asinh(x) / x is 1 there, to all digits.
-    small = np.abs(gain) < 1e-9
-    intensity[small] = 1
-    np.arcsinh(gain, out=gain)
-    gain /= intensity
-    gain[small] = softening
-    if black_below:
-        gain[total <= 0] = 0
-    gain *= amplitude
-    bands = [plane.astype(dtype, copy=False) * gain for plane in excess]
-    levels = np.empty((*gain.shape, 3), dtype)
-    for channel, band in enumerate(bands):
-        levels[..., channel] = band
-    np.maximum(levels, 0, out=levels)
-    saturated = np.flatnonzero(np.maximum(np.maximum(bands[0], bands[1]), bands[2]) > 255)
-    pixels = levels.reshape(-1, 3)
-    beyond = pixels[saturated]
-    # In this order it is exactly 255 for the brightest band.
-    pixels[saturated] = beyond / beyond.max(axis=1, keepdims=True) * 255
-    return levels
-
-
-def _excess(plane: np.ndarray, minimum: float) -> tuple[np.ndarray, float]:
-    """A plane less its minimum, finite and so bounded that no later product overflows; its largest size."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        excess = plane - plane.dtype.type(minimum)
-        peak = float(np.abs(excess).max(initial=0))
-        if not peak <= 1e30:
-            peak = 1e30
-            np.clip(excess, -peak, peak, out=excess)
-            excess[~np.isfinite(plane)] = 0
-    return excess, peak
+def _quantisation(data: bytes) -> dict[int, bytes]:
+    """Read the quantisation tables before the first scan of a JPEG, by their precision and number."""
+    tables, at = {}, 2
+    while at < len(data) and data[at + 1 : at + 2] != b"\xda":
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1 : at + 2] == b"\xdb":
+            segment = data[at + 4 : end]
+            while segment:
+                size = 1 + (64 << (segment[0] >> 4))
+                tables[segment[0]] = segment[1:size]
+                segment = segment[size:]
+        at = end if data[at + 1 : at + 2] != b"\xff" else at + 1  # markers may begin with several 255
+    return tables
 
 
 def _has_no_colour(pixels: np.ndarray) -> bool:
     """Whether something is shown, and in grey alone; compression may leave the noise of empty sky grey."""
     red = pixels[..., 0]
+    if not np.array_equal(red[::8], pixels[::8, :, 1]):  # which settles nearly all pictures
+        return False
     if not (np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2])):
         return False
     return bool(np.ptp(red) >= 32)
+
+
+def _packed(pixels: np.ndarray) -> np.ndarray:
+    """The colours of a picture, each as one number."""
+    packed = np.zeros((*pixels.shape[:2], 4), np.uint8)
+    packed[..., :3] = pixels
+    return packed.view(np.uint32)[..., 0]
 
 
 def _range(pixels: np.ndarray) -> int:
@@ -514,36 +333,78 @@ def _check_size(columns: int, rows: int, width: int | None) -> None:
         raise BadImageError(f"the picture claims to have {columns} x {rows} pixels: refused")
 
 
-def _decode_picture(
-    data: bytes, size: tuple[int, int], kind: str, width: int | None
-) -> tuple[np.ndarray, _Compression | None]:
-    """Pixels of a stripped JPEG or PNG, by Pillow, and how a JPEG was compressed."""
+def _decode_jpeg(data: bytes, width: int | None) -> tuple[np.ndarray, str]:
+    """Pixels of a complete and undamaged JPEG, and the subsampling of its colour."""
+    try:
+        rows, columns, colours, subsampling = simplejpeg.decode_jpeg_header(data)
+        _check_size(columns, rows, width)
+        if colours == "Gray":
+            raise BadImageError("greyscale JPEG: it has no colour")
+        if colours not in ("YCbCr", "RGB"):
+            raise BadImageError(f"JPEG of mode {colours}: only RGB pictures can be used")
+        return simplejpeg.decode_jpeg(data), subsampling
+    except BadImageError:
+        raise
+    except ValueError as error:  # of libjpeg-turbo, which is told to forgive nothing
+        raise BadImageError(f"damaged or cut-off JPEG: {error}") from error
+
+
+def _decode_png(data: bytes, width: int | None) -> np.ndarray:
+    """Pixels of a PNG, by Pillow."""
+    data, size = _strip_png(data)
     _check_size(*size, width)
     try:
-        with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
-            picture.load()
-            compression = None
-            if kind == "JPEG":
-                compression = picture.quantization, JpegImagePlugin.get_sampling(picture)
-            if picture.mode == "P":
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            if picture.mode == "P" or "transparency" in picture.info:
                 picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-            elif picture.mode == "RGB" and "transparency" in picture.info:
-                picture = picture.convert("RGBA")
             mode, pixels = picture.mode, np.array(picture)
     except Exception as error:  # Pillow raises whatever its parsers meet in damaged bytes
-        raise BadImageError(f"damaged {kind}: {error}") from error
+        raise BadImageError(f"damaged PNG: {error}") from error
     if mode == "RGBA":
         opaque = pixels[..., 3] == 255
         if not pixels[..., 3].any():
             raise OutOfFootprintError("the picture is transparent everywhere: the survey has no image there")
         if not opaque.all():
             raise BadImageError(f"the picture is transparent in {np.mean(~opaque):.1%} of its pixels")
-        pixels = np.ascontiguousarray(pixels[..., :3])
-    elif mode in ("1", "L", "LA", "I", "I;16", "I;16B", "F"):
-        raise BadImageError(f"greyscale {kind}: it has no colour (mode {mode})")
-    elif mode != "RGB":
-        raise BadImageError(f"{kind} of mode {mode}: only RGB pictures can be used")
-    return pixels, compression
+        return np.ascontiguousarray(pixels[..., :3])
+    if mode != "RGB":
+        raise BadImageError(f"greyscale PNG: it has no colour (mode {mode})")
+    return pixels
+
+
+def _strip_png(data: bytes) -> tuple[bytes, tuple[int, int]]:
+    """Verify every checksum of a PNG, and return its picture without metadata, and its (columns, rows).
+
+    Pillow forgives missing tails under ``ImageFile.LOAD_TRUNCATED_IMAGES``, and warns of odd metadata:
+    settings and filters of the whole process are no business of a thread that decodes.
+    """
+    chunks, at, name = [data[:8]], 8, b""
+    while name != b"IEND":
+        length = int.from_bytes(data[at : at + 4], "big")
+        name, end = data[at + 4 : at + 8], at + 12 + length
+        if len(data) < end:
+            raise BadImageError(f"cut-off PNG: a chunk is incomplete after {len(data)} bytes")
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise BadImageError(f"damaged PNG: wrong checksum of the chunk at byte {at}")
+        if at == 8 and (name != b"IHDR" or length != 13):
+            raise BadImageError("damaged PNG: it does not begin with its header")
+        if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            chunks.append(data[at:end])
+        at = end
+    return b"".join(chunks), struct.unpack_from(">II", data, 16)
+
+
+def describe_bytes(data: bytes) -> str:
+    """Return the message for bytes that are no picture of a known format."""
+    if not data:
+        return "not a picture: the file is empty"
+    start = data[:400].decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+    quoted = " ".join(start.split())[:120]
+    if re.match(r"<(!doctype|html|\?xml|[a-z]+[\s>/])", start, flags=re.IGNORECASE):
+        return f"not a picture but HTML or XML, beginning {quoted!r}"
+    if quoted.isprintable() and "\ufffd" not in quoted:
+        return f"not a picture but text, beginning {quoted!r}"
+    return f"not a JPEG, PNG or FITS picture: it begins with the bytes {data[:8]!r}"
 
 
 def _decode_fits(data: bytes, width: int | None, stretch: Stretch | None) -> np.ndarray:

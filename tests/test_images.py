@@ -17,7 +17,7 @@ from pictures import encode, fits_cube, galaxy, printed, sky
 from PIL import Image, ImageFile
 
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
-from hifrac.images import STRETCHES, Stretch, compress, decode, is_blank, lupton_rgb, to_jpeg
+from hifrac.images import STRETCHES, Stretch, _quantisation, compress, decode, is_blank, lupton_rgb, to_jpeg
 
 PIXELS = galaxy(1)
 JPEG = encode(PIXELS)
@@ -84,7 +84,7 @@ def test_damaged_bytes_give_pixels_or_a_row_error(changes):
     for at, value in changes:
         damaged[at] = value
     try:
-        pixels = decode(bytes(damaged))
+        pixels = decode(bytes(damaged), quality=75)
     except RowError:
         return
     assert pixels.dtype == np.uint8
@@ -223,6 +223,15 @@ def test_a_noiseless_galaxy_is_not_blank():
     pixels = light.astype(np.uint8)
     assert np.mean((pixels == 0).all(axis=2)) > 0.8
     assert not is_blank(pixels)
+
+
+@pytest.mark.parametrize("colours", [1, 3, 40])
+def test_a_flat_green_channel_settles_nothing(colours):
+    # All three channels must be looked at where one has a common level.
+    pixels = np.full((128, 128, 3), 80, np.uint8)
+    pixels[..., 0] = np.random.default_rng(0).integers(0, colours, (128, 128)) * 5
+    assert is_blank(pixels) is (colours == 1)
+    assert is_blank(np.roll(pixels, 1, axis=2)) is (colours == 1)
 
 
 def test_a_saturated_star_is_not_blank():
@@ -473,6 +482,43 @@ def test_a_picture_of_the_same_compression_stays_as_it_is():
     for quality in (50, 75):
         data = to_jpeg(PIXELS, quality=quality)
         np.testing.assert_array_equal(decode(data, quality=quality), decode(data))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 75},
+        {"quality": 20, "progressive": True},
+        {"quality": 92, "optimize": True},
+        {"subsampling": 0},
+    ],
+    ids=["plain", "progressive", "optimised", "all colours"],
+)
+def test_the_quantisation_tables_are_those_that_pillow_reads(options):
+    data = encode(PIXELS, **options)
+    expected = Image.open(io.BytesIO(data)).quantization
+    padded = data[:2] + b"\xff\xff\xff" + data[2:]  # more than one 255 before a marker means nothing
+    for tables in (_quantisation(data), _quantisation(padded)):
+        assert {number: sorted(table) for number, table in tables.items()} == {
+            number: sorted(table) for number, table in expected.items()
+        }
+    assert _quantisation(JPEG[:2]) == _quantisation(b"") == {}
+
+
+def test_a_thumbnail_does_not_tell_how_its_picture_is_compressed():
+    file = io.BytesIO()
+    exif = b"Exif\0\0" + to_jpeg(PIXELS[:32, :32], quality=75)
+    Image.fromarray(PIXELS).save(file, "JPEG", quality=92, exif=exif)
+    data = file.getvalue()
+    np.testing.assert_array_equal(decode(data, quality=75), compress(decode(data)))
+
+
+def test_damage_that_pillow_forgives_is_refused():
+    # A stray byte of the entropy-coded data: the picture would be grey from there on.
+    at = JPEG.index(b"\xff\xda") + 400
+    damaged = JPEG[:at] + b"\xff\xd5" + JPEG[at:]
+    with pytest.raises(BadImageError, match="damaged or cut-off JPEG"):
+        decode(damaged)
 
 
 def test_fluxes_are_compressed_too():

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hifrac import images
-from hifrac._picture_files import what_instead
 from hifrac.core.exceptions import BadImageError
 from hifrac.cutouts._http import Answer, without_user
 
@@ -33,7 +32,7 @@ def read_image(answer: Answer) -> tuple[np.ndarray, fits.Header]:
     from astropy.utils.exceptions import AstropyWarning
 
     if not answer.body.startswith(b"SIMPLE"):
-        raise BadImageError(f"{what_instead(answer.body)} ({answer.url})")
+        raise BadImageError(f"{images.describe_bytes(answer.body)} ({answer.url})")
     try:
         with images.FITS_LOCK, warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=AstropyWarning)

@@ -85,7 +85,7 @@ class CutoutRecipe:
         data : bytes
             A complete JPEG, PNG or FITS file. Fluxes of a FITS file go through the stretch of the
             survey (`hifrac.images.STRETCHES`), and what was not compressed as the survey's own pictures are
-            (`hifrac.images.JPEG_QUALITY`) is so now.
+            (``hifrac.images.JPEG_QUALITY``) is so now.
 
         Returns
         -------
