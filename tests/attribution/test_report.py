@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -22,8 +21,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 def hifrac(*arguments):
-    command = [sys.executable, "-m", "hifrac", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return CliRunner().invoke(main, list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def written(tmp_path_factory):
     table = Table({"objid": ["one", "two", "three"], "ra": rows["ra"], "dec": rows["dec"]})
     table.write(folder / "in.ecsv")
     done = hifrac("explain", folder / "in.ecsv", "-o", folder / "out", "--cutouts", pictures)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     assert "3 rows, 2 explained, 1 not" in done.stdout
     return folder
 
@@ -162,7 +160,7 @@ def test_a_new_page_takes_the_place_of_the_files_of_the_earlier_one_and_of_no_ot
     rows.write(out / "in.ecsv")
     done = hifrac("explain", out / "in.ecsv", "-o", out, "--cutouts", written / "pictures", "--overwrite",
                   "--no-figures")  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     new = {"maps/two.fits", "regions/two.reg", "regions/two.crtf"}
     assert referred(out) == new
     assert files_of(out) == own | new | {"index.html", "in.ecsv"}

@@ -451,9 +451,9 @@ def test_training_wants_its_extra(tmp_path, monkeypatch):
 # As processes
 
 
-def test_a_process_off_a_terminal_shows_no_bar(galaxies, output):
-    done = command("predict", galaxies, "-o", output, *LOCAL)
-    assert done.returncode == 0, done.stderr
+def test_off_a_terminal_no_bar_is_shown(galaxies, output):
+    done = call("predict", galaxies, "-o", output, *LOCAL)
+    assert done.exit_code == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.startswith("5 rows, 4 estimated, 1 not\n")
     table = read_table(output)

@@ -1,9 +1,6 @@
 """``hifrac reproduce`` on a small data directory, and on the real one."""
 
 import json
-import os
-import subprocess
-import sys
 from importlib import resources
 
 import pytest
@@ -35,12 +32,12 @@ def test_the_list_says_what_each_one_lacks(data):
     assert "hifrac catalogs fetch teimoorinia2017" in lines[where + 1]
 
 
-def test_without_a_data_directory_all_are_listed_as_missing_it(tmp_path):
-    environment = {key: value for key, value in os.environ.items() if key != "HIFRAC_DATA_DIR"}
-    command = [sys.executable, "-m", "hifrac", "reproduce", "--list"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+def test_without_a_data_directory_all_are_listed_as_missing_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("HIFRAC_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    answer = run("--list")
+    assert answer.exit_code == 0
+    lines = answer.output.splitlines()
     assert [line.split()[0] for line in lines[::2]] == list(EXPERIMENTS)
     assert all(
         line.strip().startswith("missing: the data directory (set HIFRAC_DATA_DIR") for line in lines[1::2]
@@ -50,12 +47,9 @@ def test_without_a_data_directory_all_are_listed_as_missing_it(tmp_path):
 
 
 def test_what_can_be_run_is_run_and_the_rest_named(data, tmp_path):
-    environment = {**os.environ, "MPLBACKEND": "agg"}
-    command = [sys.executable, "-m", "hifrac", "reproduce", "table2", "fig6", *data, "--draws", "20"]
-    command += ["-o", str(tmp_path / "out")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "1 done, 1 without their data" in done.stdout
+    answer = run("table2", "fig6", *data, "--draws", "20", "-o", tmp_path / "out")
+    assert answer.exit_code == 0, answer.output
+    assert "1 done, 1 without their data" in answer.output
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["table2"]["status"] == "done"
     assert manifest["fig6"]["status"] == "missing"
