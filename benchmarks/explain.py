@@ -28,20 +28,20 @@ _TARGETS = {"gas-classes": "gas-rich"}
 
 
 def _pixels(count: int) -> np.ndarray:
-    """Real cutouts, or the simulated ones again and again."""
+    """Return real cutouts, or repeat the simulated ones."""
     root = data_dir()
     if root is None:
         from hifrac.demo import PICTURES
 
-        few = [decode(path.read_bytes()) for path in sorted(PICTURES.glob("sim-*.jpg"))[:24]]
-        return np.stack([few[number % len(few)] for number in range(count)])
+        simulated = [decode(path.read_bytes()) for path in sorted(PICTURES.glob("sim-*.jpg"))[:24]]
+        return np.stack([simulated[number % len(simulated)] for number in range(count)])
     with zipfile.ZipFile(root / "cutouts" / "sdss_cutouts.zip") as archive:
         names = [name for name in archive.namelist() if name.endswith(".jpg")][:count]
         return np.stack([decode(archive.read(name)) for name in names])
 
 
 def _network(architecture: str) -> Model:
-    """A bundled model, or an untrained network of another architecture: speed does not ask for weights."""
+    """Return a bundled model, or an untrained network of another architecture: weights do not matter."""
     default = load_model("default", device="cpu")
     if architecture == "StructureNet":
         return default
@@ -56,7 +56,7 @@ def _network(architecture: str) -> Model:
 
 
 def _seconds(call, pixels: np.ndarray, batch: int, repeats: int) -> float:
-    """Median seconds of the processor for all the pictures: others may be at work as well."""
+    """Return the median processor time for all the pictures: other programs may run as well."""
     taken = []
     for _ in range(repeats + 1):
         start = time.process_time()
@@ -101,9 +101,9 @@ def speed(count: int, few: int, repeats: int, batch: int, threads: int) -> None:
                 rounds,
             )
             maps /= len(part)
-            said = heat_maps(model, part[:1], method=method, target=target).method
+            name = heat_maps(model, part[:1], method=method, target=target).method
             click.echo(
-                f"{architecture:>13} {said:>22} {len(part):9d} {1e3 * plain:9.2f} {1e3 * maps:9.2f} "
+                f"{architecture:>13} {name:>22} {len(part):9d} {1e3 * plain:9.2f} {1e3 * maps:9.2f} "
                 f"{maps / plain:7.2f}"
             )
 
@@ -131,7 +131,7 @@ def child(size: int) -> None:
         table = Table({"name": ["g"] * size, "ra": np.linspace(0, 359, size), "dec": np.zeros(size)})
         table["ra"].unit = table["dec"].unit = "deg"
         estimator = HIFractionEstimator("gas-classes", cutouts=LocalCutouts(name, name="name"))
-        total = sum(float(one.values.sum()) for one in estimator.explain(table, target="gas-rich"))
+        total = sum(float(row.values.sum()) for row in estimator.explain(table, target="gas-rich"))
     if not np.isfinite(total):
         raise SystemExit("a map is missing")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

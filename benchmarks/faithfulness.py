@@ -7,21 +7,18 @@ import zipfile
 import click
 import numpy as np
 from astropy.table import Table
+from map_measures import faithfulness_table, injection_scatter, randomisation_table
+from map_stacks import radial_evidence
 
 from hifrac import HIFractionEstimator, LocalCutouts
-from hifrac.attribution import (
-    faithfulness_table,
-    injection_scatter,
-    radial_evidence,
-    randomisation_table,
-)
+from hifrac.attribution.gradients import baseline_picture
 from hifrac.core.config import data_dir
 from hifrac.images import decode
 from hifrac.models import Model, load_model
 
 
 def _pictures(count: int) -> np.ndarray:
-    """Real galaxies with a measured HI mass, every k-th by right ascension; else simulated ones."""
+    """Return real galaxies with a measured HI mass, every k-th by right ascension; else simulated ones."""
     root = data_dir()
     if root is None:
         from hifrac.demo import PICTURES
@@ -36,19 +33,19 @@ def _pictures(count: int) -> np.ndarray:
 
 
 def _radial(model: Model) -> dict[str, Table]:
-    """Evidence by radius, of galaxies of RESOLVE, which has half-light radii, by class of the estimate."""
+    """Tabulate contributions by radius of galaxies of RESOLVE, which have half-light radii, by estimate."""
     root = data_dir()
     if root is None:
         return {}
     labels = Table.read(root / "cutouts" / "resolve_labels.ecsv")
     cutouts = LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid")
-    found = list(HIFractionEstimator(model, cutouts=cutouts).explain(labels))
+    explanations = list(HIFractionEstimator(model, cutouts=cutouts).explain(labels))
     radii = np.asarray(labels["r50"], dtype=float)
-    prediction = np.array([one.prediction for one in found])
+    prediction = np.array([row.prediction for row in explanations])
     classes = {"below 0": prediction < 0, "above 0.3": prediction > 0.3}
     return {
         f"Estimates {name}, {np.sum(chosen)} galaxies of RESOLVE": radial_evidence(
-            [found[row] for row in np.flatnonzero(chosen)], radii[chosen]
+            [explanations[row] for row in np.flatnonzero(chosen)], radii[chosen]
         )
         for name, chosen in classes.items()
     }
@@ -75,8 +72,6 @@ def main(count: int, occluded: int, injected: int, trials: int, model: str) -> N
         click.echo(f"\n{title}\n" + "\n".join(table.pformat(max_lines=-1, max_width=-1)))
 
     show(f"Replaced by the sky, {len(pixels)} galaxies", faithfulness_table(network, pixels))
-    from hifrac.attribution.gradients import baseline_picture
-
     mean = np.rint(baseline_picture(network)).astype(np.uint8)
     mean = np.broadcast_to(mean, pixels.shape).copy()
     show(

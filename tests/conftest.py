@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # One thread for each process, set before PyTorch and SciPy are loaded, and inherited by the workers of
 # pytest-xdist and by the processes that a test starts. There is a worker for each core already, and what the
@@ -22,6 +23,9 @@ from hifrac import conf
 # The same examples at each run, and no folder of them left behind.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
+
+# Scripts of the checkout have tests too; last, for none of them may stand for a module of the tests.
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,10 @@
-"""Point sources put into pictures: the test of Wu (2020, Appendix B)."""
+"""Point sources added to pictures: the test of Wu (2020, Appendix B)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-
-__all__ = ["COLOURS", "PROFILES", "inject_point_sources"]
 
 #: Peak of a point source in red, green and blue, where 1 is white (Wu 2020, Appendix B).
 COLOURS = {"red": (0.8, 0.3, 0.3), "green": (0.3, 0.5, 0.3), "blue": (0.3, 0.3, 0.7)}
@@ -30,7 +28,7 @@ def inject_point_sources(
     positions: Any = None,
     rng: np.random.RandomState | np.random.Generator | int | None = None,
 ) -> np.ndarray:
-    """A picture with coloured point sources added, clipped to what a picture can hold.
+    """Add coloured point sources to a picture, clipped to what a picture can hold.
 
     Parameters
     ----------
@@ -39,7 +37,7 @@ def inject_point_sources(
     n : int, optional
         Number of sources, not negative; not used where ``positions`` are given.
     color : {"red", "green", "blue"}, optional
-        A key of `COLOURS`.
+        Peaks (0.8, 0.3, 0.3), (0.3, 0.5, 0.3) or (0.3, 0.3, 0.7) in red, green and blue, where 1 is white.
     profile : {"as-printed", "as-coded"}, optional
         ``"as-printed"``: a Gaussian with a standard deviation of 5 pixels, as the paper
         says, exp(-rho^2 / 50). ``"as-coded"``: exp(-rho^4 / 50), which is what its code adds (half
@@ -79,10 +77,10 @@ def inject_point_sources(
         )
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image must have the shape (height, width, 3), got {image.shape}")
-    for name, value, known in (("color", color, tuple(COLOURS)), ("profile", profile, PROFILES)):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    centres = _drawn(image.shape, n, rng) if positions is None else _given(positions)
+    for name, value, choices in (("color", color, tuple(COLOURS)), ("profile", profile, PROFILES)):
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    centres = _random_centres(image.shape, n, rng) if positions is None else _checked_centres(positions)
     perturbed = image / 255.0
     amplitude = np.array(COLOURS[color])
     for x, y in centres:
@@ -91,8 +89,8 @@ def inject_point_sources(
     return np.floor(255.0 * np.minimum(perturbed, 1.0)).astype(np.uint8)
 
 
-def _drawn(shape: tuple[int, ...], n: int, rng: Any) -> np.ndarray:
-    """Random centres, not on the outermost pixels."""
+def _random_centres(shape: tuple[int, ...], n: int, rng: Any) -> np.ndarray:
+    """Draw centres that are not on the outermost pixels."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"n must be an integer, got {n!r}")
     if n < 0:
@@ -113,7 +111,7 @@ def _drawn(shape: tuple[int, ...], n: int, rng: Any) -> np.ndarray:
     raise TypeError(f"rng must be a RandomState, a Generator or an integer, got {type(rng).__name__}")
 
 
-def _given(positions: Any) -> np.ndarray:
+def _checked_centres(positions: Any) -> np.ndarray:
     centres = np.asarray(positions, dtype=float)
     if centres.size == 0:
         return centres.reshape(0, 2)
@@ -127,10 +125,10 @@ def _given(positions: Any) -> np.ndarray:
 def _source(
     shape: tuple[int, ...], x: float, y: float, profile: str
 ) -> tuple[tuple[slice, slice], np.ndarray]:
-    """The part of the picture that a source reaches, and its light there."""
+    """Return the window of the picture that a source reaches, and its light there."""
     reach = _REACH[profile]
-    rows = _reached(y, reach, shape[0])
-    columns = _reached(x, reach, shape[1])
+    rows = _window(y, reach, shape[0])
+    columns = _window(x, reach, shape[1])
     squared = (np.arange(rows.start, rows.stop)[:, None] - y) ** 2 + (
         np.arange(columns.start, columns.stop) - x
     ) ** 2
@@ -138,6 +136,6 @@ def _source(
     return (rows, columns), np.exp(-exponent)
 
 
-def _reached(centre: float, reach: int, size: int) -> slice:
+def _window(centre: float, reach: int, size: int) -> slice:
     low, high = np.floor(centre) - reach, np.ceil(centre) + reach + 1
     return slice(int(np.clip(low, 0, size)), int(np.clip(high, 0, size)))

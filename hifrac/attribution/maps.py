@@ -1,7 +1,7 @@
 """Heat maps of a batch of pictures: class activation, Grad-CAM and occlusion.
 
-Every map is signed, and its pixels are those of the picture. Where the method is additive, the sum of the map
-and an offset are what the network says of the picture.
+Every map is signed, and has the pixels of its picture. Where the method is additive, the sum of the map and
+an offset is the output of the network.
 """
 
 from __future__ import annotations
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 
     from hifrac.models import Model
 
-__all__ = [
-    "HeatMaps",
-    "class_activation",
-    "grad_cam",
-    "occlusion_maps",
-    "of_features",
-    "upsample",
-]
-
 #: The full names, as results have them.
 CAM = "class activation map"
 GRADCAM = "Grad-CAM"
@@ -36,7 +27,7 @@ OCCLUSION = "occlusion"
 
 @dataclass(frozen=True, eq=False)
 class HeatMaps:
-    """The maps of n pictures.
+    """Heat maps of n pictures.
 
     Attributes
     ----------
@@ -46,14 +37,14 @@ class HeatMaps:
     prediction : `~numpy.ndarray` of float64, shape (n,)
         The output that is explained.
     offset : `~numpy.ndarray` of float64, shape (n,)
-        What the map starts from: the bias of the network (class activation), or what it says of the
+        Output to which the map adds: the bias of the network (class activation), or its output for the
         baseline (integrated gradients). NaN where the method is not additive.
     outputs : dict of str to `~numpy.ndarray`, shape (n,)
         All the outputs of the network for these pictures.
     method : str
-        What was done, by its full name.
+        Full name of the method.
     native : `~numpy.ndarray` of float32, shape (n, h, w), or None
-        The map as the network has it, before it was brought to the size of the picture:
+        Map at the network's own size, before it was brought to the size of the picture:
         ``mean(native) + offset`` is the prediction. None where the method has the size of the picture.
     details : dict
         Parameters of the method.
@@ -69,12 +60,12 @@ class HeatMaps:
 
     @property
     def gap(self) -> np.ndarray:
-        """What is missing: the prediction minus the offset and the sum of the map; NaN if not additive."""
+        """Prediction minus offset and sum of the map; NaN if the method is not additive."""
         return self.prediction - self.offset - self.values.sum((1, 2), dtype=float)
 
 
 def as_batch(model: Model, pixels: np.ndarray) -> Tensor:
-    """Pictures (n, h, w, 3) as the network takes them, (n, 3, h, w), on its device."""
+    """Return pictures (n, h, w, 3) as the network takes them, (n, 3, h, w), on its device."""
     import torch
 
     batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
@@ -82,7 +73,7 @@ def as_batch(model: Model, pixels: np.ndarray) -> Tensor:
 
 
 def named_outputs(model: Model, output: Tensor | tuple[Tensor, ...]) -> dict[str, np.ndarray]:
-    """What a network said, by the names of the card; float64."""
+    """Return the outputs of a network by the names of the card, as float64."""
     import torch
 
     columns = output.unbind(1) if isinstance(output, torch.Tensor) else output
@@ -92,72 +83,51 @@ def named_outputs(model: Model, output: Tensor | tuple[Tensor, ...]) -> dict[str
     }
 
 
-def of_features(model: Model, pixels: np.ndarray, aim: Target, kind: str) -> HeatMaps:
-    """Class activation or Grad-CAM, for networks that end in a mean and a linear layer."""
+def feature_maps(model: Model, pixels: np.ndarray, target: Target, method: str) -> HeatMaps:
+    """Make class-activation maps or Grad-CAM of a network that ends in a mean and a linear layer."""
     import torch
 
-    network = model.network
+    network: Any = model.network  # its methods are those of PixelNet, in a script too
     with torch.no_grad():
         features = network.forward_features(as_batch(model, pixels))
         outputs = named_outputs(model, network.forward_head(features))
-    column = model.card.outputs.index(aim.output)
+    column = model.card.outputs.index(target.output)
     weight, bias = network.backbone.head.weight, network.backbone.head.bias
-    if kind == CAM:
+    if method == CAM:
         with torch.no_grad():
             native = class_activation(features, weight[column])
     else:
         native = grad_cam(network.forward_head, features, column)
-        # Grad-CAM is a share for each position, class activation a mean over them.
+        # Grad-CAM sums over positions, class activation takes their mean.
         native = native * (native.shape[1] * native.shape[2])
-    native = aim.sign * native
+    native = target.sign * native
     height, width = pixels.shape[1:3]
     values = upsample(native, (height, width)) / (height * width)
-    prediction = aim.sign * outputs[aim.output]
     return HeatMaps(
         values.cpu().numpy().astype(np.float32),
-        prediction,
-        np.full(len(pixels), aim.sign * float(bias[column].detach())),
+        target.sign * outputs[target.output],
+        np.full(len(pixels), target.sign * float(bias[column].detach())),
         outputs,
-        kind,
+        method,
         native.cpu().numpy().astype(np.float32),
         {"upsampling": "bilinear, mean kept", "native_shape": list(native.shape[1:])},
     )
 
 
 def class_activation(features: Tensor, weight: Tensor) -> Tensor:
-    """The class-activation map of one output (Zhou et al. 2016, arXiv:1512.04150): sum_k w_k A_k.
+    """Return the class-activation maps of one output (Zhou et al. 2016, arXiv:1512.04150): sum_k w_k A_k.
 
-    Parameters
-    ----------
-    features : Tensor, shape (n, channels, h, w)
-        The last map of a network whose head is a mean over positions and a linear layer.
-    weight : Tensor, shape (channels,)
-        That layer's, for one output.
-
-    Returns
-    -------
-    maps : Tensor, shape (n, h, w)
-        Signed. The mean over positions and the layer's bias are the output, exactly.
+    ``features`` (n, channels, h, w) enter a mean over positions and a linear layer, which has ``weight``
+    (channels,) for the output. The mean of a map over positions plus the layer's bias is exactly the output.
     """
     return (features * weight[None, :, None, None]).sum(1)
 
 
 def grad_cam(head: Any, features: Tensor, column: int) -> Tensor:
-    """Grad-CAM of one output (Selvaraju et al. 2017, arXiv:1610.02391): sum_k w_k A_k, not rectified.
+    """Return Grad-CAM maps of one output (Selvaraju et al. 2017, arXiv:1610.02391): sum_k w_k A_k, signed.
 
-    Parameters
-    ----------
-    head : callable
-        The outputs (n, n_outputs) of ``features``.
-    features : Tensor, shape (n, channels, h, w)
-        The last map; w_k is the mean over its positions of the derivative of the output by channel k.
-    column : int
-        The output.
-
-    Returns
-    -------
-    maps : Tensor, shape (n, h, w)
-        Signed: evidence against stays negative. The paper's map is its positive part.
+    w_k is the mean over positions of the derivative of ``head(features)[:, column]`` by channel k of the
+    features (n, channels, h, w). The paper's map is the positive part.
     """
     import torch
 
@@ -169,24 +139,11 @@ def grad_cam(head: Any, features: Tensor, column: int) -> Tensor:
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps brought to the size of a picture: bilinear, and the mean of each is kept.
-
-    Parameters
-    ----------
-    maps : Tensor, shape (n, h, w)
-        Maps of a network.
-    size : (int, int)
-        Height and width.
-
-    Returns
-    -------
-    maps : Tensor, shape (n, height, width)
-        Where the sides are multiples of those of ``maps``, plain bilinear interpolation keeps the mean;
-        elsewhere the difference is added to all pixels.
-    """
+    """Bring maps (n, h, w) to the size of a picture: bilinear, and the mean of each map stays as it is."""
     from torch.nn import functional
 
     large = functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    # Interpolation changes the mean where the sides are no multiples of the map's.
     return large + (maps.mean((1, 2)) - large.mean((1, 2)))[:, None, None]
 
 
@@ -199,34 +156,10 @@ def occlusion_maps(
     stride: int = 8,
     ebv: np.ndarray | None = None,
 ) -> HeatMaps:
-    """How the answer falls when a square is covered with the level of the sky (Zeiler & Fergus 2014).
+    """Map how the output falls when a square is covered with the level of the sky (Zeiler & Fergus 2014).
 
-    Parameters
-    ----------
-    model : `~hifrac.models.Model`
-        A loaded model, of any architecture and runtime.
-    pixels : `~numpy.ndarray` of uint8, shape (n, width, width, 3)
-        Pictures of the model's recipe.
-    target : `Target`
-        What is explained.
-    size, stride : int, optional
-        Side of the square and its step, in pixels; a step of at most the side covers every pixel. Squares at
-        the border are cut off by it.
-    ebv : array of float, shape (n,), optional
-        Galactic reddening.
-
-    Returns
-    -------
-    maps : `HeatMaps`
-        For each pixel the mean over the squares that covered it of the fall of the output divided by the
-        square's pixels. Not additive: squares are covered one at a time.
-
-    Raises
-    ------
-    TypeError
-        If ``size`` or ``stride`` is no integer.
-    ValueError
-        If one is below 1, or ``stride`` above ``size``.
+    The value of a pixel is the mean, over the squares that covered it, of the fall per pixel of the square.
+    Squares at the border are cut off by it. Not additive: squares are covered one at a time.
     """
     for name, value in (("size", size), ("stride", stride)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
@@ -246,7 +179,7 @@ def occlusion_maps(
     ]
     for square in squares:
         count[square] += 1
-    for row in range(n):  # one picture with all its squares is one batch
+    for row in range(n):  # a picture with each of its squares covered is one batch
         level = sky_level(pixels[row])
         covered = np.repeat(pixels[row][None], len(squares), axis=0)
         for picture, square in zip(covered, squares, strict=True):
@@ -256,12 +189,12 @@ def occlusion_maps(
         for fall, square in zip(falls, squares, strict=True):
             total[row][square] += fall / total[row][square].size
     details = {"size": int(size), "stride": int(stride), "cover": "median of the picture's border"}
-    nothing = np.full(n, np.nan)
-    return HeatMaps((total / count).astype(np.float32), whole, nothing, outputs, OCCLUSION, None, details)
+    offset = np.full(n, np.nan)
+    return HeatMaps((total / count).astype(np.float32), whole, offset, outputs, OCCLUSION, None, details)
 
 
 def _starts(side: int, size: int, stride: int) -> range:
-    """Where squares begin, symmetric about the middle, so that each pixel is covered."""
+    """Return where squares begin, symmetric about the middle, so that each pixel is covered."""
     overlap = (size - stride) // 2
     steps = -(-(side - stride) // stride) + 1 if side > stride else 1
     first = -overlap - (steps * stride - side) // 2
@@ -269,7 +202,7 @@ def _starts(side: int, size: int, stride: int) -> range:
 
 
 def sky_level(picture: np.ndarray, border: int = 8) -> np.ndarray:
-    """The sky of a picture (height, width, 3): the median of each channel along its border, uint8."""
+    """Return the sky of a picture (height, width, 3): the median of each channel along its border, uint8."""
     inside = np.zeros(picture.shape[:2], dtype=bool)
     inside[border:-border, border:-border] = True
     if inside.all() or not (~inside).any():

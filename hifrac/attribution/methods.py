@@ -1,4 +1,4 @@
-"""The methods of ``explain``: which of them a model can do, and the heat maps that they make."""
+"""The methods of ``explain``: which of them a model supports, and the heat maps that they make."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hifrac.attribution.gradients import integrated_gradients
-from hifrac.attribution.maps import CAM, GRADCAM, GRADIENTS, OCCLUSION, HeatMaps, occlusion_maps, of_features
+from hifrac.attribution.maps import (
+    CAM,
+    GRADCAM,
+    GRADIENTS,
+    OCCLUSION,
+    HeatMaps,
+    feature_maps,
+    occlusion_maps,
+)
 from hifrac.attribution.targets import resolve_target
 from hifrac.core.exceptions import ModelError
 
 if TYPE_CHECKING:
     from hifrac.models import Model
 
-__all__ = ["METHODS", "heat_maps", "resolve_method"]
-
-#: What ``explain(method=)`` takes.
+#: Values of ``explain(method=)``.
 METHODS = ("cam", "gradcam", "occlusion")
 
 _GRADIENTS_OF = ("torchscript", "eager")
@@ -31,7 +37,7 @@ def heat_maps(
     ebv: np.ndarray | None = None,
     **options: Any,
 ) -> HeatMaps:
-    """Heat maps of pictures.
+    """Map how each pixel of each picture contributes to the output of a model.
 
     Parameters
     ----------
@@ -41,67 +47,50 @@ def heat_maps(
         Pictures of the model's recipe.
     method : {"cam", "gradcam", "occlusion"}, optional
         ``"cam"`` is the exact additive map that the architecture allows: the class-activation map where the
-        network ends in a mean over positions and a linear layer, and integrated gradients
-        (`~hifrac.attribution.gradients.integrated_gradients`) where it has no maps of features.
+        network ends in a mean over positions and a linear layer, and integrated gradients where it has no
+        maps of features.
     target : str, optional
         What is explained, see `~hifrac.attribution.resolve_target`.
     ebv : array of float, shape (n,), optional
-        Galactic reddening, for models that take it; it has no pixels, and its part is in the offset.
+        Galactic reddening, for models that take it; its contribution is in the offset.
     **options
-        Of the method: ``steps`` and ``baseline`` of `~hifrac.attribution.gradients.integrated_gradients`,
-        ``size`` and ``stride`` of `occlusion_maps`.
+        Integrated gradients take ``steps``, the nodes of the quadrature (16), and ``baseline``, pictures to
+        start from instead of the mean galaxy; occlusion takes ``size`` and ``stride``, the side of the square
+        and its step in pixels (16 and 8).
 
     Returns
     -------
     maps : `HeatMaps`
+        One map a picture.
 
     Raises
     ------
     TypeError
         If the method has no such option.
     ValueError
-        If ``method`` is unknown, the model does not have ``target``, or ``pixels`` are of another type or
-        shape.
+        If ``method`` is unknown, the model does not have ``target``, an option is out of its range, or
+        ``pixels`` are of another type or shape.
     ~hifrac.core.exceptions.ModelError
-        If the model cannot do ``method``; the message names both.
+        If the model does not support ``method``; the message names both.
     """
-    aim = resolve_target(model.card, target)
-    kind = resolve_method(model, method)
+    output = resolve_target(model.card, target)
+    name = resolve_method(model, method)
     width = model.card.recipe.width
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (width, width, 3):
         raise ValueError(
             f"pixels must be uint8 of shape (n, {width}, {width}, 3), got {pixels.dtype} {pixels.shape}"
         )
-    if kind == OCCLUSION:
-        return occlusion_maps(model, pixels, aim, ebv=ebv, **options)
-    if kind == GRADIENTS:
-        return integrated_gradients(model, pixels, aim, ebv=ebv, **options)
+    if name == OCCLUSION:
+        return occlusion_maps(model, pixels, output, ebv=ebv, **options)
+    if name == GRADIENTS:
+        return integrated_gradients(model, pixels, output, ebv=ebv, **options)
     if options:
         raise TypeError(f"method {method!r} has no option {next(iter(options))!r}")
-    return of_features(model, pixels, aim, kind)
+    return feature_maps(model, pixels, output, name)
 
 
 def resolve_method(model: Model, method: str) -> str:
-    """The full name of what a method is for a model.
-
-    Parameters
-    ----------
-    model : `~hifrac.models.Model`
-        A loaded model.
-    method : str
-        One of `METHODS`.
-
-    Returns
-    -------
-    name : str
-
-    Raises
-    ------
-    ValueError
-        If ``method`` is unknown.
-    ~hifrac.core.exceptions.ModelError
-        If the model cannot do it.
-    """
+    """Return the full name of a method as the model does it; raise ModelError if it does not."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if method == "occlusion":

@@ -1,9 +1,9 @@
-"""Figures of explanations: the picture, and what speaks for less and for more gas."""
+"""Figures of explanations: the picture, and the evidence for less and for more gas."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from astropy import units as u
@@ -15,16 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_explanation"]
-
-#: Both vary in lightness from white on: they are read without colour as well.
-_COLOUR_MAPS = {-1: "Oranges", 1: "Blues"}
+# Both vary in lightness from white on: they can be read without colour as well.
+_COLOUR_MAPS = ("Oranges", "Blues")
 _SIGNED = "PuOr"
 
-#: Contours of the picture, mean of the channels.
+# Levels of contours of the picture, mean of the channels.
 _ISOPHOTES = (30, 80, 160)
 
-#: The colour scale is linear up to this share of its end, and logarithmic beyond: maps peak in the middle.
+# The colour scale is linear up to 1/20 of its end, and logarithmic beyond: maps peak in the middle.
 _LINEAR = 20
 
 
@@ -37,22 +35,22 @@ def plot_explanation(
     limit: float | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw the picture and its heat maps, as Figure 11 of Wu (2020).
+    """Draw the picture and its heat maps as Figure 11 of Wu (2020).
 
     Parameters
     ----------
     explanation : `~hifrac.attribution.Explanation`
-        Of one row. Alone, its negative contributions are the second panel (evidence for less) and its
+        Map of one row. Alone, its negative contributions are the second panel (evidence for less) and its
         positive ones the third (evidence for more).
     rich : `~hifrac.attribution.Explanation`, optional
-        Of the same row: then the second panel is the positive part of ``explanation`` (the class
+        Another map of the same row: then the second panel is the positive part of ``explanation`` (the class
         gas-poor) and the third that of ``rich`` (the class gas-rich), as in the paper.
     ax : `~matplotlib.axes.Axes` or sequence of three, optional
         Draw into one: the signed map, with contours of the picture. Or into three: the panels. A
         `~astropy.visualization.wcsaxes.WCSAxes` should have ``explanation.map.wcs`` as its projection. By
         default a figure of three panels, with coordinates if the picture has them.
     smoothing : float, optional
-        Standard deviation in pixels of the Gaussian that maps are shown under; 0 for none.
+        Standard deviation in pixels of the Gaussian that smooths the maps; 0 for none.
     limit : float, optional
         End of the colour scale, in the unit of the map; positive. By default the largest
         absolute value of the maps shown.
@@ -62,7 +60,7 @@ def plot_explanation(
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
-        That of ``ax``, or a new one, independent of pyplot.
+        The figure of ``ax``, or a new one, independent of pyplot.
 
     Raises
     ------
@@ -72,28 +70,36 @@ def plot_explanation(
         If a row has no map, the two are not of one row and size, ``limit`` is not positive, or
         ``ax`` is one and ``rich`` is given, or is neither one nor three.
     """
-    for name, one in (("explanation", explanation), ("rich", rich)):
-        if one is None and name == "rich":
-            continue
-        if not isinstance(one, Explanation):
-            raise TypeError(f"{name} must be an Explanation, got {type(one).__name__}")
-        if not one.served:
-            raise ValueError(f"{name}: row {one.row} has no map: {one.error}")
-    if rich is not None and (rich.row != explanation.row or rich.values.shape != explanation.values.shape):
-        raise ValueError(f"rich must be of the same row as explanation, got {rich.row} and {explanation.row}")
+    _check("explanation", explanation)
+    if rich is not None:
+        _check("rich", rich)
+        if rich.row != explanation.row or rich.values.shape != explanation.values.shape:
+            rows = f"{rich.row} and {explanation.row}"
+            raise ValueError(f"rich must be of the same row as explanation, got {rows}")
     if limit is not None and not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}")
-    if ax is None or np.ndim(ax):
-        if ax is not None and len(ax) != 3:
-            raise ValueError(f"ax must be one Axes or three, got {len(ax)}")
-        return _three_panels(explanation, rich, ax, smoothing, limit, title)
+    if ax is None:
+        return _three_panels(explanation, rich, None, smoothing, limit, title)
+    if np.ndim(cast(Any, ax)):
+        panels = cast("Sequence[Axes]", ax)
+        if len(panels) != 3:
+            raise ValueError(f"ax must be one Axes or three, got {len(panels)}")
+        return _three_panels(explanation, rich, panels, smoothing, limit, title)
     if rich is not None:
         raise ValueError("ax takes one map: give explanation or rich, not both, or three Axes")
-    return _one_panel(explanation, ax, smoothing, limit, title)
+    return _one_panel(explanation, cast("Axes", ax), smoothing, limit, title)
+
+
+def _check(name: str, explanation: Explanation) -> None:
+    """Raise unless there is a map to draw."""
+    if not isinstance(explanation, Explanation):
+        raise TypeError(f"{name} must be an Explanation, got {type(explanation).__name__}")
+    if not explanation.served:
+        raise ValueError(f"{name}: row {explanation.row} has no map: {explanation.error}")
 
 
 def _new_figure(explanation: Explanation) -> tuple[Figure, list[Axes]]:
-    """Three panels side by side, with coordinates if the picture has them."""
+    """Make three panels side by side, with coordinates if the picture has them."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.5, 4.1), dpi=120, facecolor="white")
@@ -113,29 +119,27 @@ def _three_panels(
 ) -> Figure:
     from matplotlib.colors import AsinhNorm
 
-    figure, panels = _new_figure(explanation) if axes is None else (axes[0].get_figure(), axes)
+    figure, panels = _new_figure(explanation) if axes is None else (_figure_of(axes[0]), axes)
     parts = _parts(explanation, rich, smoothing)
     top = limit or max(part.max() for part in parts) or 1.0
-    grey = _grey(explanation.pixels)
-    for number, (panel, name) in enumerate(zip(panels, _names(explanation, rich), strict=True)):
+    norm = AsinhNorm(top / _LINEAR, vmin=0.0, vmax=top)
+    for number, (panel, name) in enumerate(zip(panels, _panel_titles(explanation, rich), strict=True)):
         panel.set_title(name, fontsize=9)
         if number == 0:
-            panel.imshow(explanation.pixels[::-1], origin="lower", interpolation="nearest")
+            panel.imshow(_picture(explanation)[::-1], origin="lower", interpolation="nearest")
             _scale_bar(panel, explanation)
         else:
-            norm = AsinhNorm(top / _LINEAR, vmin=0.0, vmax=top)
-            colour_map = _COLOUR_MAPS[-1 if number == 1 else 1]
-            drawn = panel.imshow(parts[number - 1][::-1], origin="lower", cmap=colour_map, norm=norm)
-            panel.contour(grey[::-1], levels=_ISOPHOTES, colors="0.35", linewidths=0.5)
+            image = panel.imshow(
+                parts[number - 1][::-1], origin="lower", cmap=_COLOUR_MAPS[number - 1], norm=norm
+            )
+            _isophotes(panel, explanation)
             place: dict[str, Any] = {"ax": panel, "shrink": 0.85}
             if axes is None:
                 box = panel.get_position()
-                place = {
-                    "cax": figure.add_axes((box.x0, 0.075, box.width, 0.022)),
-                    "orientation": "horizontal",
-                }
-            _scale(figure.colorbar(drawn, **place), (0.0, top / 10, top), explanation)
-        _coordinates(panel, first=number == 0)
+                scale_axes = figure.add_axes((box.x0, 0.075, box.width, 0.022))
+                place = {"cax": scale_axes, "orientation": "horizontal"}
+            _label_scale(figure.colorbar(image, **place), (0.0, top / 10, top), explanation)
+        _label_coordinates(panel, first=number == 0)
     headline = _headline(explanation) if title is None else title
     if axes is None:
         figure.suptitle(headline, fontsize=10.5, y=0.985)
@@ -152,41 +156,42 @@ def _one_panel(
     values = smoothed(explanation.values, smoothing)
     top = limit or np.abs(values).max() or 1.0
     norm = AsinhNorm(top / _LINEAR, vmin=-top, vmax=top)
-    drawn = ax.imshow(values[::-1], origin="lower", cmap=_SIGNED, norm=norm)
-    ax.contour(_grey(explanation.pixels)[::-1], levels=_ISOPHOTES, colors="0.35", linewidths=0.5)
+    image = ax.imshow(values[::-1], origin="lower", cmap=_SIGNED, norm=norm)
+    _isophotes(ax, explanation)
     ax.set_title(_headline(explanation) if title is None else title, fontsize=9)
-    figure = ax.get_figure()
-    _scale(figure.colorbar(drawn, ax=ax, shrink=0.85), (-top, -top / 10, 0.0, top / 10, top), explanation)
+    figure = _figure_of(ax)
+    bar = figure.colorbar(image, ax=ax, shrink=0.85)
+    _label_scale(bar, (-top, -top / 10, 0.0, top / 10, top), explanation)
     return figure
 
 
 def _parts(
     explanation: Explanation, rich: Explanation | None, smoothing: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What speaks for less and for more gas, neither negative."""
-    first = smoothed(explanation.values, smoothing)
+    """Return the evidence for less and for more gas, neither negative."""
+    values = smoothed(explanation.values, smoothing)
     if rich is None:
-        return np.maximum(-first, 0.0), np.maximum(first, 0.0)
-    return np.maximum(first, 0.0), np.maximum(smoothed(rich.values, smoothing), 0.0)
+        return np.maximum(-values, 0.0), np.maximum(values, 0.0)
+    return np.maximum(values, 0.0), np.maximum(smoothed(rich.values, smoothing), 0.0)
 
 
-def _names(explanation: Explanation, rich: Explanation | None) -> tuple[str, str, str]:
-    """Titles of the panels; with class probabilities where there are classes."""
+def _panel_titles(explanation: Explanation, rich: Explanation | None) -> tuple[str, str, str]:
+    """Return the titles of the panels; with class probabilities where there are classes."""
     if rich is not None:
         scores = (explanation.prediction, rich.prediction)
         # Classes that are each other's negative are one log odds; else the scores of a softmax.
         gap = scores[1] if np.isclose(scores[0], -scores[1]) else scores[1] - scores[0]
         share = 0.5 * (1 + np.tanh(0.5 * gap))
         return "picture", f"gas-poor ({1 - share:.0%})", f"gas-rich ({share:.0%})"
-    said = {"log_hi_fraction": "gas", "gas-rich": "gas", "p_detect": "detection"}
-    what = said.get(explanation.target.name, explanation.target.name)
-    if what == "gas":
+    target = explanation.target.name
+    if target in ("log_hi_fraction", "gas-rich"):
         return "picture", "evidence for less gas", "evidence for more gas"
-    return "picture", f"evidence against {what}", f"evidence for {what}"
+    subject = "detection" if target == "p_detect" else target
+    return "picture", f"evidence against {subject}", f"evidence for {subject}"
 
 
 def _headline(explanation: Explanation) -> str:
-    """Estimate and probability, in a line."""
+    """Return estimate and probability in a line."""
     answers = explanation.answers
     parts = []
     if "estimate" in answers and explanation.target.unit == u.dex:
@@ -204,8 +209,8 @@ def _headline(explanation: Explanation) -> str:
     return ",  ".join(parts)
 
 
-def _scale(bar: Any, ticks: tuple[float, ...], explanation: Explanation) -> None:
-    """Few ticks, in thousandths."""
+def _label_scale(bar: Any, ticks: tuple[float, ...], explanation: Explanation) -> None:
+    """Give a colour scale a few ticks, in thousandths."""
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     axis = bar.ax.xaxis if bar.orientation == "horizontal" else bar.ax.yaxis
@@ -217,12 +222,22 @@ def _scale(bar: Any, ticks: tuple[float, ...], explanation: Explanation) -> None
     bar.set_label(f"10$^{{-3}}$ {unit}, asinh scale", fontsize=6.5, labelpad=1)
 
 
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    return smoothed(pixels.mean(2), 1.0)
+def _picture(explanation: Explanation) -> np.ndarray:
+    return cast(np.ndarray, explanation.pixels)  # every row with a map has a picture
 
 
-def _coordinates(axes: Any, *, first: bool) -> None:
-    """Ticks in right ascension and declination, sparse enough to be read."""
+def _figure_of(axes: Axes) -> Figure:
+    return cast("Figure", axes.get_figure())
+
+
+def _isophotes(axes: Axes, explanation: Explanation) -> None:
+    """Draw contours of the picture."""
+    grey = smoothed(_picture(explanation).mean(2), 1.0)
+    axes.contour(grey[::-1], levels=_ISOPHOTES, colors="0.35", linewidths=0.5)
+
+
+def _label_coordinates(axes: Any, *, first: bool) -> None:
+    """Set ticks in right ascension and declination, sparse enough to be read."""
     if not hasattr(axes, "coords"):
         axes.set_axis_off()
         return
@@ -238,7 +253,7 @@ def _coordinates(axes: Any, *, first: bool) -> None:
 
 
 def _scale_bar(axes: Any, explanation: Explanation, length: u.Quantity = 10 * u.arcsec) -> None:
-    """A bar of some arcseconds, if the scale is known."""
+    """Draw a bar of some arcseconds, if the scale is known."""
     if explanation.wcs is None:
         return
     from astropy.wcs.utils import proj_plane_pixel_scales

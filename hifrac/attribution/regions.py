@@ -1,4 +1,4 @@
-"""Maps as regions: contours and blobs, as DS9 and CASA read them."""
+"""Regions of maps: contours and blobs, as DS9 and CASA read them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ from astropy.table import QTable
 if TYPE_CHECKING:
     from regions import Region, Regions
 
-__all__ = ["EVIDENCE_COLOURS", "contours", "evidence_blobs", "smoothed", "write_regions"]
-
-#: For and against, in hues that colour-blind readers tell apart (Okabe & Ito 2008).
-EVIDENCE_COLOURS = {1: "#0072B2", -1: "#D55E00"}
-
-#: Names that both DS9 and CASA know.
+# Names that both DS9 and CASA know.
 _REGION_COLOURS = {1: "blue", -1: "red"}
 
 #: Default smoothing in pixels: about the seeing of SDSS at 0.4 arcsec per pixel (1.3 arcsec FWHM).
@@ -29,24 +24,7 @@ _FORMATS = {".reg": "ds9", ".crtf": "crtf"}
 
 
 def smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
-    """A map under a Gaussian; its sum is kept, for what would leave the picture comes back.
-
-    Parameters
-    ----------
-    values : `~numpy.ndarray` of float, shape (height, width)
-        A map; finite.
-    sigma : float
-        Standard deviation in pixels, not negative.
-
-    Returns
-    -------
-    map : `~numpy.ndarray` of float64, shape (height, width)
-
-    Raises
-    ------
-    ValueError
-        If ``sigma`` is negative or not finite.
-    """
+    """Convolve a map with a Gaussian of ``sigma`` pixels; its sum stays, for the borders reflect."""
     from scipy.ndimage import gaussian_filter
 
     if not 0 <= sigma < np.inf:
@@ -57,23 +35,23 @@ def smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
 def contours(
     image: NDData, levels: Sequence[float] | None = None, *, smoothing: float = SMOOTHING
 ) -> Regions:
-    """Contours of a map as polygons.
+    """Draw contours of a map as polygons.
 
     Parameters
     ----------
     image : `~astropy.nddata.NDData` or `~astropy.nddata.CCDData`
         A map, such as ``explanation.map``; polygons are on the sky if it has a WCS, else in its pixels.
     levels : sequence of float, optional
-        In the unit of the map, not zero; those below zero enclose what is lower. By default a
+        In the unit of the map, not zero; a level below zero encloses what is lower. By default a
         quarter, half and three quarters of the largest absolute value of the smoothed map, either sign.
     smoothing : float, optional
-        Standard deviation in pixels of the Gaussian that the map is smoothed with first; 0 for none.
+        Standard deviation in pixels of the Gaussian that smooths the map first; 0 for none.
 
     Returns
     -------
     regions : ``regions.Regions``
-        Closed polygons, at the border as well. Each has its level as ``text``, and its colour: blue for,
-        red against. Empty for a map that is masked, or flat.
+        Closed polygons, also at the border. Each has its level as ``text``, and a colour: blue for
+        positive levels, red for negative ones. Empty for a map that is masked, or flat.
 
     Raises
     ------
@@ -85,29 +63,28 @@ def contours(
     from regions import PixCoord, PolygonPixelRegion, Regions
     from skimage.measure import find_contours
 
-    values = _plain(image, smoothing)
+    values = _map_values(image, smoothing)
     if levels is None:
         top = np.abs(values).max(initial=0.0)
         levels = [sign * share * top for sign in (1, -1) for share in (0.25, 0.5, 0.75)] if top else []
     if not all(np.isfinite(level) and level != 0 for level in levels):
         raise ValueError(f"levels must be finite and not zero, got {list(levels)}")
-    # A frame of zeros: what reaches the border is closed there.
-    framed = np.pad(values, 1)
-    found = []
+    framed = np.pad(values, 1)  # with zeros, so that contours close at the border
+    polygons = []
     for level in levels:
         sign = 1 if level > 0 else -1
         for path in find_contours(framed, level):
             if len(path) < 4:
                 continue
             polygon = PolygonPixelRegion(PixCoord(path[:-1, 1] - 1, path[:-1, 0] - 1))
-            found.append(_on_sky(polygon, image, f"{level:+.2g}", sign))
-    return Regions(found)
+            polygons.append(_on_sky(polygon, image, f"{level:+.2g}", sign))
+    return Regions(polygons)
 
 
 def evidence_blobs(
     image: NDData, *, threshold: float = 0.5, smoothing: float = SMOOTHING, min_pixels: int = 9
 ) -> tuple[QTable, Regions]:
-    """The brightest blobs of a map, for and against, each with its share.
+    """Find the brightest blobs of a map, of either sign, each with its share.
 
     Parameters
     ----------
@@ -117,19 +94,19 @@ def evidence_blobs(
         Share of the largest absolute value of the smoothed map above which a pixel belongs to a
         blob; between 0 and 1.
     smoothing : float, optional
-        Standard deviation in pixels of the Gaussian that the map is smoothed with to find the blobs.
+        Standard deviation in pixels of the Gaussian that smooths the map in which blobs are found.
     min_pixels : int, optional
-        Smaller ones are left out.
+        Smaller blobs are left out.
 
     Returns
     -------
     table : `~astropy.table.QTable`
-        One row a blob, the largest contribution first: ``contribution`` (sum of the map itself over its
+        One row per blob, the largest contribution first: ``contribution`` (sum of the map itself over its
         pixels, in the unit of the map times pixel), ``share`` (of the sum of the absolute values of the whole
         map), ``n_pixels``, ``x``, ``y`` (centre, in pixels of the map from 0), and ``coord``
         (`~astropy.coordinates.SkyCoord`) if the map has a WCS.
     regions : ``regions.Regions``
-        An ellipse a blob, of its second moments, in the same order; its contribution is its ``text``.
+        One ellipse per blob, of its second moments, in the same order; its contribution is its ``text``.
 
     Raises
     ------
@@ -145,8 +122,8 @@ def evidence_blobs(
         raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
     if min_pixels < 1:
         raise ValueError(f"min_pixels must be at least 1, got {min_pixels}")
-    values = _plain(image, smoothing)
-    raw = _plain(image, 0.0)
+    values = _map_values(image, smoothing)
+    raw = _map_values(image, 0.0)
     top, total = np.abs(values).max(initial=0.0), np.abs(raw).sum()
     rows: list[dict[str, Any]] = []
     ellipses = []
@@ -179,7 +156,7 @@ def write_regions(regions: Regions, path: str | Path, *, overwrite: bool = False
     Parameters
     ----------
     regions : ``regions.Regions``
-        What `contours` or `evidence_blobs` gave.
+        Output of `contours` or `evidence_blobs`.
     path : path-like
         Its name ends in ``.reg`` (DS9) or ``.crtf`` (CASA).
     overwrite : bool, optional
@@ -198,21 +175,21 @@ def write_regions(regions: Regions, path: str | Path, *, overwrite: bool = False
     regions.write(path, format=_FORMATS[path.suffix], overwrite=overwrite)
 
 
-def _plain(image: NDData, smoothing: float) -> np.ndarray:
-    """The map, smoothed; zero where it is masked."""
+def _map_values(image: NDData, smoothing: float) -> np.ndarray:
+    """Return the values of a map, smoothed; zero where it is masked."""
     if not isinstance(image, NDData):
         raise TypeError(f"image must be NDData, such as explanation.map, got {type(image).__name__}")
     values = np.asarray(image.data, dtype=float)
     if values.ndim != 2:
         raise ValueError(f"image must be two-dimensional, got the shape {values.shape}")
-    bad = ~np.isfinite(values)
+    is_masked = ~np.isfinite(values)
     if image.mask is not None:
-        bad |= image.mask
-    return smoothed(np.where(bad, 0.0, values), smoothing)
+        is_masked |= image.mask
+    return smoothed(np.where(is_masked, 0.0, values), smoothing)
 
 
 def _on_sky(region: Any, image: NDData, text: str, sign: int) -> Region:
-    """The region on the sky, if it is known where that is, with label and colour."""
+    """Return the region with label and colour, on the sky if the map has a WCS."""
     placed = region if image.wcs is None else region.to_sky(image.wcs)
     placed.meta["text"] = placed.meta["label"] = text  # DS9, CASA
     placed.visual["color"] = _REGION_COLOURS[sign]
@@ -223,8 +200,8 @@ def _blob_table(rows: list[dict[str, Any]], image: NDData) -> QTable:
     unit = u.dimensionless_unscaled if image.unit is None else image.unit * u.pix
     table = QTable()
     table["contribution"] = np.array([row["contribution"] for row in rows]) * unit
-    for name, kind in (("share", float), ("n_pixels", int), ("x", float), ("y", float)):
-        table[name] = np.array([row[name] for row in rows], dtype=kind)
+    for name, dtype in (("share", float), ("n_pixels", int), ("x", float), ("y", float)):
+        table[name] = np.array([row[name] for row in rows], dtype=dtype)
     if image.wcs is not None:
         table["coord"] = image.wcs.pixel_to_world(table["x"], table["y"])
     return table

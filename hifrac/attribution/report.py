@@ -1,4 +1,4 @@
-"""A folder of explanations: FITS maps, regions, figures, and a page that shows them from the file system."""
+"""Folders of explanations: FITS maps, regions, figures, and a page that shows them from the file system."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ import numpy as np
 
 from hifrac.attribution.plotting import plot_explanation
 from hifrac.attribution.regions import contours, evidence_blobs, write_regions
-from hifrac.attribution.results import Explanation
+from hifrac.attribution.results import Explanation, map_sums
 from hifrac.core.flags import decode_flags
-
-__all__ = ["PAGE", "write_report"]
 
 #: Name of the page in the folder.
 PAGE = "index.html"
 
-#: How a page refers to a file that was written with it; see `_row`.
+# How a page refers to a file that was written with it; see `_table_row`.
 _OWN_FILE = re.compile(
     r'<a href="(maps/[\w+-]+\.fits|regions/[\w+-]+\.(?:reg|crtf))">(?:FITS|DS9|CRTF)</a>'
     r'|<img loading="lazy" src="(figures/[\w+-]+\.png)" alt="Picture of ',
@@ -35,8 +33,8 @@ _COLUMNS = (
     ("p_detect", "p(detection)", "number"),
     ("explained", "explained", "number"),
     ("offset", "offset", "number"),
-    ("more", "sum for", "number"),
-    ("less", "sum against", "number"),
+    ("for", "sum for", "number"),
+    ("against", "sum against", "number"),
     ("gap", "missing", "number"),
     ("flags", "flags", "text"),
 )
@@ -51,21 +49,20 @@ def write_report(
     figures: bool = True,
     progress: Callable[[int], object] | None = None,
 ) -> Path:
-    """Write maps, regions, figures and a page.
+    """Write maps, regions, figures and a page that shows them.
 
     Parameters
     ----------
     explanations : iterable of `~hifrac.attribution.Explanation`
-        Taken one at a time; memory does not grow with their number, but for a line each.
+        Rows of the page, taken one at a time; memory does not grow with their number, but for a line each.
     folder : path-like
-        Made if missing. When all rows are done, the files that an earlier page here refers to go, with the
-        page, and the new ones take their place; other files stay. Until then, and after an error, all is as
-        it was.
+        Folder to write, made if missing. When all rows are done, an earlier page in it and the files to which
+        that page refers are replaced; other files stay. Until then, and after an error, nothing changes.
     names : iterable, optional
-        What each row is called on the page, and in its files' names as far as a file can be called that; row
-        numbers by default.
+        Names of the rows, shown on the page and used in file names as far as these allow; row numbers by
+        default.
     title : str, optional
-        Of the page.
+        Title of the page.
     figures : bool, optional
         Whether pictures are drawn, which takes longer than all the rest.
     progress : callable, optional
@@ -74,10 +71,9 @@ def write_report(
     Returns
     -------
     page : `pathlib.Path`
-        ``index.html``: one row a galaxy, those that could not be served with the reason; sorted by a click on
-        a heading. It needs no network and no server. ``maps/*.fits`` has the maps; ``regions/*.reg`` (DS9)
-        and ``*.crtf`` (CASA) contours and blobs, for pictures whose place is known; ``figures/*.png`` what
-        the page shows.
+        ``index.html``: one row per galaxy, with the reason where there is no map; sorted by a click on a
+        heading. It needs no network and no server. ``maps/*.fits`` has the maps; ``regions/*.reg`` (DS9)
+        and ``*.crtf`` (CASA) contours and blobs, for pictures with a WCS; ``figures/*.png`` the figures.
 
     Raises
     ------
@@ -110,19 +106,22 @@ def _write_rows(
     figures: bool,
     progress: Callable[[int], object] | None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Write the files of all rows; what the page says of each, and what was asked of the network."""
-    called = None if names is None else iter(names)
-    rows, taken = [], set()
+    """Write the files of all rows; return the rows of the page, and how the maps were made."""
+    remaining = None if names is None else iter(names)
+    rows: list[dict[str, Any]] = []
+    stems: set[str] = set()
     about: dict[str, Any] = {}
-    for one in explanations:
+    for explanation in explanations:
+        row = explanation.row
         try:
-            name = str(one.row if called is None else next(called))
+            name = str(row if remaining is None else next(remaining))
         except StopIteration:
-            raise ValueError(f"names must have one entry per row, but ended before row {one.row}") from None
-        stem = _stem(name, one.row, taken)
-        files = _files(one, folder, stem, figures) if one.served else {}
-        rows.append({"name": name, **_numbers(one), "files": files, "why": str(one.error or "")})
-        about = about or one.meta
+            raise ValueError(f"names must have one entry per row, but ended before row {row}") from None
+        stem = _stem(name, row, stems)
+        files = _write_files(explanation, folder, stem, figures) if explanation.served else {}
+        reason = str(explanation.error or "")
+        rows.append({"name": name, **_numbers(explanation), "files": files, "reason": reason})
+        about = about or explanation.meta
         if progress is not None:
             progress(1)
     return rows, about
@@ -135,28 +134,25 @@ def _remove_earlier(folder: Path) -> None:
         return
     text = page.read_text(encoding="utf-8", errors="replace")
     page.unlink()  # first: no page refers to files that are gone
-    for found in _OWN_FILE.finditer(text):
-        (folder / (found[1] or found[2])).unlink(missing_ok=True)
+    for match in _OWN_FILE.finditer(text):
+        (folder / (match[1] or match[2])).unlink(missing_ok=True)
 
 
-def _stem(name: str, row: int, taken: set[str]) -> str:
-    """A file name that is safe anywhere, and nobody else's."""
-    kept = "".join(
-        letter if (letter.isalnum() and letter.isascii()) or letter in "-_+" else "_" for letter in name
-    )
-    stem = kept[:80] or str(row)
-    if stem.lower() in taken:  # of two galaxies of one name, or of names that differ in case
+def _stem(name: str, row: int, stems: set[str]) -> str:
+    """Return a file name that is safe on every system, and not among ``stems``; add it to them."""
+    stem = re.sub(r"[^a-zA-Z0-9_+-]", "_", name)[:80] or str(row)
+    if stem.lower() in stems:  # of two galaxies of one name, or of names that differ in case
         stem = f"{stem}_row{row}"
-    taken.add(stem.lower())
+    stems.add(stem.lower())
     return stem
 
 
-def _files(one: Explanation, folder: Path, stem: str, figures: bool) -> dict[str, str]:
-    """Write what belongs to a row; the names, relative to the folder."""
+def _write_files(explanation: Explanation, folder: Path, stem: str, figures: bool) -> dict[str, str]:
+    """Write the files of a row; return their names, relative to the folder."""
     files = {"FITS": f"maps/{stem}.fits"}
-    one.write(folder / files["FITS"], overwrite=True)
-    if one.wcs is not None:
-        image = one.map
+    explanation.write(folder / files["FITS"], overwrite=True)
+    if explanation.wcs is not None:
+        image = explanation.map
         regions = contours(image)
         regions.extend(evidence_blobs(image)[1])
         for label, ending in (("DS9", "reg"), ("CRTF", "crtf")):
@@ -164,39 +160,39 @@ def _files(one: Explanation, folder: Path, stem: str, figures: bool) -> dict[str
             write_regions(regions, folder / files[label], overwrite=True)
     if figures:
         files["figure"] = f"figures/{stem}.png"
-        plot_explanation(one).savefig(folder / files["figure"], dpi=90)
+        plot_explanation(explanation).savefig(folder / files["figure"], dpi=90)
     return files
 
 
-def _numbers(one: Explanation) -> dict[str, Any]:
-    values = one.values.astype(float)
-    sums = {"more": values[values > 0].sum(), "less": values[values < 0].sum()} if one.served else {}
-    numbers = {"explained": one.prediction, "offset": one.offset, "gap": one.gap, **one.answers, **sums}
-    finite = {key: float(value) for key, value in numbers.items() if np.isfinite(value)}
-    return {**finite, "flags": ", ".join(decode_flags(one.flags))}
+def _numbers(explanation: Explanation) -> dict[str, Any]:
+    """Return the numbers of a row that are finite, and its flags in words."""
+    numbers = {**map_sums(explanation), **explanation.answers}
+    finite = {name: float(value) for name, value in numbers.items() if np.isfinite(value)}
+    return {**finite, "flags": ", ".join(decode_flags(explanation.flags))}
 
 
 def _page(title: str, rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
-    """The page: a template, into which the rows go as HTML."""
+    """Return the page: a template, into which the rows go as HTML."""
     template = (resources.files("hifrac.attribution") / "report.html").read_text(encoding="utf-8")
     heads = "".join(
-        f'<th scope="col" data-kind="{kind}"><button type="button">{html.escape(label)}</button></th>'
-        for _, label, kind in _COLUMNS
+        f'<th scope="col" data-kind="{sort}"><button type="button">{html.escape(label)}</button></th>'
+        for _, label, sort in _COLUMNS
     )
-    said = "; ".join(f"{key}: {value}" for key, value in about.items())
+    origin = "; ".join(f"{key}: {value}" for key, value in about.items())
     return (
         template.replace("{{title}}", html.escape(title))
-        .replace("{{about}}", html.escape(said))
+        .replace("{{about}}", html.escape(origin))
         .replace("{{heads}}", heads)
-        .replace("{{rows}}", "\n".join(_row(row) for row in rows))
+        .replace("{{rows}}", "\n".join(_table_row(row) for row in rows))
     )
 
 
-def _row(row: dict[str, Any]) -> str:
+def _table_row(row: dict[str, Any]) -> str:
+    """Return one row of the page as HTML."""
     cells = []
-    for key, _, kind in _COLUMNS:
+    for key, _, sort in _COLUMNS:
         value = row.get(key)
-        if kind == "text":
+        if sort == "text":
             cells.append(f"<td>{html.escape(str(value))}</td>")
         elif value is None:
             cells.append('<td class="number"></td>')
@@ -209,9 +205,9 @@ def _row(row: dict[str, Any]) -> str:
     links = " ".join(
         f'<a href="{html.escape(path)}">{label}</a>' for label, path in files.items() if label != "figure"
     )
-    shown = ""
+    content = html.escape(row["reason"])
     if "figure" in files:
         alt = html.escape(f"Picture of {row['name']} and its heat maps", quote=True)
-        shown = f'<img loading="lazy" src="{html.escape(files["figure"])}" alt="{alt}">'
-    cells.append(f"<td>{shown or html.escape(row['why'])}<div>{links}</div></td>")
+        content = f'<img loading="lazy" src="{html.escape(files["figure"])}" alt="{alt}">'
+    cells.append(f"<td>{content}<div>{links}</div></td>")
     return f"<tr>{''.join(cells)}</tr>"

@@ -1,14 +1,14 @@
-"""Explanations of the rows of a table: a map each, on the sky, worked out when it is asked for."""
+"""Explanations of the rows of a table: a map of each row on the sky, computed on demand."""
 
 from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from astropy import units as u
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from hifrac.cutouts import Cutout
     from hifrac.models import Model
 
-__all__ = ["Explanation", "Explanations"]
-
-#: The estimator's: what stops a row is said in one place.
+# That of the estimator: errors of rows are logged in one place.
 log = logging.getLogger("hifrac.estimator")
 
 _ON_ERROR = ("flag", "raise")
@@ -45,32 +43,32 @@ class Explanation:
     Attributes
     ----------
     row : int
-        Number of the row.
+        Number of the row, from 0.
     values : `~numpy.ndarray` of float32, shape (height, width)
         Contribution of each pixel, in ``unit``; the first row is the top of the picture. NaN where the row
         could not be served.
     pixels : `~numpy.ndarray` of uint8, shape (height, width, 3), or None
         The picture.
     wcs : `~astropy.wcs.WCS` or None
-        Of ``pixels`` and ``values``, the first row on top.
+        World coordinates of ``pixels`` and ``values``, the first row on top.
     target : `~hifrac.attribution.Target`
-        What is explained.
+        The output that is explained.
     method : str
         ``"class activation map"``, ``"Grad-CAM"``, ``"integrated gradients"`` or ``"occlusion"``.
     prediction : float
-        The output of the network that is explained, before any calibration.
+        Value of that output, before any calibration.
     offset : float
-        What the map starts from: ``offset + values.sum()`` is the prediction. NaN where the method is not
+        Output to which the map adds: ``offset + values.sum()`` is the prediction. NaN where the method is not
         additive.
     answers : dict of str to float
-        What `~hifrac.HIFractionEstimator.predict` says of the row: estimate, interval, ``p_detect``,
+        Results of `~hifrac.HIFractionEstimator.predict` for the row: estimate, interval, ``p_detect``,
         ``ood_score``.
     flags : int
         Quality flags, see `~hifrac.core.flags.decode_flags`.
     error : `~hifrac.core.exceptions.RowError` or None
-        What stopped the row.
+        Reason why the row has no map.
     native : `~numpy.ndarray` or None
-        The map at the network's own size, ``mean(native) + offset`` being the prediction.
+        Map at the network's own size; ``mean(native) + offset`` is the prediction.
     meta : dict
         Model, its sha256, parameters of the method.
     """
@@ -106,15 +104,15 @@ class Explanation:
 
     @property
     def gap(self) -> float:
-        """What the map misses: prediction minus offset and sum; NaN if the method is not additive."""
+        """Prediction minus offset and sum of the map; NaN if the method is not additive."""
         return float(self.prediction - self.offset - self.values.sum(dtype=float))
 
     @property
     def map(self) -> CCDData:
-        """The map as FITS has images: the first row at the bottom, north up, with unit and WCS.
+        """The map as FITS stores images: the first row at the bottom, north up, with unit and WCS.
 
-        A new object each time. All of it is masked for a row without a map. ``write("map.fits")`` makes a
-        file that `~astropy.nddata.CCDData` reads again, and that lies right over other images in DS9.
+        A new object each time; all of it is masked for a row without a map. ``write("map.fits")`` makes a
+        file that `~astropy.nddata.CCDData` reads again, and that is aligned with other images in DS9.
         """
         from astropy.nddata import CCDData
 
@@ -144,7 +142,7 @@ class Explanation:
         self.map.write(path, format="fits", overwrite=overwrite)
 
     def _header(self) -> dict[str, Any]:
-        """The facts as FITS keywords."""
+        """Return what the map is, as FITS keywords."""
         facts = {
             "METHOD": (self.method, "what the map is"),
             "TARGET": (self.target.name, "what is explained"),
@@ -167,30 +165,30 @@ class Explanation:
 
 
 class Explanations(Sequence):
-    """The explanations of the rows of a table, in their order; made by `~hifrac.HIFractionEstimator.explain`.
+    """Explanations of the rows of a table, in their order; made by `~hifrac.HIFractionEstimator.explain`.
 
-    A sequence of `Explanation` that is worked out when it is asked for: to iterate takes the
-    memory of one batch, however many rows there are, and an index works out one row. What has been worked out
-    is not kept; ``list(explanations)`` keeps it. A slice is another such sequence.
+    A sequence of `Explanation` that is computed on demand: iterating takes the memory of one batch, however
+    many rows there are, and an index computes one row. Results are not stored; ``list(explanations)`` stores
+    them. A slice is another such sequence.
 
     Parameters
     ----------
     model : `~hifrac.models.Model`
-        The model explained.
+        Model that is explained.
     table : `~astropy.table.Table`
-        The rows.
+        Table with the rows.
     fetch : callable
         Given an array of row numbers, yields for each the row number and its `~hifrac.cutouts.Cutout`.
     decode : callable
-        Pixels of the bytes of a picture; raises `~hifrac.core.exceptions.RowError`.
+        Returns the pixels of the bytes of a picture, or raises `~hifrac.core.exceptions.RowError`.
     positions : tuple of array of float, shape (n,)
         ICRS right ascension and declination in degrees; NaN where unknown.
     method, target : str
-        As of `~hifrac.attribution.heat_maps`.
+        As for `~hifrac.attribution.heat_maps`.
     ebv : array of float, shape (n,), optional
         Galactic reddening.
     on_error : {"flag", "raise"}, optional
-        Whether a row that cannot be served has a masked map and a flag, or raises its error.
+        Whether a row without a picture has a masked map and a flag, or raises its error.
     batch_size : int, optional
         Pictures in one pass of the network.
     options : dict, optional
@@ -201,14 +199,14 @@ class Explanations(Sequence):
     ValueError
         If ``method`` or ``on_error`` is unknown, or the model does not have ``target``.
     ~hifrac.core.exceptions.ModelError
-        If the model cannot do ``method``.
+        If the model does not support ``method``.
     """
 
     def __init__(
         self,
         model: Model,
         table: Table,
-        fetch: Callable[[np.ndarray], Iterable[tuple[int, Cutout]]],
+        fetch: Callable[[np.ndarray], Generator[tuple[int, Cutout]]],
         decode: Callable[[bytes], np.ndarray],
         positions: tuple[np.ndarray, np.ndarray],
         *,
@@ -226,16 +224,16 @@ class Explanations(Sequence):
         self.target = resolve_target(model.card, target)
         self.method = resolve_method(model, method)
         self.rows = np.arange(len(table))
-        self._asked = {"method": method, "target": target, **(options or {})}
+        self._arguments = {"method": method, "target": target, **(options or {})}
         self._fetch, self._decode, self._positions = fetch, decode, positions
-        self._ebv, self._stop, self._size = ebv, on_error == "raise", int(batch_size)
+        self._ebv, self._raises, self._batch_size = ebv, on_error == "raise", int(batch_size)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        kind = f"{self.target.name} by {self.method}, model {self.model.card.name!r}"
-        return f"<{len(self)} explanations of {kind}>"
+        model = self.model.card.name
+        return f"<{len(self)} explanations of {self.target.name} by {self.method}, model {model!r}>"
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
@@ -248,7 +246,7 @@ class Explanations(Sequence):
         return self._stream(self.rows)
 
     def _stream(self, rows: np.ndarray) -> Iterator[Explanation]:
-        """Explanations in order, from batches of pictures that could be had."""
+        """Yield explanations in order, from batches of the pictures that are there."""
         waiting: list[Explanation] = []
         n_good = 0
         with closing(self._fetch(rows)) as cutouts:
@@ -256,13 +254,13 @@ class Explanations(Sequence):
                 started = self._start(int(row), cutout)
                 waiting.append(started)
                 n_good += started.served
-                if n_good == self._size or len(waiting) == 16 * self._size:
+                if n_good == self._batch_size or len(waiting) == 16 * self._batch_size:
                     yield from self._finish(waiting)
                     waiting, n_good = [], 0
         yield from self._finish(waiting)
 
     def _start(self, row: int, cutout: Cutout) -> Explanation:
-        """The picture of a row, or what stopped it; no map yet."""
+        """Return the picture of a row, or why there is none; no map yet."""
         width = self.model.card.recipe.width
         blank = np.full((width, width), np.nan, dtype=np.float32)
         empty = Explanation(
@@ -271,11 +269,13 @@ class Explanations(Sequence):
         try:
             if cutout.error is not None:
                 raise cutout.error
-            pixels = self._decode(cutout.data) if cutout.pixels is None else cutout.pixels
+            pixels = cutout.pixels
+            if pixels is None:
+                pixels = self._decode(cast(bytes, cutout.data))  # a cutout without error has one of the two
             if pixels.shape != (width, width, 3):
                 raise BadImageError(f"a picture of shape {pixels.shape} for a model of {width} pixels")
         except RowError as error:
-            if self._stop:
+            if self._raises:
                 error.add_note(f"in row {row} of data")
                 raise
             log.info("row %d: %s", row, error, extra={"flag": error.flag})
@@ -283,41 +283,43 @@ class Explanations(Sequence):
         return replace(empty, pixels=pixels)
 
     def _wcs(self, row: int, cutout: Cutout) -> WCS | None:
-        """That of the picture; where it does not say, the row's position is its centre."""
+        """Return the WCS of a picture; if it has none of its own, the row's position is its centre."""
         if cutout.error is None and (wcs := cutout.wcs) is not None:
             return wcs
         ra, dec = (float(values[row]) for values in self._positions)
         return self.model.card.recipe.wcs(ra, dec) if np.isfinite(ra) and np.isfinite(dec) else None
 
     def _finish(self, waiting: list[Explanation]) -> Iterator[Explanation]:
-        good = [one for one in waiting if one.served]
-        if good:
-            rows = [one.row for one in good]
+        """Yield the waiting explanations, with maps where there are pictures."""
+        served = [explanation for explanation in waiting if explanation.served]
+        if served:
+            rows = [explanation.row for explanation in served]
             ebv = None if self._ebv is None else self._ebv[rows]
-            maps = heat_maps(self.model, np.stack([one.pixels for one in good]), ebv=ebv, **self._asked)
+            pixels = np.stack([cast(np.ndarray, explanation.pixels) for explanation in served])
+            maps = heat_maps(self.model, pixels, ebv=ebv, **self._arguments)
             # From the same pass of the network.
             answer = Answer.from_outputs(self.model.card, maps.outputs, ebv)
         number = 0
-        for one in waiting:
-            if not one.served:
-                yield one
+        for explanation in waiting:
+            if not explanation.served:
+                yield explanation
                 continue
             yield replace(
-                one,
-                # Copies, or one map that is kept would keep its batch.
+                explanation,
+                # Copies: a view of one map would hold its whole batch in memory.
                 values=maps.values[number].copy(),
                 native=None if maps.native is None else maps.native[number].copy(),
                 prediction=float(maps.prediction[number]),
                 offset=float(maps.offset[number]),
                 answers=_numbers(answer, number),
                 flags=int(answer.flags[number]),
-                meta={**one.meta, **maps.details},
+                meta={**explanation.meta, **maps.details},
             )
             number += 1
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Where the maps are from, in plain types."""
+        """Origin of the maps: version, model, method and target, in plain types."""
         card = self.model.card
         return {
             "version": hifrac.__version__,
@@ -329,17 +331,17 @@ class Explanations(Sequence):
         }
 
     def summary(self) -> QTable:
-        """One row per row, in order: what the maps sum up to, and the flags. Works all of them out, once.
+        """Tabulate the sums of the maps and the flags, one row per row, in order. Computes all maps once.
 
         Returns
         -------
         table : `~astropy.table.QTable`
-            The columns of the input, then ``explained`` (the output of the network), ``offset``, ``gap``,
+            Columns of the input, then ``explained`` (the output of the network), ``offset``, ``gap``,
             ``for`` and ``against`` (sums of the positive and of the negative contributions), masked where
             there is no map; and ``flags``.
         """
         table = QTable(self.table[self.rows], copy=True)
-        rows = [summary_row(one) for one in self]
+        rows = [map_sums(explanation) for explanation in self]
         unit = self.target.unit
         for name in ("explained", "offset", "gap", "for", "against"):
             values = np.array([row[name] for row in rows], dtype=float)
@@ -349,18 +351,16 @@ class Explanations(Sequence):
         return table
 
 
-def summary_row(one: Explanation) -> dict[str, float]:
-    """The sums of one map."""
-    values = one.values.astype(float)
-    sums = {"for": values[values > 0].sum(), "against": values[values < 0].sum()} if one.served else {}
+def map_sums(explanation: Explanation) -> dict[str, float]:
+    """Return what a map explains, and the sums of its positive and negative contributions; else NaN."""
+    values = explanation.values.astype(float)
     return {
-        "explained": one.prediction,
-        "offset": one.offset,
-        "gap": one.gap,
-        "for": np.nan,
-        "against": np.nan,
-        **sums,
-        "flags": one.flags,
+        "explained": explanation.prediction,
+        "offset": explanation.offset,
+        "gap": explanation.gap,
+        "for": values[values > 0].sum() if explanation.served else np.nan,
+        "against": values[values < 0].sum() if explanation.served else np.nan,
+        "flags": explanation.flags,
     }
 
 

@@ -11,7 +11,7 @@ from astropy.table import Table
 from hifrac.catalogs import CatalogFlag, match_positions, plain_values
 from hifrac.core.input import plain_floats
 from hifrac.core.reddening import galactic_ebv
-from hifrac.simulate import observed_colour, split_colour, taylor2011_colour
+from hifrac.simulate.photometry import observed_colour, split_colour, taylor2011_colour
 
 __all__ = [
     "LABELLED_SAMPLE",

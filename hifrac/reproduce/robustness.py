@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import Table
 
-from hifrac.attribution import COLOURS, PROFILES, inject_point_sources
+from hifrac.attribution.injection import COLOURS, PROFILES, inject_point_sources
 from hifrac.core.input import plain_floats
 from hifrac.reproduce._experiment import Setting
 from hifrac.reproduce._inputs import held_out

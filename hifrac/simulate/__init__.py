@@ -9,37 +9,18 @@ randomness comes from the ``rng`` given: the same seed gives the same picture.
 """
 
 from hifrac.simulate.galaxy import SimulatedGalaxy
-from hifrac.simulate.photometry import (
-    COLOUR_SCATTER,
-    SIZE_SCATTER,
-    galaxy_from_photometry,
-    half_light_radius,
-    observed_colour,
-    split_colour,
-    taylor2011_colour,
-)
-from hifrac.simulate.pictures import (
-    encode_jpeg,
-    model_flux,
-    render,
-    render_sky,
-    render_star,
-)
+from hifrac.simulate.photometry import galaxy_from_photometry, observed_colour
+from hifrac.simulate.pictures import encode_jpeg, model_flux, render, render_sky, render_star
 from hifrac.simulate.tables import render_table
 
 __all__ = [
-    "COLOUR_SCATTER",
-    "SIZE_SCATTER",
     "SimulatedGalaxy",
     "encode_jpeg",
     "galaxy_from_photometry",
-    "half_light_radius",
     "model_flux",
     "observed_colour",
     "render",
     "render_sky",
     "render_star",
     "render_table",
-    "split_colour",
-    "taylor2011_colour",
 ]

@@ -23,13 +23,13 @@ OVERSAMPLING = 4
 
 
 def band_fluxes(i_mag: float, g_minus_r: float, r_minus_i: float) -> np.ndarray:
-    """Nanomaggies in i, r, g (a nanomaggy is 22.5 mag)."""
+    """Return the nanomaggies in i, r, g (a nanomaggy is 22.5 mag)."""
     magnitudes = i_mag + np.array([0.0, r_minus_i, r_minus_i + g_minus_r])
     return 10.0 ** (0.4 * (22.5 - magnitudes))
 
 
 def grid(n_pixels: int, pixel_scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets to the north (a column) and to the east (a row) of the centre, in arcsec."""
+    """Return offsets to the north (a column) and to the east (a row) of the centre, in arcsec."""
     n_fine = n_pixels * OVERSAMPLING
     offset = (np.arange(n_fine) - (n_fine - 1) / 2.0) * pixel_scale / OVERSAMPLING
     return -offset[:, np.newaxis], -offset[np.newaxis, :]
@@ -38,7 +38,7 @@ def grid(n_pixels: int, pixel_scale: float) -> tuple[np.ndarray, np.ndarray]:
 def _sersic(
     north: np.ndarray, east: np.ndarray, *, r50: float, index: float, axial_ratio: float, theta: float
 ) -> np.ndarray:
-    """Surface brightness per square arcsec of a Sersic profile of unit flux.
+    """Return the surface brightness per square arcsec of a Sersic profile of unit flux.
 
     The normalisation is equation 4 of Graham & Driver (2005, PASA 22, 118).
     """
@@ -50,7 +50,7 @@ def _sersic(
 
 
 def _arms(galaxy: SimulatedGalaxy, along: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Brightness of the arms relative to the smooth disk: mean 1 on each circle of the disk plane.
+    """Return the brightness of the arms relative to the smooth disk: mean 1 on each circle of its plane.
 
     Logarithmic spirals; the contrast fades inside half the half-light radius.
     """
@@ -62,16 +62,16 @@ def _arms(galaxy: SimulatedGalaxy, along: np.ndarray, across: np.ndarray) -> np.
 
 
 def _clumps(galaxy: SimulatedGalaxy, north: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The clumps as an image of unit flux on the fine grid (less what falls outside)."""
+    """Draw the clumps as an image of unit flux on the fine grid (less what falls outside)."""
     scale_length = galaxy.r50 / 1.678
     n_drawn = galaxy.n_clumps * (20 if galaxy.n_arms else 1)
     radius = np.minimum(rng.gamma(2.0, scale_length, n_drawn), 3.0 * scale_length)
     angle = rng.uniform(0.0, 2.0 * np.pi, n_drawn)
     along, across = radius * np.cos(angle), radius * np.sin(angle)
-    if galaxy.n_arms:  # of many candidates those are kept that lie on the arms
+    if galaxy.n_arms:  # clumps are candidates that lie on the arms, of many drawn
         weight = np.maximum(_arms(galaxy, along, across), 1e-6) ** 2
-        kept = rng.choice(n_drawn, galaxy.n_clumps, replace=False, p=weight / weight.sum())
-        along, across = along[kept], across[kept]
+        chosen = rng.choice(n_drawn, galaxy.n_clumps, replace=False, p=weight / weight.sum())
+        along, across = along[chosen], across[chosen]
     flux = rng.lognormal(0.0, 0.8, galaxy.n_clumps)
     theta = np.radians(galaxy.position_angle)
     across = across * galaxy.axial_ratio
@@ -84,12 +84,12 @@ def _clumps(galaxy: SimulatedGalaxy, north: np.ndarray, rng: np.random.Generator
 
 
 def clump_sigma(galaxy: SimulatedGalaxy) -> float:
-    """Gaussian width of a clump, in arcsec."""
+    """Return the Gaussian width of a clump, in arcsec."""
     return float(np.clip(0.08 * galaxy.r50, 0.2, 1.0))
 
 
 def part_fluxes(galaxy: SimulatedGalaxy) -> np.ndarray:
-    """Nanomaggies of bulge, disk and clumps (rows) in i, r, g (columns).
+    """Return the nanomaggies of bulge, disk and clumps (rows) in i, r, g (columns).
 
     The colours of the parts are shifted together until the whole has the colours asked for.
     """
@@ -102,30 +102,16 @@ def part_fluxes(galaxy: SimulatedGalaxy) -> np.ndarray:
 
 
 def bulge_ratio(galaxy: SimulatedGalaxy) -> float:
-    """Axial ratio of the bulge: rounder than the disk, the more so the smaller it is."""
+    """Return the axial ratio of the bulge: rounder than the disk, the more so the smaller it is."""
     return 1.0 - (1.0 - galaxy.axial_ratio) * galaxy.bulge_fraction
 
 
 def galaxy_flux(
     galaxy: SimulatedGalaxy, *, n_pixels: int, pixel_scale: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """The light of the galaxy above the atmosphere.
+    """Draw the light of a galaxy above the atmosphere: nanomaggies per pixel, (n_pixels, n_pixels, 3).
 
-    Parameters
-    ----------
-    galaxy : `~hifrac.simulate.SimulatedGalaxy`
-        Centred in the picture.
-    n_pixels : int
-        Side of the picture.
-    pixel_scale : float
-        Arcseconds per pixel.
-    rng : `~numpy.random.Generator`
-        Places the clumps.
-
-    Returns
-    -------
-    flux : `~numpy.ndarray`, shape (n_pixels, n_pixels, 3)
-        Nanomaggies per pixel in i, r, g.
+    The galaxy is centred; ``pixel_scale`` is in arcsec, and ``rng`` places the clumps.
     """
 
     def binned(fine: np.ndarray) -> np.ndarray:

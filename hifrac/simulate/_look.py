@@ -49,20 +49,7 @@ FIELD_SCATTER = (0.35, 0.2)
 
 
 def point_spread(pixel_scale: float, *, half_width: int = 16) -> np.ndarray:
-    """The seeing as a normalised odd-sized kernel: a Moffat profile (Moffat 1969, A&A 3, 455).
-
-    Parameters
-    ----------
-    pixel_scale : float
-        Arcseconds per pixel.
-    half_width : int
-        Pixels on either side of the centre.
-
-    Returns
-    -------
-    kernel : `~numpy.ndarray`, shape (2 half_width + 1, 2 half_width + 1)
-        Sums up to one.
-    """
+    """Return the seeing as a kernel that sums up to one: a Moffat profile (Moffat 1969, A&A 3, 455)."""
     core = SEEING_FWHM / pixel_scale / (2.0 * np.sqrt(2.0 ** (1.0 / MOFFAT_BETA) - 1.0))
     y, x = np.mgrid[-half_width : half_width + 1, -half_width : half_width + 1]
     kernel = Moffat2D.evaluate(x, y, 1.0, 0.0, 0.0, core, MOFFAT_BETA)
@@ -70,13 +57,13 @@ def point_spread(pixel_scale: float, *, half_width: int = 16) -> np.ndarray:
 
 
 def blur(flux: np.ndarray, pixel_scale: float) -> np.ndarray:
-    """The picture seen through the atmosphere; same shape, dark beyond its edges."""
+    """Convolve a picture with the seeing; same shape, dark beyond its edges."""
     kernel = point_spread(pixel_scale)
     return signal.oaconvolve(flux, kernel[..., np.newaxis], mode="same", axes=(0, 1))
 
 
 def field_objects(width: int, pixel_scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Faint pointlike objects strewn over a picture: nanomaggies per pixel in i, r, g."""
+    """Strew faint pointlike objects over a picture: nanomaggies per pixel in i, r, g."""
     n_objects = rng.poisson(FIELD_DENSITY * (width * pixel_scale / 60.0) ** 2)
     bright, faint = (10.0 ** (FIELD_SLOPE * limit) for limit in FIELD_LIMITS)
     i_mag = np.log10(rng.uniform(bright, faint, n_objects)) / FIELD_SLOPE
@@ -89,7 +76,7 @@ def field_objects(width: int, pixel_scale: float, rng: np.random.Generator) -> n
 
 
 def expose(flux: np.ndarray, pixel_scale: float, rng: np.random.Generator) -> np.ndarray:
-    """The picture with the noise of an SDSS frame, its mean sky subtracted.
+    """Add the noise of an SDSS frame whose mean sky was subtracted.
 
     The variance is the sky's plus flux / electrons per nanomaggy, the error model of
     the SDSS frame files. It is drawn Gaussian: the sky alone gives hundreds of
@@ -102,27 +89,17 @@ def expose(flux: np.ndarray, pixel_scale: float, rng: np.random.Generator) -> np
 
 
 def stretch(flux: np.ndarray, pixel_scale: float) -> np.ndarray:
-    """Colour-preserving arcsinh stretch (Lupton et al. 2004, PASP 116, 133, eqs. 2-5).
+    """Stretch nanomaggies to 0 to 255 (Lupton et al. 2004, PASP 116, 133, eqs. 2-5).
 
-    Parameters
-    ----------
-    flux : `~numpy.ndarray` of float, shape (h, w, 3)
-        Nanomaggies per pixel in i, r, g.
-    pixel_scale : float
-        Arcseconds per pixel: the stretch works on surface brightness.
-
-    Returns
-    -------
-    picture : `~numpy.ndarray` of float, shape (h, w, 3)
-        Values from 0 to 255. A pixel whose brightest band exceeds 255 is dimmed
-        in all three, which keeps its colour; negative fluxes become 0.
+    It works on surface brightness. A pixel whose brightest band exceeds 255 is dimmed in all three, which
+    keeps its colour; negative fluxes become 0.
     """
     native = np.asarray(flux, dtype=np.float64) * (NATIVE_SCALE / pixel_scale) ** 2
     return STRETCH.levels(*np.moveaxis(native, -1, 0))
 
 
 def develop(flux: np.ndarray, pixel_scale: float) -> np.ndarray:
-    """Fluxes to a finished picture: stretched, resampled once more, rounded to uint8."""
+    """Stretch fluxes, resample them once more, and round them to a picture of uint8."""
     picture = stretch(flux, pixel_scale)
     picture = ndimage.gaussian_filter(picture, (TILE_SMOOTHING, TILE_SMOOTHING, 0.0))
     return np.rint(np.clip(picture, 0.0, 255.0)).astype(np.uint8)

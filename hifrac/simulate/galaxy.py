@@ -1,12 +1,10 @@
-"""What a simulated galaxy is made of."""
+"""The parameters of a simulated galaxy, checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
 import numpy as np
-
-__all__ = ["SimulatedGalaxy", "check_number"]
 
 _CLOSED_RANGES = (
     ("bulge_fraction", 0.0, 1.0),
@@ -20,7 +18,7 @@ _CLOSED_RANGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedGalaxy:
-    """What a simulated galaxy is made of.
+    """Light and shape of a simulated galaxy.
 
     Parameters
     ----------
@@ -102,9 +100,9 @@ class SimulatedGalaxy:
 
 
 def check_number(name: str, value: object, *, integer: bool = False) -> None:
-    """TypeError or ValueError unless a value is a finite number."""
-    kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
-    if isinstance(value, bool) or not isinstance(value, kinds):
+    """Raise TypeError or ValueError unless a value is a finite number."""
+    types = (int, np.integer) if integer else (int, float, np.integer, np.floating)
+    if isinstance(value, bool) or not isinstance(value, types):
         raise TypeError(f"{name} must be {'an integer' if integer else 'a number'}, got {value!r}")
     if not np.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")

@@ -17,16 +17,6 @@ from scipy import optimize, special
 from hifrac.core.input import plain_floats
 from hifrac.simulate.galaxy import SimulatedGalaxy, check_number
 
-__all__ = [
-    "COLOUR_SCATTER",
-    "SIZE_SCATTER",
-    "galaxy_from_photometry",
-    "half_light_radius",
-    "observed_colour",
-    "split_colour",
-    "taylor2011_colour",
-]
-
 # g-r = slope (g-i) + intercept: least squares through 81 galaxies of RESOLVE, 0.14 < g-i < 1.11.
 _LOCUS = (0.698, -0.020)
 #: Scatter of g-r about the locus of galaxies, mag.
@@ -59,23 +49,9 @@ _ZERO_POINTS = {"g_minus_r": -0.065, "r_minus_i": -0.09}
 
 
 def split_colour(g_minus_i: Any) -> tuple[np.ndarray, np.ndarray]:
-    """g-r and r-i of a galaxy of colour g-i, on the locus of galaxies.
+    """Split the colour g-i of a galaxy into g-r and r-i on the locus of galaxies, all in mag.
 
-    Parameters
-    ----------
-    g_minus_i : array-like of float
-        In mag.
-
-    Returns
-    -------
-    g_minus_r, r_minus_i : array of float
-        They add up to g-i. The scatter of real galaxies about them is `COLOUR_SCATTER`.
-
-    Examples
-    --------
-    >>> from hifrac.simulate import split_colour
-    >>> print(*split_colour(1.0))
-    0.678 0.322
+    The parts add up to g-i. The scatter of real galaxies about them is `COLOUR_SCATTER`.
     """
     colour = plain_floats(g_minus_i)
     g_minus_r = _LOCUS[0] * colour + _LOCUS[1]
@@ -83,7 +59,7 @@ def split_colour(g_minus_i: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def observed_colour(g_minus_i: Any, *, abs_i: Any, axial_ratio: Any, ebv: Any) -> np.ndarray:
-    """The colour g-i that a picture shows, of one that was corrected for dust.
+    """Return the colour g-i that a picture shows of a galaxy whose colour was corrected for dust.
 
     Undoes the corrections of ALFALFA-SDSS (Durbala et al. 2020) for dust in the galaxy and in ours.
 
@@ -111,41 +87,20 @@ def observed_colour(g_minus_i: Any, *, abs_i: Any, axial_ratio: Any, ebv: Any) -
 
 
 def half_light_radius(abs_i: Any, distance: Any) -> np.ndarray:
-    """The half-light radius that galaxies of a luminosity have on average.
+    """Return the mean half-light radius (major axis, arcsec) of galaxies of an absolute magnitude in i.
 
-    Parameters
-    ----------
-    abs_i : array-like of float, shape (n,)
-        Absolute magnitude in i.
-    distance : array-like of float, shape (n,)
-        In Mpc.
-
-    Returns
-    -------
-    r50 : array of float, shape (n,)
-        Along the major axis, in arcsec. Real galaxies scatter about it by `SIZE_SCATTER`.
+    Distances are in Mpc. Real galaxies scatter about it by `SIZE_SCATTER`.
     """
     kpc = 10.0 ** np.polyval(_SIZE, plain_floats(abs_i) + 20.0)
     return np.degrees(kpc / (1e3 * plain_floats(distance))) * 3600.0
 
 
 def taylor2011_colour(log_mstar: Any, *, abs_r: Any) -> np.ndarray:
-    """The colour g-i with which a galaxy of some absolute magnitude has some stellar mass.
+    """Return the colour g-i at which a galaxy of absolute magnitude ``abs_r`` has the stellar mass.
 
-    The relation of Taylor et al. (2011, MNRAS 418, 1587, equation 8), log M* = 1.15 + 0.70 (g-i) - 0.4 M_i,
-    solved for g-i where the magnitude is in r.
-
-    Parameters
-    ----------
-    log_mstar : array-like of float, shape (n,)
-        log10 of the stellar mass in solar masses.
-    abs_r : array-like of float, shape (n,)
-        Absolute magnitude in r.
-
-    Returns
-    -------
-    g_minus_i : array of float, shape (n,)
-        In mag. Masses of another method than Taylor's shift it: 0.1 dex by 0.12 mag.
+    The relation of Taylor et al. (2011, MNRAS 418, 1587, equation 8), log M* = 1.15 + 0.70 (g-i) - 0.4 M_i
+    with M* in solar masses, solved for g-i (mag) where the magnitude is in r. Masses of another method than
+    Taylor's shift the colour: 0.1 dex by 0.12 mag.
     """
     slope, intercept = 1.0 - _LOCUS[0], -_LOCUS[1]  # r-i on the locus
     brightness = plain_floats(log_mstar) - _TAYLOR[0] + 0.4 * (plain_floats(abs_r) - intercept)
@@ -160,7 +115,7 @@ def galaxy_from_photometry(
     axial_ratio: float,
     rng: np.random.Generator | int,
 ) -> SimulatedGalaxy:
-    """A bulge, a disk and clumps with the photometry of a galaxy.
+    """Make a bulge, a disk and clumps that have the photometry of a galaxy.
 
     Parameters
     ----------
@@ -177,7 +132,7 @@ def galaxy_from_photometry(
 
     Returns
     -------
-    galaxy : SimulatedGalaxy
+    galaxy : `SimulatedGalaxy`
 
     Raises
     ------
@@ -185,7 +140,7 @@ def galaxy_from_photometry(
         If a value is no finite number or out of its range.
     """
     check_number("g_minus_i", g_minus_i)
-    g_minus_r, r_minus_i = (float(one) for one in split_colour(g_minus_i))
+    g_minus_r, r_minus_i = (float(colour) for colour in split_colour(g_minus_i))
     bulge = _share(g_minus_i, _BULGE)
     return SimulatedGalaxy(
         i_mag=i_mag,
@@ -201,22 +156,23 @@ def galaxy_from_photometry(
     )
 
 
-def _share(colour: float, of: dict[str, tuple[float, float]]) -> float:
-    return float(np.interp(colour, of["colours"], of["shares"]))
+def _share(colour: float, part: dict[str, tuple[float, float]]) -> float:
+    """Return the share of the light that the bulge or the clumps of a galaxy of that colour have."""
+    return float(np.interp(colour, part["colours"], part["shares"]))
 
 
 def _relative_radius(bulge: float) -> float:
-    """Half-light radius of bulge and disk together, in that of the disk, both seen face-on."""
+    """Return the half-light radius of bulge and disk together, in that of the disk, seen face-on."""
 
-    def outside(radius: float) -> float:
-        inside = bulge * _within(radius / _BULGE_SIZE, 4.0) + (1.0 - bulge) * _within(radius, 1.0)
+    def light_beyond_half(radius: float) -> float:
+        inside = bulge * _light_within(radius / _BULGE_SIZE, 4.0) + (1.0 - bulge) * _light_within(radius, 1.0)
         return inside - 0.5
 
-    return optimize.brentq(outside, 1e-3, 1.5)
+    return optimize.brentq(light_beyond_half, 1e-3, 1.5)
 
 
-def _within(radius: float, index: float) -> float:
-    """Share of the light of a Sersic profile within a radius in units of its half-light radius.
+def _light_within(radius: float, index: float) -> float:
+    """Return the share of a Sersic profile's light within a radius in units of its half-light radius.
 
     Equation 2 of Graham & Driver (2005, PASA 22, 118).
     """

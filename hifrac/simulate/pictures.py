@@ -9,21 +9,8 @@ from hifrac.simulate import _light as light
 from hifrac.simulate import _look as look
 from hifrac.simulate.galaxy import SimulatedGalaxy, check_number
 
-__all__ = [
-    "RENDERERS",
-    "check_options",
-    "encode_jpeg",
-    "model_flux",
-    "render",
-    "render_sky",
-    "render_star",
-]
-
 # Pixels around the picture out of which light spills in: the half-width of the point spread.
 _MARGIN = 16
-
-#: What can draw a galaxy.
-RENDERERS = ("hifrac", "galsim")
 
 
 def model_flux(
@@ -31,9 +18,8 @@ def model_flux(
     *,
     rng: np.random.Generator | int,
     recipe: CutoutRecipe = SDSS_RECIPE,
-    renderer: str = "hifrac",
 ) -> np.ndarray:
-    """The light of a simulated galaxy through the atmosphere, without noise.
+    """Return the light of a simulated galaxy as seen through the atmosphere, without noise.
 
     Parameters
     ----------
@@ -43,9 +29,6 @@ def model_flux(
         Places the clumps; a galaxy without clumps does not use it.
     recipe : `~hifrac.cutouts.CutoutRecipe`, optional
         Its pixel scale and width are used; its bands must be i, r, g.
-    renderer : str, optional
-        "hifrac", or "galsim", which draws the same profiles exactly and other clumps (it needs the
-        extra ``hifrac[galsim]``, and draws no arms).
 
     Returns
     -------
@@ -56,16 +39,9 @@ def model_flux(
     Raises
     ------
     ValueError
-        If ``recipe`` shows other bands, or ``renderer`` is unknown or cannot draw the galaxy.
-    ImportError
-        If ``renderer`` is "galsim", and GalSim is not installed.
+        If ``recipe`` shows other bands.
     """
-    check_options(recipe, renderer)
-    if renderer == "galsim":
-        from hifrac.simulate._galsim import galaxy_flux
-
-        rng = np.random.default_rng(rng)
-        return galaxy_flux(galaxy, width=recipe.width, pixel_scale=recipe.pixel_scale, rng=rng)
+    check_recipe(recipe)
     flux = light.galaxy_flux(
         galaxy,
         n_pixels=recipe.width + 2 * _MARGIN,
@@ -80,10 +56,9 @@ def render(
     *,
     rng: np.random.Generator | int,
     recipe: CutoutRecipe = SDSS_RECIPE,
-    renderer: str = "hifrac",
     field: bool = True,
 ) -> np.ndarray:
-    """A picture of a simulated galaxy.
+    """Draw a picture of a simulated galaxy.
 
     Parameters
     ----------
@@ -93,8 +68,6 @@ def render(
         Places clumps and field objects, and draws the noise.
     recipe : `~hifrac.cutouts.CutoutRecipe`, optional
         Its pixel scale and width are used; its bands must be i, r, g.
-    renderer : str, optional
-        As for `model_flux`.
     field : bool, optional
         Whether faint unrelated objects are strewn over the picture.
 
@@ -105,11 +78,11 @@ def render(
 
     Raises
     ------
-    ValueError, ImportError
-        As for `model_flux`.
+    ValueError
+        If ``recipe`` shows other bands.
     """
     rng = np.random.default_rng(rng)
-    flux = model_flux(galaxy, rng=rng, recipe=recipe, renderer=renderer)
+    flux = model_flux(galaxy, rng=rng, recipe=recipe)
     return _develop(flux, recipe, rng, field=field)
 
 
@@ -122,7 +95,7 @@ def render_star(
     recipe: CutoutRecipe = SDSS_RECIPE,
     field: bool = True,
 ) -> np.ndarray:
-    """A picture of a simulated star, without spikes or bleeding.
+    """Draw a picture of a simulated star, without spikes or bleeding.
 
     Parameters
     ----------
@@ -140,7 +113,7 @@ def render_star(
     TypeError, ValueError
         If a magnitude or colour is no finite number, or ``recipe`` shows other bands.
     """
-    _check_recipe(recipe)
+    check_recipe(recipe)
     for name, value in (("i_mag", i_mag), ("g_minus_r", g_minus_r), ("r_minus_i", r_minus_i)):
         check_number(name, value)
     flux = np.zeros((recipe.width, recipe.width, 3))
@@ -152,7 +125,7 @@ def render_star(
 def render_sky(
     *, rng: np.random.Generator | int, recipe: CutoutRecipe = SDSS_RECIPE, field: bool = True
 ) -> np.ndarray:
-    """A picture of blank sky: noise and, unless ``field`` is False, faint objects.
+    """Draw a picture of blank sky: noise and, unless ``field`` is False, faint objects.
 
     Parameters
     ----------
@@ -163,13 +136,13 @@ def render_sky(
     -------
     picture : `~numpy.ndarray` of uint8, shape (width, width, 3)
     """
-    _check_recipe(recipe)
+    check_recipe(recipe)
     dark = np.zeros((recipe.width, recipe.width, 3))
     return _develop(dark, recipe, np.random.default_rng(rng), field=field)
 
 
 def encode_jpeg(picture: np.ndarray) -> bytes:
-    """JPEG bytes of a picture, compressed as the SDSS service does (quality 75).
+    """Compress a picture to JPEG as the SDSS service does (quality 75).
 
     Parameters
     ----------
@@ -179,7 +152,7 @@ def encode_jpeg(picture: np.ndarray) -> bytes:
     Returns
     -------
     data : bytes
-        The same picture gives the same bytes with the same version of libjpeg.
+        Content of a JPEG file; the same picture gives the same bytes with the same version of libjpeg.
 
     Raises
     ------
@@ -194,18 +167,13 @@ def encode_jpeg(picture: np.ndarray) -> bytes:
 
 
 def _develop(flux: np.ndarray, recipe: CutoutRecipe, rng: np.random.Generator, *, field: bool) -> np.ndarray:
+    """Add faint objects and noise to the light, and stretch it to a picture."""
     if field:
         flux = flux + look.field_objects(recipe.width, recipe.pixel_scale, rng)
     return look.develop(look.expose(flux, recipe.pixel_scale, rng), recipe.pixel_scale)
 
 
-def check_options(recipe: CutoutRecipe, renderer: str) -> None:
-    """ValueError unless there is a renderer of that name, and the recipe shows i, r, g."""
-    if renderer not in RENDERERS:
-        raise ValueError(f"renderer must be one of {', '.join(RENDERERS)}, got {renderer!r}")
-    _check_recipe(recipe)
-
-
-def _check_recipe(recipe: CutoutRecipe) -> None:
+def check_recipe(recipe: CutoutRecipe) -> None:
+    """Raise ValueError unless the recipe shows i, r, g."""
     if tuple(recipe.bands) != SDSS_RECIPE.bands:
         raise ValueError(f"recipe must show the bands i, r, g, got {', '.join(recipe.bands)}")

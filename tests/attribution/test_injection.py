@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hifrac.attribution import COLOURS, inject_point_sources
+from hifrac.attribution import inject_point_sources
+from hifrac.attribution.injection import COLOURS
 
 GREY = np.full((40, 50, 3), 60, dtype=np.uint8)
 

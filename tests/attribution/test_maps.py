@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from model_files import write
 
 from hifrac import load_model
-from hifrac.attribution import heat_maps, occlusion_maps, resolve_method, resolve_target
+from hifrac.attribution import heat_maps, resolve_target
 from hifrac.attribution.gradients import integrated_gradients, mean_galaxy
-from hifrac.attribution.maps import grad_cam, sky_level, upsample
+from hifrac.attribution.maps import grad_cam, occlusion_maps, sky_level, upsample
+from hifrac.attribution.methods import resolve_method
 from hifrac.core.exceptions import ModelError
 from hifrac.models.structure import StructureNet
 from hifrac.models.xresnet import PixelNet, shallow
@@ -143,8 +144,8 @@ def test_they_are_those_of_captum_where_the_network_has_no_threshold(default, de
 
     from hifrac.attribution import gradients
 
-    network = gradients._with_given_segment(default)
-    network.given = given
+    network = gradients._with_settable_segment(default)
+    network.segment = given
     found = gradients._integral(network, 0, start, pixels, (given, given), [], 12)
     expected = IntegratedGradients(lambda x: reference(x).estimate).attribute(
         pixels, baselines=start, n_steps=12, method="gausslegendre"

@@ -18,7 +18,7 @@ from contract import assert_same_estimates, assert_same_outputs
 
 from hifrac import conf, images, list_models, load_model
 from hifrac.core.exceptions import ModelError, ModelIntegrityError, UnknownModelError
-from hifrac.demo.render import PICTURES
+from hifrac.demo import PICTURES
 from hifrac.models import _artifact
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, render, render_sky, render_star

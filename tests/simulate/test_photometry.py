@@ -1,30 +1,32 @@
 """From catalogue photometry to pictures: relations, tables, and GalSim as the independent renderer."""
 
-import sys
 import tracemalloc
 
 import numpy as np
 import pytest
 from astropy import units as u
 from astropy.table import MaskedColumn, Table
+from galsim_renderer import galsim_flux
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.simulate import (
-    COLOUR_SCATTER,
-    SIZE_SCATTER,
     SimulatedGalaxy,
     galaxy_from_photometry,
-    half_light_radius,
     model_flux,
     observed_colour,
-    render,
+    pictures,
     render_table,
+)
+from hifrac.simulate._look import MOFFAT_BETA, SEEING_FWHM, blur
+from hifrac.simulate.photometry import (
+    COLOUR_SCATTER,
+    SIZE_SCATTER,
+    half_light_radius,
     split_colour,
     taylor2011_colour,
 )
-from hifrac.simulate._look import MOFFAT_BETA, SEEING_FWHM, blur
 
 LIGHT = {"i_mag": 15.0, "g_minus_r": 0.5, "r_minus_i": 0.2}
 
@@ -219,7 +221,6 @@ def test_a_bad_row_is_named_before_anything_is_drawn(catalog, change, error, mes
         ({"seed": 1.5}, "seed must be"),
         ({"size_scatter": -0.1}, "size_scatter must"),
         ({"size_scatter": np.nan}, "size_scatter must"),
-        ({"renderer": "pov"}, "renderer must be one of hifrac, galsim"),
     ],
 )
 def test_bad_options_are_named(catalog, options, message):
@@ -285,7 +286,7 @@ def test_rendered_galaxies_measure_as_their_real_cutouts_do(real_data):
 def test_galsim_draws_the_same_galaxy(shape, whole, peak):
     pytest.importorskip("galsim")
     galaxy = SimulatedGalaxy(**LIGHT, r50=4.0, **shape)
-    ours, theirs = (model_flux(galaxy, rng=0, renderer=name) for name in ("hifrac", "galsim"))
+    ours, theirs = (draw(galaxy, rng=0) for draw in (model_flux, galsim_flux))
     for band in range(3):
         difference = np.abs(ours - theirs)[..., band]
         assert difference.sum() < whole * theirs[..., band].sum()
@@ -317,33 +318,17 @@ def test_our_seeing_is_galsim_s_moffat():
 def test_galsim_s_clumps_have_their_share_of_the_light_and_their_colour():
     pytest.importorskip("galsim")
     galaxy = SimulatedGalaxy(**LIGHT, r50=3.0, axial_ratio=0.5, n_clumps=300, clump_fraction=0.9)
-    ours, theirs = (model_flux(galaxy, rng=3, renderer=name) for name in ("hifrac", "galsim"))
+    ours, theirs = (draw(galaxy, rng=3) for draw in (model_flux, galsim_flux))
     np.testing.assert_allclose(theirs.sum((0, 1)), ours.sum((0, 1)), rtol=0.02)
-    np.testing.assert_array_equal(theirs, model_flux(galaxy, rng=3, renderer="galsim"))
-    assert np.any(theirs != model_flux(galaxy, rng=4, renderer="galsim"))
+    np.testing.assert_array_equal(theirs, galsim_flux(galaxy, rng=3))
+    assert np.any(theirs != galsim_flux(galaxy, rng=4))
 
 
-def test_a_table_is_rendered_by_galsim_too(catalog):
+def test_a_table_is_rendered_as_by_galsim(catalog, monkeypatch):
     pytest.importorskip("galsim")
     smooth = catalog[[2]]  # red, hardly any clumps
-    ours, theirs = (
-        next(render_table(smooth, field=False, renderer=name)).astype(float) for name in ("hifrac", "galsim")
-    )
+    ours = next(render_table(smooth, field=False)).astype(float)
+    monkeypatch.setattr(pictures, "model_flux", galsim_flux)
+    theirs = next(render_table(smooth, field=False)).astype(float)
     assert np.abs(ours - theirs).mean() < 4.0
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9  # their noise is not the same
-
-
-@pytest.mark.parametrize(
-    ("shape", "name"),
-    [({"n_arms": 2}, "n_arms"), ({"bulge_fraction": 0.5, "bulge_index": 7.0}, "bulge_index")],
-)
-def test_what_galsim_does_not_draw_is_named(shape, name):
-    pytest.importorskip("galsim")
-    with pytest.raises(ValueError, match=rf"^{name} "):
-        render(SimulatedGalaxy(**LIGHT, r50=4.0, **shape), rng=0, renderer="galsim")
-
-
-def test_without_galsim_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "galsim", None)
-    with pytest.raises(ImportError, match=r"hifrac\[galsim\]"):
-        render(SimulatedGalaxy(**LIGHT, r50=4.0), rng=0, renderer="galsim")

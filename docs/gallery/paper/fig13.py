@@ -14,12 +14,13 @@ Figure 13: point sources put into pictures
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hifrac.attribution import PROFILES, inject_point_sources
+from hifrac.attribution import inject_point_sources
 from hifrac.reproduce import EXPERIMENTS, data_line, numbers_table, result, setting
 
 black = np.zeros((65, 65, 3), np.uint8)
-figure, axes = plt.subplots(1, len(PROFILES), figsize=(5, 2.8), layout="constrained")
-for axis, profile in zip(axes, PROFILES, strict=True):
+profiles = ("as-printed", "as-coded")
+figure, axes = plt.subplots(1, len(profiles), figsize=(5, 2.8), layout="constrained")
+for axis, profile in zip(axes, profiles, strict=True):
     rng = np.random.RandomState(3)
     made = inject_point_sources(black, n=1, color="blue", profile=profile, rng=rng)
     axis.imshow(made)

@@ -1,4 +1,7 @@
-"""Are maps true? Deletion and insertion curves, networks with other weights, and point sources put in."""
+"""Measures of heat maps: deletion and insertion curves, randomised weights, and point sources put in.
+
+The script ``faithfulness.py`` prints them; the documentation has the tables.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,6 @@ from hifrac.attribution.targets import resolve_target
 
 if TYPE_CHECKING:
     from hifrac.models import Model
-
-__all__ = [
-    "RANKINGS",
-    "faithfulness_table",
-    "injection_scatter",
-    "perturbation_curves",
-    "randomisation_table",
-    "randomised",
-]
 
 #: Shares of the pixels at which curves are taken.
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -114,7 +108,7 @@ def perturbation_curves(
         raise ValueError(f"cell must divide the sides of the pictures, got {cell}")
     if not all(0 <= share <= 1 for share in shares):
         raise ValueError(f"shares must lie between 0 and 1, got {shares}")
-    aim = resolve_target(model.card, target)
+    output = resolve_target(model.card, target)
     cells = importance.reshape(n, height // cell, cell, width // cell, cell).mean((2, 4)).reshape(n, -1)
     order = np.argsort(-cells, axis=1, kind="stable")
     rank = np.empty_like(order)
@@ -124,7 +118,7 @@ def perturbation_curves(
     curves = []
     for share in shares:
         changed = rank < round(share * cells.shape[1])
-        curves.append(aim.sign * model.run(np.where(changed[..., None], last, first))[aim.output])
+        curves.append(output.sign * model.run(np.where(changed[..., None], last, first))[output.output])
     return np.stack(curves, 1)
 
 
@@ -184,8 +178,8 @@ def faithfulness_table(
     if replacement is None:
         sky = np.stack([sky_level(picture) for picture in pixels])
         replacement = np.broadcast_to(sky[:, None, None], pixels.shape).copy()
-    aim = resolve_target(model.card, target)
-    f0, f1 = (aim.sign * model.run(which)[aim.output] for which in (replacement, pixels))
+    output = resolve_target(model.card, target)
+    f0, f1 = (output.sign * model.run(which)[output.output] for which in (replacement, pixels))
     rng = np.random.default_rng(seed)
     side = np.where(f1 < f0, -1.0, 1.0)
     rankings = {}
@@ -200,13 +194,13 @@ def faithfulness_table(
             model, pixels, importance, replacement, target=target, insertion=insertion, cell=cell
         )
 
-    found = {}
+    values_of = {}
     for name, importance in rankings.items():
         out, last, into = curves(importance, False), curves(-importance, False), curves(importance, True)
         apart = side * np.trapezoid(last - out, SHARES, axis=1)
-        found[name] = np.stack([_progress(out), _progress(into), apart], 1)
+        values_of[name] = np.stack([_progress(out), _progress(into), apart], 1)
     draws = rng.integers(0, len(pixels), (n_bootstrap, len(pixels)))
-    return _summary(found, draws)
+    return _summary(values_of, draws)
 
 
 def _progress(curves: np.ndarray) -> np.ndarray:
@@ -216,14 +210,14 @@ def _progress(curves: np.ndarray) -> np.ndarray:
         return np.trapezoid((curves - start) / (end - start), SHARES, axis=1)
 
 
-def _summary(found: Mapping[str, np.ndarray], draws: np.ndarray) -> QTable:
+def _summary(values_of: Mapping[str, np.ndarray], draws: np.ndarray) -> QTable:
     """Medians and means over galaxies, with the scatter of resampled ones."""
     rows = []
-    for name, values in found.items():
+    for name, values in values_of.items():
         middle = np.nanmedian(values, axis=0)
         error = np.nanmedian(values[draws], axis=1).std(0)
         apart, apart_error = values[:, 2].mean(), values[draws, 2].mean(1).std()
-        better = np.mean(values[:, :2].mean(1) > found["random"][:, :2].mean(1))
+        better = np.mean(values[:, :2].mean(1) > values_of["random"][:, :2].mean(1))
         rows.append((name, middle[0], error[0], middle[1], error[1], better, apart, apart_error))
     names = ["ranking", "deletion", "deletion_error", "insertion", "insertion_error", "beats_random"]
     return QTable(rows=rows, names=[*names, "separation", "separation_error"])
@@ -337,8 +331,8 @@ def injection_scatter(
         deviation over trials; ``half_width``, half of the central 68% of all changes; and ``largest``
         absolute change.
     """
-    aim = resolve_target(model.card, "log_hi_fraction")
-    before = model.run(pixels)[aim.output]
+    output = resolve_target(model.card, "log_hi_fraction")
+    before = model.run(pixels)[output.output]
     rows = []
     for color in COLOURS:
         rng = np.random.RandomState(seed)
@@ -349,7 +343,7 @@ def injection_scatter(
             batch = np.stack(
                 [inject_point_sources(picture, color=color, profile=profile, positions=p) for p in positions]
             )
-            change[number] = model.run(batch)[aim.output] - before[number]
+            change[number] = model.run(batch)[output.output] - before[number]
         low, high = np.percentile(change, [16, 84])
         spread = np.median(change.std(1))
         rows.append((color, np.median(change), spread, (high - low) / 2, np.abs(change).max()))

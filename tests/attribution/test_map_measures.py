@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from model_files import write
-
-from hifrac import load_model
-from hifrac.attribution import (
+from map_measures import (
     faithfulness_table,
-    heat_maps,
     injection_scatter,
     perturbation_curves,
     randomisation_table,
     randomised,
 )
+from model_files import write
+
+from hifrac import load_model
+from hifrac.attribution import heat_maps
 from hifrac.attribution.gradients import baseline_picture
 from hifrac.demo import PICTURES
 from hifrac.images import decode

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from astropy.table import QTable, Table
 from click.testing import CliRunner
+from draw_demo import SAMPLE, DemoObject, demo_catalog, draw, main
 from PIL import Image
 
-from hifrac.demo.render import PICTURES, SAMPLE, DemoObject, demo_catalog, draw, main
+from hifrac.demo import PICTURES
 
 
 @pytest.fixture(scope="module")

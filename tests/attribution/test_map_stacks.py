@@ -7,8 +7,9 @@ import pytest
 from astropy import units as u
 from hypothesis import given
 from hypothesis import strategies as st
+from map_stacks import elliptical_radius, radial_evidence, stack_by_class
 
-from hifrac.attribution import Explanation, Target, elliptical_radius, radial_evidence, stack_by_class
+from hifrac.attribution import Explanation, Target
 from hifrac.core.exceptions import BadImageError
 from hifrac.cutouts import SDSS_RECIPE
 

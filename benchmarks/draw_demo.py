@@ -1,7 +1,7 @@
-"""The bundled sample: simulated galaxies from gas-poor to gas-rich, and how they are drawn.
+"""The bundled sample of ``hifrac demo``: simulated galaxies from gas-poor to gas-rich.
 
-``python -m hifrac.demo.render [FOLDER]`` draws the pictures and their catalogue
-anew, into the package itself or into a folder.
+``python benchmarks/draw_demo.py [FOLDER]`` draws the pictures and their catalogue anew, into the package
+itself or into a folder.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from hifrac.simulate import (
     render_sky,
     render_star,
 )
-
-__all__ = ["SAMPLE", "DemoObject", "demo_catalog", "draw", "write_sample"]
 
 #: Distance, in Mpc, at which the simulated galaxies are taken to be; it sets their masses.
 DISTANCE = 100.0
@@ -87,7 +85,7 @@ _GALAXIES = (
 
 
 def _sample() -> tuple[DemoObject, ...]:
-    objects = []
+    objects: list[DemoObject] = []
     for morphology, i_mag, g_minus_r, r_minus_i, r50, axial_ratio, angle, parts, clumps in _GALAXIES:
         galaxy = SimulatedGalaxy(
             i_mag=i_mag,
@@ -184,7 +182,7 @@ def demo_catalog() -> Table:
     catalog.meta["SIMULATED"] = (
         "Every object is simulated. No picture is an observation; no position is real."
     )
-    catalog.meta["rendered"] = "python -m hifrac.demo.render, with hifrac.simulate"
+    catalog.meta["rendered"] = "python benchmarks/draw_demo.py, with hifrac.simulate"
     catalog.meta["recipe"] = f"imitates {SDSS_RECIPE}"
     catalog.meta["log_mstar"] = "1.15 + 0.70 (g-i) - 0.4 M_i: Taylor et al. 2011, MNRAS 418, 1587, eq. 8"
     return catalog

@@ -12,8 +12,6 @@ from astropy.table import QTable
 
 from hifrac.attribution.results import Explanation
 
-__all__ = ["elliptical_radius", "radial_evidence", "stack_by_class"]
-
 
 def stack_by_class(
     explanations: Iterable[Explanation], classes: Sequence[Any]
