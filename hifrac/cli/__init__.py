@@ -1,56 +1,20 @@
-"""The command ``hifrac``."""
+"""The command ``hifrac``: one file a command, or a group of commands."""
 
 from __future__ import annotations
-
-import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any
 
 import click
 
 import hifrac
-from hifrac.cli._shared import (
-    kept_on_interrupt,
-    local_source,
-    model_options,
-    model_source,
-    one_line_errors,
-    picture_options,
-    progress_bar,
-    requested_source,
-    settings,
-    summary,
-)
 from hifrac.cli.benchmark import benchmark
 from hifrac.cli.catalogs import catalogs
+from hifrac.cli.demo import demo
 from hifrac.cli.explain import explain
 from hifrac.cli.fetch import cache, fetch
+from hifrac.cli.predict import predict
 from hifrac.cli.reproduce import reproduce
 from hifrac.cli.training import evaluate, export, models, train
 
 __all__ = ["main"]
-
-
-@contextmanager
-def _first_failures() -> Iterator[dict]:
-    """The first failure of each flag, from the log of the estimator."""
-    first: dict = {}
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            first.setdefault(getattr(record, "flag", None), record.getMessage())
-
-    logger, handler = logging.getLogger("hifrac.estimator"), Keep()
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield first
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,96 +23,18 @@ def main() -> None:
     """HI mass fractions of galaxies, with an honest error, from their pictures."""
 
 
-@main.command()
-@click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write.")
-@picture_options("Column that names the pictures of --cutouts.")
-@model_options
-@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
-@click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
-@one_line_errors
-def predict(
-    table: Path,
-    output: Path,
-    cutouts: Path | None,
-    name: str | None,
-    frames: Path | None,
-    survey: str | None,
-    cache_dir: Path | None,
-    max_rate: float | None,
-    model: str | None,
-    device: str | None,
-    batch_size: int | None,
-    overwrite: bool,
-    replace_columns: bool,
-    **service: Any,
-) -> None:
-    """Estimate the HI mass fraction of every row of INPUT.
-
-    INPUT and OUTPUT may be of any table format that Astropy knows (ECSV, FITS,
-    CSV, VOTable, Parquet, ...). INPUT has columns ra and dec. Without
-    --cutouts or --frames the pictures come from the survey service of the
-    model, through the local store: what `hifrac fetch` got is not asked for
-    again, and what is fetched here is kept.
-    """
-    from hifrac.core.tables import check_output, output_format, read_table, write_table
-    from hifrac.estimator import HIFractionEstimator
-    from hifrac.models import load_model
-
-    # What can be refused is refused before hours of work, not after.
-    output_format(output)
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
-    if name is not None and cutouts is None:
-        raise ValueError("--name names pictures of --cutouts: give that as well")
-    service, local = requested_source(service, survey, cutouts, frames)
-    rows = read_table(table)
-    check_output(rows, output, overwrite=overwrite)
-    with ExitStack() as stack:
-        stack.enter_context(settings(cache_dir, max_rate))
-        source = None
-        if local:
-            source = stack.enter_context(local_source(table, rows, cutouts, name, frames))
-        loaded = load_model(model, device=device)
-        if source is None:
-            source = model_source(loaded, survey, service)
-        estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
-        first = stack.enter_context(_first_failures())
-        progress = stack.enter_context(progress_bar(len(rows), "estimating"))
-        stack.enter_context(kept_on_interrupt(not local))
-        result = estimator.predict(rows, overwrite=replace_columns, progress=progress)
-    write_table(result, output, overwrite=overwrite)
-    lines, estimated = summary(result, first)
-    click.echo("\n".join(lines))
-    click.echo(f"written to {output}")
-    if len(result) and not estimated:
-        raise SystemExit(1)
-
-
-@main.command()
-@click.option(
-    "-o",
-    "--output",
-    default=Path("hifrac-demo"),
-    show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the table and the picture.",
-)
-@one_line_errors
-def demo(output: Path) -> None:
-    """Estimate the bundled sample of simulated galaxies, offline."""
-    from hifrac.demo import run_demo
-
-    result, paths = run_demo(output)
-    estimates = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect")
-    shown = result["name", *estimates, "flags"]
-    for column in estimates:
-        shown[column].info.format = ".2f"
-    click.echo("Simulated galaxies, from gas-poor to gas-rich; then a star, blank sky and no survey.")
-    click.echo("\n".join(shown.pformat(max_lines=-1, max_width=-1)))
-    click.echo("\n".join(summary(result)[0]))
-    click.echo(f"table:   {paths[0]}\npicture: {paths[1]}")
-
-
-for command in (benchmark, cache, catalogs, evaluate, explain, export, fetch, models, reproduce, train):
+for command in (
+    benchmark,
+    cache,
+    catalogs,
+    demo,
+    evaluate,
+    explain,
+    export,
+    fetch,
+    models,
+    predict,
+    reproduce,
+    train,
+):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""What the subcommands share: errors in one line, settings, sources, progress and summaries."""
+"""Parts that commands share: errors in one line, options, settings, sources, progress and summaries."""
 
 from __future__ import annotations
 
@@ -9,31 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
-
-__all__ = [
-    "kept_on_interrupt",
-    "local_source",
-    "model_options",
-    "model_source",
-    "one_line_errors",
-    "picture_options",
-    "progress_bar",
-    "requested_source",
-    "settings",
-    "source_of",
-    "summary",
-    "survey_options",
-]
 
 # Everything else is imported inside the commands: `hifrac --version` and
 # `hifrac --help` must not wait for astropy and torch.
 
 
 def one_line_errors(command: Callable) -> Callable:
-    """Turn the errors that users cause into one clear line, and warnings too."""
+    """Decorate a command: errors that users cause, and warnings, become one line."""
 
     @wraps(command)
     def wrapped(*args, **kwargs):
@@ -65,7 +50,7 @@ def one_line_errors(command: Callable) -> Callable:
 
 @contextmanager
 def progress_bar(total: int, label: str) -> Iterator[Callable[[int], object]]:
-    """A progress bar on a terminal; silence elsewhere."""
+    """Show a progress bar on a terminal; nothing elsewhere."""
     from tqdm import tqdm
 
     with tqdm(total=total, desc=label, unit=" rows", disable=not sys.stderr.isatty(), leave=False) as bar:
@@ -73,7 +58,7 @@ def progress_bar(total: int, label: str) -> Iterator[Callable[[int], object]]:
 
 
 def survey_options(command: Callable) -> Callable:
-    """The options of everything that asks a survey service."""
+    """Add the options of commands that ask a survey service."""
     options = [
         click.option("--base-url", metavar="URL", help="Address of the service, if not the configured one."),
         click.option("--data-release", metavar="DR", help="Data release, e.g. DR17 (sdss) or DR9 (legacy)."),
@@ -99,7 +84,7 @@ def survey_options(command: Callable) -> Callable:
 
 
 def model_options(command: Callable) -> Callable:
-    """The options of everything that runs a model over many pictures."""
+    """Add the options of commands that run a model over many pictures."""
     options = [
         click.option("--model", help="Bundled model, or folder of a model.  [default: default]"),
         click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
@@ -111,11 +96,11 @@ def model_options(command: Callable) -> Callable:
 
 
 @contextmanager
-def settings(cache_dir: Path | None = None, max_rate: float | None = None) -> Iterator[None]:
-    """The settings of the command line, which come before those of the environment."""
+def temporary_settings(cache_dir: Path | None = None, max_rate: float | None = None) -> Iterator[None]:
+    """Apply settings of the command line, which come before those of the environment."""
     from hifrac.core.config import conf
 
-    before = os.environ.get("HIFRAC_CACHE_DIR")
+    previous = os.environ.get("HIFRAC_CACHE_DIR")
     with ExitStack() as stack:
         if max_rate is not None:
             stack.enter_context(conf.set_temp("max_rate", max_rate))
@@ -124,24 +109,24 @@ def settings(cache_dir: Path | None = None, max_rate: float | None = None) -> It
         try:
             yield
         finally:
-            if before is None:
+            if previous is None:
                 os.environ.pop("HIFRAC_CACHE_DIR", None)
             else:
-                os.environ["HIFRAC_CACHE_DIR"] = before
+                os.environ["HIFRAC_CACHE_DIR"] = previous
 
 
-def source_of(
+def make_source(
     survey: str, recipe=None, *, width=None, pixel_scale=None, data_release=None, hips=None, **options
 ):
-    """The source that the options of the command line describe."""
+    """Make the source of pictures that the options of the command line describe."""
     from dataclasses import replace
 
     from hifrac.cutouts import SURVEYS
 
     if survey not in SURVEYS:
         raise ValueError(f"--survey must be one of {', '.join(SURVEYS)}, got {survey!r}")
-    kind = SURVEYS[survey]
-    recipe = kind.default_recipe if recipe is None else recipe
+    source_class = SURVEYS[survey]
+    recipe = source_class.default_recipe if recipe is None else recipe
     changes = {"width": width, "pixel_scale": pixel_scale}
     if hips is not None:
         if survey != "hips":
@@ -150,11 +135,11 @@ def source_of(
     if data_release is not None:
         changes["data_release"] = data_release.upper()
     recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})
-    return kind(recipe, **options)
+    return source_class(recipe, **options)
 
 
 def picture_options(name_help: str) -> Callable[[Callable], Callable]:
-    """The options of everything that reads the pictures of a table: where they are, and `survey_options`."""
+    """Return a decorator that adds the options of where pictures are, and `survey_options`."""
     options = [
         click.option(
             "--cutouts",
@@ -181,23 +166,23 @@ def picture_options(name_help: str) -> Callable[[Callable], Callable]:
     return decorate
 
 
-def requested_source(
+def check_source_options(
     service: dict[str, Any], survey: str | None, cutouts: Path | None, frames: Path | None
 ) -> tuple[dict[str, Any], bool]:
-    """What was asked of the service, and whether the pictures are at hand; an error if both were."""
+    """Return the service options that were given, and whether pictures are local; raise if both."""
     service = {key: value for key, value in service.items() if value}
-    asked = ["--survey"] if survey is not None else []
-    asked += [f"--{key.replace('_', '-')}" for key in service]
+    remote = ["--survey"] if survey is not None else []
+    remote += [f"--{key.replace('_', '-')}" for key in service]
     local = [option for option, path in (("--cutouts", cutouts), ("--frames", frames)) if path is not None]
-    if len(local) > 1 or (local and asked):
+    if len(local) > 1 or (local and remote):
         raise ValueError(
-            f"{local[0]} does not go with {(local[1:] + asked)[0]}: the pictures have one source"
+            f"{local[0]} does not go with {(local[1:] + remote)[0]}: the pictures have one source"
         )
     return service, bool(local)
 
 
 def local_source(table: Path, rows, cutouts: Path | None, name: str | None, frames: Path | None):
-    """Pictures at hand."""
+    """Open the source of local pictures: frames, or a folder or archive with a column that names them."""
     from hifrac.cutouts import FrameCutouts, LocalCutouts
 
     if frames is not None:
@@ -212,50 +197,53 @@ def local_source(table: Path, rows, cutouts: Path | None, name: str | None, fram
             f"its columns are {', '.join(rows.colnames) or '(none)'}"
         )
     try:
-        return LocalCutouts(cutouts, name=column)
+        return LocalCutouts(cast(Path, cutouts), name=column)  # with local pictures, one of the two is given
     except (ValueError, OSError) as error:
         raise ValueError(f"--cutouts: {error}") from error
 
 
 def model_source(model, survey: str | None, service: dict[str, Any]):
-    """The service that a model's pictures come from."""
+    """Return the survey service of a model's pictures."""
     from hifrac.cutouts import SURVEYS, source_for
 
     recipe = model.card.recipe
-    kind = type(source_for(recipe))
-    known = {value: key for key, value in SURVEYS.items()}
-    if survey is not None and SURVEYS.get(survey) is not kind:
+    source_class = type(source_for(recipe))
+    own_survey = next(name for name, service_class in SURVEYS.items() if service_class is source_class)
+    if survey is not None and SURVEYS.get(survey) is not source_class:
         raise ValueError(
-            f"--survey: the model {model.card.name!r} reads pictures of {known[kind]}, got {survey!r}"
+            f"--survey: the model {model.card.name!r} reads pictures of {own_survey}, got {survey!r}"
         )
-    return source_of(known[kind], recipe, **service)
+    return make_source(own_survey, recipe, **service)
 
 
 @contextmanager
-def kept_on_interrupt(fetching: bool) -> Iterator[None]:
-    """Say on Ctrl-C what became of the work, and end as interrupted programs do."""
+def exit_on_interrupt(*, fetching: bool) -> Iterator[None]:
+    """End on Ctrl-C as interrupted programs do, with a line on the pictures fetched so far."""
     try:
         yield
     except KeyboardInterrupt:
-        kept = "; the pictures fetched so far are kept: run it again to go on" if fetching else ""
-        click.echo(f"interrupted{kept}", err=True)
+        advice = "; the pictures fetched so far are kept: run it again to go on" if fetching else ""
+        click.echo(f"interrupted{advice}", err=True)
         raise SystemExit(130) from None
 
 
-def summary(result, first: dict | None = None, served: str = "estimated") -> tuple[list[str], int]:
-    """Lines that count the rows by outcome, and the number of those that were served."""
+def count_outcomes(result, first: dict | None = None, served: str = "estimated") -> tuple[list[str], int]:
+    """Return lines that count the rows by flag, and the number of rows that were served.
+
+    ``first`` has a message by flag, of the first row that has it.
+    """
     import numpy as np
 
     from hifrac.core.flags import UNSERVED, Flag
 
     flags = np.asarray(result["flags"])
-    unserved = (flags & int(UNSERVED)) != 0
-    count_served = int(np.sum(~unserved))
-    lines = [f"{len(flags)} rows, {count_served} {served}, {int(np.sum(unserved))} not"]
+    is_unserved = (flags & int(UNSERVED)) != 0
+    n_served = int(np.sum(~is_unserved))
+    lines = [f"{len(flags)} rows, {n_served} {served}, {int(np.sum(is_unserved))} not"]
     counts = {flag: int(np.sum((flags & int(flag)) != 0)) for flag in Flag}
     for flag, count in counts.items():
         if count:
             lines.append(f"  {count:7d}  {flag.name}: {flag.summary}")
         if count and first and flag in first:
             lines.append(f"           first in {first[flag]}")
-    return lines, count_served
+    return lines, n_served

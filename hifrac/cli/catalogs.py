@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hifrac.cli._shared import (
-    kept_on_interrupt,
+    count_outcomes,
+    exit_on_interrupt,
+    make_source,
     one_line_errors,
     progress_bar,
-    settings,
-    source_of,
-    summary,
     survey_options,
+    temporary_settings,
 )
 
 if TYPE_CHECKING:
@@ -150,11 +150,11 @@ def cutouts(
     from hifrac.core.config import conf
 
     with ExitStack() as stack:
-        stack.enter_context(settings(cache_dir, max_rate))
-        stack.enter_context(kept_on_interrupt(fetching=True))
+        stack.enter_context(temporary_settings(cache_dir, max_rate))
+        stack.enter_context(exit_on_interrupt(fetching=True))
         if service["offline"]:
             stack.enter_context(conf.set_temp("offline", True))
-        source = source_of("sdss", **{key: value for key, value in service.items() if value})
+        source = make_source("sdss", **{key: value for key, value in service.items() if value})
         labels = sample_labels(sample)[:limit]
         others = None if undetected is None else _undetected(undetected)[:limit]
         total = len(labels) + (0 if others is None else len(others))
@@ -169,7 +169,7 @@ def cutouts(
         )
         copied = copy_catalogs(output)
     stopped = (report["flags"] != 0) | (report["reason"] == "")
-    lines, stored = summary(report[stopped], served="with a picture")
+    lines, stored = count_outcomes(report[stopped], served="with a picture")
     click.echo("\n".join(lines))
     if left_out := int((~stopped).sum()):
         click.echo(f"{left_out} left out: see {output / 'cutouts' / 'missing.ecsv'}")

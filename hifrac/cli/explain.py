@@ -1,4 +1,4 @@
-"""``hifrac explain``: heat maps of a table's galaxies, and a page that shows them."""
+"""``hifrac explain``: heat maps of the rows of a table, and a page that shows them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import Any
 import click
 
 from hifrac.cli._shared import (
-    kept_on_interrupt,
+    check_source_options,
+    exit_on_interrupt,
     local_source,
     model_options,
     model_source,
     one_line_errors,
     picture_options,
     progress_bar,
-    requested_source,
-    settings,
+    temporary_settings,
 )
-
-__all__ = ["explain"]
 
 
 @click.command()
@@ -77,48 +75,48 @@ def explain(
 
     if (output / PAGE).exists() and not overwrite:
         raise FileExistsError(f"{output / PAGE} exists already; say --overwrite to replace it")
-    service, local = requested_source(service, survey, cutouts, frames)
+    service, is_local = check_source_options(service, survey, cutouts, frames)
     rows = read_table(table)
     if name is not None and name not in rows.colnames:
         raise ValueError(
             f"--name: {table} has no column {name!r}; its columns are {', '.join(rows.colnames)}"
         )
     with ExitStack() as stack:
-        stack.enter_context(settings(cache_dir, max_rate))
+        stack.enter_context(temporary_settings(cache_dir, max_rate))
         loaded = load_model(model, device=device)
-        if local:
+        if is_local:
             source = stack.enter_context(local_source(table, rows, cutouts, name, frames))
         else:
             source = model_source(loaded, survey, service)
         estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
         explanations = estimator.explain(rows, method=method, target=target)
-        column = name or next((known for known in ("objid", "name") if known in rows.colnames), None)
-        flags = _Kept(explanations)
+        column = name or next((usual for usual in ("objid", "name") if usual in rows.colnames), None)
+        recorder = _FlagRecorder(explanations)
         progress = stack.enter_context(progress_bar(len(rows), "explaining"))
-        stack.enter_context(kept_on_interrupt(not local))
+        stack.enter_context(exit_on_interrupt(fetching=not is_local))
         page = write_report(
-            flags,
+            recorder,
             output,
             names=None if column is None else rows[column],
             title=f"{explanations.target.name} by {explanations.method}",
             figures=not no_figures,
             progress=progress,
         )
-    unserved = sum((flag & int(UNSERVED)) != 0 for flag in flags.seen)
-    click.echo(f"{len(rows)} rows, {len(rows) - unserved} explained, {unserved} not")
+    n_unserved = sum((flags & int(UNSERVED)) != 0 for flags in recorder.flags)
+    click.echo(f"{len(rows)} rows, {len(rows) - n_unserved} explained, {n_unserved} not")
     click.echo(f"written to {page}")
-    if len(rows) and unserved == len(rows):
+    if len(rows) and n_unserved == len(rows):
         raise SystemExit(1)
 
 
-class _Kept:
-    """Explanations as they pass, of which the flags are remembered."""
+class _FlagRecorder:
+    """Explanations that are passed on, and their flags."""
 
     def __init__(self, explanations) -> None:
         self.explanations = explanations
-        self.seen: list[int] = []
+        self.flags: list[int] = []
 
     def __iter__(self):
-        for one in self.explanations:
-            self.seen.append(one.flags)
-            yield one
+        for explanation in self.explanations:
+            self.flags.append(explanation.flags)
+            yield explanation

@@ -13,13 +13,13 @@ from typing import Any
 import click
 
 from hifrac.cli._shared import (
-    kept_on_interrupt,
+    count_outcomes,
+    exit_on_interrupt,
+    make_source,
     one_line_errors,
     progress_bar,
-    settings,
-    source_of,
-    summary,
     survey_options,
+    temporary_settings,
 )
 
 __all__ = ["cache", "fetch"]
@@ -100,11 +100,11 @@ def fetch(
         check_output(rows, output, overwrite=overwrite)
     first: dict = {}
     with (
-        settings(cache_dir, max_rate),
-        kept_on_interrupt(fetching=True),
+        temporary_settings(cache_dir, max_rate),
+        exit_on_interrupt(fetching=True),
         _Outcomes(len(rows)) as outcomes,
     ):
-        source = source_of(survey, **{key: value for key, value in recipe_and_service.items() if value})
+        source = make_source(survey, **{key: value for key, value in recipe_and_service.items() if value})
 
         def progress(error: Exception | None) -> None:
             if error is not None and error.flag not in first:
@@ -115,7 +115,7 @@ def fetch(
     del rows  # its columns are in the report: a large table need not be in memory twice
     if output is not None:
         write_table(report, output, overwrite=overwrite)
-    lines, stored = summary(report, first, served="with a picture")
+    lines, stored = count_outcomes(report, first, served="with a picture")
     click.echo("\n".join(lines))
     if output is not None:
         click.echo(f"written to {output}")
@@ -146,7 +146,7 @@ def info(cache_dir: Path | None) -> None:
     from hifrac.core import config
     from hifrac.cutouts._store import stores
 
-    with settings(cache_dir):
+    with temporary_settings(cache_dir):
         click.echo(f"{config.cache_dir()}")
         found, illegible = stores()
         for store in found:
@@ -172,7 +172,7 @@ def verify(cache_dir: Path | None, repair: bool) -> None:
     from hifrac.cutouts._store import stores
 
     damaged = 0
-    with settings(cache_dir):
+    with temporary_settings(cache_dir):
         found, illegible = stores()
         for store in found:
             with store, progress_bar(store.counts().total(), store.folder.name) as progress:
@@ -208,7 +208,7 @@ def clear(cache_dir: Path | None, name: str | None, yes: bool) -> None:
 
     from hifrac.cutouts._store import stores
 
-    with settings(cache_dir):
+    with temporary_settings(cache_dir):
         legible, folders = stores()
         counts = dict.fromkeys(folders, "unknown")
         for store in legible:

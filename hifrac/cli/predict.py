@@ -1,0 +1,110 @@
+"""``hifrac predict``: estimates for the rows of a table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hifrac.cli._shared import (
+    check_source_options,
+    count_outcomes,
+    exit_on_interrupt,
+    local_source,
+    model_options,
+    model_source,
+    one_line_errors,
+    picture_options,
+    progress_bar,
+    temporary_settings,
+)
+
+
+@click.command()
+@click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write.")
+@picture_options("Column that names the pictures of --cutouts.")
+@model_options
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
+@one_line_errors
+def predict(
+    table: Path,
+    output: Path,
+    cutouts: Path | None,
+    name: str | None,
+    frames: Path | None,
+    survey: str | None,
+    cache_dir: Path | None,
+    max_rate: float | None,
+    model: str | None,
+    device: str | None,
+    batch_size: int | None,
+    overwrite: bool,
+    replace_columns: bool,
+    **service: Any,
+) -> None:
+    """Estimate the HI mass fraction of every row of INPUT.
+
+    INPUT and OUTPUT may be of any table format that Astropy knows (ECSV, FITS,
+    CSV, VOTable, Parquet, ...). INPUT has columns ra and dec. Without
+    --cutouts or --frames the pictures come from the survey service of the
+    model, through the local store: what `hifrac fetch` got is not asked for
+    again, and what is fetched here is kept.
+    """
+    from hifrac.core.tables import check_output, output_format, read_table, write_table
+    from hifrac.estimator import HIFractionEstimator
+    from hifrac.models import load_model
+
+    # What can be refused is refused before hours of work, not after.
+    output_format(output)
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
+    if name is not None and cutouts is None:
+        raise ValueError("--name names pictures of --cutouts: give that as well")
+    service, is_local = check_source_options(service, survey, cutouts, frames)
+    rows = read_table(table)
+    check_output(rows, output, overwrite=overwrite)
+    with ExitStack() as stack:
+        stack.enter_context(temporary_settings(cache_dir, max_rate))
+        source = None
+        if is_local:
+            source = stack.enter_context(local_source(table, rows, cutouts, name, frames))
+        loaded = load_model(model, device=device)
+        if source is None:
+            source = model_source(loaded, survey, service)
+        estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
+        first_failures = stack.enter_context(_first_failures())
+        progress = stack.enter_context(progress_bar(len(rows), "estimating"))
+        stack.enter_context(exit_on_interrupt(fetching=not is_local))
+        result = estimator.predict(rows, overwrite=replace_columns, progress=progress)
+    write_table(result, output, overwrite=overwrite)
+    lines, n_estimated = count_outcomes(result, first_failures)
+    click.echo("\n".join(lines))
+    click.echo(f"written to {output}")
+    if len(result) and not n_estimated:
+        raise SystemExit(1)
+
+
+@contextmanager
+def _first_failures() -> Iterator[dict]:
+    """Collect the first message of each flag from the log of the estimator."""
+    first: dict = {}
+
+    class FirstMessages(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            first.setdefault(getattr(record, "flag", None), record.getMessage())
+
+    logger, handler = logging.getLogger("hifrac.estimator"), FirstMessages()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield first
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
