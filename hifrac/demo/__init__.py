@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     from astropy.table import QTable, Table
 
 __all__ = ["PICTURES", "run_demo", "sample_table"]
@@ -17,13 +18,13 @@ PICTURES = Path(__file__).parent / "pictures"
 
 
 def sample_table() -> Table:
-    """The catalogue of the bundled sample: simulated galaxies at invented positions.
+    """Read the catalogue of the bundled sample: simulated galaxies at invented positions.
 
     Returns
     -------
     table : `~astropy.table.Table`
-        One row a picture: ``name`` (of the file in `PICTURES`), ``ra``,
-        ``dec``, ``morphology``, ``log_mstar`` (NaN for what is no galaxy).
+        One row per picture: ``name`` (of the file in `PICTURES`), ``ra``, ``dec``, ``morphology``,
+        ``log_mstar`` (NaN for objects that are no galaxies).
 
     Examples
     --------
@@ -48,17 +49,16 @@ def run_demo(
     Parameters
     ----------
     folder : path-like
-        Where ``result.ecsv`` and ``overview.png`` go; made if missing.
-        Existing ones are replaced.
+        Folder for ``result.ecsv`` and ``overview.png``, which are replaced; made if missing.
     progress : callable, optional
-        As of `~hifrac.HIFractionEstimator.predict`.
+        As for `~hifrac.HIFractionEstimator.predict`.
 
     Returns
     -------
     result : `~astropy.table.QTable`
-        The estimates.
+        Estimates, one row per picture.
     paths : list of `pathlib.Path`
-        The files written.
+        Table and figure.
     """
     from hifrac.core.exceptions import OutOfFootprintError
     from hifrac.core.tables import write_table
@@ -72,7 +72,7 @@ def run_demo(
     table = sample_table()
     estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
     result = estimator.predict(table, progress=progress)
-    pictures = []
+    pictures: list[np.ndarray | None] = []
     for name in table["name"]:
         try:
             pictures.append(decode((PICTURES / f"{name}.jpg").read_bytes()))

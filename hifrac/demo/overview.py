@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -12,8 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hifrac.core.flags import UNSERVED, decode_flags
-
-__all__ = ["plot_overview"]
 
 _NEEDED = (
     "log_hi_fraction",
@@ -50,14 +49,13 @@ def plot_overview(
     limits: tuple[float, float] = (-2.0, 1.5),
     title: str = "HI mass fractions of simulated galaxies",
 ) -> Figure:
-    """Every picture of a result, with what was estimated from it.
+    """Draw every picture of a result with its estimate.
 
     Parameters
     ----------
     result : `~astropy.table.QTable` or `~astropy.table.Table`
-        A result of the estimator: its columns ``log_hi_fraction``,
-        ``log_hi_fraction_p16``, ``log_hi_fraction_p84``, ``p_detect`` and
-        ``flags`` are shown, in the order of its rows.
+        Result of the estimator: its columns ``log_hi_fraction``, ``log_hi_fraction_p16``,
+        ``log_hi_fraction_p84``, ``p_detect`` and ``flags`` are shown, in the order of its rows.
     pictures : sequence of `~numpy.ndarray` or None
         One picture per row, (h, w, 3) uint8 or float in [0, 1]; None where there is none.
     columns : int, optional
@@ -68,7 +66,7 @@ def plot_overview(
         Ends of the common axis of the intervals, in dex; increasing. What
         lies beyond is drawn at the end, as a triangle.
     title : str, optional
-        Above the figure.
+        Title of the figure.
 
     Returns
     -------
@@ -86,7 +84,7 @@ def plot_overview(
     """
     _check(result, pictures, columns, limits)
     if names is None:
-        names = result["name"] if "name" in result.colnames else range(len(result))
+        names = [str(name) for name in _row_names(result)]
     if len(names) != len(result):
         raise ValueError(f"names must have one entry per row, got {len(names)} for {len(result)} rows")
     columns = min(columns, len(result))
@@ -117,6 +115,10 @@ def plot_overview(
     return figure
 
 
+def _row_names(result: Table) -> Iterable[object]:
+    return result["name"] if "name" in result.colnames else range(len(result))
+
+
 def _check(
     result: Table, pictures: Sequence[np.ndarray | None], columns: int, limits: tuple[float, float]
 ) -> None:
@@ -139,7 +141,7 @@ def _check(
 
 
 def _plain(column: object) -> np.ma.MaskedArray:
-    """A column of whatever kind as a masked array without unit; NaN counts as masked."""
+    """Return a column as a masked array without unit; NaN counts as masked."""
     mask = np.array(getattr(column, "mask", False))
     bare = getattr(column, "unmasked", column)
     data = np.array(getattr(bare, "value", bare))
@@ -159,8 +161,8 @@ def _draw_picture(axes: Axes, picture: np.ndarray | None, name: str) -> None:
     axes.set_title(name, fontsize=7.0, pad=3.0)
 
 
-def _draw_estimate(axes: Axes, row: dict[str, object], limits: tuple[float, float]) -> None:
-    """The interval on the common axis, and the words below it."""
+def _draw_estimate(axes: Axes, row: dict[str, Any], limits: tuple[float, float]) -> None:
+    """Draw the interval on the common axis, and the words below it."""
     axes.set(xlim=limits, ylim=(-1.0, 1.0), yticks=[])
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
@@ -216,7 +218,7 @@ def _formula(value: float, low: float, high: float) -> str:
 
 
 def _write(axes: Axes, points: float, text: str, *, color: str = "black") -> None:
-    """One centred line, so many points below the axis."""
+    """Write one centred line, so many points below the axis."""
     axes.annotate(
         text,
         xy=(0.5, 0.0),
