@@ -17,7 +17,15 @@ _item = partial(ConfigItem, module="hifrac")
 
 
 class Conf(ConfigNamespace):
-    """Configuration parameters of `hifrac`."""
+    """Configuration parameters of `hifrac`.
+
+    Examples
+    --------
+    >>> from hifrac import conf
+    >>> with conf.set_temp("max_rate", 2.0):  # requests per second, in this block only
+    ...     print(conf.max_rate)
+    2.0
+    """
 
     data_dir = _item(
         "",

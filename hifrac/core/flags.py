@@ -71,7 +71,20 @@ class BitFlag(enum.IntFlag):
 
 
 class Flag(BitFlag):
-    """One bit of the ``flags`` column; ``summary`` and ``advice`` say what it means for the estimate."""
+    """One bit of the ``flags`` column; ``summary`` and ``advice`` say what it means for the estimate.
+
+    Examples
+    --------
+    Select the rows of a result that have none of three flags:
+
+    >>> import numpy as np
+    >>> from hifrac import Flag
+    >>> flags = np.array([0, 16, 2])
+    >>> (flags & int(Flag.OUT_OF_FOOTPRINT | Flag.BAD_IMAGE | Flag.OUT_OF_DISTRIBUTION)) == 0
+    array([ True,  True, False])
+    >>> Flag.UNLIKELY_DETECTION.summary
+    'p_detect is below the value that 90% of known detections reach'
+    """
 
     BAD_COORDINATE = (
         1,

@@ -115,6 +115,13 @@ class ModelCard:
         What the network says of a picture, in its order; names of ``OUTPUTS``.
     inputs : tuple of str
         What it takes, in its order: ``"pixels"``, and ``"ebv"`` if it corrects for Galactic reddening.
+
+    Examples
+    --------
+    >>> from hifrac import load_model
+    >>> card = load_model("default").card
+    >>> card.recipe.survey, card.recipe.width, card.target_column
+    ('sdss', 128, 'log_hi_fraction')
     """
 
     name: str

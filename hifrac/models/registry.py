@@ -244,6 +244,15 @@ def load_model(
     ~hifrac.core.exceptions.HifracWarning
         If the TorchScript file is missing or cannot be loaded, and the Python
         network takes its place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac import load_model
+    >>> model = load_model("default", device="cpu")
+    >>> outputs = model.run(np.zeros((2, 128, 128, 3), dtype=np.uint8))
+    >>> outputs["estimate"].shape
+    (2,)
     """
     wanted = conf.model if model is None else model
     if not isinstance(wanted, str | PathLike):
