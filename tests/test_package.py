@@ -117,6 +117,7 @@ def test_the_top_level():
         ".pre-commit-config.yaml",
         "CHANGES.rst",
         "CITATION.cff",
+        "CONTRIBUTING.md",
         "LICENSE",
         "README.md",
         "benchmarks",
