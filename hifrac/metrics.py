@@ -40,17 +40,17 @@ _SHARES = ("coverage", "limits_violated")
 _FIGURES = ("rmse", "slope", "slope_inverse", "sigma", "offset", "nmad")
 
 
-def _pair(one, other, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+def _pair(left, right, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
     both = " and ".join(dict.fromkeys(names))
     # numpy drops a mask without a word, and what lies under it would count.
-    if np.any(getattr(one, "mask", False)) or np.any(getattr(other, "mask", False)):
+    if np.any(getattr(left, "mask", False)) or np.any(getattr(right, "mask", False)):
         raise ValueError(f"{both} must not be masked: select the rows first")
-    one, other = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-    if one.ndim != 1 or one.shape != other.shape:
-        raise ValueError(f"{both} must be one-dimensional and equally long, got {one.shape}, {other.shape}")
-    if not (np.all(np.isfinite(one)) and np.all(np.isfinite(other))):
+    left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
+    if left.ndim != 1 or left.shape != right.shape:
+        raise ValueError(f"{both} must be one-dimensional and equally long, got {left.shape}, {right.shape}")
+    if not (np.all(np.isfinite(left)) and np.all(np.isfinite(right))):
         raise ValueError(f"{both} must be finite")
-    return one, other
+    return left, right
 
 
 def regression_metrics(truth, estimate) -> dict[str, float]:
@@ -143,6 +143,26 @@ def limits_violated(limit, estimate) -> float:
     return float(np.mean(estimate > limit))
 
 
+def share_interval(successes, n) -> np.ndarray:
+    """Return intervals of 68.3% of shares, by Wilson (1927, J. Am. Stat. Assoc. 22, 209).
+
+    Parameters
+    ----------
+    successes, n : int or array-like of int, shape (m,)
+        How many of how many.
+
+    Returns
+    -------
+    bounds : array of float, shape (2,) or (2, m)
+        Lower and upper; 0 to 1 where ``n`` is 0.
+    """
+    from astropy.stats import binom_conf_interval
+
+    successes, n = np.asarray(successes), np.asarray(n)
+    bounds = binom_conf_interval(successes, np.maximum(n, 1), interval="wilson")
+    return np.where(n > 0, bounds, np.reshape([0.0, 1.0], (2, *n.ndim * [1])))
+
+
 def pit(truth, quantiles, levels) -> np.ndarray:
     """Probability integral transform: the probability that each distribution gives to less than the truth.
 
@@ -197,7 +217,7 @@ def pit(truth, quantiles, levels) -> np.ndarray:
 
 
 def bootstrap_errors(
-    figures: Callable[..., Mapping[str, float] | float],
+    figures: Callable[..., Any],
     *columns,
     draws: int = 1000,
     seed: int = 0,
@@ -233,35 +253,36 @@ def bootstrap_errors(
     if any(np.any(getattr(column, "mask", False)) for column in columns):
         raise ValueError("columns must not be masked: select the rows first")
     arrays = [np.asarray(column) for column in columns]
-    if not arrays or any(len(one) != len(arrays[0]) for one in arrays) or len(arrays[0]) == 0:
-        raise ValueError(f"columns must be equally long, and not empty, got {[len(one) for one in arrays]}")
+    lengths = [len(array) for array in arrays]
+    if len(set(lengths)) != 1 or lengths[0] == 0:
+        raise ValueError(f"columns must be equally long, and not empty, got {lengths}")
     if draws < 2:
         raise ValueError(f"draws must be at least 2, got {draws}")
-    n = len(arrays[0])
-    kinds = [np.arange(n)]
+    n = lengths[0]
+    groups = [np.arange(n)]
     if strata is not None:
         strata = np.asarray(strata)
         if strata.shape != (n,):
             raise ValueError(f"strata must have {n} values, got shape {strata.shape}")
-        kinds = [np.flatnonzero(strata == one) for one in np.unique(strata)]
+        groups = [np.flatnonzero(strata == value) for value in np.unique(strata)]
     rng = np.random.default_rng(seed)
-    found = []
+    samples: list[Any] = []
     for _ in range(draws):
-        rows = np.concatenate([rng.choice(kind, kind.size) for kind in kinds])
+        rows = np.concatenate([rng.choice(group, group.size) for group in groups])
         try:
-            found.append(figures(*(one[rows] for one in arrays)))
+            samples.append(figures(*(array[rows] for array in arrays)))
         except ValueError:
             continue
-    if not found:
+    if not samples:
         figures(*arrays)  # says what is wrong with the sample itself
         return float("nan")
 
     def spread(values: list[float]) -> float:
         return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
-    if isinstance(found[0], Mapping):
-        return {name: spread([one[name] for one in found]) for name in found[0]}
-    return spread(found)
+    if isinstance(samples[0], Mapping):
+        return {name: spread([sample[name] for sample in samples]) for name in samples[0]}
+    return spread(samples)
 
 
 def score_estimates(
@@ -341,7 +362,7 @@ def _with_errors(figures: Callable, columns: list, names: list[str], draws: int,
             errors = bootstrap_errors(figures, *columns, draws=draws, seed=seed)
     except ValueError:
         values = errors = nothing
-    result = {}
+    result: dict[str, float] = {}
     for name in names:
         error = errors[name]
         if name in _SHARES and values[name] in (0, 1):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import hifrac
-from hifrac.reproduce import EXPERIMENTS, TIERS
+from hifrac.reproduce import EXPERIMENTS
+from hifrac.reproduce._experiment import TIERS
 
 ROOT = Path(hifrac.__file__).parents[1]
 GALLERY = ROOT / "docs" / "gallery"
@@ -82,9 +83,9 @@ def test_a_script_of_the_paper_names_its_tier(path):
 @pytest.mark.parametrize("name", [name for name in OF_THE_PAPER if name.startswith("fig")])
 def test_a_figure_of_the_paper_says_of_which_data_it_is(name):
     (path,) = (path for path in PAPER if path.name == page_of(name))
-    said = re.findall(r'data_line\("(\w+)"', path.read_text(encoding="utf-8"))
-    assert said, "the tier is that of the data at hand, which the script cannot know"
-    assert set(said) == {name}
+    drawn = re.findall(r'EXPERIMENTS\["(\w+)"\]\.draw\(', path.read_text(encoding="utf-8"))
+    assert drawn, "the tier is that of the data at hand, which the script cannot know"
+    assert set(drawn) == {name}
 
 
 @named([path for path in PAPER if path.name in {page_of(name) for name in OF_THE_PAPER}])

@@ -61,14 +61,14 @@ def benchmark(
     are judged apart; what an estimator masks is counted.
     """
     from hifrac.core.tables import read_table, write_table
-    from hifrac.reproduce.benchmark import benchmark as judged
+    from hifrac.reproduce import benchmark as score_survey
 
     refuse_output(output, overwrite)
     if draws == 1:
         raise ValueError("--draws must be 0, or at least 2")
     if cutouts is not None and not cutouts.exists():
         raise FileNotFoundError(f"--cutouts: no such file or folder: {cutouts}")
-    table = judged(
+    table = score_survey(
         survey,
         cutouts=cutouts,
         model=model,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hifrac.cli._shared import one_line_errors
+
+if TYPE_CHECKING:
+    from hifrac.reproduce._experiment import Setting
 
 __all__ = ["reproduce"]
 
 
 @click.command()
 @click.argument("names", metavar="[NAME...|all]", nargs=-1)
-@click.option("--list", "only_list", is_flag=True, help="Say what there is, and what each one lacks.")
+@click.option("--list", "only_list", is_flag=True, help="List what there is, and what is missing.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -31,7 +36,7 @@ __all__ = ["reproduce"]
     show_default=True,
     help="Samples of the bootstrap behind each error.",
 )
-@click.option("--redo", is_flag=True, help="Compute again what was made from the same inputs already.")
+@click.option("--redo", is_flag=True, help="Compute again what is kept.")
 @one_line_errors
 def reproduce(
     names: tuple[str, ...],
@@ -46,37 +51,56 @@ def reproduce(
     """Make figures and tables of Wu (2020) from the data at hand.
 
     NAME is fig1, table2 and so on: see --list. The results (ECSV), the figures (PDF, PNG), our
-    numbers beside the published ones (summary.ecsv) and a manifest go to OUTPUT. What was made from
-    the same inputs by the same version is kept. Nothing is fetched. An experiment that lacks its
+    numbers beside the published ones (summary.ecsv) and a manifest go to OUTPUT. What was computed from
+    the same inputs by the same version is kept in the cache. Nothing is fetched. An experiment that lacks its
     data is passed over with a word; the exit code is 1 if one fails.
     """
     from hifrac.reproduce import reproduce as run
-    from hifrac.reproduce import select, setting, status_table
+    from hifrac.reproduce import setting
 
     if only_list:
         where = setting(data, model=model, needs_folder=False)
-        for row in status_table(select(list(names) or "all"), where):
-            click.echo(f"{row['name']:16s} {row['tier']:10s} {row['title']}\n{'':27s} {row['status']}")
+        click.echo("\n".join(_inventory(names or "all", where)))
         return
     if not names:
         raise click.UsageError("say which: all, or names such as fig1 (see --list)")
     if output is None:
         raise click.UsageError("-o OUTPUT: say where the results go")
     entries = run(
-        select(list(names)),
+        names,
         setting(data, model=model, seed=seed, draws=draws),
         output,
         redo=redo,
         report=lambda entry: click.echo(_line(entry)),
     )
-    counts = {status: sum(one["status"] == status for one in entries.values()) for status in _SAID}
-    click.echo(", ".join(f"{count} {_SAID[status]}" for status, count in counts.items() if count))
+    counts = {status: sum(entry["status"] == status for entry in entries.values()) for status in _STATUSES}
+    click.echo(", ".join(f"{count} {_STATUSES[status]}" for status, count in counts.items() if count))
     click.echo(f"written to {output}")
     if counts["failed"]:
         raise SystemExit(1)
 
 
-_SAID = {"done": "done", "kept": "kept", "missing": "without their data", "failed": "failed"}
+_STATUSES = {"done": "done", "kept": "kept", "missing": "without their data", "failed": "failed"}
+
+
+def _inventory(names: str | tuple[str, ...], where: Setting) -> Iterator[str]:
+    """Yield a line for each experiment; then, once, what is missing and what of the paper is not used."""
+    from hifrac.reproduce._registry import select
+
+    missing: dict[str, list[str]] = {}
+    without: dict[str, list[str]] = {}
+    for experiment in select(names):
+        lacking = experiment.files(where)[1]
+        status = "missing" if lacking else "ready"
+        yield f"{experiment.name:16s} {experiment.tier_in(where):10s} {status:8s} {experiment.title}"
+        for sentences, found in ((lacking, missing), ([experiment.without], without)):
+            for sentence in filter(None, sentences):
+                found.setdefault(sentence, []).append(experiment.name)
+    for title, found in (("missing:", missing), ("made without:", without)):
+        if found:
+            yield f"\n{title}"
+        for sentence, experiments in found.items():
+            yield f"  {sentence} ({', '.join(experiments)})"
 
 
 def _line(entry: dict) -> str:

@@ -1,8 +1,8 @@
-"""What an experiment is, and what it may take from the data directory."""
+"""What an experiment is, where it runs, and what it may take from the data directory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -13,6 +13,8 @@ from astropy.table import Table
 
 from hifrac.catalogs import CATALOGS, _files
 from hifrac.catalogs.labels import SAMPLES
+from hifrac.core.config import conf, data_dir
+from hifrac.core.exceptions import UnknownModelError
 from hifrac.core.files import file_sha256
 from hifrac.models import ModelCard
 from hifrac.models.cards import FILE_NAME
@@ -21,8 +23,6 @@ from hifrac.models.registry import bundled_models
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["TIERS", "Experiment", "Setting", "sha256"]
-
 #: How far the data of an experiment are those of the paper.
 TIERS = {
     "full": "the surveys",
@@ -30,43 +30,106 @@ TIERS = {
     "simulated": "pictures rendered from catalogue photometry",
 }
 
+#: The files that experiments read from the data directory and from the folder of the model.
+LABELS = "cutouts/hi_labels.ecsv"
+DEEP = "cutouts/resolve_labels.ecsv"
+ARCHIVE = "cutouts/sdss_cutouts.zip"
+DENSITY_FILE = "catalogs/sdss_dr7_volume_limited.fits"
+ANSWERS = "model/out_of_fold.ecsv"
+WEIGHTS = "model/weights.safetensors"
+#: The catalogues behind the samples of the paper.
+SURVEYS = ("alfalfa_a40", "alfalfa_a100", "durbala2020", "xgass", "nibles", "tmrs")
+
+#: What of the paper's own data the experiments do not use.
+NO_MASSES = "the stellar masses of MPA-JHU: those of Durbala+2020 instead"
+NO_A40 = "the pictures of alpha.40: the labelled cutouts instead"
+NO_OTHERS = "the pictures of alpha.100, NIBLES and xGASS galaxies"
+NO_ATLAS = "the NASA-Sloan Atlas: a volume-limited sample of SDSS DR7 instead"
+
 #: Optional packages that an experiment may need, and the extra that brings them.
 _EXTRAS = {"train": "sklearn"}
 #: What every experiment lacks in a setting without a data directory.
 _NO_FOLDER = "the data directory (set HIFRAC_DATA_DIR or conf.data_dir, or give --data)"
 
 _PAPER = "Wu 2020, ApJ 900, 142"
-_LABELS = "cutouts/hi_labels.ecsv"
 #: What to cite for the files of the data directory that are no catalogues.
 _REFERENCES = {
-    _LABELS: ("Haynes et al. 2018, ApJ 861, 49", "Durbala et al. 2020, AJ 160, 271"),
-    "cutouts/resolve_labels.ecsv": ("Eckert et al. 2015, ApJ 810, 166", "Stark et al. 2016, ApJ 832, 126"),
-    "cutouts/sdss_cutouts.zip": ("Ahumada et al. 2020, ApJS 249, 3",),
-    "catalogs/sdss_dr7_volume_limited.fits": ("Abazajian et al. 2009, ApJS 182, 543",),
+    LABELS: ("Haynes et al. 2018, ApJ 861, 49", "Durbala et al. 2020, AJ 160, 271"),
+    DEEP: ("Eckert et al. 2015, ApJ 810, 166", "Stark et al. 2016, ApJ 832, 126"),
+    ARCHIVE: ("Ahumada et al. 2020, ApJS 249, 3",),
+    DENSITY_FILE: ("Abazajian et al. 2009, ApJS 182, 543",),
 }
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where an experiment is run, and with what.
-
-    Parameters
-    ----------
-    folder : path or None
-        The data directory: ``catalogs/`` and ``cutouts/``. None if there is none: then every experiment
-        lacks it, and can be listed but not run.
-    model : path
-        Folder of a model with its held-out answers, ``out_of_fold.ecsv``.
-    seed : int, optional
-        Of everything random.
-    draws : int, optional
-        Samples of the bootstrap behind each error.
-    """
+    """Where an experiment is run, and with what: see `setting`."""
 
     folder: Path | None
     model: Path
     seed: int = 12345
     draws: int = 1000
+
+    @property
+    def root(self) -> Path:
+        """The data directory; it is an error if there is none."""
+        if self.folder is None:
+            raise ValueError("data_dir: none is configured; set HIFRAC_DATA_DIR or conf.data_dir")
+        return self.folder
+
+    @property
+    def bootstrap(self) -> dict[str, int]:
+        """The options ``draws`` and ``seed`` of what computes errors."""
+        return {"draws": self.draws, "seed": self.seed}
+
+
+def setting(
+    folder=None, *, model=None, seed: int = 12345, draws: int = 1000, needs_folder: bool = True
+) -> Setting:
+    """Return where experiments run: a data directory and a model.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        The data directory; ``HIFRAC_DATA_DIR`` or ``conf.data_dir`` by default.
+    model : str or path-like, optional
+        Name of a bundled model, or folder of a model with its held-out answers, ``out_of_fold.ecsv``;
+        ``conf.model`` by default.
+    seed : int, optional
+        Of everything random.
+    draws : int, optional
+        Samples of the bootstrap behind each error; at least 2.
+    needs_folder : bool, optional
+        Whether it is an error if no data directory is configured; if not, ``folder`` of the setting is
+        then None: every experiment lacks it, and can be listed but not run.
+
+    Returns
+    -------
+    setting : Setting
+        With the attributes ``folder``, ``model`` (paths), ``seed`` and ``draws``.
+
+    Raises
+    ------
+    ValueError
+        If no data directory is configured and ``needs_folder``, or ``draws`` is below 2.
+    FileNotFoundError
+        If it does not exist.
+    ~hifrac.core.exceptions.UnknownModelError
+        If there is no such model.
+    """
+    if draws < 2:
+        raise ValueError(f"draws must be at least 2, got {draws}")
+    folder = data_dir() if folder is None else Path(folder)
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"data_dir: no such folder: {folder}")
+    name = str(model or conf.model)
+    path = Path(name) if Path(name).is_dir() else bundled_models().get(name)
+    if path is None:
+        raise UnknownModelError(f"model: there is none called {name!r}, and no such folder")
+    result = Setting(None if folder is None else folder.resolve(), Path(path).resolve(), seed, draws)
+    if needs_folder:
+        _ = result.root
+    return result
 
 
 @dataclass(frozen=True)
@@ -89,10 +152,12 @@ class Experiment:
         What it reads: names of `hifrac.catalogs.CATALOGS`, files of the data directory ("cutouts/..."),
         files of the model ("model/..."), "bundled:NAME" for a bundled model, or "extra:train" for the
         packages of an extra.
-    draw : callable, optional
-        Takes that table and the `Setting`, returns a `~matplotlib.figure.Figure`.
+    plot : callable, optional
+        Takes that table, and the `Setting` if ``shows_pictures``; returns a `~matplotlib.figure.Figure`.
     without : str, optional
         What of the paper's own data it does not use.
+    shows_pictures : bool, optional
+        Whether ``plot`` reads pictures from the data directory.
     """
 
     name: str
@@ -100,85 +165,114 @@ class Experiment:
     tier: str
     compute: Callable[[Setting], Table]
     inputs: tuple[str, ...] = ()
-    draw: Callable[[Table, Setting], Figure] | None = None
+    plot: Callable[..., Figure] | None = None
     without: str = ""
+    shows_pictures: bool = False
 
     def __post_init__(self) -> None:
         if self.tier not in TIERS:
             raise ValueError(f"tier must be one of {', '.join(TIERS)}, got {self.tier!r}")
 
     def tier_in(self, setting: Setting) -> str:
-        """`tier`; but "full" where the labelled galaxies at hand are a whole sample of the paper.
+        """Return `tier`; but "full" where the labelled galaxies at hand are a whole sample of the paper.
 
         `hifrac.catalogs.directory.write_directory` writes its name into their ``meta``.
         """
-        if self.tier != "sample" or _LABELS not in self.inputs or setting.folder is None:
+        if self.tier != "sample" or LABELS not in self.inputs or setting.folder is None:
             return self.tier
-        path = setting.folder / _LABELS
+        path = setting.folder / LABELS
         if not path.is_file():
             return self.tier
-        known = Table.read(path, format="ascii.ecsv").meta.get("sample")
-        return "full" if known in SAMPLES.values() else self.tier
+        sample = Table.read(path, format="ascii.ecsv").meta.get("sample")
+        return "full" if sample in SAMPLES.values() else self.tier
 
     def data_line(self, setting: Setting) -> str:
-        """How far the data at hand are the paper's, in a line: what stands under a figure."""
+        """Return in a line how far the data at hand are the paper's."""
         tier = self.tier_in(setting)
         return f"Data: {tier} ({TIERS[tier]})"
 
+    def draw(self, table: Table, setting: Setting) -> Figure:
+        """Draw the figure of a result, with its title and `data_line` below."""
+        if self.plot is None:
+            raise ValueError(f"{self.name} is a table: it has no figure")
+        figure = self.plot(table, setting) if self.shows_pictures else self.plot(table)
+        figure.supxlabel(f"{self.title}.\n{self.data_line(setting)}", fontsize="x-small", color="0.4")
+        return figure
+
     def references(self, setting: Setting) -> list[str]:
-        """What to cite for a result: the paper, and the sources of the inputs."""
-        found = [_PAPER]
+        """Return what to cite for a result: the paper, and the sources of the inputs."""
+        sources = [_PAPER]
         for name in self.inputs:
-            kind, _, rest = name.partition(":")
+            scheme, _, rest = name.partition(":")
             if name in CATALOGS:
-                found.append(CATALOGS[name].reference)
-            elif kind == "bundled":
-                found += ModelCard.read(bundled_models()[rest]).references
+                sources.append(CATALOGS[name].reference)
+            elif scheme == "bundled":
+                sources += ModelCard.read(bundled_models()[rest]).references
             elif name.startswith("model/") and (setting.model / FILE_NAME).is_file():
-                found += ModelCard.read(setting.model).references
+                sources += ModelCard.read(setting.model).references
             else:
-                found += _REFERENCES.get(name, ())
+                sources += _REFERENCES.get(name, ())
         # A card adds in brackets what a paper is cited for.
-        return list(dict.fromkeys(one.partition(" (")[0] for one in found))
+        return list(dict.fromkeys(source.partition(" (")[0] for source in sources))
 
     def files(self, setting: Setting) -> tuple[list[Path], list[str]]:
-        """The files that it reads, and what of its inputs is missing, as sentences.
-
-        `hifrac.core.config.data_dir` must be the folder of the setting.
-        """
-        found: list[Path] = []
-        missing = [] if setting.folder is not None else [_NO_FOLDER]
-        for name in self.inputs:
-            paths, lacking = _located(name, setting)
-            found += paths
-            missing += [lacking] if lacking else []
-        return found, missing
+        """Return the files that it reads, and what of its inputs is missing, as sentences."""
+        paths, missing = input_files(self.inputs, setting)
+        return paths, ([] if setting.folder is not None else [_NO_FOLDER]) + missing
 
 
-def _located(name: str, setting: Setting) -> tuple[list[Path], str]:
-    kind, _, rest = name.partition(":")
-    if kind == "extra":
-        lacking = find_spec(_EXTRAS[rest]) is None
-        return [], f"the packages of the extra hifrac[{rest}]" if lacking else ""
-    if kind == "bundled":
+#: Every experiment by its name, as the modules define them.
+REGISTERED: dict[str, Experiment] = {}
+
+
+def experiment(title: str, inputs: tuple[str, ...], plot=None, *, name: str = "", tier="sample", **options):
+    """Register the decorated function as the computation of an `Experiment` of its name."""
+
+    def register(compute: Callable[[Setting], Table]) -> Callable[[Setting], Table]:
+        key = name or compute.__name__
+        REGISTERED[key] = Experiment(key, title, tier, compute, inputs, plot, **options)
+        return compute
+
+    return register
+
+
+def input_files(inputs: Iterable[str], setting: Setting) -> tuple[list[Path], list[str]]:
+    """Return the files behind the inputs of an experiment, and what is missing, as sentences."""
+    paths: list[Path] = []
+    missing = []
+    for name in inputs:
+        located, lacking = _locate(name, setting)
+        paths += located
+        missing += [lacking] if lacking else []
+    return paths, missing
+
+
+def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
+    scheme, _, rest = name.partition(":")
+    if scheme == "extra":
+        return [], f"the packages of the extra hifrac[{rest}]" if find_spec(_EXTRAS[rest]) is None else ""
+    if scheme == "bundled":
         folder = bundled_models().get(rest)
         return ([], f"the bundled model {rest}") if folder is None else ([folder / "weights.safetensors"], "")
     if name in CATALOGS:
         catalog = CATALOGS[name]
-        paths = _files.local_files(catalog) or _files.kept_files(catalog)
-        where = catalog.command if catalog.service else f"from {catalog.address}"
-        return paths, "" if paths else f"the catalogue {name}, {catalog.title} ({where})"
+        paths = _files.local_files(catalog, setting.folder) or _files.kept_files(catalog, setting.folder)
+        source = catalog.command if catalog.service else f"from {catalog.address}"
+        return paths, "" if paths else f"the catalogue {name}, {catalog.title} ({source})"
     first, _, rest = name.partition("/")
-    if first != "model" and setting.folder is None:
+    if first == "model":
+        path = setting.model / rest
+    elif setting.folder is None:
         return [], ""  # said once, of the folder
-    path = setting.model / rest if first == "model" else setting.folder / name
+    else:
+        path = setting.folder / name
     return ([path], "") if path.is_file() else ([], f"the file {path}")
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal; computed once for a file that does not change meanwhile."""
-    there = path.stat()
-    return _sha256(path, there.st_size, there.st_mtime_ns)
+    """Return the sha256 of a file, computed once for a file that does not change meanwhile."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
 @cache

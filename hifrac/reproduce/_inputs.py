@@ -1,7 +1,8 @@
-"""Galaxies with their measured values and the held-out answers of a model, joined by identifier."""
+"""Galaxies with measured values, the held-out answers of a model, and pictures, joined by identifier."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +10,20 @@ from astropy.table import Table
 
 from hifrac.catalogs import match_ids
 from hifrac.core.input import plain_floats
-from hifrac.reproduce._experiment import Setting
+from hifrac.core.reddening import galactic_ebv
+from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
+from hifrac.reproduce._experiment import ARCHIVE, DEEP, LABELS, Setting
 
-__all__ = ["answers", "beyond", "held_out", "labels", "model_note"]
+WIDTH = SDSS_RECIPE.width  # pixels, of the archive
 
 
-def labels(folder: Path) -> Table:
-    """The labelled galaxies that ALFALFA detected, ``hi_labels.ecsv``, with objid as text."""
-    return _read(folder / "cutouts" / "hi_labels.ecsv", ("ra", "dec", "v_helio", "log_hi_fraction_true"))
+def labels(setting: Setting) -> Table:
+    """Read the labelled galaxies that ALFALFA detected, with objid as text."""
+    return _read(setting.root / LABELS, ("ra", "dec", "v_helio", "log_hi_fraction_true"))
 
 
 def answers(model: Path) -> Table:
-    """What a model said of its training galaxies while it had not learned from them.
-
-    ``out_of_fold.ecsv`` of the model: ``objid``, ``detected``, ``undetected``, ``gas_poor``,
-    ``log_hi_fraction`` (dex), ``p_detect``, ``fold``.
-    """
+    """Read what a model said of its training galaxies while it had not learned from them."""
     return _read(
         model / "out_of_fold.ecsv",
         ("detected", "undetected", "gas_poor", "is_limit", "fold", "log_hi_fraction", "p_detect"),
@@ -32,34 +31,76 @@ def answers(model: Path) -> Table:
 
 
 def held_out(setting: Setting) -> Table:
-    """The galaxies that ALFALFA detected, with held-out ``estimate``, ``p_detect`` and ``fold``."""
-    return _joined(labels(setting.folder), setting.model)
+    """Return the galaxies that ALFALFA detected, with held-out ``estimate``, ``p_detect`` and ``fold``."""
+    return _join(labels(setting), setting.model)
 
 
-def beyond(setting: Setting) -> Table:
-    """The RESOLVE galaxies that ALFALFA did not detect, joined as by `held_out`; with ``is_limit``."""
-    path = setting.folder / "cutouts" / "resolve_labels.ecsv"
-    table = _read(path, ("log_hi_fraction_true", "is_limit", "alfalfa_detected"))
-    return _joined(table[~np.asarray(table["alfalfa_detected"], bool)], setting.model)
+def deep_sample(setting: Setting) -> Table:
+    """Return the RESOLVE galaxies that ALFALFA did not detect, as `held_out`; with ``is_limit``."""
+    table = _read(setting.root / DEEP, ("log_hi_fraction_true", "is_limit", "alfalfa_detected"))
+    return _join(table[~np.asarray(table["alfalfa_detected"], bool)], setting.model)
+
+
+def limits_of(table: Table) -> np.ndarray:
+    """Return where the measured values are upper limits: nowhere without a column ``is_limit``."""
+    if "is_limit" not in table.colnames:
+        return np.zeros(len(table), bool)
+    return np.asarray(table["is_limit"], bool)
 
 
 def model_note(model: Path) -> str:
-    """Which model answered, for the notes of a result."""
-    known = answers(model)
-    return f"held-out answers of the model {model.name!r}, trained by {known.meta.get('command', 'unknown')}"
+    """Return which model answered, for the notes of a result."""
+    command = answers(model).meta.get("command", "unknown")
+    return f"held-out answers of the model {model.name!r}, trained by {command}"
 
 
-def _joined(table: Table, model: Path) -> Table:
+def pictures(objid: Iterable[str], setting: Setting) -> np.ndarray:
+    """Read the cutouts of galaxies, uint8 of shape (n, 128, 128, 3); a missing one is an error."""
+    names = np.asarray(objid).astype(str)
+    nowhere = np.zeros(len(names))
+    pixels = np.empty((len(names), WIDTH, WIDTH, 3), dtype=np.uint8)
+    with LocalCutouts(setting.root / ARCHIVE, name="objid") as archive:
+        for row, cutout in enumerate(archive.fetch(nowhere, nowhere, list(names))):
+            if cutout.data is None:
+                raise cutout.error or ValueError(f"{names[row]} has no picture in {ARCHIVE}")
+            pixels[row] = SDSS_RECIPE.decode(cutout.data)
+    return pixels
+
+
+def measurements(pixels: np.ndarray) -> np.ndarray:
+    """Measure pictures as the structure network does, float64 of shape (n, measurements)."""
+    from hifrac.models.structure import StructureNet
+    from hifrac.training.structure.measurements import measure
+
+    return measure(StructureNet(WIDTH).eval(), pixels)
+
+
+def reddening(table: Table) -> np.ndarray:
+    """Return Galactic E(B-V) in mag at ``ra`` and ``dec``."""
+    return galactic_ebv(plain_floats(table["ra"]), plain_floats(table["dec"]))
+
+
+def fraction_features(table: Table, setting: Setting) -> np.ndarray:
+    """Return what the default model reads the HI fraction from: measurements of pictures, and reddening."""
+    from hifrac.models.structure import StructureNet
+    from hifrac.training.structure.heads import FRACTION_GROUPS
+    from hifrac.training.structure.measurements import with_ebv
+
+    features = with_ebv(measurements(pictures(table["objid"], setting)), reddening(table))
+    return features[:, StructureNet.columns(FRACTION_GROUPS)]
+
+
+def _join(table: Table, model: Path) -> Table:
     """The rows that a model answered for; those that it did not are counted in ``meta``."""
-    known = answers(model)
-    row = match_ids(table["objid"], known["objid"])["row"]
-    there = ~np.asarray(row.mask)
-    result = table[there]
-    row = np.asarray(row[there])
+    answered = answers(model)
+    row = match_ids(table["objid"], answered["objid"])["row"]
+    has_answer = ~np.asarray(row.mask)
+    result = table[has_answer]
+    row = np.asarray(row[has_answer])
     for name, column in (("estimate", "log_hi_fraction"), ("p_detect", "p_detect"), ("fold", "fold")):
-        result[name] = np.asarray(known[column])[row]
+        result[name] = np.asarray(answered[column])[row]
     result["truth"] = plain_floats(result["log_hi_fraction_true"])
-    result.meta = {"unanswered": int(np.sum(~there))}
+    result.meta = {"unanswered": int(np.sum(~has_answer))}
     if not len(result):
         raise ValueError("model: none of its held-out answers is of a labelled galaxy of the data directory")
     return result

@@ -8,43 +8,23 @@ import numpy as np
 from astropy.table import Table
 
 from hifrac.metrics import detection_auc
-from hifrac.reproduce._experiment import Setting
-from hifrac.reproduce._inputs import answers, beyond, held_out, model_note
+from hifrac.reproduce._experiment import ANSWERS, DEEP, LABELS, NO_OTHERS, Setting, experiment
+from hifrac.reproduce._inputs import answers, deep_sample, held_out, limits_of, model_note
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["draw_detection", "fig5", "threshold_table"]
 
 _SAMPLES = {"detected": "detected", "undetected": "not detected", "gas_poor": "RESOLVE beyond ALFALFA"}
 
 
 def threshold_table(detected: Any, p_detect: Any, residual: Any = None, *, step: float = 0.01) -> Table:
-    """What a threshold of the probability of detection gives and costs.
+    """Measure what a threshold of the probability of detection gives and costs.
 
-    Parameters
-    ----------
-    detected : array-like of bool, shape (n,)
-        Which galaxies were detected; both kinds must occur.
-    p_detect : array-like of float, shape (n,)
-        Their probabilities, 0 to 1.
-    residual : array-like of float, shape (n,), optional
-        Estimate minus measured value, in dex; NaN where nothing is measured.
-    step : float, optional
-        From one threshold to the next.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        A row for each ``threshold`` from 0 to 1: ``completeness`` (share of the detected above it),
-        ``contamination`` (share of the others above it), ``accuracy`` and ``purity`` where both kinds are
-        equally frequent, as the paper has them, and with residuals ``n`` and ``rmse`` of those above
-        (NaN for fewer than 3). ``meta["auc"]``: area under the receiver operating characteristic.
-
-    Raises
-    ------
-    ValueError
-        If one kind is missing, or lengths differ.
+    ``residual`` is estimate minus measured value in dex, NaN where nothing is measured. The table has a
+    row for each ``threshold`` from 0 to 1: ``completeness`` (share of the detected above it),
+    ``contamination`` (share of the others above it), ``accuracy`` and ``purity`` where both classes are
+    equally frequent, as the paper has them, and with residuals ``n`` and ``rmse`` of those above (NaN for
+    fewer than 3). ``meta["auc"]``: area under the receiver operating characteristic.
     """
     detected, p_detect = np.asarray(detected), np.asarray(p_detect, dtype=float)
     area = detection_auc(detected, p_detect)
@@ -67,55 +47,12 @@ def threshold_table(detected: Any, p_detect: Any, residual: Any = None, *, step:
     return table
 
 
-def fig5(setting: Setting) -> Table:
-    """Figure 5 with held-out answers: `threshold_table`, and the share of each sample above each."""
-    known = answers(setting.model)
-    gas_poor = np.asarray(known["gas_poor"], bool)
-    detected = np.asarray(known["detected"], bool)
-    rows = detected | (np.asarray(known["undetected"], bool) & ~gas_poor)
-    p_detect = np.asarray(known["p_detect"], float)
-    residual = np.full(len(known), np.nan)
-    for table in (held_out(setting), beyond(setting)):
-        measured = ~np.asarray(table["is_limit"], bool) if "is_limit" in table.colnames else slice(None)
-        place = {one: row for row, one in enumerate(known["objid"])}
-        where = [place[one] for one in table["objid"][measured]]
-        residual[where] = table["estimate"][measured] - table["truth"][measured]
-    table = threshold_table(detected[rows], p_detect[rows])
-    both = threshold_table(detected[rows | gas_poor], p_detect[rows | gas_poor], residual[rows | gas_poor])
-    table["n_measured"], table["rmse"] = both["n"], both["rmse"]
-    kinds = {"detected": detected, "undetected": rows & ~detected, "gas_poor": gas_poor}
-    for name, chosen in kinds.items():
-        table[f"above_{name}"] = (p_detect[chosen][None, :] > table["threshold"][:, None]).mean(axis=1)
-    half, strict = (int(np.argmin(np.abs(table["threshold"] - one))) for one in (0.5, 0.9))
-    table.meta |= {
-        "counts": {name: int(chosen.sum()) for name, chosen in kinds.items()},
-        "numbers": {
-            "area under the ROC": (table.meta["auc"], 0.93),
-            "balanced accuracy at p > 0.5": (float(table["accuracy"][half]), 0.935),
-            "completeness at p > 0.9": (float(table["completeness"][strict]), 5319 / 7128),
-            "RESOLVE beyond ALFALFA above p > 0.9": (float(table["above_gas_poor"][strict]), None),
-        },
-        "notes": [
-            model_note(setting.model),
-            "the published area 0.93 is that of hard labels, not of probabilities; "
-            "the published completeness is 5,319 of 7,128 (Table 2), training galaxies included",
-        ],
-    }
-    return table
+def _row_at(table: Table, threshold: float):
+    return table[int(np.argmin(np.abs(table["threshold"] - threshold)))]
 
 
-def draw_detection(table: Table) -> Figure:
-    """Figure 5: the probabilities of each sample; beside it the ROC and what thresholds cost.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Of `fig5`.
-
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-    """
+def plot_detection(table: Table) -> Figure:
+    """Plot Figure 5: the probabilities of each sample; beside it the ROC and what thresholds cost."""
     import matplotlib.pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
@@ -129,15 +66,10 @@ def draw_detection(table: Table) -> Figure:
     left.legend(fontsize="small")
     middle.plot(table["contamination"], table["completeness"], color="C0")
     for threshold in (0.5, 0.8, 0.9):
-        row = table[int(np.argmin(np.abs(table["threshold"] - threshold)))]
-        middle.plot(row["contamination"], row["completeness"], "o", color="C0", ms=4)
-        middle.annotate(
-            f"p > {threshold}",
-            (row["contamination"], row["completeness"]),
-            (6, -8),
-            textcoords="offset points",
-            fontsize="small",
-        )
+        row = _row_at(table, threshold)
+        point = (row["contamination"], row["completeness"])
+        middle.plot(*point, "o", color="C0", ms=4)
+        middle.annotate(f"p > {threshold}", point, (6, -8), textcoords="offset points", fontsize="small")
     middle.plot([0, 1], [0, 1], color="0.7", lw=1)
     middle.set(
         xlabel="undetected above the threshold",
@@ -150,3 +82,45 @@ def draw_detection(table: Table) -> Figure:
     right.set(xlabel="threshold of the probability", ylim=(0, 1.02))
     right.legend(fontsize="small", loc="center left")
     return figure
+
+
+@experiment(
+    "Figure 5: pattern recognition, and what its thresholds cost",
+    (LABELS, DEEP, ANSWERS),
+    plot_detection,
+    without=NO_OTHERS,
+)
+def fig5(setting: Setting) -> Table:
+    """Make Figure 5 with held-out answers: `threshold_table`, and the share of each sample above each."""
+    answered = answers(setting.model)
+    gas_poor = np.asarray(answered["gas_poor"], bool)
+    detected = np.asarray(answered["detected"], bool)
+    rows = detected | (np.asarray(answered["undetected"], bool) & ~gas_poor)
+    p_detect = np.asarray(answered["p_detect"], float)
+    residual = np.full(len(answered), np.nan)
+    place = {objid: row for row, objid in enumerate(answered["objid"])}
+    for sample in (held_out(setting), deep_sample(setting)):
+        measured = sample[~limits_of(sample)]
+        residual[[place[objid] for objid in measured["objid"]]] = measured["estimate"] - measured["truth"]
+    table = threshold_table(detected[rows], p_detect[rows])
+    both = threshold_table(detected[rows | gas_poor], p_detect[rows | gas_poor], residual[rows | gas_poor])
+    table["n_measured"], table["rmse"] = both["n"], both["rmse"]
+    samples = {"detected": detected, "undetected": rows & ~detected, "gas_poor": gas_poor}
+    for name, chosen in samples.items():
+        table[f"above_{name}"] = (p_detect[chosen][None, :] > table["threshold"][:, None]).mean(axis=1)
+    half, strict = _row_at(table, 0.5), _row_at(table, 0.9)
+    table.meta |= {
+        "counts": {name: int(chosen.sum()) for name, chosen in samples.items()},
+        "numbers": {
+            "area under the ROC": (table.meta["auc"], 0.93),
+            "balanced accuracy at p > 0.5": (float(half["accuracy"]), 0.935),
+            "completeness at p > 0.9": (float(strict["completeness"]), 5319 / 7128),
+            "RESOLVE beyond ALFALFA above p > 0.9": (float(strict["above_gas_poor"]), None),
+        },
+        "notes": [
+            model_note(setting.model),
+            "the published area 0.93 is that of hard labels, not of probabilities; "
+            "the published completeness is 5,319 of 7,128 (Table 2), training galaxies included",
+        ],
+    }
+    return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,47 +12,31 @@ from astropy.table import Table
 from hifrac import catalogs
 from hifrac.catalogs import plain_values
 from hifrac.core.input import plain_floats
-from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity
-from hifrac.reproduce._experiment import Setting
-from hifrac.reproduce._inputs import held_out, labels, model_note
-from hifrac.reproduce._pictures import fraction_features
+from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity, surface_density
+from hifrac.metrics import bootstrap_errors
+from hifrac.reproduce._experiment import ANSWERS, ARCHIVE, DENSITY_FILE, LABELS, NO_ATLAS, Setting, experiment
+from hifrac.reproduce._inputs import fraction_features, held_out, labels, model_note, pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "DENSITY_FILE",
-    "draw_densities",
-    "draw_examples",
-    "draw_windows",
-    "fig8",
-    "fig9",
-    "fig10",
-    "galaxy_densities",
-    "split_errors",
-    "survey_densities",
-    "table4",
-    "window_residuals",
-]
-
-#: The galaxies that define the density where the NASA-Sloan Atlas is not.
-DENSITY_FILE = "catalogs/sdss_dr7_volume_limited.fits"
+#: What the densities of labelled galaxies are computed from.
+DENSITY_INPUTS = ("alfalfa_a100", DENSITY_FILE)
 
 H0, C = 70, 300_000  # km/s/Mpc and km/s, as in the original code
 _COVERED = (140.0, 230.0)  # RA in degrees that the sample of SDSS DR7 covers
-_PUBLISHED_QUANTILES = {
-    0.5: 1.069,
-    0.84: 3.306,
-    0.95: 7.399,
-    0.99: 17.94,
-}  # of 1 + delta5, original code's table
-_NOTE = (
+#: Of 1 + delta5, in the table of the original code.
+_PUBLISHED_QUANTILES = {0.5: 1.069, 0.84: 3.306, 0.95: 7.399, 0.99: 17.94}
+DENSITY_NOTE = (
     "densities from a volume-limited sample of SDSS DR7 (z < 0.07) instead of the NASA-Sloan Atlas, "
     f"for galaxies at RA {_COVERED[0]:.0f} to {_COVERED[1]:.0f} degrees, which it covers"
 )
 _HEAD_NOTE = (
     "the ridge regression behind the default model's HI fraction, learned anew for each split; the paper "
     "trained its network"
+)
+_WINDOW_NOTE = (
+    "the paper held each window out of training; here the folds are random, and every answer is held out"
 )
 #: Table 4 of the paper: standard deviation of the measured values, RMSE and its scatter.
 PUBLISHED_SPLITS = {
@@ -63,79 +46,43 @@ PUBLISHED_SPLITS = {
 }
 
 
-def _reference(folder: Path) -> tuple[SkyCoord, np.ndarray]:
-    table = Table.read(folder / DENSITY_FILE)
+def reference_galaxies(setting: Setting) -> tuple[SkyCoord, np.ndarray]:
+    """Return positions and redshifts of the galaxies that define the density."""
+    table = Table.read(setting.root / DENSITY_FILE)
     table = table[np.asarray(table["z"]) < 0.07]
     return SkyCoord(table["ra"], table["dec"], unit=units.deg), np.asarray(table["z"])
 
 
-def _covered(ra: np.ndarray) -> np.ndarray:
+def _is_covered(ra: np.ndarray) -> np.ndarray:
     return (ra > _COVERED[0]) & (ra < _COVERED[1])
 
 
+def _log_overdensity(coords: SkyCoord, z: Any, reference: tuple, **options: Any) -> np.ndarray:
+    """log10(1 + delta5), NaN where there is none."""
+    return overdensity(coords, z, reference, **options)["log_overdensity"].filled(np.nan).value
+
+
 def survey_densities(a40: Table, reference: tuple[SkyCoord, Any]) -> Table:
-    """Overdensities of alpha.40 as the paper prints them and as its code computed them: Figure 8.
+    """Compute overdensities of alpha.40 as the paper prints them and as its code computed them: Figure 8.
 
-    Parameters
-    ----------
-    a40 : `~astropy.table.Table`
-        Of `hifrac.catalogs.alfalfa_a40`.
-    reference : tuple of (`~astropy.coordinates.SkyCoord`, array-like)
-        Positions and redshifts of the galaxies that define the density.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        A row for each galaxy beyond 10 Mpc: ``covered``, ``in_sdss`` (in the cross-match), and
-        ``as_coded`` and ``as_printed``, log10(1 + delta5), NaN where there is none. As printed only
-        covered galaxies are asked for: their median is that of the survey there.
+    ``reference`` is of `reference_galaxies`. The table has a row for each galaxy beyond 10 Mpc:
+    ``covered``, ``in_sdss`` (in the cross-match), and ``as_coded`` and ``as_printed``, log10(1 + delta5),
+    NaN where there is none. As printed only covered galaxies are asked for: their median is that of the
+    survey there.
     """
     a40 = a40[plain_values(a40, "distance") > 10]
     coords = SkyCoord(a40["ra"].unmasked, a40["dec"].unmasked)
-    covered = _covered(coords.ra.deg)
-    matched = ~np.asarray(a40["objid_dr7"].mask)
-    coded_z = H0 * plain_values(a40, "distance") / C
-    coded = overdensity(coords, coded_z, reference, **AS_CODED)["log_overdensity"].filled(np.nan).value
+    covered = _is_covered(coords.ra.deg)
+    coded = _log_overdensity(coords, H0 * plain_values(a40, "distance") / C, reference, **AS_CODED)
     printed = np.full(len(a40), np.nan)
-    result = overdensity(coords[covered], plain_values(a40, "z")[covered], reference, **AS_PRINTED)
-    printed[covered] = result["log_overdensity"].filled(np.nan).value
-    return Table({"covered": covered, "in_sdss": matched, "as_coded": coded, "as_printed": printed})
+    z = plain_values(a40, "z")[covered]
+    printed[covered] = _log_overdensity(coords[covered], z, reference, **AS_PRINTED)
+    in_sdss = ~np.asarray(a40["objid_dr7"].mask)
+    return Table({"covered": covered, "in_sdss": in_sdss, "as_coded": coded, "as_printed": printed})
 
 
-def fig8(setting: Setting) -> Table:
-    """Figure 8 from the catalogues of the data directory."""
-    table = survey_densities(catalogs.alfalfa_a40(), _reference(setting.folder))
-    coded = np.asarray(table["as_coded"])
-    coded = coded[np.isfinite(coded)]
-    numbers = {
-        f"1 + delta5 as coded, quantile {level}": (float(np.quantile(10**coded, level)), published)
-        for level, published in _PUBLISHED_QUANTILES.items()
-    }
-    there = np.asarray(table["as_coded"])[np.asarray(table["covered"])]
-    numbers["log(1 + delta5) as coded, 80th percentile where SDSS covers"] = (
-        float(np.nanpercentile(there, 80)),
-        HIGH_DENSITY,
-    )
-    numbers["log(1 + delta5) as printed, 80th percentile"] = (
-        float(np.nanpercentile(table["as_printed"], 80)),
-        HIGH_DENSITY,
-    )
-    table.meta = {"numbers": numbers, "notes": [_NOTE + " (as printed); as coded, all of alpha.40"]}
-    return table
-
-
-def draw_densities(table: Table) -> Figure:
-    """Figure 8: histograms of the overdensity, of the galaxies in SDSS and of all (grey).
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Of `survey_densities`.
-
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-    """
+def plot_densities(table: Table) -> Figure:
+    """Plot Figure 8: histograms of the overdensity, of the galaxies in SDSS and of all (grey)."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
@@ -148,93 +95,87 @@ def draw_densities(table: Table) -> Figure:
         chosen = covered & np.isfinite(table[name])
         matched = chosen & np.asarray(table["in_sdss"], bool)
         axis.hist(table[name][chosen], bins, density=True, color="0.8", label=f"alpha.40 ({chosen.sum():,})")
-        axis.hist(
-            table[name][matched],
-            bins,
-            density=True,
-            histtype="step",
-            color="k",
-            lw=2,
-            label=f"in SDSS ({matched.sum():,})",
-        )
+        step = {"histtype": "step", "color": "k", "lw": 2, "label": f"in SDSS ({matched.sum():,})"}
+        axis.hist(table[name][matched], bins, density=True, **step)
         for place, style in zip(np.percentile(table[name][matched], [20, 80]), (":", "--"), strict=True):
             axis.axvline(place, color="k", ls=style, lw=1)
-        axis.axvline(
-            HIGH_DENSITY, color="C3", lw=3, alpha=0.4, label=f"the paper's threshold, {HIGH_DENSITY}"
-        )
+        text_line = f"the paper's threshold, {HIGH_DENSITY}"
+        axis.axvline(HIGH_DENSITY, color="C3", lw=3, alpha=0.4, label=text_line)
         axis.set(xlabel=r"$\log_{10}(1+\delta_5)$", xlim=(-1.7, 2.9), title=text)
         axis.legend(fontsize="small", loc="upper right")
     axes[0].set_ylabel("galaxies per dex, normalised")
     return figure
 
 
+@experiment(
+    "Figure 8: overdensities of alpha.40",
+    ("alfalfa_a40", DENSITY_FILE),
+    plot_densities,
+    tier="full",
+    without=NO_ATLAS,
+)
+def fig8(setting: Setting) -> Table:
+    """Make Figure 8 from the catalogues of the data directory."""
+    table = survey_densities(catalogs.alfalfa_a40(setting.root), reference_galaxies(setting))
+    coded, printed = np.asarray(table["as_coded"]), np.asarray(table["as_printed"])
+    quantiles = np.quantile(10 ** coded[np.isfinite(coded)], list(_PUBLISHED_QUANTILES))
+    numbers = {
+        f"1 + delta5 as coded, quantile {level}": (float(ours), published)
+        for (level, published), ours in zip(_PUBLISHED_QUANTILES.items(), quantiles, strict=True)
+    }
+    covered = coded[np.asarray(table["covered"])]
+    for name, values in (
+        ("log(1 + delta5) as coded, 80th percentile where SDSS covers", covered),
+        ("log(1 + delta5) as printed, 80th percentile", printed),
+    ):
+        numbers[name] = (float(np.nanpercentile(values, 80)), HIGH_DENSITY)
+    table.meta = {"numbers": numbers, "notes": [DENSITY_NOTE + " (as printed); as coded, all of alpha.40"]}
+    return table
+
+
 def galaxy_densities(table: Table, setting: Setting) -> np.ndarray:
-    """Overdensities of labelled galaxies with respect to the whole survey, as printed.
+    """Compute overdensities of labelled galaxies with respect to the whole survey, as printed.
 
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        ``ra``, ``dec`` (degrees) and ``v_helio`` (km/s).
-    setting : Setting
-        Where the catalogues are.
-
-    Returns
-    -------
-    log_overdensity : array of float, shape (n,)
-        log10(1 + delta5), the median taken over all of ALFALFA's covered galaxies; NaN where there is none.
+    The table has ``ra``, ``dec`` (degrees) and ``v_helio`` (km/s). The result is log10(1 + delta5), the
+    median taken over all of ALFALFA's covered galaxies; NaN where there is none.
     """
-    reference = _reference(setting.folder)
-    survey = catalogs.alfalfa_a100()
-    ra, z = plain_values(survey, "ra"), plain_values(survey, "z")
-    rows = _covered(ra) & np.isfinite(plain_values(survey, "dec")) & (z > 0)
-    rows &= plain_values(survey, "distance") > 10
-    there = SkyCoord(ra[rows], plain_values(survey, "dec")[rows], unit=units.deg)
+    reference = reference_galaxies(setting)
+    survey = catalogs.alfalfa_a100(setting.root)
+    ra, dec, z = (plain_values(survey, name) for name in ("ra", "dec", "z"))
+    rows = _is_covered(ra) & np.isfinite(dec) & (z > 0) & (plain_values(survey, "distance") > 10)
+    coords = SkyCoord(ra[rows], dec[rows], unit=units.deg)
     options = {name: value for name, value in AS_PRINTED.items() if name != "median"}
-    from hifrac.environment import surface_density
-
-    population = surface_density(there, z[rows], reference, **options)["surface_density"].filled(np.nan)
-    known = np.isfinite(population.value)
+    population = surface_density(coords, z[rows], reference, **options)["surface_density"].filled(np.nan)
+    finite = np.isfinite(population.value)
     own_ra = plain_floats(table["ra"])
     own_z = (units.Quantity(plain_floats(table["v_helio"]), "km/s") / constants.c).decompose().value
     result = np.full(len(table), np.nan)
-    chosen = _covered(own_ra) & (own_z > 0)
+    chosen = _is_covered(own_ra) & (own_z > 0)
     coords = SkyCoord(own_ra[chosen], plain_floats(table["dec"])[chosen], unit=units.deg)
-    density = overdensity(
-        coords, own_z[chosen], reference, population=(z[rows][known], population[known]), **AS_PRINTED
+    result[chosen] = _log_overdensity(
+        coords, own_z[chosen], reference, population=(z[rows][finite], population[finite]), **AS_PRINTED
     )
-    result[chosen] = density["log_overdensity"].filled(np.nan).value
     return result
 
 
 def split_errors(
     features: np.ndarray, truth: np.ndarray, density: np.ndarray, *, repeats: int = 5, seed: int = 0
 ) -> Table:
-    """How well one environment is predicted from the others: Table 4.
+    """Measure how well one environment is predicted from the others: Table 4.
 
-    Parameters
-    ----------
-    features : array of float, shape (n, m)
-        What the estimate is read from.
-    truth, density : array of float, shape (n,)
-        Measured values (dex), and the overdensity that galaxies are ordered by.
-    repeats : int, optional
-        Random splits; and bootstrap samples of the training galaxies of the other two.
-    seed : int, optional
-        Of both.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        A row for each validation set, the fifth of lowest and of highest density, and a random fifth:
-        ``n_train``, ``n_valid``, ``sigma`` (standard deviation of the measured values), ``rmse`` and
-        ``normalised`` (their quotient), means over repeats, with standard deviations ``_error``.
+    The estimate is read from ``features``, float of shape (n, m); measured values are in dex; galaxies are
+    ordered by the overdensity. ``repeats`` are random splits, and bootstrap samples of the training
+    galaxies of the other two. The table has a row for each validation set, the fifth of lowest and of
+    highest density, and a random fifth: ``n_train``, ``n_valid``, ``sigma`` (standard deviation of the
+    measured values), ``rmse`` and ``normalised`` (their quotient), means over repeats, with standard
+    deviations ``_error``.
     """
     order = np.argsort(density, kind="stable")
     fifth = len(order) // 5
     rng = np.random.default_rng(seed)
     rows = []
     for name, valid in (("lower", order[:fifth]), ("higher", order[-fifth:]), ("random", None)):
-        found = []
+        scores = []
         for _ in range(repeats):
             chosen = rng.permutation(len(order))[:fifth] if valid is None else valid
             rest = np.setdiff1d(order, chosen)
@@ -242,9 +183,9 @@ def split_errors(
             residual = _ridge(features[train], truth[train]).predict(features[chosen]) - truth[chosen]
             sigma = np.std(truth[chosen], ddof=1)
             rmse = np.sqrt(np.mean(residual**2))
-            found.append((sigma, rmse, rmse / sigma))
-        middle, spread = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
-        rows.append((name, len(order) - fifth, fifth, middle[0], middle[1], spread[1], middle[2], spread[2]))
+            scores.append((sigma, rmse, rmse / sigma))
+        mean, spread = np.mean(scores, axis=0), np.std(scores, axis=0, ddof=1)
+        rows.append((name, len(order) - fifth, fifth, mean[0], mean[1], spread[1], mean[2], spread[2]))
     names = ("validation", "n_train", "n_valid", "sigma", "rmse", "rmse_error")
     return Table(rows=rows, names=(*names, "normalised", "normalised_error"))
 
@@ -259,31 +200,34 @@ def _ridge(features: np.ndarray, truth: np.ndarray):
     return make_pipeline(StandardScaler(), Ridge(RIDGE_PENALTY)).fit(features, truth)
 
 
-def _with_density(setting: Setting) -> Table:
-    table = held_out(setting)
+def _with_density(table: Table, setting: Setting) -> Table:
+    """The galaxies that have an overdensity, and that."""
     table["log_overdensity"] = galaxy_densities(table, setting)
     return table[np.isfinite(table["log_overdensity"])]
 
 
+@experiment(
+    "Table 4: one environment predicted from the others",
+    (LABELS, ANSWERS, ARCHIVE, *DENSITY_INPUTS, "extra:train"),
+    without=NO_ATLAS,
+)
 def table4(setting: Setting) -> Table:
-    """Table 4 with the labelled galaxies."""
-    rows = _with_density(setting)
+    """Make Table 4 with the labelled galaxies."""
+    rows = _with_density(held_out(setting), setting)
     features = fraction_features(rows, setting)
     truth, density = plain_floats(rows["truth"]), plain_floats(rows["log_overdensity"])
     table = split_errors(features, truth, density, seed=setting.seed)
     numbers = {}
     for row in table:
-        sigma, rmse, _ = PUBLISHED_SPLITS[row["validation"]]
-        numbers[f"RMSE, {row['validation']} density held out (dex)"] = (float(row["rmse"]), rmse)
-        if row["validation"] != "random":  # the published one is a mistake: see the page
-            numbers[f"RMSE / sigma, {row['validation']} density held out"] = (
-                float(row["normalised"]),
-                rmse / sigma,
-            )
+        name = row["validation"]
+        sigma, rmse, _ = PUBLISHED_SPLITS[name]
+        numbers[f"RMSE, {name} density held out (dex)"] = (float(row["rmse"]), rmse)
+        if name != "random":  # the published one is a mistake: see the page
+            numbers[f"RMSE / sigma, {name} density held out"] = (float(row["normalised"]), rmse / sigma)
     table["sigma_published"], table["rmse_published"], table["rmse_error_published"] = np.transpose(
         [PUBLISHED_SPLITS[name] for name in table["validation"]]
     )
-    table.meta = {"numbers": numbers, "notes": [_NOTE, _HEAD_NOTE]}
+    table.meta = {"numbers": numbers, "notes": [DENSITY_NOTE, _HEAD_NOTE]}
     return table
 
 
@@ -295,33 +239,20 @@ def window_residuals(
     width: float = 0.2,
     step: float = 0.1,
     draws: int = 200,
-    seed=0,
+    seed: int = 0,
 ) -> Table:
-    """Residuals in a window that slides over quantiles of the density: Figure 10.
+    """Measure residuals in a window that slides over quantiles of the density: Figure 10.
 
-    Parameters
-    ----------
-    truth, estimate, density : array-like of float, shape (n,)
-        Measured values and estimates (dex), and log10(1 + delta5); all finite.
-    width, step : float, optional
-        Of the window, in quantiles.
-    draws, seed : int, optional
-        Of the bootstrap.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        A row for each window: ``quantile`` (its centre), ``log_overdensity`` there, ``n``, ``rmse``,
-        ``normalised`` (over the standard deviation of the measured values) with ``normalised_error``,
-        and ``offset``.
+    Measured values and estimates are in dex, the density is log10(1 + delta5); all are finite. The table
+    has a row for each window: ``quantile`` (its centre), ``log_overdensity`` there, ``n``, ``rmse``,
+    ``normalised`` (over the standard deviation of the measured values) with ``normalised_error``, and
+    ``offset``.
     """
-    from hifrac.metrics import bootstrap_errors
-
-    truth, estimate, density = (np.asarray(one, dtype=float) for one in (truth, estimate, density))
+    truth, estimate, density = (np.asarray(values, dtype=float) for values in (truth, estimate, density))
     order = np.argsort(density, kind="stable")
 
-    def normalised(true: np.ndarray, found: np.ndarray) -> float:
-        return float(np.sqrt(np.mean((found - true) ** 2)) / np.std(true, ddof=1))
+    def normalised(true: np.ndarray, estimated: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((estimated - true) ** 2)) / np.std(true, ddof=1))
 
     rows = []
     for start in np.round(np.arange(0, 1 - width + step / 2, step), 10):
@@ -336,46 +267,8 @@ def window_residuals(
     return Table(rows=rows, names=names)
 
 
-def fig10(setting: Setting) -> Table:
-    """Figure 10 with held-out answers of the labelled galaxies."""
-    rows = _with_density(setting)
-    values = [plain_floats(rows[name]) for name in ("truth", "estimate", "log_overdensity")]
-    table = window_residuals(*values, draws=setting.draws, seed=setting.seed)
-    dense = values[2] >= HIGH_DENSITY
-    residual = values[1] - values[0]
-    numbers = {
-        "normalised RMSE, window at quantile 0.2": (float(table["normalised"][1]), 0.40),
-        "log(1 + delta5) of that window": (float(table["log_overdensity"][1]), -0.20),
-        "normalised RMSE, densest window": (float(table["normalised"][-1]), None),
-        f"mean residual at log(1 + delta5) >= {HIGH_DENSITY} (dex)": (float(residual[dense].mean()), None),
-        "mean residual below (dex)": (float(residual[~dense].mean()), None),
-    }
-    table.meta = {
-        "numbers": numbers,
-        "galaxies": len(rows),
-        "dense": int(dense.sum()),
-        "notes": [
-            _NOTE,
-            model_note(setting.model),
-            "the paper held each window out of training; here the folds are random, and every "
-            "answer is held out",
-        ],
-    }
-    return table
-
-
-def draw_windows(table: Table) -> Figure:
-    """Figure 10: the normalised error along the density.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Of `window_residuals`.
-
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-    """
+def plot_windows(table: Table) -> Figure:
+    """Plot Figure 10: the normalised error along the density."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -396,47 +289,66 @@ def draw_windows(table: Table) -> Figure:
     return figure
 
 
-def fig9(setting: Setting) -> Table:
-    """Figure 9: five labelled galaxies near each of five densities."""
-    rows = labels(setting.folder)
-    density = galaxy_densities(rows, setting)
-    known = np.isfinite(density)
-    rows, density = rows[known], density[known]
-    chosen, aims = [], []
-    free = np.ones(len(rows), bool)
-    for level in (0.1, 0.3, 0.5, 0.7, 0.9):
-        aim = np.quantile(density, level)
-        nearest = np.argsort(np.where(free, np.abs(density - aim), np.inf), kind="stable")[:5]
-        free[nearest] = False
-        chosen += list(nearest)
-        aims += 5 * [aim]
-    table = Table({"objid": rows["objid"][chosen], "log_overdensity": density[chosen], "aim": aims})
-    table["log_hi_fraction_true"] = plain_floats(rows["log_hi_fraction_true"])[chosen]
-    table.meta = {"numbers": {}, "notes": [_NOTE]}
+@experiment(
+    "Figure 10: errors along the density",
+    (LABELS, ANSWERS, *DENSITY_INPUTS),
+    plot_windows,
+    without=NO_ATLAS,
+)
+def fig10(setting: Setting) -> Table:
+    """Make Figure 10 with held-out answers of the labelled galaxies."""
+    rows = _with_density(held_out(setting), setting)
+    truth, estimate, density = (plain_floats(rows[name]) for name in ("truth", "estimate", "log_overdensity"))
+    table = window_residuals(truth, estimate, density, **setting.bootstrap)
+    dense = density >= HIGH_DENSITY
+    residual = estimate - truth
+    numbers = {
+        "normalised RMSE, window at quantile 0.2": (float(table["normalised"][1]), 0.40),
+        "log(1 + delta5) of that window": (float(table["log_overdensity"][1]), -0.20),
+        "normalised RMSE, densest window": (float(table["normalised"][-1]), None),
+        f"mean residual at log(1 + delta5) >= {HIGH_DENSITY} (dex)": (float(residual[dense].mean()), None),
+        "mean residual below (dex)": (float(residual[~dense].mean()), None),
+    }
+    notes = [DENSITY_NOTE, model_note(setting.model), _WINDOW_NOTE]
+    table.meta = {"numbers": numbers, "galaxies": len(rows), "dense": int(dense.sum()), "notes": notes}
     return table
 
 
-def draw_examples(table: Table, shown: np.ndarray) -> Figure:
-    """Figure 9: their pictures.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Of `fig9`.
-    shown : array of uint8, shape (n, width, width, 3)
-        Their pictures.
-
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-    """
+def plot_examples(table: Table, pixels: np.ndarray) -> Figure:
+    """Plot Figure 9: pictures, uint8 of shape (n, width, width, 3), of the galaxies."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(5, len(table) // 5, figsize=(7, 7.4), layout="constrained", squeeze=False)
-    for axis, picture, row in zip(axes.ravel(), shown, table, strict=True):
+    for axis, picture, row in zip(axes.ravel(), pixels, table, strict=True):
         axis.imshow(picture)
         axis.set(xticks=[], yticks=[])
         axis.set_title(f"M = {row['log_hi_fraction_true']:.2f}", fontsize="small")
     for line, aim in zip(axes, table["aim"][::5], strict=True):
         line[0].set_ylabel(rf"$\log(1+\delta_5)$ = {aim:.2f}", fontsize="small")
     return figure
+
+
+@experiment(
+    "Figure 9: galaxies in different environments",
+    (LABELS, ARCHIVE, *DENSITY_INPUTS),
+    lambda table, setting: plot_examples(table, pictures(table["objid"], setting)),
+    shows_pictures=True,
+    without=NO_ATLAS,
+)
+def fig9(setting: Setting) -> Table:
+    """Make Figure 9: five labelled galaxies near each of five densities."""
+    rows = _with_density(labels(setting), setting)
+    density = np.asarray(rows["log_overdensity"])
+    chosen: list[int] = []
+    aims = []
+    is_free = np.ones(len(rows), bool)
+    for level in (0.1, 0.3, 0.5, 0.7, 0.9):
+        aim = np.quantile(density, level)
+        nearest = np.argsort(np.where(is_free, np.abs(density - aim), np.inf), kind="stable")[:5]
+        is_free[nearest] = False
+        chosen += list(nearest)
+        aims += 5 * [aim]
+    table = Table({"objid": rows["objid"][chosen], "log_overdensity": density[chosen], "aim": aims})
+    table["log_hi_fraction_true"] = plain_floats(rows["log_hi_fraction_true"])[chosen]
+    table.meta = {"numbers": {}, "notes": [DENSITY_NOTE]}
+    return table

@@ -1,4 +1,4 @@
-"""Estimates against measured values: Figures 2, 3 and 4 and Table 2 of Wu (2020), with held-out answers."""
+"""Held-out estimates against measured values: Figures 2 to 4 and Table 2 of Wu (2020), and both slopes."""
 
 from __future__ import annotations
 
@@ -10,31 +10,29 @@ from astropy import constants, units
 from astropy.table import Table, vstack
 
 from hifrac.core.input import plain_floats
-from hifrac.metrics import metrics_table, published_metrics, regression_metrics, score_estimates
-from hifrac.reproduce._experiment import Setting
-from hifrac.reproduce._inputs import beyond, held_out, model_note
+from hifrac.metrics import (
+    metrics_table,
+    published_metrics,
+    regression_metrics,
+    score_estimates,
+    share_interval,
+)
+from hifrac.reproduce._experiment import ANSWERS, DEEP, LABELS, NO_A40, NO_OTHERS, Setting, experiment
+from hifrac.reproduce._inputs import deep_sample, held_out, limits_of, model_note
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
-
-__all__ = [
-    "CUTS",
-    "cut_metrics",
-    "draw_residuals",
-    "draw_scatter",
-    "fig2",
-    "fig3",
-    "fig4",
-    "residual_trends",
-    "table2",
-]
 
 #: Thresholds of ``p_detect`` in Table 2 of the paper.
 CUTS = {"all": -np.inf, "p>0.5": 0.5, "p>0.8": 0.8, "p>0.9": 0.9}
+#: The figures of merit that the paper prints.
+FIGURES = ("n", "rmse", "slope", "sigma", "offset")
 
 ALFALFA = "ALFALFA, held out"
-BEYOND = "RESOLVE beyond ALFALFA, held out"
-_AS_VALUES = f"{BEYOND}, limits as values"
+RESOLVE = "RESOLVE beyond ALFALFA, held out"
+_AS_VALUES = f"{RESOLVE}, limits as values"
 _PROPERTIES = {
     "truth": "measured log M_HI/M* (dex)",
     "redshift": "redshift",
@@ -42,37 +40,31 @@ _PROPERTIES = {
     "g_minus_i": "g - i (mag)",
     "axial_ratio": "axis ratio b/a",
 }
+_SLOPES = {
+    "slope": "slope of estimate on measured value",
+    "slope_inverse": "slope of measured value on estimate",
+    "limits_violated": "share of upper limits below the estimate",
+}
 
 
 def cut_metrics(
     truth: Any, estimate: Any, p_detect: Any, *, is_limit: Any = None, draws: int = 1000, seed: int = 0
 ) -> Table:
-    """Figures of merit of the galaxies above each threshold of the pattern recognition.
+    """Score the galaxies above each threshold of the pattern recognition.
 
-    Parameters
-    ----------
-    truth, estimate : array-like of float, shape (n,)
-        Measured values (or upper limits) and estimates, in dex.
-    p_detect : array-like of float, shape (n,)
-        Probability of a detection.
-    is_limit : array-like of bool, shape (n,), optional
-        Where ``truth`` is an upper limit; those count apart.
-    draws, seed : int, optional
-        Of `hifrac.metrics.bootstrap_errors`.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        A row for each of `CUTS`: ``cut`` and the figures of `hifrac.metrics.score_estimates`, where
-        ``slope`` and ``slope_inverse`` are the regressions both ways.
+    The arguments are those of `hifrac.metrics.score_estimates` and the probability of a detection. The
+    table has a row for each of `CUTS`: ``cut`` and the figures, where ``slope`` and ``slope_inverse`` are
+    the regressions both ways.
     """
-    truth, estimate, p_detect = (np.asarray(one, dtype=float) for one in (truth, estimate, p_detect))
+    truth, estimate, p_detect = (np.asarray(values, dtype=float) for values in (truth, estimate, p_detect))
     limit = np.zeros(truth.shape, bool) if is_limit is None else np.asarray(is_limit, bool)
-    rows = {}
+    scores = {}
     for cut, threshold in CUTS.items():
-        kept = p_detect > threshold
-        rows[cut] = score_estimates(truth[kept], estimate[kept], is_limit=limit[kept], draws=draws, seed=seed)
-    table = metrics_table(rows)
+        above = p_detect > threshold
+        scores[cut] = score_estimates(
+            truth[above], estimate[above], is_limit=limit[above], draws=draws, seed=seed
+        )
+    table = metrics_table(scores)
     table.rename_column("estimator", "cut")
     table["cut"].info.description = "which galaxies"
     table.remove_column("left_out")
@@ -82,23 +74,11 @@ def cut_metrics(
 def residual_trends(
     truth: Any, estimate: Any, properties: Mapping[str, Any], *, draws: int = 1000, seed: int = 0
 ) -> Table:
-    """How residuals go with properties of the galaxies.
+    """Correlate residuals with properties of the galaxies, which are not finite where unknown.
 
-    Parameters
-    ----------
-    truth, estimate : array-like of float, shape (n,)
-        Measured values and estimates, in dex.
-    properties : mapping of str to array-like of float, shape (n,)
-        What to compare with; not finite where unknown.
-    draws, seed : int, optional
-        Of the permutations that give the probability.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        A row for each property: ``n`` galaxies, Spearman's rank correlation ``rho`` of estimate minus
-        truth with it, and ``p_value``, the share of random permutations with a correlation at least as
-        strong; ``slope``, of the linear regression of the residual on it.
+    The table has a row for each property: ``n`` galaxies, Spearman's rank correlation ``rho`` of estimate
+    minus truth with it, and ``p_value``, the share of random permutations with a correlation at least as
+    strong; ``slope``, of the linear regression of the residual on it.
     """
     from scipy.stats import rankdata
 
@@ -110,49 +90,38 @@ def residual_trends(
         good = np.isfinite(values) & np.isfinite(residual)
         if good.sum() < 3 or np.ptp(values[good]) == 0:
             raise ValueError(f"properties: {name} must have three values, and not all the same")
-        one, other = rankdata(values[good]), rankdata(residual[good])
-        rho = np.corrcoef(one, other)[0, 1]
-        chance = [np.corrcoef(rng.permutation(one), other)[0, 1] for _ in range(draws)]
+        rank, residual_rank = rankdata(values[good]), rankdata(residual[good])
+        rho = np.corrcoef(rank, residual_rank)[0, 1]
+        chance = [np.corrcoef(rng.permutation(rank), residual_rank)[0, 1] for _ in range(draws)]
         p_value = (1 + np.sum(np.abs(chance) >= abs(rho))) / (draws + 1)
         slope = np.polyfit(values[good], residual[good], 1)[0]
         rows.append((name, int(good.sum()), rho, p_value, slope))
     return Table(rows=rows, names=("property", "n", "rho", "p_value", "slope"))
 
 
-def _of_paper(sample: str, cut: str = "all") -> dict[str, float]:
-    published = published_metrics()
-    (row,) = published[
-        (published["table"] == 2) & (published["sample"] == sample) & (published["cut"] == cut)
-    ]
-    return {name: float(row[name]) for name in ("n", "rmse", "slope", "sigma", "offset")}
+def published_row(sample: str | None, cut: str = "all", estimator: str = "CNN", number: int = 2) -> dict:
+    """Return the figures of a row of Table 2 or 3 of the paper; none of no sample."""
+    if sample is None:
+        return {}
+    rows = published_metrics()
+    rows = rows[(rows["table"] == number) & (rows["sample"] == sample)]
+    (row,) = rows[(rows["cut"] == cut) & (rows["estimator"] == estimator)]
+    return {name: float(row[name]) for name in FIGURES}
 
 
-def table2(setting: Setting) -> Table:
-    """Table 2 with held-out answers: ALFALFA's galaxies, RESOLVE's that it missed, and as published."""
-    own, deeper = held_out(setting), beyond(setting)
-    found, missed = ((one["truth"], one["estimate"], one["p_detect"]) for one in (own, deeper))
-    options = {"draws": setting.draws, "seed": setting.seed}
-    parts = {
-        ALFALFA: cut_metrics(*found, **options),
-        BEYOND: cut_metrics(*missed, is_limit=deeper["is_limit"], **options),
-        _AS_VALUES: cut_metrics(*missed, **options),
-    }
-    for name, part in parts.items():
-        part.add_column(np.full(len(part), name), 0, "sample")
-        part.add_column(np.full(len(part), "ours"), 0, "origin")
-    published = published_metrics()
-    published = published["sample", "cut", "n", "rmse", "slope", "sigma", "offset"][published["table"] == 2]
-    published.add_column(np.full(len(published), "published"), 0, "origin")
-    for column in published.itercols():
-        column.unit = None  # the figures of the judge carry their units in their descriptions
-    table = vstack([*parts.values(), published], metadata_conflicts="silent")
-    numbers = {}
-    for name, theirs in ((ALFALFA, "alpha.40A"), (_AS_VALUES, "xGASS")):
-        for row in parts[name]:
-            for figure in ("n", "rmse", "slope", "sigma", "offset"):
-                paper = _of_paper(theirs, row["cut"])[figure]
-                numbers[f"{name}, {row['cut']}, {figure} (published: {theirs})"] = (float(row[figure]), paper)
-    table.meta = {"numbers": numbers, "notes": _notes(setting)}
+def published_rows(number: int, *columns: str) -> Table:
+    """Return Table 2 or 3 of the paper, to be put below our figures."""
+    rows = published_metrics()
+    rows = rows["sample", "cut", *columns, *FIGURES][rows["table"] == number]
+    for column in rows.itercols():
+        column.unit = None  # our figures carry their units in their descriptions
+    return label(rows, origin="published")
+
+
+def label(table: Table, **labels: str) -> Table:
+    """Put columns of one value each before the others."""
+    for name, text in reversed(labels.items()):
+        table.add_column(np.full(len(table), text), 0, name)
     return table
 
 
@@ -164,12 +133,13 @@ def _notes(setting: Setting) -> list[str]:
     ]
 
 
-def _scatter(table: Table, published: str, setting: Setting) -> Table:
-    rows = ("objid", "truth", "estimate", "p_detect", *(["is_limit"] if "is_limit" in table.colnames else []))
-    result = table[list(rows)]
-    measured = ~np.asarray(table["is_limit"], bool) if "is_limit" in table.colnames else slice(None)
+def _scatter_result(table: Table, published: str, setting: Setting) -> Table:
+    measured = ~limits_of(table)
+    result = table[
+        [name for name in ("objid", "truth", "estimate", "p_detect", "is_limit") if name in table.colnames]
+    ]
     ours = regression_metrics(table["truth"][measured], table["estimate"][measured])
-    paper = {"rmse": 0.235} if published == "validation" else _of_paper(published)
+    paper = {"rmse": 0.235} if published == "validation" else published_row(published)
     result.meta = {
         "numbers": {
             name: (ours[name], paper.get(name)) for name in ("rmse", "slope", "slope_inverse", "offset")
@@ -179,112 +149,74 @@ def _scatter(table: Table, published: str, setting: Setting) -> Table:
     return result
 
 
-def fig2(setting: Setting) -> Table:
-    """Figure 2 with held-out answers: a row a galaxy of ALFALFA."""
-    return _scatter(held_out(setting), "validation", setting)
-
-
-def fig4(setting: Setting) -> Table:
-    """Figure 4 with held-out answers: a row a galaxy of RESOLVE that ALFALFA did not detect, as for xGASS."""
-    return _scatter(beyond(setting), "xGASS", setting)
-
-
-def draw_scatter(table: Table) -> Figure:
-    """Figures 2 and 4: estimates against measured values, upper limits as arrows.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        ``truth``, ``estimate``, ``p_detect``, and ``is_limit`` where there are limits.
-
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-    """
+def plot_scatter(table: Table) -> Figure:
+    """Plot Figures 2 and 4: estimates against measured values, upper limits as arrows."""
     import matplotlib.pyplot as plt
 
-    truth, estimate = (np.asarray(table[name], float) for name in ("truth", "estimate"))
-    limit = (
-        np.asarray(table["is_limit"], bool) if "is_limit" in table.colnames else np.zeros(len(table), bool)
-    )
     figure, axes = plt.subplots(figsize=(5.4, 4.6), layout="constrained")
-    span = np.array([min(truth.min(), estimate.min()) - 0.1, max(truth.max(), estimate.max()) + 0.1])
-    axes.plot(span, span, color="0.6", lw=1)
-    shown = axes.scatter(
-        truth[~limit], estimate[~limit], c=np.asarray(table["p_detect"], float)[~limit], s=16, vmin=0, vmax=1
-    )
-    if limit.any():
-        axes.scatter(
-            truth[limit],
-            estimate[limit],
-            marker=r"$\leftarrow$",
-            s=60,
-            color="C3",
-            label="upper limits",
-            lw=0.3,
-        )
-    figure.colorbar(shown, label="probability of detection")
-    ours = regression_metrics(truth[~limit], estimate[~limit])
+    points, ours = scatter_panel(axes, table, span_of(table), size=16)
+    figure.colorbar(points, label="probability of detection")
+    limit = limits_of(table)
     text = f"{np.sum(~limit)} measured: RMSE {ours['rmse']:.3f} dex, offset {ours['offset']:+.3f}\n"
     text += f"slope {ours['slope']:.2f}; of measured on estimate {ours['slope_inverse']:.2f}"
     axes.set_title(text, fontsize="medium")
-    axes.set(
-        xlabel=r"measured $\log_{10}(M_\mathrm{HI}/M_*)$",
-        ylabel=r"held-out estimate",
-        xlim=span,
-        ylim=span,
-    )
+    axes.set(xlabel=r"measured $\log_{10}(M_\mathrm{HI}/M_*)$", ylabel=r"held-out estimate")
     if limit.any():
         axes.legend(loc="upper left")
     return figure
 
 
-def fig3(setting: Setting) -> Table:
-    """Figure 3 with held-out answers: residuals against properties, a row a galaxy; trends in ``meta``."""
-    table = held_out(setting)
-    velocity = units.Quantity(plain_floats(table["v_helio"]), "km/s")
-    table["redshift"] = (velocity / constants.c).decompose().value
-    table["log_mstar"] = plain_floats(table["log_mstar_taylor"])
-    properties = {name: plain_floats(table[name]) for name in _PROPERTIES}
-    trends = residual_trends(
-        table["truth"], table["estimate"], properties, draws=setting.draws, seed=setting.seed
-    )
-    result = Table({"objid": table["objid"], **properties})
-    result["residual"] = plain_floats(table["estimate"]) - plain_floats(table["truth"])
-    result.meta = {
-        "numbers": {
-            f"Spearman's rho of the residual with {_PROPERTIES[row['property']]}": (float(row["rho"]), None)
-            for row in trends
-        },
-        "trends": {name: trends[name].tolist() for name in trends.colnames},
-        "notes": [
-            *_notes(setting),
-            "star formation rate and metallicity need MPA-JHU: colour and shape instead",
-        ],
-    }
-    return result
+def span_of(table: Table) -> np.ndarray:
+    """Return the limits of both axes of a plot of estimates against measured values."""
+    values = [plain_floats(table[name]) for name in ("truth", "estimate")]
+    return np.array([np.min(values) - 0.1, np.max(values) + 0.1])
 
 
-def draw_residuals(table: Table) -> Figure:
-    """Figure 3: residuals against properties, with medians in bins of equal numbers.
+def scatter_panel(
+    axes: Axes, table: Table, span: np.ndarray, *, size: float
+) -> tuple[PathCollection, dict[str, float]]:
+    """Plot estimates against measured values, upper limits as arrows; return the points and their figures."""
+    truth, estimate, p_detect = (plain_floats(table[name]) for name in ("truth", "estimate", "p_detect"))
+    limit = limits_of(table)
+    axes.plot(span, span, color="0.6", lw=1)
+    points = axes.scatter(truth[~limit], estimate[~limit], c=p_detect[~limit], s=size, vmin=0, vmax=1)
+    if limit.any():
+        arrow: dict[str, Any] = {"marker": r"$\leftarrow$", "s": 3.75 * size, "color": "C3", "lw": 0.3}
+        axes.scatter(truth[limit], estimate[limit], label="upper limits", **arrow)
+    axes.set(xlim=span, ylim=span)
+    return points, regression_metrics(truth[~limit], estimate[~limit])
 
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Of `fig3`.
 
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-    """
+@experiment(
+    "Figure 2: estimates against measured values, ALFALFA", (LABELS, ANSWERS), plot_scatter, without=NO_A40
+)
+def fig2(setting: Setting) -> Table:
+    """Make Figure 2 with held-out answers: a row a galaxy of ALFALFA."""
+    return _scatter_result(held_out(setting), "validation", setting)
+
+
+@experiment(
+    "Figure 4: estimates against measured values beyond the training set (RESOLVE)",
+    (DEEP, ANSWERS),
+    plot_scatter,
+    without=NO_OTHERS,
+)
+def fig4(setting: Setting) -> Table:
+    """Make Figure 4 with held-out answers: a row a galaxy of RESOLVE that ALFALFA did not detect."""
+    return _scatter_result(deep_sample(setting), "xGASS", setting)
+
+
+def plot_residuals(table: Table) -> Figure:
+    """Plot Figure 3: residuals against properties, with medians in bins of equal numbers."""
     import matplotlib.pyplot as plt
 
-    shown = [name for name in _PROPERTIES if name in table.colnames]
+    names = [name for name in _PROPERTIES if name in table.colnames]
     figure, axes = plt.subplots(
-        1, len(shown), figsize=(2.5 * len(shown), 3), sharey=True, layout="constrained"
+        1, len(names), figsize=(2.5 * len(names), 3), sharey=True, layout="constrained", squeeze=False
     )
-    for name, axis in zip(shown, np.atleast_1d(axes), strict=True):
-        values, residual = np.asarray(table[name], float), np.asarray(table["residual"], float)
+    residual = plain_floats(table["residual"])
+    for name, axis in zip(names, axes[0], strict=True):
+        values = plain_floats(table[name])
         axis.scatter(values, residual, s=5, color="0.6")
         axis.axhline(0, color="k", lw=0.8)
         for part in np.array_split(np.argsort(values), 6):
@@ -292,5 +224,107 @@ def draw_residuals(table: Table) -> Figure:
             error = [[middle - low], [high - middle]]
             axis.errorbar(np.median(values[part]), middle, error, fmt="o", color="C0", ms=4)
         axis.set_xlabel(_PROPERTIES[name])
-    np.atleast_1d(axes)[0].set_ylabel("estimate - measured (dex)")
+    axes[0, 0].set_ylabel("estimate - measured (dex)")
     return figure
+
+
+@experiment(
+    "Figure 3: residuals against properties of the galaxies",
+    (LABELS, ANSWERS),
+    plot_residuals,
+    without="the pictures, star formation rates and metallicities of alpha.40B",
+)
+def fig3(setting: Setting) -> Table:
+    """Make Figure 3 with held-out answers: residuals against properties, a row a galaxy."""
+    table = held_out(setting)
+    velocity = units.Quantity(plain_floats(table["v_helio"]), "km/s")
+    table["redshift"] = (velocity / constants.c).decompose().value
+    table["log_mstar"] = plain_floats(table["log_mstar_taylor"])
+    properties = {name: plain_floats(table[name]) for name in _PROPERTIES}
+    trends = residual_trends(table["truth"], table["estimate"], properties, **setting.bootstrap)
+    result = Table({"objid": table["objid"], **properties})
+    result["residual"] = plain_floats(table["estimate"]) - plain_floats(table["truth"])
+    missing = "star formation rate and metallicity need MPA-JHU: colour and shape instead"
+    result.meta = {
+        "numbers": {
+            f"Spearman's rho of the residual with {_PROPERTIES[row['property']]}": (float(row["rho"]), None)
+            for row in trends
+        },
+        "trends": {name: trends[name].tolist() for name in trends.colnames},
+        "notes": [*_notes(setting), missing],
+    }
+    return result
+
+
+def sample_cuts(table: Table, setting: Setting, *, limits: bool = True) -> Table:
+    """Apply `cut_metrics` to ``truth``, ``estimate`` and ``p_detect``; limits may count as values."""
+    columns = (table[name] for name in ("truth", "estimate", "p_detect"))
+    return cut_metrics(*columns, is_limit=limits_of(table) if limits else None, **setting.bootstrap)
+
+
+@experiment("Table 2: pattern recognition and estimates combined", (LABELS, DEEP, ANSWERS), without=NO_OTHERS)
+def table2(setting: Setting) -> Table:
+    """Make Table 2 with held-out answers: ALFALFA's galaxies, RESOLVE's that it missed, and as published."""
+    deep = deep_sample(setting)
+    parts = {
+        ALFALFA: sample_cuts(held_out(setting), setting),
+        RESOLVE: sample_cuts(deep, setting),
+        _AS_VALUES: sample_cuts(deep, setting, limits=False),
+    }
+    numbers = {}
+    for name, paper in ((ALFALFA, "alpha.40A"), (_AS_VALUES, "xGASS")):
+        for row in parts[name]:
+            published = published_row(paper, row["cut"])
+            for figure in FIGURES:
+                quantity = f"{name}, {row['cut']}, {figure} (published: {paper})"
+                numbers[quantity] = (float(row[figure]), published[figure])
+    labelled = [label(part, origin="ours", sample=name) for name, part in parts.items()]
+    table = vstack([*labelled, published_rows(2)], metadata_conflicts="silent")
+    table.meta = {"numbers": numbers, "notes": _notes(setting)}
+    return table
+
+
+def plot_slopes(table: Table) -> Figure:
+    """Plot both slopes of each sample, and the share of upper limits violated, for each cut."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    cuts = list(dict.fromkeys(str(cut) for cut in table["cut"]))
+    for axis, (name, text) in zip(axes, _SLOPES.items(), strict=True):
+        for shift, colour, sample in ((-0.08, "C0", ALFALFA), (0.08, "C1", RESOLVE)):
+            rows = table[(table["sample"] == sample) & np.isfinite(table[name])]
+            if not len(rows):
+                continue
+            values = plain_floats(rows[name])
+            if name == "limits_violated":
+                error = np.abs(values - [rows["limits_violated_low"], rows["limits_violated_high"]])
+            else:
+                error = rows[f"{name}_error"]
+            place = [cuts.index(cut) + shift for cut in rows["cut"]]
+            axis.errorbar(place, values, error, fmt="o", ms=4, capsize=2, color=colour, label=sample)
+        axis.set_xticks(range(len(cuts)), cuts)
+        axis.set(ylabel=text, xlim=(-0.5, len(cuts) - 0.5), xlabel="threshold of p_detect")
+    axes[0].axhline(1, color="0.6", lw=1)
+    axes[1].axhline(1, color="0.6", lw=1)
+    axes[2].set_ylim(-0.03, 1.03)
+    axes[0].legend(fontsize="small", loc="lower left")
+    return figure
+
+
+@experiment("Both regression slopes, and upper limits violated", (LABELS, DEEP, ANSWERS), plot_slopes)
+def slopes(setting: Setting) -> Table:
+    """Make a table of both regression slopes and the upper limits violated, with errors, for each cut."""
+    samples = {ALFALFA: held_out(setting), RESOLVE: deep_sample(setting)}
+    parts = [label(sample_cuts(rows, setting), sample=name) for name, rows in samples.items()]
+    table = vstack(parts)
+    violated = np.round(np.nan_to_num(table["limits_violated"]) * table["n_limits"]).astype(int)
+    table["limits_violated_low"], table["limits_violated_high"] = share_interval(violated, table["n_limits"])
+    numbers = {
+        f"{row['sample']}, {figure}{ending}": (float(row[figure + ending]), None)
+        for row in table[table["cut"] == "all"]
+        for figure in _SLOPES
+        for ending in ("", "_error")
+        if np.isfinite(row[figure + ending])
+    }
+    table.meta = {"numbers": numbers, "notes": [model_note(setting.model)]}
+    return table

@@ -11,12 +11,10 @@ from astropy.table import Table
 from hifrac.catalogs import plain_values
 from hifrac.catalogs.samples import paper_samples, quantiles_table
 from hifrac.catalogs.selection import Selection
-from hifrac.reproduce._experiment import Setting
+from hifrac.reproduce._experiment import NO_MASSES, SURVEYS, Setting, experiment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["draw_fractions", "fractions", "hi_fractions", "sample_quantiles", "table1"]
 
 _NOTE = (
     "stellar masses of Durbala+2020 (Taylor+2011), not of MPA-JHU: other counts, and no alpha.40B, "
@@ -26,20 +24,12 @@ _COLOURS = {"alpha.40A": "C0", "alpha.100": "C1", "NIBLES": "C2", "xGASS": "C3"}
 
 
 def sample_quantiles(samples: Mapping[str, Selection]) -> Table:
-    """Table 1: numbers of galaxies and quantiles of masses and fractions, beside the published ones.
+    """Return numbers of galaxies and quantiles of masses and fractions, beside the published ones: Table 1.
 
-    Parameters
-    ----------
-    samples : mapping of str to `~hifrac.catalogs.selection.Selection`
-        Such as `hifrac.catalogs.samples.paper_samples` gives.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        Of `hifrac.catalogs.samples.quantiles_table`, with ``meta["numbers"]``.
+    Samples are such as `hifrac.catalogs.samples.paper_samples` gives.
     """
     table = quantiles_table(samples.values())
-    numbers = {}
+    numbers: dict[str, tuple[float, float]] = {}
     for row in table[table["quantity"] == "log_hi_fraction"]:
         if np.ma.is_masked(row["n_published"]):
             continue
@@ -50,62 +40,33 @@ def sample_quantiles(samples: Mapping[str, Selection]) -> Table:
 
 
 def hi_fractions(samples: Mapping[str, Selection]) -> Table:
-    """The HI mass fractions of the samples, a row a galaxy: what Figure 1 shows.
+    """Return the HI mass fractions of the samples, a row a galaxy: what Figure 1 shows.
 
-    Parameters
-    ----------
-    samples : mapping of str to `~hifrac.catalogs.selection.Selection`
-        Such as `hifrac.catalogs.samples.paper_samples` gives.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        ``sample``, ``log_hi_fraction`` (dex) and ``is_limit``, true where it is an upper limit.
+    Samples are such as `hifrac.catalogs.samples.paper_samples` gives; the table has ``sample``,
+    ``log_hi_fraction`` (dex) and ``is_limit``, true where it is an upper limit.
     """
-    names, values, limits = [], [], []
-    for name in (one for one in _COLOURS if one in samples):
+    columns: dict[str, list] = {"sample": [], "log_hi_fraction": [], "is_limit": []}
+    numbers = {}
+    for name in (name for name in _COLOURS if name in samples):
         fraction = plain_values(samples[name].table, "log_hi_fraction")
-        there = np.isfinite(fraction)
-        names.append(np.full(there.sum(), name))
-        values.append(fraction[there])
-        limits.append(np.asarray(samples[name].table["log_mhi_limit"].filled(False))[there])
-    table = Table(
-        {
-            "sample": np.concatenate(names),
-            "log_hi_fraction": np.concatenate(values),
-            "is_limit": np.concatenate(limits),
-        }
-    )
-    gas_poor = {
-        f"{name}, share with M > 0": (float(np.mean(one > 0)), None)
-        for name, one in zip(dict.fromkeys(table["sample"]), values, strict=True)
-    }
-    table.meta = {"numbers": gas_poor, "notes": [_NOTE]}
+        finite = np.isfinite(fraction)
+        columns["sample"].append(np.full(finite.sum(), name))
+        columns["log_hi_fraction"].append(fraction[finite])
+        columns["is_limit"].append(np.asarray(samples[name].table["log_mhi_limit"].filled(False))[finite])
+        numbers[f"{name}, share with M > 0"] = (float(np.mean(fraction[finite] > 0)), None)
+    table = Table({name: np.concatenate(parts) for name, parts in columns.items()})
+    table.meta = {"numbers": numbers, "notes": [_NOTE]}
     return table
 
 
-def table1(_setting: Setting) -> Table:
-    """Table 1 from the catalogues of the data directory."""
-    return sample_quantiles(paper_samples())
+@experiment("Table 1: the samples", SURVEYS, tier="full", without=NO_MASSES)
+def table1(setting: Setting) -> Table:
+    """Make Table 1 from the catalogues of the data directory."""
+    return sample_quantiles(paper_samples(folder=setting.root))
 
 
-def fractions(_setting: Setting) -> Table:
-    """Figure 1 from the catalogues of the data directory."""
-    return hi_fractions(paper_samples())
-
-
-def draw_fractions(table: Table) -> Figure:
-    """Figure 1: cumulative distributions; the upper limits of xGASS also apart.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Of `hi_fractions`.
-
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-    """
+def plot_fractions(table: Table) -> Figure:
+    """Plot Figure 1: cumulative distributions; the upper limits of xGASS also apart."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
@@ -122,3 +83,11 @@ def draw_fractions(table: Table) -> Figure:
     axes.set(xlabel=r"$\log_{10}(M_\mathrm{HI}/M_*)$", ylabel="cumulative fraction", xlim=(-2.6, 2.1))
     figure.legend(fontsize="small", loc="outside upper center", ncols=3)
     return figure
+
+
+@experiment(
+    "Figure 1: HI mass fractions of the samples", SURVEYS, plot_fractions, tier="full", without=NO_MASSES
+)
+def fig1(setting: Setting) -> Table:
+    """Make Figure 1 from the catalogues of the data directory."""
+    return hi_fractions(paper_samples(folder=setting.root))

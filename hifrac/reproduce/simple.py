@@ -10,14 +10,11 @@ from astropy.table import Table
 
 from hifrac.core.input import plain_floats
 from hifrac.metrics import metrics_table, score_estimates
-from hifrac.reproduce._experiment import Setting
-from hifrac.reproduce._inputs import held_out, model_note
-from hifrac.reproduce._pictures import circular_colours, measurements, pictures
+from hifrac.reproduce._experiment import ANSWERS, ARCHIVE, LABELS, Setting, experiment
+from hifrac.reproduce._inputs import held_out, measurements, model_note, pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["block_means", "cross_predict", "draw_simple", "fig12"]
 
 _BLOCK = 8  # pixels; the paper's 7 do not divide 128
 #: Names of the estimators, with the published RMSE of Figure 12 for the held-out fifth of alpha.40A.
@@ -31,25 +28,7 @@ _PUBLISHED = {
 
 
 def block_means(pixels: np.ndarray, block: int = _BLOCK) -> np.ndarray:
-    """Means of square blocks of pictures, as vectors.
-
-    Parameters
-    ----------
-    pixels : array of uint8, shape (n, width, width, 3)
-        Pictures.
-    block : int, optional
-        Side of a block in pixels; it divides the width.
-
-    Returns
-    -------
-    means : array of float, shape (n, 3 (width / block)**2)
-        From 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        If ``block`` does not divide the width.
-    """
+    """Return means of square blocks of pictures as vectors, 0 to 1, of shape (n, 3 (width / block)**2)."""
     from skimage.measure import block_reduce
 
     if block < 1 or pixels.shape[1] % block or pixels.shape[2] % block:
@@ -60,28 +39,11 @@ def block_means(pixels: np.ndarray, block: int = _BLOCK) -> np.ndarray:
 def cross_predict(
     make: Callable[[], Any], features: np.ndarray, truth: np.ndarray, fold: np.ndarray
 ) -> np.ndarray:
-    """Estimates of a regression for galaxies that it was not fitted to.
+    """Estimate galaxies by a regression that was not fitted to them.
 
-    Parameters
-    ----------
-    make : callable
-        Makes a regression of scikit-learn; all it learns, a principal component analysis included, it
-        learns without the fold. (The original code fitted that on test galaxies as well.)
-    features : array of float, shape (n, m)
-        What it is fitted to.
-    truth : array of float, shape (n,)
-        Measured values.
-    fold : array of int, shape (n,)
-        Which galaxies are held out together; at least two.
-
-    Returns
-    -------
-    estimate : array of float, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        If there is but one fold.
+    ``make`` makes a regression of scikit-learn; all it learns, a principal component analysis included, it
+    learns without the fold. (The original code fitted that on test galaxies as well.) Galaxies of one
+    ``fold``, of which there are at least two, are held out together.
     """
     if len(np.unique(fold)) < 2:
         raise ValueError("fold must have at least two values")
@@ -99,7 +61,7 @@ def _components(seed: int) -> Any:
 
 
 def simple_models(seed: int) -> Mapping[str, Callable[[], Any]]:
-    """The regressions of Appendix A by name, and ridge regression for circular colours."""
+    """Return the regressions of Appendix A by name, and ridge regression for circular colours."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.linear_model import LinearRegression, Ridge
     from sklearn.pipeline import make_pipeline
@@ -117,45 +79,6 @@ def simple_models(seed: int) -> Mapping[str, Callable[[], Any]]:
     }
 
 
-def fig12(setting: Setting) -> Table:
-    """Figure 12 with the labelled galaxies: held-out estimates of each, in the folds of the default model."""
-    rows = held_out(setting)
-    truth, fold = plain_floats(rows["truth"]), np.asarray(rows["fold"], int)
-    pixels = pictures(rows["objid"], setting)
-    whole = pixels.reshape(len(pixels), -1) / np.float32(255)
-    features = {
-        "block means, linear": block_means(pixels),
-        "PCA(16), linear": whole,
-        "PCA(16), random forest": whole,
-        "circular colours, ridge": circular_colours(measurements(pixels)),
-    }
-    table = Table({"objid": rows["objid"], "truth": truth})
-    for name, make in simple_models(setting.seed).items():
-        table[name] = cross_predict(make, features[name], truth, fold)
-    table["default model"] = plain_floats(rows["estimate"])
-    figures = {
-        name: score_estimates(truth, table[name], draws=setting.draws, seed=setting.seed)
-        for name in _PUBLISHED
-    }
-    judged = metrics_table(figures)
-    table.meta = {
-        "numbers": {
-            f"{name}, RMSE (dex)": (figures[name]["rmse"], paper) for name, paper in _PUBLISHED.items()
-        }
-        | {"PCA(16) as coded, linear, RMSE (dex)": (_as_coded(whole, truth, fold, setting.seed), None)},
-        "figures": {
-            name: judged[name].tolist()
-            for name in ("estimator", "n", "rmse", "rmse_error", "slope", "slope_inverse")
-        },
-        "notes": [
-            model_note(setting.model),
-            f"fivefold cross-validation on {len(table)} galaxies instead of 5,919 trained on; blocks of "
-            f"{_BLOCK} pixels of 128, more numbers than galaxies: the least-squares solution of least norm",
-        ],
-    }
-    return table
-
-
 def _as_coded(whole: np.ndarray, truth: np.ndarray, fold: np.ndarray, seed: int) -> float:
     """RMSE of the linear regression on components that were fitted to the galaxies held out as well."""
     from sklearn.linear_model import LinearRegression
@@ -164,18 +87,8 @@ def _as_coded(whole: np.ndarray, truth: np.ndarray, fold: np.ndarray, seed: int)
     return float(np.sqrt(np.mean((cross_predict(LinearRegression, seen, truth, fold) - truth) ** 2)))
 
 
-def draw_simple(table: Table) -> Figure:
-    """Figure 12: a panel for each model.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Of `fig12`.
-
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-    """
+def plot_simple(table: Table) -> Figure:
+    """Plot Figure 12: a panel for each model."""
     import matplotlib.pyplot as plt
 
     names = [name for name in _PUBLISHED if name in table.colnames]
@@ -193,3 +106,43 @@ def draw_simple(table: Table) -> Figure:
         axis.set_title(f"{name}\nRMSE {rmse:.3f} dex", fontsize="small")
     axes[0].set_ylabel("held-out estimate (dex)")
     return figure
+
+
+@experiment(
+    "Figure 12: simple models",
+    (LABELS, ANSWERS, ARCHIVE, "extra:train"),
+    plot_simple,
+    without="the pictures of alpha.40 and NIBLES galaxies",
+)
+def fig12(setting: Setting) -> Table:
+    """Make Figure 12: held-out estimates of the labelled galaxies, in the folds of the default model."""
+    from hifrac.training.structure.tables import radial_colours
+
+    rows = held_out(setting)
+    truth, fold = plain_floats(rows["truth"]), np.asarray(rows["fold"], int)
+    pixels = pictures(rows["objid"], setting)
+    whole = pixels.reshape(len(pixels), -1) / np.float32(255)
+    features = {
+        "block means, linear": block_means(pixels),
+        "PCA(16), linear": whole,
+        "PCA(16), random forest": whole,
+        "circular colours, ridge": radial_colours(measurements(pixels)),
+    }
+    table = Table({"objid": rows["objid"], "truth": truth})
+    for name, make in simple_models(setting.seed).items():
+        table[name] = cross_predict(make, features[name], truth, fold)
+    table["default model"] = plain_floats(rows["estimate"])
+    scores = {name: score_estimates(truth, table[name], **setting.bootstrap) for name in _PUBLISHED}
+    columns = metrics_table(scores)["estimator", "n", "rmse", "rmse_error", "slope", "slope_inverse"]
+    numbers = {f"{name}, RMSE (dex)": (scores[name]["rmse"], paper) for name, paper in _PUBLISHED.items()}
+    as_coded = _as_coded(whole, truth, fold, setting.seed)
+    table.meta = {
+        "numbers": {**numbers, "PCA(16) as coded, linear, RMSE (dex)": (as_coded, None)},
+        "figures": {name: columns[name].tolist() for name in columns.colnames},
+        "notes": [
+            model_note(setting.model),
+            f"fivefold cross-validation on {len(table)} galaxies instead of 5,919 trained on; blocks of "
+            f"{_BLOCK} pixels of 128, more numbers than galaxies: the least-squares solution of least norm",
+        ],
+    }
+    return table

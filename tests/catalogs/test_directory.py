@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encode, galaxy, sky
 
-from hifrac import cli, conf
+from hifrac import cli
 from hifrac.catalogs import durbala2020, labels
 from hifrac.catalogs.directory import central_light, copy_catalogs, in_alfalfa, write_directory
 from hifrac.core import config
@@ -410,8 +410,7 @@ def test_one_command_makes_a_directory_that_the_experiments_read(kept, quick_ser
     assert read(full, "missing.ecsv")["flags"].tolist() == [4, 2]
     inputs = ("alfalfa_a40", "durbala2020", "xgass", "cutouts/hi_labels.ecsv", "cutouts/sdss_cutouts.zip")
     experiment = Experiment("x", "x", "sample", compute=lambda _: Table(), inputs=(*inputs, "nibles"))
-    with conf.set_temp("data_dir", str(full)):
-        files, missing = experiment.files(Setting(full, tmp_path))
+    files, missing = experiment.files(Setting(full, tmp_path))
     assert {path.parent.parent for path in files} == {full}
     assert len(files) == 7
     assert len(missing) == 1

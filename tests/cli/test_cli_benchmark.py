@@ -13,7 +13,8 @@ from hifrac import HIFractionEstimator, LocalCutouts, conf, relations
 from hifrac.catalogs import CatalogMissingError
 from hifrac.cli import main
 from hifrac.metrics import regression_metrics
-from hifrac.reproduce.benchmark import SURVEYS, benchmark
+from hifrac.reproduce import benchmark
+from hifrac.reproduce._benchmark import SURVEYS
 
 N, LIMITS = 120, 30
 

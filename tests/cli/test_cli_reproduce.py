@@ -25,11 +25,15 @@ def run(*arguments):
 def test_the_list_says_what_each_one_lacks(data):
     answer = run("--list", *data)
     assert answer.exit_code == 0
-    lines = [line.strip() for line in answer.output.splitlines()]
-    where = next(number for number, line in enumerate(lines) if line.startswith("table2"))
-    assert lines[where + 1].startswith("ready (without the pictures of alpha.100")
-    where = next(number for number, line in enumerate(lines) if line.startswith("fig6"))
-    assert "hifrac catalogs fetch teimoorinia2017" in lines[where + 1]
+    lines = answer.output.splitlines()
+    assert [line.split()[0] for line in lines[: len(EXPERIMENTS)]] == list(EXPERIMENTS)
+    status = {line.split()[0]: line.split()[2] for line in lines[: len(EXPERIMENTS)]}
+    assert (status["table2"], status["fig6"]) == ("ready", "missing")
+    (missing,) = [line for line in lines if "hifrac catalogs fetch teimoorinia2017" in line]
+    assert missing.endswith("(fig6, fig7, table3)")
+    (without,) = [line for line in lines if line.startswith("  the pictures of alpha.100, NIBLES")]
+    assert "table2" in without
+    assert lines.index("missing:") < lines.index(missing) < lines.index("made without:")
 
 
 def test_without_a_data_directory_all_are_listed_as_missing_it(tmp_path, monkeypatch):
@@ -38,12 +42,14 @@ def test_without_a_data_directory_all_are_listed_as_missing_it(tmp_path, monkeyp
     answer = run("--list")
     assert answer.exit_code == 0
     lines = answer.output.splitlines()
-    assert [line.split()[0] for line in lines[::2]] == list(EXPERIMENTS)
-    assert all(
-        line.strip().startswith("missing: the data directory (set HIFRAC_DATA_DIR") for line in lines[1::2]
-    )
-    (fig6,) = (line for line, one in zip(lines[1::2], EXPERIMENTS, strict=True) if one == "fig6")
-    assert "hifrac catalogs fetch teimoorinia2017" in fig6
+    assert [line.split()[0] for line in lines[: len(EXPERIMENTS)]] == list(EXPERIMENTS)
+    assert {line.split()[2] for line in lines[: len(EXPERIMENTS)]} == {"missing"}
+    (missing,) = [line for line in lines if line.startswith("  the data directory (set HIFRAC_DATA_DIR")]
+    assert missing.endswith(f"({', '.join(EXPERIMENTS)})")
+    (missing,) = [line for line in lines if "hifrac catalogs fetch teimoorinia2017" in line]
+    assert missing.endswith("(fig6, fig7, table3)")
+    # What of the paper is not used is said as well, and not cut off.
+    assert all(any(experiment.without in line for line in lines) for experiment in EXPERIMENTS.values())
 
 
 def test_what_can_be_run_is_run_and_the_rest_named(data, tmp_path):

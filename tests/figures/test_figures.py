@@ -14,7 +14,8 @@ from pictures import galaxy
 from reproduce_data import write_data
 
 from hifrac.attribution import plot_explanation
-from hifrac.reproduce import Setting, detection, environment, gradcam, regression, robustness
+from hifrac.reproduce import detection, environment, gradcam, regression, robustness
+from hifrac.reproduce._experiment import Setting
 
 compared = pytest.mark.mpl_image_compare(
     hash_library="hashes.json", deterministic=True, style="default", savefig_kwargs={"dpi": 60}
@@ -29,22 +30,22 @@ def setting(tmp_path):
 
 @compared
 def test_estimates_against_measured_values(setting):
-    return regression.draw_scatter(regression.fig2(setting))
+    return regression.plot_scatter(regression.fig2(setting))
 
 
 @compared
 def test_upper_limits_are_arrows(setting):
-    return regression.draw_scatter(regression.fig4(setting))
+    return regression.plot_scatter(regression.fig4(setting))
 
 
 @compared
 def test_residuals_against_properties(setting):
-    return regression.draw_residuals(regression.fig3(setting))
+    return regression.plot_residuals(regression.fig3(setting))
 
 
 @compared
 def test_pattern_recognition(setting):
-    return detection.draw_detection(detection.fig5(setting))
+    return detection.plot_detection(detection.fig5(setting))
 
 
 @compared
@@ -52,7 +53,7 @@ def test_errors_along_the_density():
     rng = np.random.default_rng(0)
     density, truth = rng.normal(0, 0.6, 500), rng.normal(0, 0.5, 500)
     estimate = truth + rng.normal(0, 0.2, 500)
-    return environment.draw_windows(environment.window_residuals(truth, estimate, density))
+    return environment.plot_windows(environment.window_residuals(truth, estimate, density))
 
 
 @compared
@@ -60,7 +61,7 @@ def test_galaxies_in_different_environments():
     rows = Table({"aim": np.repeat([-1.0, 0.0, 1.0, 2.0, 2.5], 5)})
     rows["log_overdensity"] = rows["aim"] + 0.01
     rows["log_hi_fraction_true"] = -rows["aim"] / 2
-    return environment.draw_examples(rows, np.stack([galaxy(number) for number in range(len(rows))]))
+    return environment.plot_examples(rows, np.stack([galaxy(number) for number in range(len(rows))]))
 
 
 @compared
@@ -75,7 +76,7 @@ def test_point_sources_in_pictures():
     ]
     table = Table(rows=rows, names=("picture", "profile", "color", "change"))
     table.meta = {"seed": 1, "truth": [-0.5, 0.5]}
-    return robustness.draw_injection(table, np.stack([galaxy(1), galaxy(2)]))
+    return robustness.plot_injection(table, np.stack([galaxy(1), galaxy(2)]))
 
 
 @compared
@@ -87,6 +88,6 @@ def test_an_explanation():
 def test_evidence_for_two_classes_with_colour_and_without():
     poor = random_explanation()
     rich = dataclasses.replace(poor, values=-poor.values, prediction=-poor.prediction)
-    return gradcam.draw_maps(
+    return gradcam.plot_maps(
         {"colour": [(poor, rich)], "monochrome": [(poor, rich)]}, ["gas-poor, M = -0.60"]
     )

@@ -7,7 +7,7 @@ from reproduce_data import write_data
 
 from hifrac.demo import PICTURES
 from hifrac.images import decode
-from hifrac.reproduce import Setting
+from hifrac.reproduce._experiment import Setting
 
 mpl.use("agg")
 

@@ -12,9 +12,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from hifrac import metrics
-from hifrac.reproduce import calibration, limits, numbers_table, result, setting
-from hifrac.reproduce.limits import BEYOND as DEEPER
-from hifrac.reproduce.limits import share_interval
+from hifrac.metrics import share_interval
+from hifrac.reproduce import calibration, numbers_table, regression, reproduce, setting
 
 ONE_SIGMA = norm.cdf(1) - norm.cdf(-1)
 
@@ -67,7 +66,7 @@ def test_an_empty_bin_has_no_share_and_the_widest_interval():
     table = calibration.reliability_table([True, False], [0.9, 0.1], n_bins=3)
     assert np.isnan(table["share"][1])
     assert (table["share_low"][1], table["share_high"][1]) == (0, 1)
-    drawn = calibration.draw_reliability(table)
+    drawn = calibration.plot_reliability(table)
     assert len(drawn.axes) == 2
     plt.close(drawn)
 
@@ -167,7 +166,7 @@ def test_coverage_of_a_model_joins_ranks_by_identifier(ranked):
     assert numbers["share inside the 68% interval"] == pytest.approx(np.mean((rank >= 0.16) & (rank <= 0.84)))
     rho = spearmanr(labels["log_mstar_taylor"], np.abs(rank - 0.5)).statistic
     assert numbers["rank correlation of |PIT - 1/2| with log_mstar"] == pytest.approx(rho)
-    drawn = calibration.draw_coverage(table)
+    drawn = calibration.plot_coverage(table)
     assert len(drawn.axes) == 4
     plt.close(drawn)
 
@@ -179,8 +178,8 @@ def test_answers_without_ranks_are_told(made):
 
 def test_slopes_and_limits_agree_with_scipy(made):
     where, _, deeper, answers = made
-    table = limits.slopes(where)
-    (row,) = table[(table["sample"] == DEEPER) & (table["cut"] == "all")]
+    table = regression.slopes(where)
+    (row,) = table[(table["sample"] == regression.RESOLVE) & (table["cut"] == "all")]
     place = {name: row for row, name in enumerate(answers["objid"])}
     deeper = deeper[:BEYOND]
     estimate = np.array([answers["log_hi_fraction"][place[name]] for name in deeper["objid"]])
@@ -192,7 +191,7 @@ def test_slopes_and_limits_agree_with_scipy(made):
     assert row["limits_violated"] == pytest.approx(violated / LIMITS)
     bounds = [row["limits_violated_low"], row["limits_violated_high"]]
     np.testing.assert_allclose(bounds, share_interval(violated, LIMITS))
-    drawn = limits.draw_slopes(table)
+    drawn = regression.plot_slopes(table)
     assert len(drawn.axes) == 3
     plt.close(drawn)
 
@@ -200,6 +199,7 @@ def test_slopes_and_limits_agree_with_scipy(made):
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["coverage", "reliability", "slopes"])
 def test_they_run_on_the_data_directory(name, tmp_path):
-    table = result(name, tmp_path, where=setting(draws=20))
+    assert reproduce(name, setting(draws=20), tmp_path)[name]["status"] == "done"
+    table = Table.read(tmp_path / f"{name}.ecsv")
     assert np.all(np.isfinite(numbers_table(table)["ours"]))
     assert (tmp_path / f"{name}.png").is_file()

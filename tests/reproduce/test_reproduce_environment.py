@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from hifrac.reproduce import Setting, environment
+from hifrac.reproduce import environment
+from hifrac.reproduce._experiment import Setting
 from hifrac.reproduce.environment import split_errors, window_residuals
 
 
@@ -21,7 +22,7 @@ def test_windows_hold_a_fifth_each_and_find_where_the_relation_breaks():
     first = np.argsort(density)[:100]
     assert table["rmse"][0] == pytest.approx(np.sqrt(np.mean((estimate - truth)[first] ** 2)))
     assert table["normalised"][-1] > 2.5 * table["normalised"][0]
-    drawn = environment.draw_windows(table)
+    drawn = environment.plot_windows(table)
     assert len(drawn.axes[0].texts) == 9
     plt.close(drawn)
 
@@ -44,7 +45,7 @@ def test_a_split_by_density_fails_where_the_relation_changes_and_the_random_one_
 
 def test_pictures_stand_in_rows_of_five():
     table = Table({"aim": np.repeat([-0.5, 0, 0.2, 0.5, 1.0], 5), "log_hi_fraction_true": np.zeros(25)})
-    drawn = environment.draw_examples(table, np.zeros((25, 8, 8, 3), np.uint8))
+    drawn = environment.plot_examples(table, np.zeros((25, 8, 8, 3), np.uint8))
     assert len(drawn.axes) == 25
     plt.close(drawn)
 
@@ -58,7 +59,7 @@ def test_the_densities_of_the_real_survey_are_near_the_published_ones(real_data,
         assert ours == pytest.approx(published, rel=0.03)
     ours, published = numbers["log(1 + delta5) as printed, 80th percentile"]
     assert ours == pytest.approx(published, abs=0.02)
-    drawn = environment.draw_densities(table)
+    drawn = environment.plot_densities(table)
     plt.close(drawn)
 
 

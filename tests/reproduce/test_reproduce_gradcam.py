@@ -7,7 +7,7 @@ from astropy.table import Table
 
 from hifrac import load_model
 from hifrac.reproduce import EXPERIMENTS, gradcam
-from hifrac.reproduce._pictures import pictures
+from hifrac.reproduce._inputs import pictures
 
 pytestmark = pytest.mark.numeric
 
@@ -53,7 +53,7 @@ def test_without_colour_a_recoloured_galaxy_is_the_same(found):
 
 def test_the_figure_has_two_maps_for_each_network_and_galaxy(found):
     setting, _, table = found
-    figure = gradcam.draw_fig11(table, setting)
+    figure = gradcam.plot_fig11(table, setting)
     panels = [axis for axis in figure.axes if axis.get_label() != "<colorbar>"]
     titles = [axis.get_title() for axis in panels]
     n = int(np.sum(table["shown"]))

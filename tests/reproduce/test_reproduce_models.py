@@ -43,7 +43,7 @@ def test_fig12_has_held_out_estimates_of_every_model(made):
     )
     assert as_coded[0] != held_out[0]
     assert as_coded[0] == pytest.approx(held_out[0], rel=0.5)
-    drawn = simple.draw_simple(table)
+    drawn = simple.plot_simple(table)
     assert len(drawn.axes) == 5
     plt.close(drawn)
 
@@ -62,7 +62,7 @@ def test_no_sources_change_nothing_and_sources_change_little_seen_from_the_same_
 def test_red_and_blue_sources_are_drawn_in_their_colours(demo_pixels):
     table = robustness.injection_trials(load_model(), demo_pixels[:1], trials=2)
     table.meta |= {"truth": [0.1], "seed": 3}
-    drawn = robustness.draw_injection(table, demo_pixels[:1])
+    drawn = robustness.plot_injection(table, demo_pixels[:1])
     assert len(drawn.axes) == 5
     red = drawn.axes[0].images[0].get_array().astype(int) - demo_pixels[0]
     assert red[..., 0].sum() > 1.5 * red[..., 2].sum() > 0
@@ -84,7 +84,7 @@ def write_estimates(folder, labels):
 def test_the_other_catalogue_is_matched_by_position_and_judged_on_the_same_galaxies(made, monkeypatch):
     setting, labels, _, _ = made
     write_estimates(setting.folder, labels)
-    monkeypatch.setenv("HIFRAC_DATA_DIR", str(setting.folder))
+    monkeypatch.delenv("HIFRAC_DATA_DIR", raising=False)
     table = comparison.table3(setting)
     ours = table[table["origin"] == "ours"]
     assert list(dict.fromkeys(ours["cut"])) == ["all", "p>0.5", "p>0.8", "p>0.9"]
@@ -92,7 +92,7 @@ def test_the_other_catalogue_is_matched_by_position_and_judged_on_the_same_galax
     assert (cnn["estimator"], cnn["n"]) == ("CNN", len(labels) - 10)
     assert (fcnn["n"], fcnn["offset"]) == (len(labels) - 10, pytest.approx(-0.2))
     assert fcnn["rmse"] == pytest.approx(0.2)
-    for draw, result in ((comparison.draw_both, comparison.fig6), (comparison.draw_bars, comparison.fig7)):
+    for draw, result in ((comparison.plot_both, comparison.fig6), (comparison.plot_bars, comparison.fig7)):
         drawn = draw(result(setting))
         plt.close(drawn)
 
@@ -112,6 +112,6 @@ def test_a_catalogue_of_other_galaxies_is_refused(made, monkeypatch):
     moved = labels.copy()
     moved["dec"] = np.asarray(labels["dec"]) + 1
     write_estimates(setting.folder, moved)
-    monkeypatch.setenv("HIFRAC_DATA_DIR", str(setting.folder))
+    monkeypatch.delenv("HIFRAC_DATA_DIR", raising=False)
     with pytest.raises(ValueError, match="none of the galaxies"):
-        comparison.matched(comparison.held_out(setting), teimoorinia2017())
+        comparison.match_catalogue(comparison.held_out(setting), teimoorinia2017(setting.folder))

@@ -47,7 +47,7 @@ def test_table2_joins_by_identifier_and_keeps_the_published_rows(made):
     residual = np.asarray(known["log_hi_fraction"] - np.asarray(labels["log_hi_fraction_true"]))[kept]
     assert row["n"] == kept.sum()
     assert row["rmse"] == pytest.approx(np.sqrt(np.mean(residual**2)))
-    (deeper,) = table[(table["sample"] == regression.BEYOND) & (table["cut"] == "all")]
+    (deeper,) = table[(table["sample"] == regression.RESOLVE) & (table["cut"] == "all")]
     assert (deeper["n"], deeper["n_limits"]) == (BEYOND - LIMITS, LIMITS)
     paper = table[table["origin"] == "published"]
     assert len(paper) == np.sum(published_metrics()["table"] == 2)
@@ -74,7 +74,7 @@ def test_a_constant_property_has_no_trend():
 def test_scatter_figures_are_drawn_from_their_tables(made, figure):
     table = getattr(regression, figure)(made[0])
     assert len(table) == (N if figure == "fig2" else BEYOND)
-    drawn = regression.draw_scatter(table)
+    drawn = regression.plot_scatter(table)
     points = sum(len(one.get_offsets()) for one in drawn.axes[0].collections)
     assert points == len(table)
     plt.close(drawn)
@@ -82,7 +82,7 @@ def test_scatter_figures_are_drawn_from_their_tables(made, figure):
 
 def test_fig3_draws_a_panel_for_each_property(made):
     table = regression.fig3(made[0])
-    drawn = regression.draw_residuals(table)
+    drawn = regression.plot_residuals(table)
     assert len(drawn.axes) == 5
     plt.close(drawn)
 
@@ -106,7 +106,7 @@ def test_fig5_counts_each_galaxy_in_one_sample(made):
     assert table.meta["counts"] == {"detected": N, "undetected": UNDETECTED, "gas_poor": BEYOND}
     at_zero = made[3]["p_detect"][np.isfinite(made[3]["log_hi_fraction"]) & ~made[3]["is_limit"]] == 0
     assert table["n_measured"][0] == N + BEYOND - LIMITS - at_zero.sum()
-    drawn = detection.draw_detection(table)
+    drawn = detection.plot_detection(table)
     shares = [patch.get_data().values.sum() for patch in drawn.axes[0].patches]
     np.testing.assert_allclose(shares, 1)
     plt.close(drawn)

@@ -1,6 +1,7 @@
 """Runs: resumed where nothing changed, done anew where something did, and never stopped by one failure."""
 
 import json
+import os
 from dataclasses import replace
 from hashlib import sha256
 
@@ -9,20 +10,11 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from hifrac.core import config
+from hifrac.core.config import cache_dir, conf
 from hifrac.core.exceptions import HifracWarning, UnknownModelError
-from hifrac.reproduce import (
-    EXPERIMENTS,
-    TIERS,
-    Experiment,
-    Setting,
-    numbers_table,
-    reproduce,
-    result,
-    select,
-    setting,
-    status_table,
-)
+from hifrac.reproduce import EXPERIMENTS, numbers_table, reproduce, result, setting
+from hifrac.reproduce._experiment import TIERS, Experiment, Setting
+from hifrac.reproduce._registry import select
 
 
 class Counting:
@@ -38,7 +30,7 @@ class Counting:
         return table
 
 
-def draw(table, _setting):
+def plot(table):
     figure, axes = plt.subplots()
     axes.plot(table["x"])
     return figure
@@ -56,7 +48,7 @@ def where(tmp_path):
 @pytest.fixture
 def counting():
     count = Counting()
-    return count, Experiment("fig2", "Figure 2: a test", "sample", count, ("a.txt",), draw)
+    return count, Experiment("fig2", "Figure 2: a test", "sample", count, ("a.txt",), plot)
 
 
 def test_a_result_says_where_it_comes_from(where, counting, tmp_path):
@@ -76,7 +68,7 @@ def test_a_result_says_where_it_comes_from(where, counting, tmp_path):
     )
 
 
-def test_what_is_there_is_kept_until_input_or_seed_or_result_changes(where, counting, tmp_path):
+def test_what_is_there_is_kept_until_an_input_or_the_seed_changes(where, counting, tmp_path):
     count, one = counting
     out = tmp_path / "out"
 
@@ -85,45 +77,68 @@ def test_what_is_there_is_kept_until_input_or_seed_or_result_changes(where, coun
 
     assert [status(), status()] == ["done", "kept"]
     assert count.calls == 1
-    assert json.loads((out / "manifest.json").read_text())["fig2"]["status"] == "done"
+    assert json.loads((out / "manifest.json").read_text())["fig2"]["status"] == "kept"
     assert status(redo=True) == "done"
-    assert [status(replace(where, seed=2)), status()] == ["done", "done"]
+    assert [status(replace(where, seed=2)), status()] == ["done", "kept"]
     (where.folder / "a.txt").write_text("second")
     assert [status(), status()] == ["done", "kept"]
+    assert count.calls == 4
+
+
+def test_a_result_that_was_lost_or_edited_is_put_back(where, counting, tmp_path):
+    count, one = counting
+    out = tmp_path / "out"
+    reproduce([one], where, out)
+    names = ("fig2.ecsv", "fig2.pdf", "fig2.png")
+    before = {name: (out / name).read_bytes() for name in names}
     (out / "fig2.png").unlink()
-    assert status() == "done"
     (out / "fig2.ecsv").write_text("edited")
-    assert status() == "done"
-    assert count.calls == 7
+    assert reproduce([one], where, out)["fig2"]["status"] == "kept"
+    assert {name: (out / name).read_bytes() for name in names} == before
+    again = tmp_path / "elsewhere"
+    reproduce([one], where, again)
+    assert {name: (again / name).read_bytes() for name in names} == before
+    assert count.calls == 1
+
+
+def test_what_is_damaged_in_the_cache_is_computed_again(where, counting, tmp_path):
+    count, one = counting
+    first = reproduce([one], where, tmp_path / "out")
+    (kept,) = (cache_dir() / "reproduce").rglob("output.pkl")
+    kept.write_bytes(b"damaged")
+    again = reproduce([one], where, tmp_path / "out")
+    assert count.calls == 2
+    assert again["fig2"]["numbers"] == first["fig2"]["numbers"]
 
 
 def test_one_result_is_read_where_a_run_has_left_it(where, counting, tmp_path, monkeypatch):
     count, one = counting
     monkeypatch.setitem(EXPERIMENTS, "fig2", one)
-    first = result("fig2", tmp_path / "out", where=where)
-    again = result("fig2", tmp_path / "out", where=where)
+    reproduce("fig2", where, tmp_path / "out")
+    first = result("fig2", where=where)
+    again = result("fig2", where=where)
     assert count.calls == 1
     np.testing.assert_array_equal(first["x"], again["x"])
-    result("fig2", tmp_path / "out", where=where, redo=True)
+    result("fig2", where=where, redo=True)
     assert count.calls == 2
 
 
-def test_one_result_without_its_data_or_with_a_fault_is_an_error(where, counting, tmp_path, monkeypatch):
+def test_one_result_without_its_data_or_with_a_fault_is_an_error(where, counting, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "fig2", replace(counting[1], inputs=("nothing.txt",)))
     with pytest.raises(FileNotFoundError, match=r"fig2 needs the file .*nothing\.txt"):
-        result("fig2", tmp_path / "out", where=where)
+        result("fig2", where=where)
     monkeypatch.setitem(EXPERIMENTS, "fig2", replace(counting[1], compute=lambda _where: 1 / 0))
     with pytest.raises(RuntimeError, match="fig2 failed: ZeroDivisionError"):
-        result("fig2", tmp_path / "out", where=where)
+        result("fig2", where=where)
     with pytest.raises(ValueError, match="name must be all or one of"):
-        result("fig99", tmp_path / "out", where=where)
+        result("fig99", where=where)
 
 
-def test_our_numbers_stand_beside_the_published_ones(where, counting, tmp_path, monkeypatch):
+def test_our_numbers_stand_beside_the_published_ones(where, counting, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "fig2", counting[1])
     fresh = counting[0](where)
     fresh.meta["numbers"]["other"] = (1.0, None)
-    for table, names in ((fresh, ["answer", "other"]), (result("fig2", tmp_path, where=where), ["answer"])):
+    for table, names in ((fresh, ["answer", "other"]), (result("fig2", where=where), ["answer"])):
         numbers = numbers_table(table)
         assert list(numbers["quantity"]) == names
         assert (numbers["ours"][0], numbers["published"][0]) == (42.0, 41.5)
@@ -152,7 +167,6 @@ def test_a_whole_sample_of_the_paper_is_the_full_tier(where, counting, tmp_path)
         entry = reproduce([one], where, tmp_path / tier)["fig2"]
         assert (entry["tier"], entry["status"]) == (tier, "done")
         assert Table.read(tmp_path / tier / "fig2.ecsv").meta["hifrac"]["tier"].startswith(f"{tier}: ")
-        assert status_table([one], where)["tier"][0] == tier
         assert one.data_line(where) == f"Data: {tier} ({TIERS[tier]})"
         assert counting[1].tier_in(where) == "sample"  # it does not read them
 
@@ -165,10 +179,12 @@ def test_where_the_data_lie_does_not_matter(where, counting, tmp_path):
 
 def test_the_same_run_writes_the_same_figures(where, counting, tmp_path):
     first, second = (
-        reproduce([counting[1]], where, tmp_path / name)["fig2"]["files"] for name in ("one", "two")
+        reproduce([counting[1]], where, tmp_path / name, redo=True) and tmp_path / name
+        for name in ("one", "two")
     )
-    assert first["fig2.png"] == second["fig2.png"]
-    assert first["fig2.pdf"] == second["fig2.pdf"]
+    assert counting[0].calls == 2
+    assert (first / "fig2.png").read_bytes() == (second / "fig2.png").read_bytes()
+    assert (first / "fig2.pdf").read_bytes() == (second / "fig2.pdf").read_bytes()
 
 
 def test_one_that_fails_does_not_stop_the_others(where, counting, tmp_path):
@@ -191,9 +207,8 @@ def test_what_is_missing_is_named(where, counting, tmp_path):
     assert first.endswith("b.txt")
     assert "hifrac catalogs fetch teimoorinia2017" in second
     assert third.endswith("out_of_fold.ecsv")
-    (row,) = status_table([replace(needs, without="the moon")], where)
-    assert row["status"].startswith("missing: the file")
-    assert row["status"].endswith("(without the moon)")
+    entry = reproduce([replace(needs, without="the moon")], where, tmp_path / "out")["fig2"]
+    assert (entry["missing"], entry["without"]) == ([first, second, third], "the moon")
     assert counting[0].calls == 0
 
 
@@ -201,37 +216,52 @@ def test_without_a_data_directory_everything_is_missing_and_nothing_is_run(count
     monkeypatch.delenv("HIFRAC_DATA_DIR", raising=False)
     nowhere = setting(needs_folder=False)
     assert nowhere.folder is None
-    table = status_table(EXPERIMENTS.values(), nowhere)
-    assert list(table["name"]) == list(EXPERIMENTS)
-    assert all(one.startswith("missing: the data directory") for one in table["status"])
-    # What a sentence says is not cut off.
-    assert all(one.without in row["status"] for one, row in zip(EXPERIMENTS.values(), table, strict=True))
+    for experiment in EXPERIMENTS.values():
+        assert experiment.files(nowhere)[1][0].startswith("the data directory")
     needs_nothing = replace(counting[1], inputs=())
     entry = reproduce([needs_nothing], nowhere, tmp_path / "out")["fig2"]
     assert (entry["status"], len(entry["missing"]), counting[0].calls) == ("missing", 1, 0)
-    assert len(status_table([], nowhere)) == 0
 
 
-def test_a_damaged_manifest_is_told_and_replaced(where, counting, tmp_path):
+def test_the_summary_keeps_the_numbers_of_other_experiments(where, counting, tmp_path):
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "manifest.json").write_text('{"fig2": 3}')
-    with pytest.warns(HifracWarning, match="cannot be read"):
-        assert reproduce([counting[1]], where, out)["fig2"]["status"] == "done"
-    assert reproduce([counting[1]], where, out)["fig2"]["status"] == "kept"
+    reproduce([counting[1]], where, out)
+    reproduce([replace(counting[1], name="fig3")], where, out)
+    reproduce([counting[1]], where, out)
+    assert sorted(Table.read(out / "summary.ecsv")["experiment"]) == ["fig2", "fig3"]
+    bad = replace(counting[1], compute=lambda _where: 1 / 0)
+    reproduce([bad], where, out, redo=True)
+    assert list(Table.read(out / "summary.ecsv")["experiment"]) == ["fig3"]
 
 
-def test_inside_the_data_are_those_of_the_setting_and_the_network_is_off(where, tmp_path, monkeypatch):
+def test_a_damaged_summary_is_told_and_replaced(where, counting, tmp_path):
+    out = tmp_path / "out"
+    for damage in ("nothing", "experiment\nfig2\n"):
+        out.mkdir(exist_ok=True)
+        (out / "summary.ecsv").write_text(damage)
+        with pytest.warns(HifracWarning, match="cannot be read"):
+            reproduce([counting[1]], where, out)
+        assert len(Table.read(out / "summary.ecsv")) == 1
+
+
+def test_the_data_are_those_of_the_setting_and_the_network_is_off(where, tmp_path, monkeypatch):
     monkeypatch.setenv("HIFRAC_DATA_DIR", "/elsewhere")
 
-    def look(_where):
-        return Table({"folder": [str(config.data_dir())], "offline": [config.conf.offline]})
+    def look(inner):
+        environment = os.environ["HIFRAC_DATA_DIR"]
+        return Table({"folder": [str(inner.root)], "environment": [environment], "offline": [conf.offline]})
 
     reproduce([Experiment("table1", "Table 1: a test", "full", look)], where, tmp_path / "out")
     (row,) = Table.read(tmp_path / "out" / "table1.ecsv")
     assert row["folder"] == str(where.folder)
+    assert row["environment"] == "/elsewhere"
     assert str(row["offline"]) == "True"
-    assert str(config.data_dir()) == "/elsewhere"
+    (where.folder / "catalogs").mkdir()
+    (where.folder / "catalogs" / "2mrs_radec_cz.csv").write_text("nothing")
+    one = Experiment("table1", "Table 1: a test", "full", look, ("tmrs",))
+    assert one.files(where) == ([where.folder / "catalogs" / "2mrs_radec_cz.csv"], [])
+    (missing,) = reproduce(["table1"], where, tmp_path / "out")["table1"]["missing"][:1]
+    assert "hifrac catalogs fetch alfalfa_a40" in missing
 
 
 def test_experiments_bear_the_names_of_the_paper():
@@ -243,7 +273,7 @@ def test_experiments_bear_the_names_of_the_paper():
     with pytest.raises(ValueError, match="got fig99"):
         select("fig99")
     with pytest.raises(ValueError, match="tier must be"):
-        Experiment("fig1", "", "best", draw)
+        Experiment("fig1", "", "best", plot)
 
 
 def test_a_setting_needs_a_folder_and_a_model(tmp_path, monkeypatch):

@@ -129,11 +129,11 @@ def test_estimates_are_those_of_the_rendered_pictures_and_follow_their_galaxies(
 
 
 def test_a_draw_does_not_depend_on_the_order_of_the_table(labelled):
-    first = simulated._drawn(labelled, 5, seed=3)
-    again = simulated._drawn(labelled[::-1], 5, seed=3)
+    first = simulated._draw_rows(labelled, 5, seed=3)
+    again = simulated._draw_rows(labelled[::-1], 5, seed=3)
     assert list(first["name"]) == list(again["name"])
     assert len(set(first["name"])) == 5
-    assert list(first["name"]) != list(simulated._drawn(labelled, 5, seed=4)["name"])
+    assert list(first["name"]) != list(simulated._draw_rows(labelled, 5, seed=4)["name"])
 
 
 def test_what_is_simulated_is_called_so():
@@ -204,7 +204,7 @@ def test_rendering_costs_little_of_what_the_real_cutouts_tell(few):
 
 @pytest.mark.real_data
 def test_the_figure_says_that_it_is_simulated(few):
-    drawn = simulated.draw_simulated(few[1])
+    drawn = simulated.plot_simulated(few[1])
     assert drawn.get_suptitle().startswith("Simulated pictures")
     assert len(drawn.axes) == len(simulated.SAMPLES) + 1
     points = sum(len(one.get_offsets()) for axis in drawn.axes[:-1] for one in axis.collections)

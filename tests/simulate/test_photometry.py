@@ -250,7 +250,7 @@ def test_rendered_galaxies_measure_as_their_real_cutouts_do(real_data):
     from hifrac.core.reddening import galactic_ebv
     from hifrac.models.structure import StructureNet
     from hifrac.reproduce import setting
-    from hifrac.reproduce._pictures import measurements, pictures
+    from hifrac.reproduce._inputs import measurements, pictures
 
     table = Table.read(real_data / "cutouts" / "hi_labels.ecsv")[::4]
     table["i_mag"] = table["i_cmodel"]

@@ -14,7 +14,7 @@ from the galaxy.
 # and 0.84. The table has the ranks of galaxies in bins of equal numbers: by stellar mass, overdensity,
 # estimate, and Galactic reddening.
 
-from hifrac.reproduce import calibration, data_line, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, calibration, numbers_table, setting
 
 here = setting()
 table = calibration.coverage(here)
@@ -25,8 +25,7 @@ shown
 # %%
 # Vertical bars are Wilson's intervals of 68% for the share, horizontal ones the extent of the bin.
 
-figure = calibration.draw_coverage(table)
-_ = figure.supxlabel(data_line("coverage", here), fontsize="small", color="0.4")
+figure = EXPERIMENTS["coverage"].draw(table, here)
 
 # %%
 # Of correct intervals a third of the bins should miss the line by more than the bar. How many do:
@@ -43,9 +42,7 @@ for nominal in (68, 90):
 # would lie farther out in their distributions at one end of it: the rank correlation of the distance from the
 # median, and the probability of one as strong by chance.
 
-ours = numbers_table(table)["quantity", "ours"]
-ours["ours"].format = ".3f"
-ours
+numbers_table(table)["quantity", "ours"]
 
 # %%
 # **What it says, and what not.** On the average the intervals hold. No trend is significant; single bins that

@@ -14,10 +14,10 @@ limit.
 # estimate.
 
 from hifrac.metrics import format_metrics
-from hifrac.reproduce import data_line, limits, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, regression, setting
 
 here = setting()
-table = limits.slopes(here)
+table = regression.slopes(here)
 names = ("slope", "slope_inverse", "limits_violated")
 columns = ("sample", "cut", "n", "n_limits", *names, *(f"{one}_error" for one in names))
 print(format_metrics(table[columns], decimals=2))
@@ -25,8 +25,7 @@ print(format_metrics(table[columns], decimals=2))
 # %%
 # A share of limits has Wilson's interval of 68%, which a bootstrap does not give where all are violated.
 
-figure = limits.draw_slopes(table)
-_ = figure.supxlabel(data_line("slopes", here), fontsize="small", color="0.4")
+figure = EXPERIMENTS["slopes"].draw(table, here)
 
 # %%
 # Why two slopes. The best estimate of a value from incomplete knowledge is its mean for what is known; its
@@ -51,9 +50,7 @@ from hifrac.metrics import published_metrics
 paper = published_metrics()
 paper = paper[(paper["table"] == 2) & (paper["cut"] == "all")]
 paper["sample", "n", "slope"].pprint()
-ours = numbers_table(table)["quantity", "ours"]
-ours["ours"].format = ".3f"
-ours
+numbers_table(table)["quantity", "ours"]
 
 # %%
 # **What it says.** For ALFALFA's galaxies the second slope is one within its error: no estimate should be

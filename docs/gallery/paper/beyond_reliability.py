@@ -13,7 +13,7 @@ out.
 # Detections and others are to count alike, however many there are of each: at such odds ``p_detect`` is
 # calibrated (:doc:`/model`).
 
-from hifrac.reproduce import calibration, data_line, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, calibration, numbers_table, setting
 
 here = setting()
 table = calibration.reliability(here)
@@ -24,8 +24,7 @@ shown
 # %%
 # Errors are Wilson's intervals of 68% for the shares counted, carried to equal odds. Mind the counts below.
 
-figure = calibration.draw_reliability(table)
-_ = figure.supxlabel(data_line("reliability", here), fontsize="small", color="0.4")
+figure = EXPERIMENTS["reliability"].draw(table, here)
 
 # %%
 # For a survey in which detections are rarer, the probability must be told so: its odds times those of the
@@ -43,9 +42,7 @@ for before, after in zip(p_detect, odds / (1 + odds), strict=True):
 # **Ours**; nothing is published. The Brier score is the mean square of probability minus outcome: 0 is
 # perfect, and 0.25 what a constant one half has.
 
-ours = numbers_table(table)["quantity", "ours"]
-ours["ours"].format = ".3f"
-ours
+numbers_table(table)["quantity", "ours"]
 
 # %%
 # **What it says, and what not.** Stated and counted probabilities agree, best where most detections are. In

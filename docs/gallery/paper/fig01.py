@@ -32,11 +32,10 @@ chosen["alpha.40A"].counts()["step", "rule", "rows", "published"]
 # A row for each galaxy, and the figure: cumulative shares. For xGASS the dashed line has the upper limits at
 # the lowest value; the solid line counts them as values, as the paper does.
 
-from hifrac.reproduce import data_line, numbers_table, samples
+from hifrac.reproduce import EXPERIMENTS, numbers_table, samples, setting
 
 table = samples.hi_fractions(chosen)
-figure = samples.draw_fractions(table)
-_ = figure.supxlabel(data_line("fig1"), fontsize="small", color="0.4")
+figure = EXPERIMENTS["fig1"].draw(table, setting())
 
 # %%
 # **Ours and published.** The paper has no numbers in this figure; the medians of its Table 1 belong to it.

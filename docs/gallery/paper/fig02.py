@@ -16,7 +16,7 @@ import numpy as np
 from astropy.table import Table
 
 from hifrac.catalogs import match_ids
-from hifrac.reproduce import data_line, numbers_table, regression, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, regression, setting
 
 here = setting()
 labels = Table.read(here.folder / "cutouts" / "hi_labels.ecsv")
@@ -38,18 +38,15 @@ print(
 )
 
 # %%
-# :func:`hifrac.reproduce.regression.fig2` has done the same, and keeps the numbers of the paper beside ours.
+# ``hifrac.reproduce.regression.fig2`` has done the same, and keeps the numbers of the paper beside ours.
 
 table = regression.fig2(here)
-figure = regression.draw_scatter(table)
-_ = figure.supxlabel(data_line("fig2", here), fontsize="small", color="0.4")
+figure = EXPERIMENTS["fig2"].draw(table, here)
 
 # %%
 # **Ours and published.** The published RMSE is that of the validation set, a random fifth of alpha.40A.
 
-ours = numbers_table(table)
-ours["ours"].format = ours["published"].format = ".3f"
-ours
+numbers_table(table)
 
 # %%
 # **Why they differ.** Ours are some hundreds of galaxies of ALFALFA with pictures of good size, theirs a

@@ -12,7 +12,7 @@ it.
 # Held-out estimate minus measured value, beside properties of the same galaxies, joined by identifier (as in
 # :doc:`fig02`).
 
-from hifrac.reproduce import data_line, numbers_table, regression, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, regression, setting
 
 here = setting()
 table = regression.fig3(here)
@@ -23,8 +23,7 @@ first
 # %%
 # Each point a galaxy; medians and 16 to 84% of the residuals in bins of equal numbers.
 
-figure = regression.draw_residuals(table)
-_ = figure.supxlabel(data_line("fig3", here), fontsize="small", color="0.4")
+figure = EXPERIMENTS["fig3"].draw(table, here)
 
 # %%
 # Rank correlations. The probability is that of a correlation at least as strong if the values are shuffled.
@@ -39,9 +38,7 @@ trends
 # **Ours and published.** The paper shows the panels and gives no numbers. It finds that residuals fall with
 # the measured value, as a slope below one has it, and go with nothing else.
 
-ours = numbers_table(table)
-ours["ours"].format = ours["published"].format = ".3f"
-ours
+numbers_table(table)
 
 # %%
 # **Why they differ.** They do not: our residuals fall with the measured value too, as they must when the

@@ -14,7 +14,7 @@ NIBLES and xGASS.
 
 import numpy as np
 
-from hifrac.reproduce import data_line, numbers_table, regression, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, regression, setting
 
 here = setting()
 table = regression.fig4(here)
@@ -24,8 +24,7 @@ print(f"{np.sum(~limit)} measured, {np.sum(limit)} upper limits")
 # %%
 # Upper limits are arrows: the true value lies to the left of them.
 
-figure = regression.draw_scatter(table)
-_ = figure.supxlabel(data_line("fig4", here), fontsize="small", color="0.4")
+figure = EXPERIMENTS["fig4"].draw(table, here)
 
 # %%
 # The measured ones are judged by the usual figures, the limits by the share that an estimate violates.
@@ -45,9 +44,7 @@ from hifrac.metrics import published_metrics
 paper = published_metrics()
 paper = paper[(paper["table"] == 2) & (paper["cut"] == "all")]
 paper["sample", "n", "rmse", "slope", "sigma", "offset"].pprint(max_width=-1)
-ours = numbers_table(table)
-ours["ours"].format = ours["published"].format = ".3f"
-ours
+numbers_table(table)
 
 # %%
 # **Why they differ.** They agree in what matters: both models estimate too high for galaxies chosen by their

@@ -11,7 +11,7 @@ ALFALFA; held out.
 # %%
 # Probabilities of detection of three kinds of galaxies, and what each threshold keeps of them.
 
-from hifrac.reproduce import data_line, detection, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, detection, numbers_table, setting
 
 here = setting()
 table = detection.fig5(here)
@@ -21,8 +21,7 @@ shown.round(3)
 shown
 
 # %%
-figure = detection.draw_detection(table)
-_ = figure.supxlabel(data_line("fig5", here), fontsize="small", color="0.4")
+figure = EXPERIMENTS["fig5"].draw(table, here)
 
 # %%
 # The paper's area under the curve was computed from hard labels, 0 or 1, not from probabilities. That is the
@@ -42,9 +41,7 @@ for name, score in (("probabilities", p_detect), ("hard labels", p_detect > 0.5)
 # %%
 # **Ours and published.**
 
-ours = numbers_table(table)
-ours["ours"].format = ours["published"].format = ".3f"
-ours
+numbers_table(table)
 
 # %%
 # **Why they differ.** The area: probabilities here, hard labels there; like with like they are near each

@@ -11,12 +11,11 @@ Figure 6: estimates beside those of Teimoorinia et al. (2017)
 # What the comparison needs, and whether it is there. (``hifrac catalogs fetch teimoorinia2017`` fetches it.)
 
 from hifrac.metrics import published_metrics
-from hifrac.reproduce import EXPERIMENTS, comparison, data_line, numbers_table, setting, status_table
+from hifrac.reproduce import EXPERIMENTS, comparison, numbers_table, setting
 
 here = setting()
-experiment = EXPERIMENTS["fig6"]
-_, missing = experiment.files(here)
-status_table([experiment], here)["name", "status"]
+_, missing = EXPERIMENTS["fig6"].files(here)
+print(*(missing or ["ready"]), sep="\n")
 
 # %%
 # **Published.** The panels have thresholds of our kind of probability (left) and of the robustness C\
@@ -35,11 +34,8 @@ if missing:
     print("not computed")
 else:
     table = comparison.fig6(here)
-    figure = comparison.draw_both(table)
-    _ = figure.supxlabel(data_line("fig6", here), fontsize="small", color="0.4")
-    ours = numbers_table(table)
-    ours["ours"].format = ours["published"].format = ".3f"
-    ours.pprint(max_lines=-1, max_width=-1)
+    figure = EXPERIMENTS["fig6"].draw(table, here)
+    numbers_table(table).pprint(max_lines=-1, max_width=-1)
 
 # %%
 # **Why they differ.** Without the catalogue there is nothing of ours to compare. With it the galaxies would

@@ -13,12 +13,11 @@ Figure 7: errors beside those of Teimoorinia et al. (2017), cut by cut
 import numpy as np
 
 from hifrac.metrics import published_metrics
-from hifrac.reproduce import EXPERIMENTS, comparison, data_line, numbers_table, setting, status_table
+from hifrac.reproduce import EXPERIMENTS, comparison, numbers_table, setting
 
 here = setting()
-experiment = EXPERIMENTS["fig7"]
-_, missing = experiment.files(here)
-status_table([experiment], here)["name", "status"]
+_, missing = EXPERIMENTS["fig7"].files(here)
+print(*(missing or ["ready"]), sep="\n")
 
 # %%
 # **Published.** The bars of the figure are the RMSE of Table 3, here drawn again for each sample from the
@@ -30,7 +29,7 @@ published = published[published["table"] == 3]
 for sample in dict.fromkeys(published["sample"]):
     rows = published[published["sample"] == sample]
     rows["rmse_error"] = np.zeros(len(rows))  # none published
-    figure = comparison.draw_bars(rows)
+    figure = comparison.plot_bars(rows)
     figure.suptitle(f"{sample}, as published")
 
 # %%
@@ -48,11 +47,8 @@ if missing:
     print("not computed")
 else:
     table = comparison.fig7(here)
-    figure = comparison.draw_bars(table)
-    _ = figure.supxlabel(data_line("fig7", here), fontsize="small", color="0.4")
-    ours = numbers_table(table)
-    ours["ours"].format = ours["published"].format = ".3f"
-    ours.pprint(max_lines=-1, max_width=-1)
+    figure = EXPERIMENTS["fig7"].draw(table, here)
+    numbers_table(table).pprint(max_lines=-1, max_width=-1)
 
 # %%
 # **Why they differ.** Without the catalogue there is nothing of ours to compare. The published bars have no

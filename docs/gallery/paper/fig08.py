@@ -18,7 +18,7 @@ from astropy.table import Table
 
 from hifrac.catalogs import alfalfa_a40
 from hifrac.environment import AS_CODED, AS_PRINTED
-from hifrac.reproduce import data_line, environment, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, environment, numbers_table, setting
 
 here = setting()
 galaxies = Table.read(here.folder / environment.DENSITY_FILE)
@@ -36,16 +36,13 @@ table = environment.survey_densities(alfalfa_a40(), reference)
 table[table["covered"]][:3]
 
 # %%
-figure = environment.draw_densities(table)
-_ = figure.supxlabel(data_line("fig8", here), fontsize="small", color="0.4")
+figure = EXPERIMENTS["fig8"].draw(table, here)
 
 # %%
 # **Ours and published.** The published quantiles are those of the original code's table; the threshold is the
 # paper's.
 
-ours = numbers_table(environment.fig8(here))
-ours["ours"].format = ours["published"].format = ".3f"
-ours
+numbers_table(environment.fig8(here))
 
 # %%
 # **Why they differ.** Computed as the code did, the quantiles are the published ones to a few per cent, from

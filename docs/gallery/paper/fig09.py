@@ -12,7 +12,7 @@ Atlas.
 # The overdensity of each galaxy with a picture, with respect to all galaxies of ALFALFA at its redshift, by
 # the recipe that the paper prints. Five galaxies are taken near each of five percentiles.
 
-from hifrac.reproduce import EXPERIMENTS, data_line, environment, setting
+from hifrac.reproduce import EXPERIMENTS, environment, setting
 
 here = setting()
 table = environment.fig9(here)
@@ -25,7 +25,6 @@ nearest
 # fraction.
 
 figure = EXPERIMENTS["fig9"].draw(table, here)
-_ = figure.supxlabel(data_line("fig9", here), fontsize="small", color="0.4")
 
 # %%
 # **Ours and published.** The figure has no numbers. The densities that its rows aim at:

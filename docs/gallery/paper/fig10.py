@@ -11,7 +11,7 @@ Figure 10: errors along the density
 # Measured values, held-out estimates and overdensities; a window of a fifth of the galaxies slides along the
 # density. The result is read from an earlier run, or else computed and kept; ``REDO`` computes it anew.
 
-from hifrac.reproduce import data_line, environment, numbers_table, result
+from hifrac.reproduce import EXPERIMENTS, environment, numbers_table, result, setting
 
 REDO = False
 table = result("fig10", redo=REDO)
@@ -23,8 +23,7 @@ shown
 # %%
 # The RMSE in each window over the standard deviation of the measured values in it, with bootstrap errors.
 
-figure = environment.draw_windows(table)
-_ = figure.supxlabel(data_line("fig10"), fontsize="small", color="0.4")
+figure = EXPERIMENTS["fig10"].draw(table, setting())
 
 # %%
 # The function behind it takes any three arrays. Where estimates know nothing of the environment, the line is
@@ -41,9 +40,7 @@ made["quantile", "n", "normalised", "normalised_error"]
 # %%
 # **Ours and published.**
 
-ours = numbers_table(table)
-ours["ours"].format = ours["published"].format = ".3f"
-ours
+numbers_table(table)
 
 # %%
 # **Why they differ.** In the paper the error rises in the densest window; here it does not, but each window

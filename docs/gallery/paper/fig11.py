@@ -15,7 +15,7 @@ Figure 11: evidence for gas-poor and gas-rich
 
 import numpy as np
 
-from hifrac.reproduce import data_line, gradcam, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, gradcam, numbers_table, setting
 
 here = setting()
 table = gradcam.fig11(here)
@@ -28,8 +28,7 @@ shown
 # the picture. Of each class the galaxy that the network with colour is surest of, and the one that it gets
 # most wrong, or is least sure of.
 
-figure = gradcam.draw_fig11(table, here)
-_ = figure.supxlabel(data_line("fig11", here), fontsize="small", color="0.4")
+figure = EXPERIMENTS["fig11"].draw(table, here)
 
 # %%
 # Red middles speak for little gas; blue arms, knots and outskirts for much; neighbours and stars are seen as
@@ -54,7 +53,7 @@ for axis, (kind, pairs) in zip(axes, estimates.items(), strict=True):
     axis.set(title=kind, xlabel="radius (arcsec)")
 axes[0].set_ylabel("log odds of gas-rich, per ring")
 axes[0].legend()
-_ = figure.supxlabel(data_line("fig11", here), fontsize="small", color="0.4")
+_ = figure.supxlabel(EXPERIMENTS["fig11"].data_line(here), fontsize="small", color="0.4")
 
 # %%
 # **Ours and published.**

@@ -15,7 +15,7 @@ galaxies.
 
 from astropy.table import Table
 
-from hifrac.reproduce import data_line, numbers_table, result, simple
+from hifrac.reproduce import EXPERIMENTS, numbers_table, result, setting
 
 REDO = False
 table = result("fig12", redo=REDO)
@@ -24,8 +24,7 @@ judged.round(3)
 judged
 
 # %%
-figure = simple.draw_simple(table)
-_ = figure.suptitle(data_line("fig12"), fontsize="small", color="0.4")
+figure = EXPERIMENTS["fig12"].draw(table, setting())
 
 # %%
 # How much the default model is better than each, galaxy by galaxy: the same galaxies are in every column, and
@@ -50,9 +49,7 @@ for name in table.colnames[2:-1]:
 # %%
 # **Ours and published.** Published: the validation set of alpha.40A.
 
-ours = numbers_table(table)
-ours["ours"].format = ours["published"].format = ".3f"
-ours
+numbers_table(table)
 
 # %%
 # **Why they differ.** The order is the paper's: the network first, block means last. All errors are lower

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from hifrac.attribution import inject_point_sources
-from hifrac.reproduce import EXPERIMENTS, data_line, numbers_table, result, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, result, setting
 
 black = np.zeros((65, 65, 3), np.uint8)
 profiles = ("as-printed", "as-coded")
@@ -40,7 +40,6 @@ first
 # Left: the first set of positions, in the three colours. Right: changes of the estimate.
 
 figure = EXPERIMENTS["fig13"].draw(table, setting())
-_ = figure.supxlabel(data_line("fig13"), fontsize="small", color="0.4")
 
 # %%
 # The mean change beside the scatter: a shift is not in the paper's number.
@@ -52,9 +51,7 @@ for group in table.group_by(["profile", "color"]).groups:
 # %%
 # **Ours and published.** The published number is a bound, "less than 0.05 dex".
 
-ours = numbers_table(table)
-ours["ours"].format = ours["published"].format = ".3f"
-ours
+numbers_table(table)
 
 # %%
 # **Why they differ.** With the profile that the code computed, they do not: the scatter stays below the

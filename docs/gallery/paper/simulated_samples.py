@@ -51,10 +51,10 @@ for line, pictures, what in zip(axes, (real, simulated), ("real", "simulated"), 
 # **Figure 4, simulated.** Estimates of the default model against measured values; arrows are upper limits. No
 # galaxy of the surveys is of the training set; the labelled ones, in the first panel, are.
 
-from hifrac.reproduce.simulated import draw_simulated
+from hifrac.reproduce.simulated import plot_simulated
 
 table = result("fig4-simulated", redo=REDO)
-figure = draw_simulated(table)
+figure = plot_simulated(table)
 
 # %%
 # **What rendering costs, and ours beside the published.** The labelled galaxies are there three times: real

@@ -44,7 +44,7 @@ beside(regression.ALFALFA, "alpha.40A")
 # %%
 # RESOLVE beyond ALFALFA, limits as values, beside xGASS.
 
-beside(f"{regression.BEYOND}, limits as values", "xGASS")
+beside(f"{regression.RESOLVE}, limits as values", "xGASS")
 
 # %%
 # The other published rows. All of them fulfil RMSE² = σ² (N-1)/N + offset² within rounding:

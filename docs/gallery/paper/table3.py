@@ -13,12 +13,11 @@ Table 3: estimates beside those of Teimoorinia et al. (2017)
 import numpy as np
 
 from hifrac.metrics import format_metrics, published_metrics
-from hifrac.reproduce import EXPERIMENTS, comparison, numbers_table, setting, status_table
+from hifrac.reproduce import EXPERIMENTS, comparison, numbers_table, setting
 
 here = setting()
-experiment = EXPERIMENTS["table3"]
-_, missing = experiment.files(here)
-status_table([experiment], here)["name", "status"]
+_, missing = EXPERIMENTS["table3"].files(here)
+print(*(missing or ["ready"]), sep="\n")
 
 # %%
 # **Published**, all rows. CNN is the network of Wu (2020), FCNN that of Teimoorinia et al. (2017).
@@ -47,9 +46,7 @@ else:
     table = comparison.table3(here)
     mine = table[table["origin"] == "ours"]
     print(format_metrics(mine["cut", "estimator", "n", "rmse", "rmse_error", "slope", "sigma", "offset"]))
-    ours = numbers_table(table)
-    ours["ours"].format = ours["published"].format = ".3f"
-    ours.pprint(max_lines=-1, max_width=-1)
+    numbers_table(table).pprint(max_lines=-1, max_width=-1)
 
 # %%
 # **Why they differ.** Without the catalogue there is nothing of ours to compare. With it, ours are galaxies

@@ -41,9 +41,7 @@ broken["validation", "sigma", "rmse", "normalised", "normalised_error"]
 # has no published quotient: the 0.6036 that is printed as its standard deviation is the logarithm of that of
 # the density.
 
-ours = numbers_table(table)
-ours["ours"].format = ours["published"].format = ".3f"
-ours
+numbers_table(table)
 
 # %%
 # **Why they differ.** In the paper the dense fifth is the one predicted badly. Here it is not, and the sample

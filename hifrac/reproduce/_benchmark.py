@@ -1,9 +1,10 @@
-"""Every estimator that can run on a survey, judged on that survey: detections and upper limits apart."""
+"""Every estimator that can run on a survey, scored on that survey."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,6 @@ from hifrac.catalogs.samples import with_stellar_mass
 from hifrac.core import config
 from hifrac.core.input import plain_floats
 from hifrac.metrics import metrics_table, score_estimates
-
-__all__ = ["PHOTOMETRY", "SURVEYS", "benchmark"]
 
 #: The columns of photometry that an estimator may need, by the names of the catalogues.
 PHOTOMETRY = ("nuv_minus_r", "u_minus_r", "u_minus_i", "g_minus_r", "g_minus_i", "mu_i")
@@ -48,6 +47,10 @@ class _Answer:
     out_of_range: np.ndarray | None = None
 
 
+#: What an estimator makes: its answers, each by what to add to the name of the estimator.
+_Answers = dict[str, _Answer]
+
+
 class _CannotRunError(Exception):
     """Why an estimator cannot run on a table."""
 
@@ -61,29 +64,29 @@ def benchmark(
     common: bool = False,
     draws: int = 1000,
 ) -> Table:
-    """Judge on a survey every estimator that can run on its table.
+    """Score every estimator that can run on a survey, detections and upper limits apart.
 
     These are the relations of `hifrac.relations` for which there is photometry; a linear relation fitted to
-    the survey's own detections by its first colour, judged on the tenths that it was not fitted to; the
+    the survey's own detections by its first colour, scored on the tenths that it was not fitted to; the
     estimates of Teimoorinia et al. (2017) where that catalogue is on this computer; and a model, where
-    pictures are. Galaxies that the model learned from are judged by the answers of cross-validation
+    pictures are. Galaxies that the model learned from are scored by the answers of cross-validation
     that are kept with it, on a line of their own: its intervals too, where those are kept
     (``log_hi_fraction_p16`` and ``log_hi_fraction_p84`` of ``out_of_fold.ecsv``); else a note says why not.
 
     Parameters
     ----------
     survey : str
-        One of `SURVEYS`.
+        "xgass", "nibles", "resolve", "durbala2020" or "alfalfa_a40".
     cutouts : path-like, optional
         Folder or archive of pictures, named by the survey's ``objid``; by default
         ``cutouts/sdss_cutouts.zip`` of the data directory, if there is one.
     model : str or path-like, optional
         As `hifrac.models.load_model` takes it; ``conf.model`` by default.
     photometry : `~astropy.table.Table`, optional
-        With ``ra``, ``dec`` and any of `PHOTOMETRY` and ``objid``: taken within 5 arcsec, instead of what
-        the survey has.
+        With ``ra``, ``dec`` and any of ``nuv_minus_r``, ``u_minus_r``, ``u_minus_i``, ``g_minus_r``,
+        ``g_minus_i``, ``mu_i`` and ``objid``: taken within 5 arcsec, instead of what the survey has.
     common : bool, optional
-        Whether all are judged on the galaxies that each of them has an estimate for.
+        Whether all are scored on the galaxies that each of them has an estimate for.
     draws : int, optional
         Samples of the bootstrap; 0 for no errors.
 
@@ -110,31 +113,32 @@ def benchmark(
         _take_photometry(sample, photometry)
     truth = plain_values(sample.table, "log_hi_fraction")
     is_limit = np.asarray(sample.table["log_mhi_limit"].filled(False))
-    answers: dict[str, _Answer] = {}
+    answers: _Answers = {}
     not_run: dict[str, str] = {}
-    for name, ask in _estimators(sample, truth, is_limit, cutouts, model).items():
+    for name, estimate in _estimators(sample, truth, is_limit, cutouts, model).items():
         try:
-            answers |= ask(name)
+            answers |= {name + suffix: answer for suffix, answer in estimate().items()}
         except _CannotRunError as reason:
             not_run[name] = str(reason)
-    answers = {
-        name: one for name, one in answers.items() if np.any(np.isfinite(one.estimate) & np.isfinite(truth))
-    }
+    rows = np.isfinite(truth)
+    answers = {name: answer for name, answer in answers.items() if np.isfinite(answer.estimate[rows]).any()}
     if not answers:
         reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
         raise ValueError(f"survey: no estimator can run on {survey} ({reasons})")
-    rows = np.isfinite(truth)
     if common:
-        rows &= np.all([np.isfinite(one.estimate) for one in answers.values()], axis=0)
+        rows &= np.all([np.isfinite(answer.estimate) for answer in answers.values()], axis=0)
         if not rows.any():
             raise ValueError("common: no galaxy has an estimate of every estimator")
-    table = metrics_table({name: _row(one, truth, is_limit, rows, draws) for name, one in answers.items()})
+    table = metrics_table(
+        {name: _score(answer, truth, is_limit, rows, draws) for name, answer in answers.items()}
+    )
+    provenance = sample.table.meta.get("hifrac_masses") or sample.table.meta.get("hifrac", {})
     table.meta = {
         "survey": survey,
         "rows": len(truth),
         "with_hi": int(np.isfinite(truth).sum()),
         "limits": int((is_limit & np.isfinite(truth)).sum()),
-        "stellar_mass": str(_scale(sample.table)),
+        "stellar_mass": str(provenance.get("stellar_mass", "unknown")),
         "common": common,
         "notes": sample.notes,
         "not_run": not_run,
@@ -143,22 +147,16 @@ def benchmark(
     return table
 
 
-def _row(
-    one: _Answer, truth: np.ndarray, is_limit: np.ndarray, rows: np.ndarray, draws: int
+def _score(
+    answer: _Answer, truth: np.ndarray, is_limit: np.ndarray, rows: np.ndarray, draws: int
 ) -> dict[str, float]:
-    interval = {} if one.p16 is None else {"lower": one.p16[rows], "upper": one.p84[rows]}
-    figures = score_estimates(
-        truth[rows], one.estimate[rows], is_limit=is_limit[rows], draws=draws, **interval
+    bounds = {"lower": answer.p16, "upper": answer.p84}
+    interval = {name: values[rows] for name, values in bounds.items() if values is not None}
+    scores = score_estimates(
+        truth[rows], answer.estimate[rows], is_limit=is_limit[rows], draws=draws, **interval
     )
-    beyond = np.zeros(len(truth), bool) if one.out_of_range is None else one.out_of_range
-    left_out = figures.pop("left_out")
-    out_of_range = int(np.sum(beyond & rows))
-    return figures | {"no_input": left_out - out_of_range, "out_of_range": out_of_range}
-
-
-def _scale(table: QTable) -> Any:
-    provenance = table.meta.get("hifrac_masses") or table.meta.get("hifrac", {})
-    return provenance.get("stellar_mass", "unknown")
+    out_of_range = 0 if answer.out_of_range is None else int(answer.out_of_range[rows].sum())
+    return scores | {"no_input": scores.pop("left_out") - out_of_range, "out_of_range": out_of_range}
 
 
 # The surveys
@@ -166,15 +164,15 @@ def _scale(table: QTable) -> Any:
 
 def _xgass() -> _Sample:
     sample = _Sample(catalogs.xgass(), published="xGASS")
-    _photometry_of_alfalfa(sample, "agc")
+    _add_alfalfa_photometry(sample, "agc")
     return sample
 
 
 def _nibles() -> _Sample:
-    signs = [one() for one in (catalogs.alfalfa_a100, catalogs.tmrs) if _at_hand(one.__name__)]
-    sample = _Sample(catalogs.nibles(signs_from=signs), published="NIBLES")
+    references = [read() for read in (catalogs.alfalfa_a100, catalogs.tmrs) if _at_hand(read.__name__)]
+    sample = _Sample(catalogs.nibles(signs_from=references), published="NIBLES")
     sample.notes.append("The file does not tell upper limits: all are taken for values.")
-    _photometry_of_alfalfa(sample, "position")
+    _add_alfalfa_photometry(sample, "position")
     return sample
 
 
@@ -182,7 +180,7 @@ def _resolve() -> _Sample:
     table = catalogs.resolve()
     sample = _Sample(table)
     if {"i_mag", "r50"} <= set(table.colnames):
-        table["mu_i"] = relations.mu_i(_masked(table, "i_mag"), _masked(table, "r50"))
+        table["mu_i"] = relations.mu_i(table["i_mag"], table["r50"])
         sample.notes.append(
             "mu_i is made of i_mag and r50 of RESOLVE, which are not the Petrosian ones of zhang2009."
         )
@@ -190,9 +188,7 @@ def _resolve() -> _Sample:
 
 
 def _durbala2020() -> _Sample:
-    sample = _Sample(_good_photometry(catalogs.durbala2020()), published="alpha.100")
-    sample.notes.append(_DURBALA_COLOURS)
-    return sample
+    return _Sample(_good_photometry(catalogs.durbala2020()), [_DURBALA_COLOURS], published="alpha.100")
 
 
 def _alfalfa_a40() -> _Sample:
@@ -201,7 +197,7 @@ def _alfalfa_a40() -> _Sample:
     sample.notes.append(
         "Stellar masses of Durbala et al. (2020); the colours u-r are those of alpha.40, of SDSS DR7."
     )
-    _photometry_of_alfalfa(sample, "agc")
+    _add_alfalfa_photometry(sample, "agc")
     return sample
 
 
@@ -222,8 +218,8 @@ _DURBALA_COLOURS = (
 )
 
 
-def _photometry_of_alfalfa(sample: _Sample, by: str) -> None:
-    """Colours and object identifiers of ALFALFA-SDSS, for the galaxies that ALFALFA detected."""
+def _add_alfalfa_photometry(sample: _Sample, by: str) -> None:
+    """Add colours and object identifiers of ALFALFA-SDSS, for the galaxies that ALFALFA detected."""
     if not _at_hand("durbala2020"):
         sample.notes.append(
             "Durbala et al. (2020) is not on this computer: no optical photometry from there."
@@ -234,12 +230,12 @@ def _photometry_of_alfalfa(sample: _Sample, by: str) -> None:
         match = match_positions(sample.table, durbala, _MATCH)
     else:
         match = match_ids(sample.table[by], durbala[by])
-    found = _join(sample.table, durbala, match["row"], ("g_minus_i", "objid"))
+    is_matched = _join(sample.table, durbala, match["row"], ("g_minus_i", "objid"))
     limits = np.asarray(sample.table["log_mhi_limit"].filled(False))
-    of_limits = f", {np.sum(found & limits)} of {limits.sum()} limits," if limits.any() else ""
+    of_limits = f", {np.sum(is_matched & limits)} of {limits.sum()} limits," if limits.any() else ""
     sample.notes.append(
-        f"{found.sum()} of {len(found)} galaxies{of_limits} are in ALFALFA-SDSS, and have its g-i and objid. "
-        f"{_DURBALA_COLOURS}"
+        f"{is_matched.sum()} of {len(is_matched)} galaxies{of_limits} are in ALFALFA-SDSS, and have its g-i "
+        f"and objid. {_DURBALA_COLOURS}"
     )
 
 
@@ -252,23 +248,22 @@ def _good_photometry(durbala: QTable) -> QTable:
 
 
 def _join(table: QTable, other: Table, row, names: tuple[str, ...]) -> np.ndarray:
-    """Columns of another table by the rows matched to it; where they were found."""
-    there = ~np.asarray(row.mask)
+    """Add columns of another table by the rows matched to it; return where there was a match."""
+    is_matched = ~np.asarray(row.mask)
     place = np.asarray(row.filled(0))
     for name in names:
+        mask = None
         if name == "objid":
-            text, hidden = (
-                np.asarray(other[name].astype(str)),
-                getattr(other[name], "mask", np.zeros(len(other), bool)),
-            )
-            values, mask = text[place], ~there | np.asarray(hidden)[place]
+            values = np.asarray(other[name].astype(str))[place]
+            hidden = np.asarray(getattr(other[name], "mask", np.zeros(len(other), bool)))
+            mask = ~is_matched | hidden[place]
         else:
-            values, mask = np.where(there, plain_values(other, name)[place], np.nan), None
+            values = np.where(is_matched, plain_values(other, name)[place], np.nan)
         if name in catalogs.CATALOG_COLUMNS:
             table[name] = catalogs.columns.catalog_column(name, values, mask)
         else:
             table[name] = Masked(values, mask=~np.isfinite(values))
-    return there
+    return is_matched
 
 
 def _take_photometry(sample: _Sample, photometry: Table) -> None:
@@ -284,10 +279,10 @@ def _take_photometry(sample: _Sample, photometry: Table) -> None:
         match = match_positions(sample.table, photometry, _MATCH)
     except KeyError as error:
         raise ValueError(f"photometry: {error.args[0]}") from error
-    found = _join(sample.table, photometry, match["row"], names)
-    if not found.any():
+    is_matched = _join(sample.table, photometry, match["row"], names)
+    if not is_matched.any():
         raise ValueError(f"photometry has no galaxy of the survey within {_MATCH}")
-    sample.notes.append(f"{', '.join(names)} of {found.sum()} galaxies from the table given.")
+    sample.notes.append(f"{', '.join(names)} of {is_matched.sum()} galaxies from the table given.")
 
 
 def _at_hand(name: str) -> bool:
@@ -300,66 +295,69 @@ def _at_hand(name: str) -> bool:
 
 def _estimators(
     sample: _Sample, truth: np.ndarray, is_limit: np.ndarray, cutouts: Any, model: Any
-) -> dict[str, Callable[[str], dict[str, _Answer]]]:
+) -> dict[str, Callable[[], _Answers]]:
     table = sample.table
-    asked: dict[str, Callable[[str], dict[str, _Answer]]] = {}
-    asked["zhang2009"] = lambda name: {
-        name: _of_relation(
-            relations.zhang2009(g_minus_r=_masked(table, "g_minus_r"), mu_i=_masked(table, "mu_i"))
-        )
+    name = Path(str(model or config.conf.model)).name
+    return {
+        "zhang2009": partial(_zhang, table),
+        **{f"eckert2015_{band.replace('-', '')}": partial(_eckert, table, band) for band in _ECKERT},
+        "linear fit": partial(_linear_fit, table, truth, is_limit),
+        "teimoorinia2017": partial(_teimoorinia, table),
+        name: partial(_pictures, name, sample, cutouts, model),
     }
-    for band in _ECKERT:
-        column = band.replace("-", "_minus_")
-        asked[f"eckert2015_{band.replace('-', '')}"] = lambda name, band=band, column=column: {
-            name: _of_relation(relations.eckert2015_pgf(_masked(table, column), band=band))
-        }
-    asked["linear fit"] = lambda name: _refitted(name, table, truth, is_limit)
-    asked["teimoorinia2017"] = lambda name: {name: _teimoorinia(table)}
-    label = Path(str(model or config.conf.model)).name
-    asked[label] = lambda name: _of_pictures(name, sample, cutouts, model)
-    return asked
 
 
-def _masked(table: QTable, name: str):
+def _column(table: QTable, name: str):
     if name not in table.colnames:
         raise _CannotRunError(f"no {name}")
     return table[name]
 
 
+def _zhang(table: QTable) -> _Answers:
+    g_minus_r, mu_i = _column(table, "g_minus_r"), _column(table, "mu_i")
+    return {"": _of_relation(relations.zhang2009(g_minus_r=g_minus_r, mu_i=mu_i))}
+
+
+def _eckert(table: QTable, band: str) -> _Answers:
+    colour = _column(table, band.replace("-", "_minus_"))
+    return {"": _of_relation(relations.eckert2015_pgf(colour, band=band))}
+
+
 def _of_relation(result: QTable) -> _Answer:
     flags = np.asarray(result["relation_flags"])
-    beyond = (flags & int(relations.RelationFlag.OUT_OF_RANGE)) != 0
-    beyond &= (flags & int(relations.RelationFlag.MISSING_INPUT)) == 0
-    columns = (plain_floats(result[f"log_hi_fraction{which}"]) for which in ("", "_p16", "_p84"))
-    return _Answer(*columns, out_of_range=beyond)
+    out_of_range = (flags & int(relations.RelationFlag.OUT_OF_RANGE)) != 0
+    out_of_range &= (flags & int(relations.RelationFlag.MISSING_INPUT)) == 0
+    estimate, p16, p84 = (plain_floats(result[name]) for name in ("log_hi_fraction", *_BOUNDS))
+    return _Answer(estimate, p16, p84, out_of_range)
 
 
-def _refitted(name: str, table: QTable, truth: np.ndarray, is_limit: np.ndarray) -> dict[str, _Answer]:
-    """A line fitted to the detections by the survey's first colour; each tenth by the other nine."""
-    colours = [one for one in PHOTOMETRY if one in table.colnames and one != "mu_i"]
-    usable = {one: np.isfinite(plain_values(table, one)) & np.isfinite(truth) & ~is_limit for one in colours}
-    usable = {one: rows for one, rows in usable.items() if rows.sum() >= 3 * _FOLDS}
-    if not usable:
+def _empty(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
+
+
+def _linear_fit(table: QTable, truth: np.ndarray, is_limit: np.ndarray) -> _Answers:
+    """Fit a line to the detections by the survey's first colour; each tenth by the other nine."""
+    for colour in (name for name in PHOTOMETRY if name in table.colnames and name != "mu_i"):
+        values = plain_values(table, colour)
+        fitted_on = np.isfinite(values) & np.isfinite(truth) & ~is_limit
+        if fitted_on.sum() >= 3 * _FOLDS:
+            break
+    else:
         raise _CannotRunError("no colour of enough detections to fit a line to")
-    colour = next(iter(usable))
-    values, fitted_on = plain_values(table, colour), usable[colour]
     fold = np.full(len(table), -1)
     fold[fitted_on] = np.random.default_rng(0).permutation(fitted_on.sum()) % _FOLDS
-    answer = _Answer(
-        *(np.full(len(table), np.nan) for _ in range(3)), out_of_range=np.zeros(len(table), bool)
-    )
+    answer = _Answer(*_empty(len(table)), np.zeros(len(table), bool))
     for number in range(-1, _FOLDS):  # -1: what was not fitted to, limits among them
         rows = fold == number
         train = fitted_on & ~rows
-        part = _of_relation(
-            relations.fit_linear_relation(truth[train], colour=values[train]).predict(colour=values[rows])
-        )
-        for name_of in ("estimate", "p16", "p84", "out_of_range"):
-            getattr(answer, name_of)[rows] = getattr(part, name_of)
-    return {f"{name} ({colour})": answer}
+        line = relations.fit_linear_relation(truth[train], colour=values[train])
+        part = _of_relation(line.predict(colour=values[rows]))
+        for name in ("estimate", "p16", "p84", "out_of_range"):
+            getattr(answer, name)[rows] = getattr(part, name)
+    return {f" ({colour})": answer}
 
 
-def _teimoorinia(table: QTable) -> _Answer:
+def _teimoorinia(table: QTable) -> _Answers:
     if not _at_hand("teimoorinia2017"):
         raise _CannotRunError("that catalogue is not on this computer: hifrac catalogs fetch teimoorinia2017")
     other = catalogs.teimoorinia2017()
@@ -370,50 +368,59 @@ def _teimoorinia(table: QTable) -> _Answer:
     else:
         raise _CannotRunError("that catalogue has no positions, and the survey no objid_dr7")
     estimate = plain_values(other, "log_hi_fraction_estimate")[np.asarray(row.filled(0))]
-    return _Answer(np.where(np.asarray(row.mask), np.nan, estimate))
+    return {"": _Answer(np.where(np.asarray(row.mask), np.nan, estimate))}
 
 
-def _of_pictures(name: str, sample: _Sample, cutouts: Any, model: Any) -> dict[str, _Answer]:
+def _find_cutouts(cutouts: str | Path | None) -> str | Path:
+    if cutouts is not None:
+        return cutouts
+    folder = config.data_dir()
+    path = None if folder is None else folder / "cutouts" / "sdss_cutouts.zip"
+    if path is None or not path.is_file():
+        raise _CannotRunError("no pictures: give cutouts (--cutouts), or a data directory that has them")
+    return path
+
+
+def _pictures(name: str, sample: _Sample, cutouts: str | Path | None, model: Any) -> _Answers:
     """The model's answers of galaxies that it does not know, and its held-out ones of those that it does."""
-    table = sample.table
-    if "objid" not in table.colnames:
-        raise _CannotRunError("no objid to name the pictures")
-    if cutouts is None:
-        folder = config.data_dir()
-        cutouts = None if folder is None else folder / "cutouts" / "sdss_cutouts.zip"
-        if cutouts is None or not cutouts.is_file():
-            raise _CannotRunError("no pictures: give cutouts (--cutouts), or a data directory that has them")
-    from hifrac.cutouts import LocalCutouts
-    from hifrac.estimator import HIFractionEstimator
     from hifrac.models import load_model
     from hifrac.models.registry import held_out_answers
 
-    loaded = load_model(model)
+    table = sample.table
+    if "objid" not in table.colnames:
+        raise _CannotRunError("no objid to name the pictures")
     objid = np.asarray(table["objid"].filled(""))
-    kept = held_out_answers(loaded.folder)
-    if kept is None:
+    path = _find_cutouts(cutouts)
+    loaded = load_model(model)
+    held_out = None if loaded.folder is None else held_out_answers(loaded.folder)
+    if held_out is None:
         sample.notes.append(f"{name} does not tell which galaxies it learned from: some may be among these.")
-    known = np.zeros(len(table), bool) if kept is None else np.isin(objid, kept["objid"])
-    new = _Answer(*(np.full(len(table), np.nan) for _ in range(3)))
-    rows = np.flatnonzero((objid != "") & ~known & np.isfinite(plain_values(table, "log_hi_fraction")))
-    if rows.size:
-        with LocalCutouts(cutouts, name="objid") as source:
-            estimator = HIFractionEstimator(loaded, cutouts=source)
-            result = estimator.predict(table["ra", "dec", "objid"][rows])
-        for mine, theirs in (("estimate", ""), ("p16", "_p16"), ("p84", "_p84")):
-            getattr(new, mine)[rows] = plain_floats(result[f"log_hi_fraction{theirs}"])
+    learned = np.zeros(len(table), bool) if held_out is None else np.isin(objid, held_out["objid"])
+    new = (objid != "") & ~learned & np.isfinite(plain_values(table, "log_hi_fraction"))
+    answers = {"": _predictions(table, new, path, loaded)}
     sample.notes.append(f"Masses that {name} learned: {loaded.card.mass_scale}.")
-    answers = {name: new}
-    if known.any():
-        place = np.asarray(match_ids(objid, kept["objid"])["row"].filled(0))
-        bounds = _BOUNDS if set(_BOUNDS) <= set(kept.colnames) else ()
+    if held_out is not None and learned.any():
+        place = np.asarray(match_ids(objid, held_out["objid"])["row"].filled(0))
+        bounds = _BOUNDS if set(_BOUNDS) <= set(held_out.colnames) else ()
         if not bounds:
             sample.notes.append(
                 f"{name}, held out: no coverage, for no held-out intervals are kept with the model."
             )
-        answers[f"{name}, held out"] = _Answer(
-            *(np.where(known, plain_floats(kept[one])[place], np.nan) for one in ("log_hi_fraction", *bounds))
-        )
-    if not any(np.isfinite(one.estimate).any() for one in answers.values()):
-        raise _CannotRunError(f"none of its galaxies has a picture in {cutouts}")
+        columns = (plain_floats(held_out[column])[place] for column in ("log_hi_fraction", *bounds))
+        answers[", held out"] = _Answer(*(np.where(learned, values, np.nan) for values in columns))
+    if not any(np.isfinite(answer.estimate).any() for answer in answers.values()):
+        raise _CannotRunError(f"none of its galaxies has a picture in {path}")
     return answers
+
+
+def _predictions(table: QTable, rows: np.ndarray, cutouts: str | Path, model: Any) -> _Answer:
+    from hifrac.cutouts import LocalCutouts
+    from hifrac.estimator import HIFractionEstimator
+
+    columns = _empty(len(table))
+    if rows.any():
+        with LocalCutouts(cutouts, name="objid") as source:
+            result = HIFractionEstimator(model, cutouts=source).predict(table["ra", "dec", "objid"][rows])
+        for values, name in zip(columns, ("log_hi_fraction", *_BOUNDS), strict=True):
+            values[rows] = plain_floats(result[name])
+    return _Answer(*columns)
