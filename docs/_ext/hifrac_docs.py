@@ -147,7 +147,7 @@ class CatalogColumns(_Generated):
                 _literal(one.name),
                 _literal(one.unit) if one.unit is not None else "none",
                 one.description,
-                "always" if one.always else "where measured",
+                one.when,
             )
             for one in catalog_columns.CATALOG_COLUMNS.values()
         )

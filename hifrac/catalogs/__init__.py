@@ -1,36 +1,21 @@
-"""HI surveys and SDSS catalogues as tables of one kind, their cross-matches, and the samples of the paper."""
+"""HI surveys and SDSS catalogues as tables of one form, their cross-matches, and the samples of the paper."""
 
 from __future__ import annotations
 
-from hifrac.catalogs._registry import CATALOGS, Catalog
+from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs.alfalfa import alfalfa_a40, alfalfa_a100, durbala2020
-from hifrac.catalogs.columns import CATALOG_COLUMNS, CatalogColumn, CatalogFlag, plain_values
-from hifrac.catalogs.errors import (
-    CatalogError,
-    CatalogFormatError,
-    CatalogMissingError,
-    CatalogScaleError,
-    CatalogServiceError,
-    CatalogWarning,
-)
+from hifrac.catalogs.columns import CATALOG_COLUMNS, CatalogFlag, plain_values
+from hifrac.catalogs.errors import CatalogError, CatalogWarning
 from hifrac.catalogs.matching import count_neighbours, find_duplicates, match_ids, match_positions
 from hifrac.catalogs.scales import convert_h0, declare_scale
-from hifrac.catalogs.sdss import MPA_JHU_SQL, mpa_jhu, nsa, teimoorinia2017, tmrs
-from hifrac.catalogs.targeted import SOUTHERN_LIMIT, nibles, resolve, xgass
+from hifrac.catalogs.sdss import mpa_jhu, nsa, teimoorinia2017, tmrs
+from hifrac.catalogs.targeted import nibles, resolve, xgass
 
 __all__ = [
     "CATALOGS",
     "CATALOG_COLUMNS",
-    "MPA_JHU_SQL",
-    "SOUTHERN_LIMIT",
-    "Catalog",
-    "CatalogColumn",
     "CatalogError",
     "CatalogFlag",
-    "CatalogFormatError",
-    "CatalogMissingError",
-    "CatalogScaleError",
-    "CatalogServiceError",
     "CatalogWarning",
     "alfalfa_a40",
     "alfalfa_a100",

@@ -20,9 +20,7 @@ from hifrac.catalogs.errors import (
 )
 from hifrac.core.config import cache_dir, conf, data_dir
 from hifrac.core.files import file_sha256
-from hifrac.core.tables import write_table
-
-__all__ = ["Raw", "folder", "kept_files", "load", "local_files"]
+from hifrac.core.tables import read_table, write_table
 
 
 @dataclass
@@ -61,7 +59,7 @@ class Raw:
                 if path.is_file():
                     path.unlink()
             warnings.warn(
-                f"{self.places[0].name} could not be kept: {_first_line(reason)}",
+                f"{self.places[0].name} could not be kept: {first_line(reason)}",
                 CatalogWarning,
                 stacklevel=4,
             )
@@ -79,12 +77,11 @@ def local_files(catalog: Catalog, root: Path | None = None) -> list[Path]:
     if root is not None:
         places += [root, root / "cutouts"]
     for place in places:
+        paths = [place / name for name in catalog.files]
         if catalog.name == "nsa":  # one of its versions is enough
-            found = [place / name for name in catalog.files if (place / name).is_file()][:1]
-        else:
-            found = [place / name for name in catalog.files]
-        if found and all(path.is_file() for path in found):
-            return found
+            paths = [path for path in paths if path.is_file()][:1]
+        if paths and all(path.is_file() for path in paths):
+            return paths
     return []
 
 
@@ -101,7 +98,7 @@ def load(
     fetch: Callable[[], list[Table]],
     read: Callable[[list[Path]], list[Table]] | None = None,
 ) -> Raw:
-    """The raw tables of a catalogue.
+    """Return the raw tables of a catalogue.
 
     Parameters
     ----------
@@ -130,24 +127,23 @@ def load(
     CatalogServiceError
         If the service fails; the message says where to put the file instead.
     """
-    read = read or (lambda paths: [read_file(one) for one in paths])
-    root = None
-    if isinstance(path, str | Path) and Path(path).expanduser().is_dir():
-        path, root = None, Path(path).expanduser()
-    if path is not None:
-        paths = [Path(one).expanduser() for one in (path if isinstance(path, (tuple, list)) else (path,))]
-        for one in paths:
-            if not one.is_file():
-                raise CatalogMissingError(f"path: no such file: {one}")
+    read = read or (lambda paths: [read_file(path) for path in paths])
+    given = path if isinstance(path, tuple | list) else () if path is None else (path,)
+    paths = [Path(file).expanduser() for file in given]
+    root = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
+    if paths and root is None:
+        for file in paths:
+            if not file.is_file():
+                raise CatalogMissingError(f"path: no such file: {file}")
         return Raw(_checked(read(paths), parts, catalog, paths), _origin(paths))
-    if found := local_files(catalog, root):
-        return Raw(_checked(read(found), parts, catalog, found), _origin(found), published=True)
-    kept = [
+    if paths := local_files(catalog, root):
+        return Raw(_checked(read(paths), parts, catalog, paths), _origin(paths), published=True)
+    copies = [
         folder(root) / catalog.kept.format(f"_{number + 1}" if parts > 1 else "") for number in range(parts)
     ]
-    if catalog.service and all(one.is_file() for one in kept):
-        tables = [read_file(one) for one in kept]
-        return Raw(tables, {**_origin(kept), "comments": tables[0].meta.get("comments", [])})
+    if catalog.service and all(copy.is_file() for copy in copies):
+        tables = [read_file(copy) for copy in copies]
+        return Raw(tables, {**_origin(copies), "comments": tables[0].meta.get("comments", [])})
     if conf.offline or not catalog.service:
         raise CatalogMissingError(_how_to_get(catalog, folder(root)))
     try:
@@ -165,21 +161,15 @@ def load(
         "address": catalog.address,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return Raw(tables, origin, places=kept)
+    return Raw(tables, origin, places=copies)
 
 
 def read_file(path: Path) -> Table:
-    """A table from a file, complete or not at all."""
+    """Read a table from a file, complete or not at all."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message=".*truncated.*")
-            table = Table.read(path, memmap=False) if path.suffix == ".fits" else Table.read(path)
-    except Exception as reason:  # each reader of Astropy raises errors of its own
-        raise CatalogFormatError(f"{path} is damaged, or no table: {_first_line(reason)}") from reason
-    if not table.colnames:
-        raise CatalogFormatError(f"{path} is no table: it has no columns")
-    return table
+        return read_table(path)
+    except ValueError as reason:
+        raise CatalogFormatError(f"{path} is damaged, or no table: {first_line(reason)}") from reason
 
 
 def _origin(paths: list[Path]) -> dict[str, Any]:
@@ -211,5 +201,6 @@ def _how_to_get(catalog: Catalog, place: Path) -> str:
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

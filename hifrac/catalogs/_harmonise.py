@@ -17,20 +17,9 @@ import hifrac
 from hifrac.catalogs._files import Raw, load
 from hifrac.catalogs._registry import Catalog
 from hifrac.catalogs._remote import vizier_tables
-from hifrac.catalogs.columns import CATALOG_COLUMNS, CatalogFlag, catalog_column
+from hifrac.catalogs.columns import CATALOG_COLUMNS, CatalogColumn, CatalogFlag, catalog_column
 from hifrac.catalogs.errors import CatalogFormatError
 from hifrac.core.measurements import C_KM_S
-
-__all__ = [
-    "Field",
-    "Values",
-    "assemble",
-    "choose_tables",
-    "expect_rows",
-    "extract",
-    "join_by",
-    "load_published",
-]
 
 _SENTINELS = (-9999, -999)
 _SENTINELS_OF_LOGARITHMS = (-99.99, -99.9, -99)
@@ -53,7 +42,7 @@ class Field:
         Values that stand for none.
     least : float or None
         Smaller values stand for none, too.
-    kind : type or None
+    dtype : type or None
         float, int or str; by default that of the registry.
     convert : callable or None
         What is done to the numbers.
@@ -64,7 +53,7 @@ class Field:
     required: bool = False
     missing: tuple[float | int, ...] = ()
     least: float | None = None
-    kind: type | None = None
+    dtype: type | None = None
     convert: Callable[[np.ndarray], np.ndarray] | None = None
 
 
@@ -74,7 +63,7 @@ class Values(dict):
     rows: int = 0
 
     def floats(self, name: str) -> np.ndarray:
-        """A column as floats, NaN where masked; all NaN if it is not there."""
+        """Return a column as floats, NaN where masked; all NaN if it is not there."""
         if name not in self:
             return np.full(self.rows, np.nan)
         values, mask = self[name]
@@ -86,7 +75,7 @@ class Values(dict):
         self[name] = (values, np.zeros(self.rows, bool) if mask is None else np.asarray(mask, bool))
 
     def take(self, rows: np.ndarray) -> Values:
-        """Some rows, by their numbers or by a mask."""
+        """Return some rows, by their numbers or by a mask."""
         result = Values({name: (values[rows], mask[rows]) for name, (values, mask) in self.items()})
         result.rows = int(np.count_nonzero(rows)) if rows.dtype == bool else len(rows)
         return result
@@ -99,7 +88,7 @@ def extract(
     labels: Mapping[str, str] | None = None,
     what: str = "the table",
 ) -> Values:
-    """The columns of ``fields`` from a published table.
+    """Take the columns of ``fields`` from a published table.
 
     Parameters
     ----------
@@ -122,7 +111,7 @@ def extract(
     CatalogFormatError
         If required columns are missing, there are no rows, or a column does not hold numbers.
     """
-    found, absent = _find(table, fields, labels or {})
+    pairs, absent = _find(table, fields, labels or {})
     if absent:
         raise CatalogFormatError(
             f"{what} has no column for {', '.join(absent)}; it has {', '.join(table.colnames[:60])}. "
@@ -132,7 +121,7 @@ def extract(
         raise CatalogFormatError(f"{what} has no rows")
     result = Values()
     result.rows = len(table)
-    for entry, label in found:
+    for entry, label in pairs:
         result[entry.column] = _convert(table[label], entry, f"{what}, column {label}")
     return result
 
@@ -143,7 +132,7 @@ def load_published(
     *wanted: tuple[Field, ...],
     read: Callable[[list[Path]], list[Table]] | None = None,
 ) -> Raw:
-    """The raw tables of a catalogue, one for each set of fields; VizieR is the service.
+    """Return the raw tables of a catalogue, one for each set of fields; VizieR is the service.
 
     Parameters, errors and the rest as of `~hifrac.catalogs._files.load`.
     """
@@ -155,7 +144,7 @@ def load_published(
 
 
 def choose_tables(tables: Mapping[str, Table], wanted: Sequence[tuple[Field, ...]], what: str) -> list[Table]:
-    """Of a service's tables, for each set of fields the first that has them.
+    """Choose of a service's tables, for each set of fields, the longest that has them.
 
     Raises
     ------
@@ -167,7 +156,7 @@ def choose_tables(tables: Mapping[str, Table], wanted: Sequence[tuple[Field, ...
         fitting = [table for table in tables.values() if len(table) and not _find(table, fields, {})[1]]
         if not fitting:
             needed = [entry.labels[0] for entry in fields if entry.required]
-            offered = "; ".join(f"{name}: {', '.join(one.colnames)}" for name, one in tables.items())
+            offered = "; ".join(f"{name}: {', '.join(table.colnames)}" for name, table in tables.items())
             raise CatalogFormatError(
                 f"{what}: no table has columns like {', '.join(needed)}. Offered: {offered}"
             )
@@ -176,7 +165,7 @@ def choose_tables(tables: Mapping[str, Table], wanted: Sequence[tuple[Field, ...
 
 
 def join_by(left: Values, right: Values, key: str) -> Values:
-    """All rows of ``left`` with the columns of ``right`` where the key is the same, else masked.
+    """Return all rows of ``left`` with the columns of ``right`` where the key is the same, else masked.
 
     Raises
     ------
@@ -201,7 +190,7 @@ def join_by(left: Values, right: Values, key: str) -> Values:
 def assemble(
     catalog: Catalog, values: Values, raw: Raw, *, flags: np.ndarray | None = None, **notes: Any
 ) -> QTable:
-    """The harmonised table, with provenance.
+    """Return the harmonised table, with provenance.
 
     Parameters
     ----------
@@ -241,8 +230,8 @@ def assemble(
     for name, entry in CATALOG_COLUMNS.items():
         if name in values:
             table[name] = catalog_column(name, *values[name])
-        elif entry.always:
-            table[name] = catalog_column(name, _nothing(entry.kind, n), np.ones(n, bool))
+        elif entry.when == "always":
+            table[name] = catalog_column(name, _nothing(entry.dtype, n), np.ones(n, bool))
     table.meta["hifrac"] = {
         "catalog": catalog.name,
         "title": catalog.title,
@@ -259,7 +248,7 @@ def assemble(
 
 
 def expect_rows(raw: Raw, catalog: Catalog, rows: int) -> None:
-    """The published files have their published number of rows, or are cut off.
+    """Check that published files have their published number of rows, and are not cut off.
 
     Raises
     ------
@@ -273,8 +262,8 @@ def expect_rows(raw: Raw, catalog: Catalog, rows: int) -> None:
         )
 
 
-def _nothing(kind: type, n: int) -> np.ndarray:
-    return np.full(n, np.nan) if kind is float else np.zeros(n, dtype="U1" if kind is str else kind)
+def _nothing(dtype: type, n: int) -> np.ndarray:
+    return np.full(n, np.nan) if dtype is float else np.zeros(n, dtype="U1" if dtype is str else dtype)
 
 
 def _plain_label(label: str) -> str:
@@ -284,29 +273,29 @@ def _plain_label(label: str) -> str:
 def _find(
     table: Table, fields: tuple[Field, ...], labels: Mapping[str, str]
 ) -> tuple[list[tuple[Field, str]], list[str]]:
-    """Pairs of a field and the table's column, and the required fields that have none."""
+    """Return pairs of a field and the table's column, and the required fields that have none."""
     if unknown := set(labels) - {entry.column for entry in fields}:
         raise ValueError(f"labels: {', '.join(sorted(unknown))} is no column that is looked for")
     exact = {name: name for name in table.colnames}
     loose: dict[str, str] = {}
     for name in table.colnames:
         loose.setdefault(_plain_label(name), name)
-    found, absent = [], []
+    pairs, absent = [], []
     for entry in fields:
         accepted = (labels[entry.column],) if entry.column in labels else entry.labels
         names = [exact.get(label) or loose.get(_plain_label(label)) for label in accepted]
         names.append(exact.get(entry.column) if entry.column not in labels else None)  # harmonised already
-        name = next((one for one in names if one is not None), None)
+        name = next((label for label in names if label is not None), None)
         if name is not None:
-            found.append((entry, name))
+            pairs.append((entry, name))
         elif entry.required or entry.column in labels:
             absent.append(f"{entry.column} ({' or '.join(accepted)})")
-    return found, absent
+    return pairs, absent
 
 
 def _convert(column: Any, entry: Field, what: str) -> tuple[np.ndarray, np.ndarray]:
-    known = CATALOG_COLUMNS.get(entry.column)
-    kind = entry.kind or (known.kind if known else float)
+    column_entry = CATALOG_COLUMNS.get(entry.column)
+    dtype = entry.dtype or (column_entry.dtype if column_entry else float)
     mask = np.array(getattr(column, "mask", np.zeros(len(column), bool)), bool)
     unit = getattr(column, "unit", None)
     values = np.asarray(getattr(getattr(column, "unmasked", column), "value", column))
@@ -314,8 +303,10 @@ def _convert(column: Any, entry: Field, what: str) -> tuple[np.ndarray, np.ndarr
     if values.ndim != 1:
         raise CatalogFormatError(f"{what} has more than one number in a row")
     if values.dtype.kind in "SO":
-        values = np.array([one.decode() if isinstance(one, bytes) else str(one) for one in values], dtype=str)
-    if kind is str:
+        values = np.array(
+            [text.decode() if isinstance(text, bytes) else str(text) for text in values], dtype=str
+        )
+    if dtype is str:
         text = np.char.strip(values.astype(str))
         none = np.isin(text, ["nan", *(str(value) for value in entry.missing)])
         return text, mask | none | (np.char.strip(text, ".-") == "")
@@ -324,10 +315,10 @@ def _convert(column: Any, entry: Field, what: str) -> tuple[np.ndarray, np.ndarr
         mask |= empty
     else:
         numbers = values.astype(values.dtype.newbyteorder("="))
-    if kind is float:
+    if dtype is float:
         numbers = numbers.astype(float)
-        mask |= ~np.isfinite(numbers) | _is_sentinel(numbers, known)
-        numbers = _in_unit(numbers, unit, known)
+        mask |= ~np.isfinite(numbers) | _is_sentinel(numbers, column_entry)
+        numbers = _in_unit(numbers, unit, column_entry)
     elif numbers.dtype.kind == "f":
         mask |= ~np.isfinite(numbers)
         numbers = np.where(mask, 0, numbers).astype(np.int64)
@@ -338,7 +329,7 @@ def _convert(column: Any, entry: Field, what: str) -> tuple[np.ndarray, np.ndarr
             mask |= numbers < entry.least
     if entry.convert is not None:
         with np.errstate(invalid="ignore", divide="ignore"):
-            numbers = entry.convert(np.where(mask, np.nan, numbers) if kind is float else numbers)
+            numbers = entry.convert(np.where(mask, np.nan, numbers) if dtype is float else numbers)
     return numbers, mask
 
 
@@ -359,20 +350,20 @@ def _numbers_from_text(values: np.ndarray, entry: Field, what: str) -> tuple[np.
     return result, empty
 
 
-def _is_sentinel(numbers: np.ndarray, known: Any) -> np.ndarray:
-    """What surveys write where there is no number; -99 may be a velocity, but no magnitude or logarithm."""
+def _is_sentinel(numbers: np.ndarray, entry: CatalogColumn | None) -> np.ndarray:
+    """Find what surveys write for no number; -99 may be a velocity, but no magnitude or logarithm."""
     none = np.isin(numbers, _SENTINELS)
-    unit = getattr(known, "unit", None)
+    unit = getattr(entry, "unit", None)
     if unit == u.mag or unit == u.dex or isinstance(unit, u.DexUnit):
         none |= np.isin(numbers, _SENTINELS_OF_LOGARITHMS)
     return none
 
 
-def _in_unit(numbers: np.ndarray, unit: Any, known: Any) -> np.ndarray:
-    """Numbers in the unit of the registry, if the column says another."""
-    if unit is None or known is None or known.unit is None or isinstance(unit, u.UnrecognizedUnit):
+def _in_unit(numbers: np.ndarray, unit: Any, entry: CatalogColumn | None) -> np.ndarray:
+    """Return numbers in the unit of the registry, if the column says another."""
+    if unit is None or entry is None or entry.unit is None or isinstance(unit, u.UnrecognizedUnit):
         return numbers
     try:
-        return numbers * u.Unit(unit).to(known.unit)
+        return numbers * u.Unit(unit).to(entry.unit)
     except (u.UnitConversionError, AttributeError, TypeError):
         return numbers  # logarithms, which services write in a dozen ways

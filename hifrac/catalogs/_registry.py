@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CATALOGS", "Catalog"]
-
 
 @dataclass(frozen=True)
 class Catalog:
@@ -43,8 +41,8 @@ class Catalog:
     @property
     def kept(self) -> str:
         """The file under which what a service answered is kept, beside `files`; {} is a table's number."""
-        kind = "vizier" if self.service == "VizieR" else "sdss"
-        return f"{self.name}_{kind}{{}}.fits"
+        service = "vizier" if self.service == "VizieR" else "sdss"
+        return f"{self.name}_{service}{{}}.fits"
 
     @property
     def command(self) -> str:
@@ -53,8 +51,8 @@ class Catalog:
 
 
 CATALOGS = {
-    one.name: one
-    for one in (
+    catalog.name: catalog
+    for catalog in (
         Catalog(
             "alfalfa_a40",
             "ALFALFA alpha.40, HI sources and their SDSS DR7 counterparts",

@@ -20,14 +20,12 @@ from astropy.table import Table, vstack
 from hifrac.catalogs.errors import CatalogServiceError
 from hifrac.core.config import conf
 
-__all__ = ["skyserver_sql", "vizier_tables"]
-
 _REPEATED = (429, 500, 502, 503, 504)
 _LONGEST_WAIT = 60.0
 
 
 def vizier_tables(address: str) -> dict[str, Table]:
-    """All tables of a VizieR catalogue, whole.
+    """Return all tables of a VizieR catalogue, whole.
 
     Parameters
     ----------
@@ -78,7 +76,7 @@ def _parse_votable(response: requests.Response, address: str) -> dict[str, Table
     for info in infos:
         if info.name == "QUERY_STATUS" and info.value.upper() in ("ERROR", "OVERFLOW"):
             raise error(f"answered {info.value}: {info.content or 'no reason given'}")
-    tables = {}
+    tables: dict[str, Table] = {}
     for part in tree.iter_tables():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -93,7 +91,7 @@ def _parse_votable(response: requests.Response, address: str) -> dict[str, Table
 
 
 def skyserver_sql(queries: list[tuple[str, str]], *, data_release: int) -> Table:
-    """The rows of several SQL queries, one table.
+    """Return the rows of several SQL queries in one table.
 
     Parameters
     ----------
@@ -157,7 +155,7 @@ def _sql(query: str, data_release: int) -> Table:
 
 
 def _ask(ask: Callable[[], requests.Response], who: str) -> requests.Response:
-    """One good answer, asking again as often as the settings say."""
+    """Return one good answer, asking again as often as the settings say."""
     pause = conf.retry_backoff
     for left in range(conf.retries, -1, -1):
         try:

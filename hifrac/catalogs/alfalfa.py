@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable, Table
 
-from hifrac.catalogs._files import read_file
+from hifrac.catalogs._files import first_line, read_file
 from hifrac.catalogs._harmonise import Field, Values, assemble, expect_rows, extract, join_by, load_published
 from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs.columns import CatalogFlag
 from hifrac.catalogs.errors import CatalogFormatError, CatalogWarning
-
-__all__ = ["alfalfa_a40", "alfalfa_a100", "durbala2020"]
 
 _NO_OBJID = (-9223372036854775808, 0, -9999)
 
@@ -55,7 +53,7 @@ _A40_CROSS_FIELDS = (
     Field("specobjid", ("SpectObjID", "SpecObjID", "SpObjID"), missing=_NO_OBJID),
     Field("r_mag", ("rmodelmag", "rmag", "r'mag", "rModelMag")),
     Field("u_minus_r", ("uminusr", "u-r")),
-    Field("z_optical", ("z_sdss", "zSDSS", "z"), kind=float),
+    Field("z_optical", ("z_sdss", "zSDSS", "z"), dtype=float),
 )
 _A100_FIELDS = (
     *_HI_FIELDS,
@@ -67,7 +65,7 @@ _A100_FIELDS = (
 )
 _DURBALA_1 = (
     Field("agc", ("AGC",), required=True),
-    Field("_flag", ("Flag",), required=True, kind=int),
+    Field("_flag", ("Flag",), required=True, dtype=int),
     Field("objid", ("ObjID",), required=True, missing=_NO_OBJID),
     Field("ra", ("RAdeg", "RAJ2000"), required=True),
     Field("dec", ("DEdeg", "DEJ2000"), required=True),
@@ -108,7 +106,7 @@ _W20_CORRECTED = {
 
 
 def alfalfa_a40(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
-    """ALFALFA alpha.40 (Haynes+2011) with its SDSS DR7 counterparts: both files, joined by AGC number.
+    """Read ALFALFA alpha.40 (Haynes+2011) with its SDSS DR7 counterparts: both files, joined by AGC number.
 
     Parameters
     ----------
@@ -141,7 +139,7 @@ def alfalfa_a40(path=None, *, labels: Mapping[str, str] | None = None) -> QTable
 
 
 def alfalfa_a100(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
-    """ALFALFA alpha.100 (Haynes+2018), the whole survey.
+    """Read ALFALFA alpha.100 (Haynes+2018), the whole survey.
 
     Parameters
     ----------
@@ -157,7 +155,7 @@ def alfalfa_a100(path=None, *, labels: Mapping[str, str] | None = None) -> QTabl
         31,502 rows, without stellar masses. ``w20`` is masked, with a
         `~hifrac.catalogs.CatalogWarning`, if the file is not the corrected
         release of 2019-08-08: the earlier one and the journal's table carry
-        wrong W20. What the ``meta`` entry ``w20`` says.
+        wrong W20. The ``meta`` entry ``w20`` says which.
 
     Raises
     ------
@@ -173,7 +171,7 @@ def alfalfa_a100(path=None, *, labels: Mapping[str, str] | None = None) -> QTabl
 
 
 def durbala2020(path=None, *, mass: str = "taylor", labels: Mapping[str, str] | None = None) -> QTable:
-    """ALFALFA-SDSS (Durbala+2020): alpha.100 with SDSS photometry and stellar masses by three methods.
+    """Read ALFALFA-SDSS (Durbala+2020): alpha.100 with SDSS photometry and three stellar masses.
 
     Parameters
     ----------
@@ -223,7 +221,7 @@ def _imf(mass: str) -> dict[str, str]:
 
 
 def _read_cds(paths: list[Path]) -> list[Table]:
-    """Fixed-width tables of the CDS, which a ReadMe explains; or two tables of any other format."""
+    """Read fixed-width tables of the CDS, which a ReadMe explains; or two tables of any other format."""
     explained = [path for path in paths if "readme" in path.name.lower()]
     data = [path for path in paths if path not in explained]
     if not explained:
@@ -236,9 +234,8 @@ def _read_cds(paths: list[Path]) -> list[Table]:
             reader_name = f"table{number}.dat"
             tables.append(_cds_table(lines, explained[0], reader_name))
         except Exception as reason:  # gzip, decoding and the reader raise errors of their own
-            message = (str(reason).splitlines() or [type(reason).__name__])[0]
             raise CatalogFormatError(
-                f"{path} is damaged, or not the table of the ReadMe: {message}"
+                f"{path} is damaged, or not the table of the ReadMe: {first_line(reason)}"
             ) from reason
     return tables
 
@@ -261,7 +258,7 @@ def _cds_table(lines: list[str], readme: Path, name: str) -> Table:
 
 
 def _alfalfa_flags(values: Values) -> np.ndarray:
-    """Flags; and where there is no counterpart, the position of the signal instead of (0, 0)."""
+    """Return the flags, and set positions of (0, 0), which mean no counterpart, to those of the signal."""
     none = (values.floats("ra") == 0) & (values.floats("dec") == 0)
     none |= ~np.isfinite(values.floats("ra")) | ~np.isfinite(values.floats("dec"))
     for name in ("ra", "dec"):
@@ -278,17 +275,17 @@ def _alfalfa_flags(values: Values) -> np.ndarray:
 
 def _check_w20(values: Values) -> str:
     agc, w20 = values["agc"][0], values.floats("w20")
-    known = [number for number, one in enumerate(agc) if int(one) in _W20_CORRECTED]
+    telling = [row for row, number in enumerate(agc) if int(number) in _W20_CORRECTED]
     if "w20" not in values:
         return "not in the file"
-    if not known:
+    if not telling:
         return "release unknown: none of the galaxies that tell the releases apart is in the file"
-    wrong = sum(w20[number] != _W20_CORRECTED[int(agc[number])] for number in known)
+    wrong = sum(w20[row] != _W20_CORRECTED[int(agc[row])] for row in telling)
     if not wrong:
         return "corrected release of 2019-08-08"
     values.put("w20", w20, np.ones(values.rows, bool))
     warnings.warn(
-        f"W20 of {wrong} of {len(known)} galaxies are not those of the corrected alpha.100 of 2019-08-08, "
+        f"W20 of {wrong} of {len(telling)} galaxies are not those of the corrected alpha.100 of 2019-08-08, "
         "so this is an earlier release, whose W20 are wrong: w20 is masked",
         CatalogWarning,
         stacklevel=3,

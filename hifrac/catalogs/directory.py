@@ -27,13 +27,6 @@ from hifrac.core.input import parse, plain_floats
 from hifrac.core.tables import write_table
 from hifrac.cutouts import Cutout, CutoutSource, LocalCutouts
 
-__all__ = [
-    "central_light",
-    "copy_catalogs",
-    "in_alfalfa",
-    "write_directory",
-]
-
 _ARCHIVE, _LABELS, _INDEX, _MISSING = (
     "sdss_cutouts.zip",
     "hi_labels.ecsv",
@@ -50,7 +43,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same pictures make the same archive on any
 
 
 def central_light(pixels: np.ndarray) -> float:
-    """``flux_16px``: the mean of the red channel within 16 pixels of the centre, above the background.
+    """Measure ``flux_16px``, the mean of the red channel within 16 pixels of the centre above the background.
 
     Parameters
     ----------
@@ -77,7 +70,7 @@ def central_light(pixels: np.ndarray) -> float:
 
 
 def in_alfalfa(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Whether positions lie in the area of ALFALFA.
+    """Return whether positions lie in the area of ALFALFA.
 
     Parameters
     ----------
@@ -110,11 +103,11 @@ def copy_catalogs(folder: str | os.PathLike[str]) -> list[Path]:
     """
     target = Path(folder) / "catalogs"
     copied = []
-    found = [_files.folder() / _DENSITY]
+    paths = [_files.folder() / _DENSITY]
     for name, catalog in CATALOGS.items():
         if name != "nsa":
-            found += _files.local_files(catalog) or _files.kept_files(catalog)
-    for path in found:
+            paths += _files.local_files(catalog) or _files.kept_files(catalog)
+    for path in paths:
         # RESOLVE's labels belong to pictures, and stay with them.
         if not path.is_file() or path.parent.name == "cutouts" or (target / path.name).exists():
             continue
@@ -193,7 +186,7 @@ def write_directory(
     here = Path(folder).expanduser() / "cutouts"
     wanted = np.flatnonzero(report["reason"] == "")
     wanted = np.array(sorted(wanted, key=lambda row: int(report["objid"][row])), dtype=int)
-    known = _kept(here, set(report["objid"][wanted]), recipe, overwrite)
+    stored = _stored_names(here, set(report["objid"][wanted]), recipe, overwrite)
     here.mkdir(parents=True, exist_ok=True)
     reasons, flags = report["reason"].tolist(), np.array(report["flags"])
     light = np.full(len(report), np.nan)
@@ -202,12 +195,12 @@ def write_directory(
         zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive,
     ):
         archive.comment = _signature(recipe)
-        for row, cutout in _pictures(report, wanted, source, here / _ARCHIVE, known):
+        for row, cutout in _pictures(report, wanted, source, here / _ARCHIVE, stored):
             error = cutout.error
             if error is None:
                 try:
-                    light[row] = _checked_light(cutout, recipe)
-                    archive.writestr(_entry(report["objid"][row]), cutout.data)
+                    data, light[row] = _checked_picture(cutout, recipe)
+                    archive.writestr(_entry(report["objid"][row]), data)
                 except RowError as reason:
                     error = reason
             if error is not None:
@@ -220,19 +213,19 @@ def write_directory(
 
 
 def _galaxies(table: Table, undetected: Table | None) -> QTable:
-    """The rows of both tables, with what keeps some of them from having a picture."""
+    """Return the rows of both tables, with what keeps some of them from having a picture."""
     parts = [(table, "table", True)]
     if undetected is not None:
         if "objid" not in undetected.colnames:
             raise ValueError("undetected has no column objid")
         parts.append((undetected, "undetected", False))
     names, ra, dec, detected = [], [], [], []
-    for one, what, is_detected in parts:
-        position = parse(one)
-        names += _names(one["objid"], what)
+    for galaxies, what, is_detected in parts:
+        position = parse(galaxies)
+        names += _names(galaxies["objid"], what)
         ra.append(position.ra)
         dec.append(position.dec)
-        detected += [is_detected] * len(one)
+        detected += [is_detected] * len(galaxies)
     report = QTable({"objid": np.array(names, dtype=str), "alfalfa_detected": np.array(detected, dtype=bool)})
     report["ra"], report["dec"] = np.concatenate(ra) << u.deg, np.concatenate(dec) << u.deg
     unknown = np.zeros(len(report), bool)
@@ -264,7 +257,7 @@ def _names(column: Any, what: str) -> list[str]:
     plain = np.ma.getdata(values)
     if plain.dtype.kind == "S":
         plain = np.char.decode(plain)
-    return ["" if hide else str(one).strip() for one, hide in zip(plain, hidden, strict=True)]
+    return ["" if hide else str(name).strip() for name, hide in zip(plain, hidden, strict=True)]
 
 
 def _is_objid(name: str) -> bool:
@@ -272,18 +265,18 @@ def _is_objid(name: str) -> bool:
 
 
 def _signature(recipe: Any) -> bytes:
-    """What an archive of this module says of itself: whose it is, and how its pictures were made."""
+    """Return what an archive of this module says of itself: whose it is, and how its pictures were made."""
     return json.dumps({"hifrac": None if recipe is None else asdict(recipe)}, sort_keys=True).encode()
 
 
-def _kept(here: Path, names: set[str], recipe: Any, overwrite: bool) -> set[str]:
-    """The pictures of an earlier call, by objid; an error if the folder is not of such a call."""
+def _stored_names(here: Path, names: set[str], recipe: Any, overwrite: bool) -> set[str]:
+    """Return the objids of an earlier call's pictures; raise an error if the folder is of no such call."""
     if overwrite:
         return set()
     path = here / _ARCHIVE
     if not path.exists():
-        if found := [name for name in (_LABELS, _INDEX) if (here / name).exists()]:
-            raise FileExistsError(f"folder: {here / found[0]} exists already, without its pictures")
+        if tables := [name for name in (_LABELS, _INDEX) if (here / name).exists()]:
+            raise FileExistsError(f"folder: {here / tables[0]} exists already, without its pictures")
         return set()
     try:
         with zipfile.ZipFile(path) as archive:
@@ -292,28 +285,28 @@ def _kept(here: Path, names: set[str], recipe: Any, overwrite: bool) -> set[str]
         raise FileExistsError(f"folder: {path} exists already, and cannot be read: {error}") from error
     if comment != _signature(recipe):
         raise FileExistsError(f"folder: {path} exists already, with pictures of another recipe or origin")
-    known = {name.removesuffix(".jpg") for name in files}
-    if others := known - names:
+    stored = {name.removesuffix(".jpg") for name in files}
+    if others := stored - names:
         raise FileExistsError(
             f"folder: {path} exists already, with {len(others)} pictures of other galaxies, "
             f"such as {min(others)}"
         )
-    return known
+    return stored
 
 
 def _pictures(
-    report: QTable, rows: np.ndarray, source: CutoutSource, archive: Path, known: set[str]
+    report: QTable, rows: np.ndarray, source: CutoutSource, archive: Path, stored: set[str]
 ) -> Iterator[tuple[int, Cutout]]:
-    """The picture of each row, in the order of the rows: what is in the archive is not asked for."""
-    is_known = np.array([report["objid"][row] in known for row in rows], dtype=bool)
-    new, ra, dec = rows[~is_known], report["ra"].value, report["dec"].value
+    """Yield the picture of each row, in the order of the rows: what is in the archive is not asked for."""
+    is_stored = np.array([report["objid"][row] in stored for row in rows], dtype=bool)
+    new, ra, dec = rows[~is_stored], report["ra"].value, report["dec"].value
     fetched = iter(source.fetch(ra[new], dec[new], report["objid"][new].tolist()))
-    old = rows[is_known]
+    old = rows[is_stored]
     local = LocalCutouts(archive) if len(old) else None
-    stored = iter(()) if local is None else local.fetch(ra[old], dec[old], report["objid"][old].tolist())
+    copies = iter(()) if local is None else local.fetch(ra[old], dec[old], report["objid"][old].tolist())
     try:
-        for row, there in zip(rows.tolist(), is_known.tolist(), strict=True):
-            yield row, next(stored if there else fetched)
+        for row, has_copy in zip(rows.tolist(), is_stored.tolist(), strict=True):
+            yield row, next(copies if has_copy else fetched)
     finally:
         if local is not None:
             local.close()
@@ -322,13 +315,15 @@ def _pictures(
             fetched.close()
 
 
-def _checked_light(cutout: Cutout, recipe: Any) -> float:
-    if not cutout.data.startswith(b"\xff\xd8"):
+def _checked_picture(cutout: Cutout, recipe: Any) -> tuple[bytes, float]:
+    """Return the bytes and the `central_light` of a JPEG picture."""
+    data = cutout.data or b""
+    if not data.startswith(b"\xff\xd8"):
         raise BadImageError("not a JPEG picture")
     decode = images.decode if recipe is None else recipe.decode
-    pixels = decode(cutout.data) if cutout.pixels is None else cutout.pixels
+    pixels = decode(data) if cutout.pixels is None else cutout.pixels
     try:
-        return central_light(pixels)
+        return data, central_light(pixels)
     except ValueError as error:
         raise BadImageError(str(error)) from error
 

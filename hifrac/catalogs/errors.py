@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from hifrac.core.exceptions import HifracError, HifracWarning
-
-__all__ = [
-    "CatalogError",
-    "CatalogFormatError",
-    "CatalogMissingError",
-    "CatalogScaleError",
-    "CatalogServiceError",
-    "CatalogWarning",
-]
+from hifrac.core.exceptions import HifracError, HifracWarning, ServiceError
 
 
 class CatalogWarning(HifracWarning):
@@ -34,30 +25,5 @@ class CatalogScaleError(CatalogError, ValueError):
     """Two catalogues stand on different Hubble constants or initial mass functions."""
 
 
-class CatalogServiceError(CatalogError):
-    """A service did not give a catalogue.
-
-    Parameters
-    ----------
-    message : str
-        What happened.
-    url : str, optional
-        The address asked.
-    status : int, optional
-        The HTTP status of the last answer, if there was one.
-    retry_after : float, optional
-        The seconds after which the service asked to be called again.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        url: str | None = None,
-        status: int | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.url = url
-        self.status = status
-        self.retry_after = retry_after
+class CatalogServiceError(ServiceError, CatalogError):
+    """A service did not give a catalogue; parameters as of `~hifrac.core.exceptions.FetchError`."""

@@ -12,8 +12,6 @@ from hifrac.catalogs.columns import plain_values
 from hifrac.catalogs.matching import match_ids
 from hifrac.catalogs.samples import a40a, a100_clean, without_xgass
 
-__all__ = ["FRACTION", "LABEL_COLUMNS", "SAMPLES", "label_table", "sample_labels"]
-
 #: The samples of the paper that can be had with labels, by the names that the command line has for them.
 SAMPLES = {"a40": "alpha.40A", "a100": "alpha.100"}
 
@@ -40,7 +38,7 @@ LABEL_COLUMNS = ("objid", "agc", *(name for name, *_ in _VALUES), FRACTION)
 
 
 def label_table(galaxies: Table, masses: QTable | None = None) -> Table:
-    """The columns of ``hi_labels.ecsv`` for galaxies of ALFALFA, joined by AGC number.
+    """Return the columns of ``hi_labels.ecsv`` for galaxies of ALFALFA, joined by AGC number.
 
     Parameters
     ----------
@@ -67,20 +65,20 @@ def label_table(galaxies: Table, masses: QTable | None = None) -> Table:
     from hifrac.catalogs import durbala2020
 
     masses = durbala2020() if masses is None else masses
-    for one, what in ((galaxies, "galaxies"), (masses, "masses")):
-        if "agc" not in one.colnames:
+    for table, what in ((galaxies, "galaxies"), (masses, "masses")):
+        if "agc" not in table.colnames:
             raise KeyError(f"{what} has no column agc")
     match = match_ids(galaxies["agc"], masses["agc"])["row"]
-    known = ~np.asarray(match.mask)
+    is_matched = ~np.asarray(match.mask)
     row = np.asarray(match.filled(0))
-    nameless = np.ma.getmaskarray(np.ma.asarray(masses["objid"]))[row] | ~known
+    nameless = np.ma.getmaskarray(np.ma.asarray(masses["objid"]))[row] | ~is_matched
     agc = np.ma.asarray(galaxies["agc"])
     labels = Table()
     labels["objid"] = MaskedColumn(np.ma.getdata(np.ma.asarray(masses["objid"]))[row], mask=nameless)
     labels["agc"] = MaskedColumn(agc) if np.ma.getmaskarray(agc).any() else Column(np.ma.getdata(agc))
     values = {}
     for name, column, unit, description in _VALUES:
-        values[name] = np.where(known, plain_values(masses, column)[row], np.nan)
+        values[name] = np.where(is_matched, plain_values(masses, column)[row], np.nan)
         labels[name] = _column(values[name], unit, description)
     fraction = values["log_mhi"] - values["log_mstar_taylor"]
     labels[FRACTION] = _column(fraction, u.dex, "log_mhi - log_mstar_taylor")
@@ -88,7 +86,7 @@ def label_table(galaxies: Table, masses: QTable | None = None) -> Table:
 
 
 def sample_labels(name: str) -> Table:
-    """The labels of a sample of the paper, its cuts made with the masses of Durbala et al. (2020).
+    """Return the labels of a sample of the paper, cut with the masses of Durbala et al. (2020).
 
     Parameters
     ----------

@@ -15,8 +15,6 @@ from scipy.spatial import cKDTree
 
 from hifrac.catalogs.columns import plain_values
 
-__all__ = ["count_neighbours", "find_duplicates", "match_ids", "match_positions", "pairs_within"]
-
 # Separations that differ by less are equal: then the row that comes first wins.
 _RESOLUTION_ARCSEC = 1e-6
 
@@ -28,7 +26,7 @@ def match_positions(
     *,
     max_velocity_difference: u.Quantity | None = None,
 ) -> QTable:
-    """One-to-one match of two catalogues by position.
+    """Match two catalogues by position, one to one.
 
     Of all pairs within the radius the closest is taken first, then the
     closest of those of which neither galaxy is taken, and so on: the result
@@ -107,31 +105,31 @@ def match_ids(left: Any, right: Any) -> QTable:
         If one is text and the other numbers, or if they are floats: an SDSS
         identifier has more digits than a float.
     """
-    left_ids, left_known = _identifiers(left, "left")
-    right_ids, right_known = _identifiers(right, "right")
+    left_ids, left_valid = _identifiers(left, "left")
+    right_ids, right_valid = _identifiers(right, "right")
     if left_ids.size and right_ids.size and (left_ids.dtype.kind == "U") != (right_ids.dtype.kind == "U"):
         raise TypeError(
             f"left holds {left_ids.dtype}, right holds {right_ids.dtype}: text and numbers differ"
         )
-    where = np.flatnonzero(right_known)
+    where = np.flatnonzero(right_valid)
     row = np.full(len(left_ids), -1)
     n_candidates = np.zeros(len(left_ids), int)
-    if where.size and left_known.any():
+    if where.size and left_valid.any():
         keys, first, counts = np.unique(right_ids[where], return_index=True, return_counts=True)
         place = np.searchsorted(keys, left_ids).clip(0, len(keys) - 1)
-        there = (keys[place] == left_ids) & left_known
+        there = (keys[place] == left_ids) & left_valid
         row[there] = where[first[place[there]]]
         n_candidates[there] = counts[place[there]]
     twice = np.zeros(len(left_ids), bool)
-    if left_known.any():
-        _, inverse, own = np.unique(left_ids[left_known], return_inverse=True, return_counts=True)
-        twice[left_known] = own[inverse] > 1
+    if left_valid.any():
+        _, inverse, own = np.unique(left_ids[left_valid], return_inverse=True, return_counts=True)
+        twice[left_valid] = own[inverse] > 1
     matched = row >= 0
     return _match_table(row, matched, matched & ((n_candidates > 1) | twice), n_candidates)
 
 
 def find_duplicates(positions: Any, radius: u.Quantity) -> np.ndarray:
-    """Groups of rows that are closer together than a radius.
+    """Find groups of rows that are closer together than a radius.
 
     Parameters
     ----------
@@ -158,8 +156,8 @@ def find_duplicates(positions: Any, radius: u.Quantity) -> np.ndarray:
     size = np.bincount(label, minlength=1)
     alone = size[label] == 1
     group = np.full(n, -1)
-    kept = label[~alone]
-    _, first, inverse = np.unique(kept, return_index=True, return_inverse=True)
+    grouped = label[~alone]
+    _, first, inverse = np.unique(grouped, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))
     group[~alone] = order[inverse]
     return group
@@ -172,7 +170,7 @@ def count_neighbours(
     radius: u.Quantity,
     max_velocity_difference: u.Quantity | None = None,
 ) -> np.ndarray:
-    """How many other sources share a radius with each: blends in a beam, collisions of fibres.
+    """Count the other sources within a radius of each: blends in a beam, collisions of fibres.
 
     Parameters
     ----------
@@ -208,7 +206,7 @@ def count_neighbours(
 
 
 def pairs_within(left: tuple, right: tuple, arcsec: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of positions within a radius.
+    """Return all pairs of positions within a radius.
 
     Parameters
     ----------
@@ -235,7 +233,7 @@ def pairs_within(left: tuple, right: tuple, arcsec: float) -> tuple[np.ndarray, 
 
 
 def _tree(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, cKDTree]:
-    """The rows with a position, and a tree of their unit vectors."""
+    """Return the rows with a position, and a tree of their unit vectors."""
     with np.errstate(invalid="ignore"):
         good = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90))
     longitude, latitude = np.radians(ra[good]), np.radians(dec[good])
@@ -244,7 +242,7 @@ def _tree(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, cKDTree]:
 
 
 def _one_to_one(i, j, separation, n_left, n_right):
-    """The pairs that are taken when the closest is taken first; without a loop over galaxies."""
+    """Return the pairs that are taken when the closest is taken first; without a loop over galaxies."""
     order = np.lexsort((j, i, separation))
     i, j, separation = i[order], j[order], separation[order]
     taken = []
@@ -307,13 +305,13 @@ def _identifiers(values: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     data = np.ma.getdata(np.asarray(values) if mask is None else values)
     data = np.asarray(data)
     if data.dtype.kind in "SO":
-        data = np.array([one.decode() if isinstance(one, bytes) else str(one) for one in data], dtype=str)
+        data = np.array([text.decode() if isinstance(text, bytes) else str(text) for text in data], dtype=str)
     if data.size and data.dtype.kind not in "iuU":
         raise TypeError(
             f"{name} must hold text or integers, got {data.dtype}: a float cannot hold SDSS's digits"
         )
-    known = np.ones(len(data), bool) if mask is None else ~np.asarray(mask, bool)
+    is_valid = np.ones(len(data), bool) if mask is None else ~np.asarray(mask, bool)
     if data.dtype.kind == "U":
         data = np.char.strip(data)
-        known &= data != ""
-    return data, known
+        is_valid &= data != ""
+    return data, is_valid

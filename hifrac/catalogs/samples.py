@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy import units as u
@@ -19,20 +20,6 @@ from hifrac.catalogs.matching import count_neighbours, find_duplicates, match_id
 from hifrac.catalogs.scales import check_scales
 from hifrac.catalogs.selection import Selection
 
-__all__ = [
-    "PUBLISHED_QUANTILES",
-    "a40a",
-    "a40b",
-    "a100_clean",
-    "nibles_clean",
-    "non_detections",
-    "paper_samples",
-    "quantiles_table",
-    "with_stellar_mass",
-    "without_xgass",
-    "xgass_representative",
-]
-
 SAME_GALAXY = 1 * u.arcsec  # section 2.2
 FIBRE_COLLISION = 55 * u.arcsec  # section 2.2
 HALF_BEAM = 1.9 * u.arcmin  # section 2.2; Arecibo's beam is 3.8 arcmin wide
@@ -40,7 +27,7 @@ _SPRING = (112.5, 247.5)  # RA of ALFALFA's Spring sky, 07h30m to 16h30m (Haynes
 
 #: Table 1 of the paper: number of galaxies, and the 0.16, 0.50 and 0.84 quantiles of
 #: log M_HI, log M* and M, after overlaps were removed. (xGASS counts limits as values.)
-PUBLISHED_QUANTILES = {
+PUBLISHED_QUANTILES: dict[str, tuple[Any, ...]] = {
     "alpha.40A": (7128, (9.21, 9.71, 10.06), (8.71, 9.56, 10.41), (-0.52, 0.15, 0.68)),
     "alpha.40B": (4644, (9.21, 9.68, 10.02), (8.73, 9.41, 10.07), (-0.26, 0.25, 0.70)),
     "alpha.100": (6087, (9.22, 9.67, 10.03), (8.62, 9.38, 10.24), (-0.37, 0.28, 0.75)),
@@ -50,7 +37,7 @@ PUBLISHED_QUANTILES = {
 
 
 def with_stellar_mass(table: QTable, masses: QTable, *, by: str, radius: u.Quantity = SAME_GALAXY) -> QTable:
-    """The same rows with stellar masses, rates and abundances of another catalogue.
+    """Return the same rows with stellar masses, rates and abundances of another catalogue.
 
     Parameters
     ----------
@@ -74,15 +61,15 @@ def with_stellar_mass(table: QTable, masses: QTable, *, by: str, radius: u.Quant
     ------
     KeyError
         If a table has not the identifier.
-    ~hifrac.catalogs.CatalogScaleError
+    ~hifrac.catalogs.CatalogError
         If the tables tell different Hubble constants.
     """
     check_scales(table, masses)
     if by == "position":
         match = match_positions(table, masses, radius)
     else:
-        for one, what in ((table, "table"), (masses, "masses")):
-            if by not in one.colnames:
+        for catalog, what in ((table, "table"), (masses, "masses")):
+            if by not in catalog.colnames:
                 raise KeyError(f"{what} has no column {by}")
         match = match_ids(table[by], masses[by])
     there = ~np.asarray(match["row"].mask)
@@ -108,7 +95,7 @@ def with_stellar_mass(table: QTable, masses: QTable, *, by: str, radius: u.Quant
 
 
 def a40a(a40: QTable, masses: QTable) -> Selection:
-    """The sample alpha.40A: the paper's training set.
+    """Select alpha.40A, the paper's training set.
 
     Parameters
     ----------
@@ -143,7 +130,7 @@ def a40a(a40: QTable, masses: QTable) -> Selection:
 
 
 def a40b(selection: Selection) -> Selection:
-    """The sample alpha.40B: galaxies of alpha.40A with metallicity and star formation rate.
+    """Select alpha.40B, the galaxies of alpha.40A with metallicity and star formation rate.
 
     Parameters
     ----------
@@ -168,7 +155,7 @@ def a40b(selection: Selection) -> Selection:
 
 
 def without_xgass(selection: Selection, xgass: QTable) -> Selection:
-    """The galaxies of a sample whose AGC numbers are not in xGASS, as in Table 1 of the paper.
+    """Remove the galaxies whose AGC numbers are in xGASS, as in Table 1 of the paper.
 
     Parameters
     ----------
@@ -184,13 +171,13 @@ def without_xgass(selection: Selection, xgass: QTable) -> Selection:
     """
     published = PUBLISHED_QUANTILES.get(selection.name, (None,))[0]
     result = selection.copy(selection.name)
-    known = np.asarray(xgass["agc"].filled(0))
-    overlap = np.isin(np.asarray(result.table["agc"].filled(-1)), known[known > 0])
+    agc = np.asarray(xgass["agc"].filled(0))
+    overlap = np.isin(np.asarray(result.table["agc"].filled(-1)), agc[agc > 0])
     return result.cut("xGASS", "AGC number not in xGASS", ~overlap, published)
 
 
 def a100_clean(a100: QTable, masses: QTable, a40: QTable, xgass: QTable) -> Selection:
-    """The sample alpha.100: isolated galaxies of the Spring sky that are in neither alpha.40A nor xGASS.
+    """Select alpha.100, the isolated galaxies of the Spring sky that are in neither alpha.40A nor xGASS.
 
     Parameters
     ----------
@@ -236,7 +223,7 @@ def a100_clean(a100: QTable, masses: QTable, a40: QTable, xgass: QTable) -> Sele
 def nibles_clean(
     nibles: QTable, a40: QTable, a100: QTable, xgass: QTable, *, radius: u.Quantity = 5 * u.arcsec
 ) -> Selection:
-    """The sample NIBLES: galaxies above 1e8 solar masses that are in none of the other samples.
+    """Select NIBLES, the galaxies above 1e8 solar masses that are in none of the other samples.
 
     The paper's author looked at every picture and kept 941 of 1,171, of which
     42 were in other samples. The list is not published: that step cannot be
@@ -276,12 +263,12 @@ def nibles_clean(
 
 
 def xgass_representative(xgass: QTable) -> Selection:
-    """The sample xGASS: the representative sample as published, upper limits included."""
+    """Select xGASS, the representative sample as published, upper limits included."""
     return Selection.start("xGASS", xgass, 1179)
 
 
 def non_detections(masses: QTable, a100: QTable, *, n: int = 7399, random_state: int = 12345) -> Selection:
-    """Galaxies that ALFALFA could have detected and did not: the other class of the pattern recognition.
+    """Select galaxies that ALFALFA could have detected and did not: the other class of the detection.
 
     Parameters
     ----------
@@ -325,7 +312,7 @@ def non_detections(masses: QTable, a100: QTable, *, n: int = 7399, random_state:
 
 
 def paper_samples(masses: QTable | None = None, *, folder: str | Path | None = None) -> dict[str, Selection]:
-    """All samples of the paper that can be had with the given stellar masses.
+    """Return all samples of the paper that can be had with the given stellar masses.
 
     Parameters
     ----------
@@ -360,7 +347,7 @@ def paper_samples(masses: QTable | None = None, *, folder: str | Path | None = N
 
 
 def quantiles_table(selections: Iterable[Selection]) -> Table:
-    """How masses and fractions of the samples are spread, beside the paper's Table 1.
+    """Return the quantiles of masses and fractions of the samples, beside the paper's Table 1.
 
     Parameters
     ----------
@@ -375,16 +362,16 @@ def quantiles_table(selections: Iterable[Selection]) -> Table:
         ``n_published`` and the published quantiles, masked for samples that are not in Table 1.
     """
     rows = []
-    for one in selections:
-        published = PUBLISHED_QUANTILES.get(one.name, (0, *3 * [3 * (np.nan,)]))
+    for selection in selections:
+        published = PUBLISHED_QUANTILES.get(selection.name, (0, *3 * [3 * (np.nan,)]))
         for name, theirs in zip(("log_mhi", "log_mstar", "log_hi_fraction"), published[1:], strict=True):
-            values = plain_values(one.table, name)
+            values = plain_values(selection.table, name)
             values = values[np.isfinite(values)]
-            if values.size and not _masked(one.table, "log_mhi").all():
+            if values.size and not _masked(selection.table, "log_mhi").all():
                 mine = np.quantile(values, [0.16, 0.5, 0.84])
-                rows.append((one.name, name, values.size, *mine, published[0], *theirs))
-    kinds = ("q16", "q50", "q84")
-    names = ("sample", "quantity", "n", *kinds, "n_published", *(f"{kind}_published" for kind in kinds))
+                rows.append((selection.name, name, values.size, *mine, published[0], *theirs))
+    levels = ("q16", "q50", "q84")
+    names = ("sample", "quantity", "n", *levels, "n_published", *(f"{level}_published" for level in levels))
     table = Table(
         rows=rows or None,
         names=names,
@@ -436,7 +423,7 @@ def _first_of_each(column) -> np.ndarray:
 
 
 def _optical_only(table: QTable) -> QTable:
-    """A copy without the positions of signals that have no counterpart: they are no galaxy's."""
+    """Return a copy without the positions of signals that have no counterpart: they are no galaxy's."""
     result = table.copy()
     none = _has_flag(table, CatalogFlag.NO_COUNTERPART)
     for name in ("ra", "dec"):

@@ -13,8 +13,6 @@ from astropy.table import QTable
 from hifrac.catalogs.columns import CATALOG_COLUMNS, catalog_column, plain_values
 from hifrac.catalogs.errors import CatalogScaleError
 
-__all__ = ["IMFS", "check_scales", "convert_h0", "declare_scale"]
-
 #: The initial mass functions that a catalogue may declare.
 IMFS = ("Chabrier", "Kroupa", "Salpeter")
 
@@ -33,7 +31,7 @@ _LOG_POWERS = {
 
 
 def declare_scale(table: QTable, *, h0: float | None = None, imf: str | None = None) -> QTable:
-    """The same table, said to be on another scale than its ``meta`` tells: nothing is converted.
+    """Declare that a table is on another scale than its ``meta`` tells; nothing is converted.
 
     Parameters
     ----------
@@ -67,7 +65,7 @@ def declare_scale(table: QTable, *, h0: float | None = None, imf: str | None = N
 
 
 def convert_h0(table: QTable, h0: float = 70) -> QTable:
-    """The same table on the scale of another Hubble constant.
+    """Convert a table to the scale of another Hubble constant.
 
     Distances go as 1/H0, masses and star formation rates as 1/H0^2, absolute magnitudes by 5 log10 H0.
     The HI mass fraction does not change: both of its masses do alike.
@@ -88,7 +86,7 @@ def convert_h0(table: QTable, h0: float = 70) -> QTable:
     ------
     ValueError
         If ``h0`` is no Hubble constant (20 to 200).
-    ~hifrac.catalogs.CatalogScaleError
+    ~hifrac.catalogs.CatalogError
         If the table does not tell its own.
     """
     own = table.meta.get("hifrac", {}).get("h0")
@@ -118,19 +116,19 @@ def check_scales(table: QTable, masses: QTable, *, imf: bool = False) -> None:
 
     Raises
     ------
-    ~hifrac.catalogs.CatalogScaleError
+    ~hifrac.catalogs.CatalogError
         If both tell a Hubble constant, or an initial mass function, and not the same.
     """
-    one, other = (entry.meta.get("hifrac", {}) for entry in (table, masses))
-    if None not in (one.get("h0"), other.get("h0")) and one["h0"] != other["h0"]:
-        shift = 2 * np.log10(float(one["h0"]) / float(other["h0"]))
+    own, other = (entry.meta.get("hifrac", {}) for entry in (table, masses))
+    if None not in (own.get("h0"), other.get("h0")) and own["h0"] != other["h0"]:
+        shift = 2 * np.log10(float(own["h0"]) / float(other["h0"]))
         raise CatalogScaleError(
-            f"table is for H0 = {one['h0']:g}, masses for H0 = {other['h0']:g} km/s/Mpc: fractions of "
+            f"table is for H0 = {own['h0']:g}, masses for H0 = {other['h0']:g} km/s/Mpc: fractions of "
             f"the two would be off by {abs(shift):.2f} dex; convert one with convert_h0"
         )
-    if imf and None not in (one.get("imf"), other.get("imf")) and one["imf"] != other["imf"]:
+    if imf and None not in (own.get("imf"), other.get("imf")) and own["imf"] != other["imf"]:
         raise CatalogScaleError(
-            f"table has stellar masses of a {one['imf']} initial mass function, masses those of "
+            f"table has stellar masses of a {own['imf']} initial mass function, masses those of "
             f"{other['imf']}: choose one, or shift one by the offset you trust and declare_scale it"
         )
 

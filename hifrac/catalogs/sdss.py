@@ -10,15 +10,13 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable, Table
 
-from hifrac.catalogs._files import load
+from hifrac.catalogs._files import first_line, load
 from hifrac.catalogs._harmonise import Field, assemble, expect_rows, extract, load_published
 from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs._remote import skyserver_sql
 from hifrac.catalogs.columns import CatalogFlag
 from hifrac.catalogs.errors import CatalogFormatError
 from hifrac.core.measurements import C_KM_S
-
-__all__ = ["MPA_JHU_SQL", "mpa_jhu", "mpa_jhu_queries", "nsa", "teimoorinia2017", "tmrs"]
 
 _FROM = """
 FROM galSpecInfo AS i
@@ -57,7 +55,7 @@ _MPA_JHU_FIELDS = (
     Field("ra", ("ra",), required=True),
     Field("dec", ("dec",), required=True),
     Field("z", ("z",), required=True, least=-1),
-    Field("_warning", ("z_warning",), kind=int),
+    Field("_warning", ("z_warning",), dtype=int),
     Field("log_mstar", ("lgm_tot_p50",), required=True, least=1e-9),
     Field("_p16", ("lgm_tot_p16",), least=1e-9),
     Field("_p84", ("lgm_tot_p84",), least=1e-9),
@@ -91,13 +89,13 @@ _TMRS_FIELDS = (
 # The masses and magnitudes of the atlas are for h = 1.
 _LOG_H = np.log10(0.7)
 _NSA_BANDS = {"u": 2, "g": 3, "r": 4, "i": 5}  # of its seven, FNugriz
-_NSA_COLOURS = {"u_minus_r": "ur", "g_minus_r": "gr", "g_minus_i": "gi"}
+_NSA_COLOURS = {"u_minus_r": ("u", "r"), "g_minus_r": ("g", "r"), "g_minus_i": ("g", "i")}
 _BAND = "absolute magnitude "
 _EXTRA = "extra column "
 
 
 def mpa_jhu_queries(first: int = 1, last: int = _LAST_PLATE) -> list[tuple[str, str]]:
-    """The SQL queries of `mpa_jhu`, each with the one that counts its rows.
+    """Return the SQL queries of `mpa_jhu`, each with the one that counts its rows.
 
     Parameters
     ----------
@@ -120,16 +118,16 @@ def mpa_jhu_queries(first: int = 1, last: int = _LAST_PLATE) -> list[tuple[str, 
         {"first": start, "last": min(last, start + _PLATES_AT_ONCE - 1)}
         for start in range(first, last + 1, _PLATES_AT_ONCE)
     ]
-    return [(MPA_JHU_SQL.format(**one), _COUNT_SQL.format(**one)) for one in ranges]
+    return [(MPA_JHU_SQL.format(**plates), _COUNT_SQL.format(**plates)) for plates in ranges]
 
 
 def mpa_jhu(path=None, *, data_release: int = 17, labels: Mapping[str, str] | None = None) -> QTable:
-    """MPA-JHU galaxies of SDSS DR7: stellar masses, star formation rates, oxygen abundances.
+    """Read the MPA-JHU galaxies of SDSS DR7: stellar masses, star formation rates, oxygen abundances.
 
     Parameters
     ----------
     path : path-like, optional
-        A table with the columns of `~hifrac.catalogs.MPA_JHU_SQL`; by default that of the data
+        A table with the columns of ``hifrac.catalogs.sdss.MPA_JHU_SQL``; by default that of the data
         directory, else SkyServer's answer, some 900,000 rows.
     data_release : int, optional
         The SDSS data release that is asked; the content is that of DR7 since DR8.
@@ -164,7 +162,7 @@ def mpa_jhu(path=None, *, data_release: int = 17, labels: Mapping[str, str] | No
 
 
 def nsa(path=None, *, columns: Sequence[str] = ()) -> QTable:
-    """NASA-Sloan Atlas: galaxies to z = 0.15, from the FITS file that the user downloads.
+    """Read the NASA-Sloan Atlas: galaxies to z = 0.15, from the FITS file that the user downloads.
 
     The file (2.9 GB) is mapped into memory and read by columns: no more than what is returned is held.
 
@@ -193,10 +191,12 @@ def nsa(path=None, *, columns: Sequence[str] = ()) -> QTable:
     values = extract(table, _NSA_FIELDS, what=catalog.name)
     values.put("distance", values.floats("_zdist") * C_KM_S / 70)
     if _BAND + "r" in table.colnames:
-        for name, (blue, red) in _NSA_COLOURS.items():
-            pair = [np.asarray(table[_BAND + band], float) for band in (blue, red)]
+        for name, bands in _NSA_COLOURS.items():
+            pair = [np.asarray(table[_BAND + band], float) for band in bands]
             # Where a band was not measured there is a zero, or a number without meaning.
-            values.put(name, pair[0] - pair[1], ~np.all([np.abs(one + 17) < 13 for one in pair], axis=0))
+            values.put(
+                name, pair[0] - pair[1], ~np.all([np.abs(magnitude + 17) < 13 for magnitude in pair], axis=0)
+            )
     result = assemble(
         catalog,
         values,
@@ -247,22 +247,23 @@ def _read_nsa(path: Path, columns: Sequence[str]) -> Table:
             for name in sorted(wanted & set(names)):
                 column = data.field(names[name])
                 result[name] = np.array(column[:, _NSA_BANDS["r"]] if column.ndim == 2 else column)
-            seven = next((names[one] for one in ("ELPETRO_ABSMAG", "ABSMAG") if one in names), None)
+            seven = next((names[label] for label in ("ELPETRO_ABSMAG", "ABSMAG") if label in names), None)
             if seven is not None and data.field(seven).ndim == 2:
                 for band, number in _NSA_BANDS.items():
                     result[_BAND + band] = np.array(data.field(seven)[:, number])
             for name in columns:
                 result[_EXTRA + name] = np.array(data.field(names[name.upper()]))
     except (OSError, IndexError, AttributeError, TypeError, ValueError) as reason:
-        message = (str(reason).splitlines() or [type(reason).__name__])[0]
-        raise CatalogFormatError(f"{path} is damaged, or not the NASA-Sloan Atlas: {message}") from reason
+        raise CatalogFormatError(
+            f"{path} is damaged, or not the NASA-Sloan Atlas: {first_line(reason)}"
+        ) from reason
     except KeyError as reason:
         raise CatalogFormatError(f"{path}: {reason.args[0]}") from reason
     return result
 
 
 def teimoorinia2017(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
-    """HI mass fractions of half a million SDSS galaxies, estimated by neural networks (Teimoorinia+2017).
+    """Read the HI mass fractions of half a million SDSS galaxies, estimated by networks (Teimoorinia+2017).
 
     Parameters
     ----------
@@ -291,7 +292,7 @@ def teimoorinia2017(path=None, *, labels: Mapping[str, str] | None = None) -> QT
 
 
 def tmrs(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
-    """2MASS Redshift Survey (Huchra+2012): bright galaxies of the whole sky, to tell where others stand.
+    """Read the 2MASS Redshift Survey (Huchra+2012): bright galaxies of the whole sky.
 
     Parameters
     ----------

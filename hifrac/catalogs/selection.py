@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from astropy.table import MaskedColumn, QTable, Table
 
-__all__ = ["Cut", "Selection", "counts_table"]
-
 
 @dataclass(frozen=True)
 class Cut:
@@ -57,7 +55,7 @@ class Selection:
 
     @classmethod
     def start(cls, name: str, table: QTable, published: int | None = None, note: str = "") -> Selection:
-        """A selection with all rows of a catalogue."""
+        """Return a selection with all rows of a catalogue."""
         n = len(table)
         title = table.meta.get("hifrac", {}).get("title", "all rows")
         return cls(name, table, [Cut("start", title, n, n, published, note)])
@@ -105,16 +103,16 @@ class Selection:
         return self
 
     def copy(self, name: str) -> Selection:
-        """The same selection under another name, to be cut further."""
+        """Return the same selection under another name, to be cut further."""
         return Selection(name, self.table.copy(), list(self.cuts))
 
     def counts(self) -> Table:
-        """The steps as a table: see `counts_table`."""
+        """Return the steps as a table: see `counts_table`."""
         return counts_table([self])
 
 
 def counts_table(selections: Iterable[Selection]) -> Table:
-    """What every cut of the selections left, beside the published numbers.
+    """Return what every cut of the selections left, beside the published numbers.
 
     Parameters
     ----------
@@ -128,9 +126,9 @@ def counts_table(selections: Iterable[Selection]) -> Table:
         ``published`` and ``difference`` (masked where the paper gives no number), ``note``.
     """
     rows = [
-        (one.name, cut.name, cut.rule, cut.before - cut.after, cut.after, cut.published, cut.note)
-        for one in selections
-        for cut in one.cuts
+        (selection.name, cut.name, cut.rule, cut.before - cut.after, cut.after, cut.published, cut.note)
+        for selection in selections
+        for cut in selection.cuts
     ]
     names = ("sample", "step", "rule", "removed", "rows", "published", "note")
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
@@ -139,8 +137,8 @@ def counts_table(selections: Iterable[Selection]) -> Table:
         table[name] = np.array(columns[name], dtype=str)
     table["removed"] = np.array(columns["removed"], dtype=int)
     table["rows"] = np.array(columns["rows"], dtype=int)
-    unknown = np.array([one is None for one in columns["published"]], dtype=bool)
-    published = np.array([one or 0 for one in columns["published"]], dtype=int)
+    unknown = np.array([rows_left is None for rows_left in columns["published"]], dtype=bool)
+    published = np.array([rows_left or 0 for rows_left in columns["published"]], dtype=int)
     table["published"] = MaskedColumn(published, mask=unknown)
     table["difference"] = MaskedColumn(table["rows"] - published, mask=unknown)
     table["note"] = np.array(columns["note"], dtype=str)

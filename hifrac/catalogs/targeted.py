@@ -25,8 +25,6 @@ from hifrac.catalogs.columns import CatalogFlag, plain_values
 from hifrac.catalogs.errors import CatalogFormatError, CatalogWarning
 from hifrac.core.measurements import C_KM_S
 
-__all__ = ["SOUTHERN_LIMIT", "nibles", "resolve", "xgass"]
-
 _XGASS_FIELDS = (
     Field("gass", ("GASS",), required=True),
     Field("agc", ("AGCnr", "AGC"), missing=(0,)),
@@ -47,7 +45,7 @@ _XGASS_FIELDS = (
     Field("nuv_minus_r", ("NUVr", "NUV-r"), least=-90),
     Field("log_sfr", ("SFR_best", "SFR"), least=1e-10, convert=np.log10),
     Field("hi_code", ("HIsrc", "r_MHI"), required=True),
-    Field("_confused", ("HIconf_flag",), kind=float),
+    Field("_confused", ("HIconf_flag",), dtype=float),
     Field("w50", ("W50cor", "W50"), least=1e-3),
     Field("log_mhi", ("lgMHI", "logMHI"), required=True, least=0),
     Field("log_hi_fraction", ("lgGF", "logMHI/M*"), least=-90),
@@ -64,7 +62,7 @@ _NIBLES_FIELDS = (
     Field("log_mstar", ("logMstar", "logM*"), required=True),
     Field("log_mhi", ("logMHI",), required=True),
     Field("log_hi_fraction", ("logfgas", "logMHI/M*")),
-    Field("_limit", ("l_logMHI",), kind=str),
+    Field("_limit", ("l_logMHI",), dtype=str),
 )
 
 #: Degrees: SDSS took no spectra of its main samples, from which NIBLES chose, south of this.
@@ -88,15 +86,15 @@ _RESOLVE_HI_FIELDS = (
     Field("name", ("Name", "RESOLVE")),
     Field("log_mhi", ("log_mhi", "logMHI"), required=True),
     Field("log_mhi_err", ("e_logMHI",)),
-    Field("_limit", ("is_limit", "l_logMHI"), kind=str),
-    Field("_confused", ("confused",), kind=str),
+    Field("_limit", ("is_limit", "l_logMHI"), dtype=str),
+    Field("_confused", ("confused",), dtype=str),
     Field("log_hi_fraction", ("log_hi_fraction_true",)),
 )
 _RESOLVE_PHOTOMETRY = "J/ApJ/810/166"
 
 
 def xgass(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
-    """xGASS, the representative sample (Catinella+2018): HI to a fixed gas fraction.
+    """Read xGASS, the representative sample (Catinella+2018): HI to a fixed gas fraction.
 
     Parameters
     ----------
@@ -130,13 +128,11 @@ def xgass(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
 
 
 def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, str] | None = None) -> QTable:
-    """NIBLES (van Driel+2016), the galaxies with a stellar mass.
+    """Read NIBLES (van Driel+2016), the galaxies with a stellar mass.
 
-    A file whose declinations are all positive has lost their signs. Then a
-    sign is certain only where the mirror image would lie south of
-    `~hifrac.catalogs.SOUTHERN_LIMIT`, or where a second catalogue has the
-    galaxy, at the same velocity, at one of the two places and not at the
-    other. Every other row is flagged DEC_SIGN_UNKNOWN.
+    A file whose declinations are all positive has lost their signs. Then a sign is certain only where the
+    mirror image would lie south of -15 degrees, or where a second catalogue has the galaxy, at the same
+    velocity, at one of the two places and not at the other. Every other row is flagged DEC_SIGN_UNKNOWN.
 
     Parameters
     ----------
@@ -204,7 +200,7 @@ def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, 
 
 
 def resolve(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
-    """RESOLVE (Eckert+2015, Stark+2016): a volume-limited survey with strong HI limits.
+    """Read RESOLVE (Eckert+2015, Stark+2016): a volume-limited survey with strong HI limits.
 
     Parameters
     ----------
@@ -229,14 +225,11 @@ def resolve(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     def fetch() -> list[Table]:
         (photometry,) = choose_tables(vizier_tables(_RESOLVE_PHOTOMETRY), [_RESOLVE_FIELDS], catalog.name)
         (hi,) = choose_tables(vizier_tables(catalog.address), [_RESOLVE_HI_FIELDS], catalog.name)
-        both = [
-            extract(one, fields, what=catalog.name)
-            for one, fields in ((photometry, _RESOLVE_FIELDS), (hi, _RESOLVE_HI_FIELDS))
-        ]
-        return [_as_table(join_by(*both, "name"))]
+        optical = extract(photometry, _RESOLVE_FIELDS, what=catalog.name)
+        return [_as_table(join_by(optical, extract(hi, _RESOLVE_HI_FIELDS, what=catalog.name), "name"))]
 
     raw = load(catalog, path, parts=1, fetch=fetch)
-    fields = (*_RESOLVE_FIELDS, *(one for one in _RESOLVE_HI_FIELDS if one.column != "name"))
+    fields = (*_RESOLVE_FIELDS, *(field for field in _RESOLVE_HI_FIELDS if field.column != "name"))
     values = extract(raw.tables[0], fields, labels=labels, what=catalog.name)
     if "_limit" in values:
         values.put("log_mhi_limit", _says_yes(values, "_limit"), ~np.isfinite(values.floats("log_mhi")))
@@ -247,7 +240,7 @@ def resolve(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
 
 
 def _says_yes(values: Values, name: str) -> np.ndarray:
-    """Whether a column of text or truth values says yes; no where it is masked, or not there."""
+    """Return where a column of text or truth values says yes; not where it is masked, or not there."""
     if name not in values:
         return np.zeros(values.rows, bool)
     text, mask = values[name]
@@ -266,7 +259,7 @@ def _as_table(values: Values) -> Table:
 
 
 def _fill_fraction(values: Values) -> np.ndarray:
-    """The catalogue's own fraction, or one from the masses (True), where 0.00 was lost upstream."""
+    """Fill in fractions of 0.00, which were lost upstream, from the masses; return where."""
     masses = values.floats("log_mhi") - values.floats("log_mstar")
     own = values.floats("log_hi_fraction")
     derived = ~np.isfinite(own) & np.isfinite(masses)
@@ -275,7 +268,7 @@ def _fill_fraction(values: Values) -> np.ndarray:
 
 
 def _signs(values: Values, references: Sequence[Table]) -> tuple[np.ndarray, str]:
-    """Flags of the signs of the declinations; those that are proven wrong are turned in ``values``."""
+    """Return the flags of the signs of declinations, and turn in ``values`` those proven wrong."""
     dec = values.floats("dec")
     v = values.floats("v") if "v" in values else values.floats("z") * C_KM_S
     as_listed, mirrored = np.zeros(len(dec), bool), np.zeros(len(dec), bool)
@@ -298,7 +291,7 @@ def _signs(values: Values, references: Sequence[Table]) -> tuple[np.ndarray, str
 
 
 def _is_there(ra, dec, v, ra_reference, dec_reference, v_reference) -> np.ndarray:
-    """Whether the reference has a galaxy within 5 arcsec and 300 km/s."""
+    """Return whether the reference has a galaxy within 5 arcsec and 300 km/s."""
     from hifrac.catalogs.matching import pairs_within
 
     mine, theirs, _ = pairs_within((ra, dec), (ra_reference, dec_reference), 5.0)

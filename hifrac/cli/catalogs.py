@@ -46,10 +46,14 @@ def list_catalogs() -> None:
     """List the catalogues, and whether each is on this computer."""
     from hifrac.catalogs import CATALOGS, _files
 
-    for one in CATALOGS.values():
-        state = "here" if _files.local_files(one) else "kept" if _files.kept_files(one) else "absent"
-        service = f"{one.service} {one.address}" if one.service else "to be downloaded by you"
-        click.echo(f"{one.name:16} {state:7} {one.reference} ({service})")
+    for catalog in CATALOGS.values():
+        state = "absent"
+        if _files.local_files(catalog):
+            state = "here"
+        elif _files.kept_files(catalog):
+            state = "kept"
+        service = f"{catalog.service} {catalog.address}" if catalog.service else "to be downloaded by you"
+        click.echo(f"{catalog.name:16} {state:7} {catalog.reference} ({service})")
 
 
 @catalogs.command()
@@ -181,7 +185,7 @@ def cutouts(
 
 
 def _undetected(name: str) -> Table:
-    """The galaxies of a table, or the paper's."""
+    """Return the galaxies of a table, or the paper's."""
     from hifrac.catalogs import alfalfa_a100
     from hifrac.catalogs.samples import non_detections
     from hifrac.core.tables import read_table

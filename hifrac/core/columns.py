@@ -7,6 +7,7 @@ result columns is generated from this file.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy import units as u
@@ -93,7 +94,7 @@ RESULT_COLUMNS = {
 def columns_of(
     target: str, description: str, *, with_mass: bool = False, with_environment: bool = False
 ) -> dict[str, ResultColumn]:
-    """The columns of a result, by the names under which `RESULT_COLUMNS` has them.
+    """Return the columns of a result, by the names under which `RESULT_COLUMNS` has them.
 
     Parameters
     ----------
@@ -121,13 +122,13 @@ def columns_of(
     for name in columns:
         if name.startswith("log_hi_fraction"):
             part = name.removeprefix("log_hi_fraction")
-            said = f"{int(part[2:])}th percentile of {target}, conformal" if part else description
-            columns[name] = ResultColumn(target + part, None, said)
+            meaning = f"{int(part[2:])}th percentile of {target}, conformal" if part else description
+            columns[name] = ResultColumn(target + part, None, meaning)
     return columns
 
 
-def result_column(name: str, values: np.ndarray, mask: np.ndarray | None = None):
-    """A result column with the unit and description of the registry.
+def result_column(name: str, values: np.ndarray, mask: np.ndarray | None = None) -> Any:
+    """Return a result column with the unit and description of the registry.
 
     Parameters
     ----------
@@ -146,10 +147,11 @@ def result_column(name: str, values: np.ndarray, mask: np.ndarray | None = None)
     return make_column(RESULT_COLUMNS[name], values, mask)
 
 
-def make_column(entry: ResultColumn, values: np.ndarray, mask: np.ndarray | None = None):
-    """A column with unit and description of an entry; see `result_column`."""
+def make_column(entry: ResultColumn, values: np.ndarray, mask: np.ndarray | None = None) -> Any:
+    """Return a column with the unit and description of an entry; see `result_column`."""
     if mask is not None:
-        values = np.where(mask, 0 if values.dtype.kind in "iu" else np.nan, values)
+        values = values.copy()
+        values[mask] = np.nan if values.dtype.kind == "f" else np.zeros(1, values.dtype)[0]
     if entry.unit is None:
         column = Column(values) if mask is None else MaskedColumn(values, mask=mask)
     else:

@@ -57,7 +57,36 @@ class BadImageError(RowError, ValueError):
     flag = Flag.BAD_IMAGE
 
 
-class FetchError(RowError):
+class ServiceError(HifracError):
+    """A service refused, failed, or did not answer.
+
+    Parameters
+    ----------
+    message : str
+        What happened.
+    url : str, optional
+        The address asked.
+    status : int, optional
+        The HTTP status of the last answer, if there was one.
+    retry_after : float, optional
+        The seconds after which the service asked to be called again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        url: str | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.url = url
+        self.status = status
+        self.retry_after = retry_after
+
+
+class FetchError(ServiceError, RowError):
     """No picture could be obtained.
 
     Parameters
@@ -73,19 +102,6 @@ class FetchError(RowError):
     """
 
     flag = Flag.FETCH_FAILED
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        url: str | None = None,
-        status: int | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.url = url
-        self.status = status
-        self.retry_after = retry_after
 
 
 class ModelError(HifracError):

@@ -34,7 +34,7 @@ class BitFlag(enum.IntFlag):
 
     @classmethod
     def decode(cls, flags):
-        """Names of the bits that are set.
+        """Return the names of the bits that are set.
 
         Parameters
         ----------
@@ -63,9 +63,9 @@ class BitFlag(enum.IntFlag):
         if values.ndim > 1:
             raise ValueError(f"flags must be one value or one-dimensional, got shape {values.shape}")
         values = values.astype(np.int64)
-        known = sum(int(flag) for flag in cls)
-        if np.any(values < 0) or np.any(values & ~known):
-            raise ValueError(f"flags sets a bit that has no name; the known bits sum to {known}")
+        named = sum(int(flag) for flag in cls)
+        if np.any(values < 0) or np.any(values & ~named):
+            raise ValueError(f"flags sets a bit that has no name; the known bits sum to {named}")
         names = [[flag.name for flag in cls if value & flag] for value in np.atleast_1d(values)]
         return names if values.ndim else names[0]
 
@@ -138,7 +138,7 @@ UNSERVED = Flag.BAD_COORDINATE | Flag.OUT_OF_FOOTPRINT | Flag.FETCH_FAILED | Fla
 
 
 def decode_flags(flags):
-    """Names of the bits of `~hifrac.core.flags.Flag` that are set.
+    """Return the names of the bits of `~hifrac.core.flags.Flag` that are set.
 
     Parameters
     ----------

@@ -143,27 +143,28 @@ def _of_skycoord(coord: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """RA and Dec in degrees, from columns of known names or from a SkyCoord column."""
+    """Return RA and Dec in degrees, from columns of known names or from a SkyCoord column."""
     coordinates = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
     numbers = [name for name in table.colnames if name not in coordinates]
     by_name = {name.lower(): name for name in reversed(numbers)}
     by_name |= {name: name for name in numbers if name.islower()}  # "ra" rather than "RA"
     pairs = ((ra, dec) for ra, names in POSITION_COLUMNS for dec in names)
-    found = next(([by_name[one] for one in pair] for pair in pairs if by_name.keys() >= set(pair)), None)
-    if found is None:
-        found = [
+    columns = next(([by_name[name] for name in pair] for pair in pairs if by_name.keys() >= set(pair)), None)
+    if columns is None:
+        columns = [
             next((by_name[alias] for alias in aliases if alias in by_name), None)
             for aliases in (RA_ALIASES, DEC_ALIASES)
         ]
-    if None not in found:
-        return _degrees(table[found[0]], found[0]), _degrees(table[found[1]], found[1])
+    if None not in columns:
+        ra, dec = columns
+        return _degrees(table[ra], ra), _degrees(table[dec], dec)
     if len(coordinates) == 1:
         return _of_skycoord(table[coordinates[0]], coordinates[0])
     if coordinates:
         raise ValueError(
             f"data has several SkyCoord columns ({', '.join(coordinates)}); add ra and dec, or keep one"
         )
-    missing = [name for name, column in zip(("ra", "dec"), found, strict=True) if column is None]
+    missing = [name for name, column in zip(("ra", "dec"), columns, strict=True) if column is None]
     raise _NoPositionsError(
         f"data has no {' and no '.join(missing)}; its columns are {', '.join(table.colnames) or '(none)'}; "
         f"accepted, in any case: {', '.join(RA_ALIASES)} with {', '.join(DEC_ALIASES)}, "
@@ -190,7 +191,7 @@ def _valid(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _carried(table: Table) -> QTable:
-    """A copy of the table as a QTable, units kept.
+    """Return a copy of the table as a QTable, units kept.
 
     QTable alone warns of masked columns in logarithmic units and drops them to
     plain columns; these become masked `~astropy.units.Dex` and the like here.

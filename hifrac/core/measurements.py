@@ -89,7 +89,7 @@ def parse_numbers(values: Any, name: str, *units: u.UnitBase, what: str = "") ->
 
 
 def _is_linear(unit: Any) -> bool:
-    """Whether a factor converts it: not so of dex(solMass), or of mag / arcsec2."""
+    """Return whether a factor converts the unit: not so of dex(solMass), or of mag / arcsec2."""
     if not isinstance(unit, u.UnitBase):
         return False
     return unit.is_equivalent(u.dex) or not any(base.is_equivalent(u.dex) for base in unit.bases)

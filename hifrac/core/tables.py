@@ -13,9 +13,9 @@ from astropy.coordinates import SkyCoord
 from astropy.io import registry
 from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
-from astropy.utils.exceptions import AstropyWarning
 
 from hifrac.core.files import whole_file
+from hifrac.core.measurements import known_unit
 
 # Astropy knows a VOTable by its content, which a file to be written does not have.
 _VOTABLE = (".vot", ".votable", ".xml")
@@ -50,7 +50,9 @@ def read_table(path: str | Path) -> Table:
         raise FileNotFoundError(f"no such file: {path}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
+            warnings.simplefilter("ignore")
+            # A file that was cut off is an error: half a table is none.
+            warnings.filterwarnings("error", message=".*truncated.*")
             table = Table.read(path)
     except Exception as error:  # each reader of Astropy raises errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -60,16 +62,13 @@ def read_table(path: str | Path) -> Table:
     if not table.colnames:
         raise ValueError(f"{path} cannot be read as a table: it has no columns")
     for column in table.columns.values():
-        # The VOTable standard has no dex, but Astropy has.
         if isinstance(getattr(column, "unit", None), u.UnrecognizedUnit):
-            text = str(column.unit)  # older versions of Astropy write dex(solMass) as [solMass]
-            kind = "cds" if text.startswith("[") else None
-            column.unit = u.Unit(text, format=kind, parse_strict="silent")
+            column.unit = known_unit(column.unit)
     return table
 
 
 def output_format(path: str | Path) -> str:
-    """The format that the name of a file asks for.
+    """Return the format that the name of a file asks for.
 
     Raises
     ------
@@ -78,9 +77,9 @@ def output_format(path: str | Path) -> str:
     """
     if Path(path).suffix.lower() in _VOTABLE:
         return "votable"
-    found = registry.identify_format("write", Table, str(path), None, [], {})
-    if len(found) == 1:
-        return found[0]
+    formats = registry.identify_format("write", Table, str(path), None, [], {})
+    if len(formats) == 1:
+        return formats[0]
     raise ValueError(
         f"the format of {path} is not known by its name; "
         "use for instance .ecsv, .fits, .csv, .vot or .parquet"
@@ -134,24 +133,24 @@ def write_table(table: Table, path: str | Path, *, overwrite: bool = False) -> N
 
 
 def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
-    kind = output_format(path)
+    file_format = output_format(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}")
-    options = {"serialize_meta": True, "path": "result"} if kind == "hdf5" else {}
+    options = {"serialize_meta": True, "path": "result"} if file_format == "hdf5" else {}
     try:
         with whole_file(path, keep=keep) as partial, warnings.catch_warnings():
             for message in _FORMAT_LIMITS:
                 warnings.filterwarnings("ignore", message=message, category=Warning)
             plain = plain_table(table)
-            if kind in ("fits", "votable"):
+            if file_format in ("fits", "votable"):
                 _times_as_text(plain)
-            if kind == "fits":
+            if file_format == "fits":
                 _suit_fits(plain)
-            plain.write(partial, format=kind, overwrite=True, **options)
+            plain.write(partial, format=file_format, overwrite=True, **options)
     except OSError as error:  # would name the partial file
         raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
     except Exception as error:  # each writer of Astropy raises errors of its own
@@ -160,7 +159,7 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
 
 
 def plain_table(table: Table) -> Table:
-    """The same columns without quantities and objects: what every file format can hold."""
+    """Return the same columns without quantities and objects: what every file format can hold."""
     result = Table(meta=dict(table.meta))
     for name in table.colnames:
         column = table[name]
@@ -185,7 +184,7 @@ def plain_table(table: Table) -> Table:
 
 
 def _plain_quantity(values: u.Quantity) -> Column:
-    """A column of a quantity, masked if it is."""
+    """Return a column of a quantity, masked if it is."""
     mask = getattr(values, "mask", None)
     plain = np.asarray(getattr(values, "unmasked", values).value)
     if mask is None:
@@ -194,7 +193,7 @@ def _plain_quantity(values: u.Quantity) -> Column:
 
 
 def _times_as_text(table: Table) -> None:
-    """ISO 8601 where a format has no times, or pairs of numbers that nobody can read."""
+    """Write times as ISO 8601 where a format has no times, or pairs of numbers that nobody can read."""
     for name in table.colnames:
         if isinstance(table[name], Time):
             table[name] = Column(table[name].isot, description=table[name].info.description)
@@ -208,11 +207,11 @@ def _suit_fits(table: Table) -> None:
             column.info.description = column.info.description.encode("ascii", "replace").decode()
         if isinstance(column, MaskedColumn) and column.dtype.kind in "biu" and column.mask.any():
             # FITS has no masked truth values, and masks every integer that equals the null.
-            kind = np.dtype(np.int16) if column.dtype.kind == "b" else column.dtype
-            values, limits = column.data.data.astype(kind), np.iinfo(kind)
+            dtype = np.dtype(np.int16) if column.dtype.kind == "b" else column.dtype
+            values, limits = column.data.data.astype(dtype), np.iinfo(dtype)
             used = set(values[~column.mask].tolist())
             candidates = chain((limits.min, limits.max), range(limits.min + 1, limits.max))
-            null = next((one for one in candidates if one not in used), column.fill_value)
+            null = next((number for number in candidates if number not in used), column.fill_value)
             table[name] = MaskedColumn(
                 values, mask=column.mask, fill_value=null, unit=column.unit, description=column.description
             )

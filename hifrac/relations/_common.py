@@ -13,15 +13,6 @@ from hifrac.core.columns import result_column
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.flags import BitFlag
 
-__all__ = [
-    "Relation",
-    "RelationFlag",
-    "check",
-    "normal_percentiles",
-    "relation_result",
-    "same_length",
-]
-
 _SIGMA_84 = 0.994458  # normal deviate of 84%, the upper of the two percentiles
 
 
@@ -77,22 +68,22 @@ def same_length(inputs: dict[str, np.ndarray]) -> None:
 
 
 def check(inputs: dict[str, np.ndarray], relation: Relation) -> np.ndarray:
-    """The flags of each row."""
+    """Return the flags of each row."""
     same_length(inputs)
     missing = np.any([np.isnan(values) for values in inputs.values()], axis=0)
     outside = np.zeros(len(missing), bool)
     for name, values in inputs.items():
         low, high = relation.ranges[name]
         with np.errstate(invalid="ignore"):
-            beyond = (values < low) | (values > high)
-        if np.any(beyond) and np.all(beyond[~np.isnan(values)]):
+            is_outside = (values < low) | (values > high)
+        if np.any(is_outside) and np.all(is_outside[~np.isnan(values)]):
             warnings.warn(
                 f"{name}: all values are outside {low:g} to {high:g}, for instance "
-                f"{values[beyond][0]:g}: is it measured as {relation.name} wants it? ({relation.system})",
+                f"{values[is_outside][0]:g}: is it measured as {relation.name} wants it? ({relation.system})",
                 HifracWarning,
                 stacklevel=4,
             )
-        outside |= beyond
+        outside |= is_outside
     flags = np.where(missing, int(RelationFlag.MISSING_INPUT), 0)
     return flags | np.where(outside, int(RelationFlag.OUT_OF_RANGE), 0)
 

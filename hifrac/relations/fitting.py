@@ -18,8 +18,6 @@ from hifrac.relations._common import (
     same_length,
 )
 
-__all__ = ["LinearRelation", "fit_linear_relation"]
-
 
 @dataclass(frozen=True)
 class LinearRelation:
@@ -59,7 +57,7 @@ class LinearRelation:
         return f"log10(M_HI/M*) = {' + '.join(terms)}, scatter {self.scatter:.3g} dex, {self.rows} galaxies"
 
     def predict(self, **measurements: Any) -> QTable:
-        """HI mass fractions of other galaxies, as the published relations give them.
+        """Estimate the HI mass fractions of other galaxies, as the published relations give them.
 
         Parameters
         ----------

@@ -18,8 +18,7 @@ from hifrac.relations._common import (
     relation_result,
 )
 
-__all__ = ["RELATIONS", "eckert2015_density", "eckert2015_pgf", "mu_i", "relations_table", "zhang2009"]
-
+_ZHANG_SCATTER = 0.31  # dex; abstract of Zhang et al. (2009)
 _SURFACE_BRIGHTNESS = u.mag / u.arcsec**2
 
 #: Eckert et al. (2015), Tables 4 to 7: p0 to p8 of each colour.
@@ -45,7 +44,7 @@ def _relations() -> dict[str, Relation]:
         "log10(M_HI/M*) = -1.73238 (g-r) + 0.215182 mu_i - 4.08451",
         {"g_minus_r": (0.0, 1.0), "mu_i": (18.0, 25.0)},
         "chosen here: the abstract gives none; about where SDSS galaxies with HI lie",
-        0.31,
+        _ZHANG_SCATTER,
         "SDSS Petrosian magnitudes (AB); mu_i = m_i + 2.5 log10(2 pi R50^2), R50 Petrosian",
         "Zhang et al. 2009, MNRAS 397, 1243 (arXiv:0902.2392)",
         "abstract",
@@ -72,7 +71,7 @@ RELATIONS = _relations()
 
 
 def relations_table() -> Table:
-    """The registry as a table.
+    """Return the registry as a table.
 
     Returns
     -------
@@ -108,7 +107,7 @@ def relations_table() -> Table:
 
 
 def mu_i(m_i: Any, r50: Any) -> u.Quantity:
-    r"""Surface brightness in i within the half-light radius, as `zhang2009` takes it.
+    r"""Compute the surface brightness in i within the half-light radius, as `zhang2009` takes it.
 
     .. math:: \mu_i = m_i + 2.5 \log_{10}(2 \pi R_{50}^2)
 
@@ -148,7 +147,7 @@ def mu_i(m_i: Any, r50: Any) -> u.Quantity:
 
 
 def zhang2009(*, g_minus_r: Any, mu_i: Any) -> QTable:
-    r"""HI mass fraction from colour and surface brightness.
+    r"""Estimate the HI mass fraction from colour and surface brightness.
 
     .. math:: \log_{10}(M_\mathrm{HI}/M_*) = -1.73238\,(g-r) + 0.215182\,\mu_i - 4.08451
 
@@ -191,13 +190,13 @@ def zhang2009(*, g_minus_r: Any, mu_i: Any) -> QTable:
     }
     flags = check(inputs, relation)
     estimate = -1.73238 * inputs["g_minus_r"] + 0.215182 * inputs["mu_i"] - 4.08451
-    return relation_result(estimate, *normal_percentiles(estimate, relation.scatter), flags, relation)
+    return relation_result(estimate, *normal_percentiles(estimate, _ZHANG_SCATTER), flags, relation)
 
 
 def eckert2015_density(
     color: Any, *, band: str = "g-r", resolution: float = 0.04
 ) -> tuple[u.Quantity, np.ndarray]:
-    r"""The full probability density of the HI mass fraction at a colour.
+    r"""Compute the full probability density of the HI mass fraction at a colour.
 
     With :math:`y = \log_{10}(1.4\,M_\mathrm{HI}/M_*)`, the colour c, the parameters
     p0 to p8 of the colour, :math:`\bar y = p_3 c + p_4` and :math:`\sigma = p_5 c`, the density is
@@ -247,7 +246,7 @@ def eckert2015_density(
 
 
 def eckert2015_pgf(color: Any, *, band: str = "g-r", resolution: float = 0.04) -> QTable:
-    """HI mass fraction from a colour: the photometric gas fractions of RESOLVE (Eckert et al. 2015).
+    """Estimate the HI mass fraction from a colour: photometric gas fractions of RESOLVE (Eckert et al. 2015).
 
     Parameters
     ----------

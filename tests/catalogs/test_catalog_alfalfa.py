@@ -9,7 +9,8 @@ from astropy.table import Table
 from catalog_tables import DURBALA_README, a40_tables, a100_table, durbala_lines
 
 from hifrac import catalogs
-from hifrac.catalogs import CatalogFlag, CatalogFormatError, CatalogWarning, plain_values
+from hifrac.catalogs import CatalogFlag, CatalogWarning, plain_values
+from hifrac.catalogs.errors import CatalogFormatError
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from hifrac.catalogs.columns import catalog_column
 def test_every_column_is_described_and_of_a_known_kind():
     for name, column in CATALOG_COLUMNS.items():
         assert column.name == name
-        assert column.kind in (float, int, bool, str)
+        assert column.dtype in (float, int, bool, str)
         assert len(column.description) > 5
-        assert column.unit is None or column.kind is float
+        assert column.unit is None or column.dtype is float
 
 
 def test_the_columns_that_every_catalogue_has_come_first():
-    always = [column.always for column in CATALOG_COLUMNS.values()]
+    always = [column.when == "always" for column in CATALOG_COLUMNS.values()]
     assert always == sorted(always, reverse=True)
     assert sum(always) == 14
 
@@ -35,7 +35,7 @@ def test_a_column_survives_slicing_and_keeps_its_unit_mask_and_description(name)
     entry = CATALOG_COLUMNS[name]
     values = {float: [1.5, np.nan, 3.0], int: [1, 2, 3], bool: [True, False, True], str: ["a", "b", "c"]}
     table = QTable()
-    table[name] = catalog_column(name, np.array(values[entry.kind]), np.array([False, True, False]))
+    table[name] = catalog_column(name, np.array(values[entry.dtype]), np.array([False, True, False]))
     part = table[np.array([True, True, False])]
     assert list(part[name].mask) == [False, True]
     assert part[name].info.description == entry.description

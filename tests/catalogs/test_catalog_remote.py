@@ -11,8 +11,8 @@ from catalog_tables import a40_tables, a100_table, nibles_table, xgass_table
 from conftest import HTML, Fault
 
 from hifrac import catalogs, conf
-from hifrac.catalogs import CatalogFormatError, CatalogMissingError, CatalogWarning, plain_values
-from hifrac.catalogs.errors import CatalogServiceError
+from hifrac.catalogs import CatalogWarning, plain_values
+from hifrac.catalogs.errors import CatalogFormatError, CatalogMissingError, CatalogServiceError
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hifrac import catalogs
-from hifrac.catalogs import CatalogError, CatalogScaleError, convert_h0, declare_scale, plain_values
+from hifrac.catalogs import CatalogError, convert_h0, declare_scale, plain_values
 from hifrac.catalogs.columns import catalog_column
+from hifrac.catalogs.errors import CatalogScaleError
 from hifrac.catalogs.samples import with_stellar_mass
 from hifrac.catalogs.scales import check_scales
 

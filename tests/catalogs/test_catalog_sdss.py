@@ -9,8 +9,8 @@ from astropy.table import Table
 from conftest import HTML, Fault
 
 from hifrac import catalogs, conf
-from hifrac.catalogs import CatalogFlag, CatalogFormatError, CatalogMissingError, plain_values
-from hifrac.catalogs.errors import CatalogServiceError
+from hifrac.catalogs import CatalogFlag, plain_values
+from hifrac.catalogs.errors import CatalogFormatError, CatalogMissingError, CatalogServiceError
 from hifrac.catalogs.sdss import mpa_jhu_queries
 
 

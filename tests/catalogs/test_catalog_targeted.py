@@ -7,7 +7,8 @@ from astropy.table import QTable, Table
 from catalog_tables import nibles_table, xgass_table
 
 from hifrac import catalogs
-from hifrac.catalogs import CatalogFlag, CatalogFormatError, plain_values
+from hifrac.catalogs import CatalogFlag, plain_values
+from hifrac.catalogs.errors import CatalogFormatError
 
 
 @pytest.fixture

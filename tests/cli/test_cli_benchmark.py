@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from pictures import encode, galaxy
 
 from hifrac import HIFractionEstimator, LocalCutouts, conf, relations
-from hifrac.catalogs import CatalogMissingError
+from hifrac.catalogs.errors import CatalogMissingError
 from hifrac.cli import main
 from hifrac.metrics import regression_metrics
 from hifrac.reproduce import benchmark
