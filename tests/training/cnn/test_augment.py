@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from contract import DEX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
@@ -252,7 +253,7 @@ def test_the_mean_is_that_of_eight_answers(network):
     with torch.inference_mode():
         answers = [network(dihedral(pictures, which)) for which in ELEMENTS]
         found = DihedralMean(network)(pictures)
-        torch.testing.assert_close(found, torch.stack(answers).mean(0), rtol=0, atol=1e-6)
+        torch.testing.assert_close(found, torch.stack(answers).mean(0), rtol=0, atol=DEX)
         assert torch.stack(answers).std(0).min() > 1e-4  # or the mean would show nothing
 
 
@@ -261,7 +262,7 @@ def test_the_mean_does_not_depend_on_the_orientation(network, which):
     pictures = torch.rand(2, 3, 40, 40, generator=generator())
     mean = DihedralMean(network).eval()
     with torch.inference_mode():
-        torch.testing.assert_close(mean(dihedral(pictures, which)), mean(pictures), rtol=0, atol=1e-6)
+        torch.testing.assert_close(mean(dihedral(pictures, which)), mean(pictures), rtol=0, atol=DEX)
 
 
 def test_the_mean_of_a_network_that_takes_channels_last():
