@@ -214,8 +214,8 @@ class PublicNames(_Generated):
     def _row(name: str) -> tuple[str, str]:
         room, value = hifrac._ROOM_OF[name], getattr(hifrac, name)
         if name == "conf":
-            return ":obj:`hifrac.conf <hifrac.core.config.Conf>`", "The settings; see :doc:`configuration`."
-        home = "hifrac" if room == "hifrac.estimator" else room
+            return "``hifrac.conf``", "The settings; see :doc:`configuration`."
+        home = "hifrac" if room == "hifrac.estimator" or room.startswith("hifrac.core") else room
         return f":obj:`hifrac.{name} <{home}.{name}>`", inspect.getdoc(value).splitlines()[0]
 
 

@@ -52,7 +52,7 @@ axes.legend()
 plt.show()
 
 # %%
-# A flag is a bit of the column ``flags``; :func:`~hifrac.core.flags.decode_flags` gives their names, and the
+# A flag is a bit of the column ``flags``; :func:`~hifrac.decode_flags` gives their names, and the
 # page :doc:`/flags` says what follows. The last row has no estimate: it is masked, and still there.
 from hifrac import decode_flags
 
@@ -66,7 +66,7 @@ for name, names_of_flags in zip(result["name"], decode_flags(result["flags"]), s
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hifrac.core.tables import read_table, write_table
+from hifrac.core import read_table, write_table
 
 with TemporaryDirectory() as folder:
     write_table(result, Path(folder) / "result.ecsv")

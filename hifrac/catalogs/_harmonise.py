@@ -134,7 +134,7 @@ def load_published(
 ) -> Raw:
     """Return the raw tables of a catalogue, one for each set of fields; VizieR is the service.
 
-    Parameters, errors and the rest as of `~hifrac.catalogs._files.load`.
+    Parameters, errors and the rest as of ``hifrac.catalogs._files.load``.
     """
 
     def fetch() -> list[Table]:

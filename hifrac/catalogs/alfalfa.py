@@ -112,7 +112,7 @@ def alfalfa_a40(path=None, *, labels: Mapping[str, str] | None = None) -> QTable
     ----------
     path : pair of path-like, optional
         The HI table and the cross-match, or a data directory that has them; by default those of
-        `hifrac.core.config.data_dir`, else VizieR's.
+        `hifrac.core.data_dir`, else VizieR's.
     labels : mapping, optional
         For renamed columns of the HI table: our name to the file's.
 
@@ -144,7 +144,7 @@ def alfalfa_a100(path=None, *, labels: Mapping[str, str] | None = None) -> QTabl
     Parameters
     ----------
     path : path-like, optional
-        The survey's table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        The survey's table, or a data directory that has it; by default that of `hifrac.core.data_dir`,
         else VizieR's.
     labels : mapping, optional
         For renamed columns: our name to the file's.
@@ -177,7 +177,7 @@ def durbala2020(path=None, *, mass: str = "taylor", labels: Mapping[str, str] | 
     ----------
     path : triple of path-like, optional
         Table 1, table 2 and the ReadMe, or a data directory that has them; by default those of
-        `hifrac.core.config.data_dir`, else VizieR's.
+        `hifrac.core.data_dir`, else VizieR's.
     mass : {"taylor", "mcgaugh", "gswlc"}, optional
         Which of the three stellar masses is ``log_mstar``, and makes
         ``log_hi_fraction``. The scales differ by up to some tenths of a dex:

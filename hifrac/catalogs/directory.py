@@ -23,7 +23,8 @@ from hifrac.core.columns import result_column
 from hifrac.core.exceptions import BadImageError, RowError
 from hifrac.core.files import whole_file
 from hifrac.core.flags import Flag
-from hifrac.core.input import parse, plain_floats
+from hifrac.core.input import parse
+from hifrac.core.measurements import plain_floats
 from hifrac.core.tables import write_table
 from hifrac.cutouts import Cutout, CutoutSource, LocalCutouts
 
@@ -133,7 +134,7 @@ def write_directory(
     ----------
     table : `~astropy.table.Table`
         Galaxies with a measured HI mass: the columns of
-        `~hifrac.catalogs.labels.label_table`.
+        ``hifrac.catalogs.labels.label_table``.
     source : `~hifrac.cutouts.CutoutSource`
         Where the pictures come from, such as `~hifrac.cutouts.SkyServerCutouts`. They must be JPEG files of
         128 pixels or more.

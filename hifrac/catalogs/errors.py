@@ -26,4 +26,4 @@ class CatalogScaleError(CatalogError, ValueError):
 
 
 class CatalogServiceError(ServiceError, CatalogError):
-    """A service did not give a catalogue; parameters as of `~hifrac.core.exceptions.FetchError`."""
+    """A service did not give a catalogue; parameters as of `~hifrac.core.FetchError`."""

@@ -91,7 +91,7 @@ def sample_labels(name: str) -> Table:
     Parameters
     ----------
     name : {"a40", "a100"}
-        alpha.40A or alpha.100, as `~hifrac.catalogs.samples.paper_samples` has them.
+        alpha.40A or alpha.100, as ``hifrac.catalogs.samples.paper_samples`` has them.
 
     Returns
     -------

@@ -321,7 +321,7 @@ def paper_samples(masses: QTable | None = None, *, folder: str | Path | None = N
         `~hifrac.catalogs.durbala2020`, with which the counts differ, and
         alpha.40B and the non-detections cannot be had.
     folder : path-like, optional
-        The data directory that has the catalogues; `hifrac.core.config.data_dir` by default.
+        The data directory that has the catalogues; `hifrac.core.data_dir` by default.
 
     Returns
     -------

@@ -268,7 +268,7 @@ def teimoorinia2017(path=None, *, labels: Mapping[str, str] | None = None) -> QT
     Parameters
     ----------
     path : path-like, optional
-        The table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        The table, or a data directory that has it; by default that of `hifrac.core.data_dir`,
         else VizieR's.
     labels : mapping, optional
         For renamed columns: our name to the file's.
@@ -297,7 +297,7 @@ def tmrs(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     Parameters
     ----------
     path : path-like, optional
-        The table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        The table, or a data directory that has it; by default that of `hifrac.core.data_dir`,
         else VizieR's.
     labels : mapping, optional
         For renamed columns: our name to the file's.

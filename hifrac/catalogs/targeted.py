@@ -99,7 +99,7 @@ def xgass(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     Parameters
     ----------
     path : path-like, optional
-        The survey's table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        The survey's table, or a data directory that has it; by default that of `hifrac.core.data_dir`,
         else VizieR's.
     labels : mapping, optional
         For renamed columns: our name to the file's.
@@ -137,7 +137,7 @@ def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, 
     Parameters
     ----------
     path : path-like, optional
-        The table, or a data directory that has it; by default that of `hifrac.core.config.data_dir`,
+        The table, or a data directory that has it; by default that of `hifrac.core.data_dir`,
         else VizieR's.
     signs_from : sequence of `~astropy.table.Table`, optional
         Catalogues with ``ra``, ``dec``, ``v`` that can tell the signs, such as
@@ -206,7 +206,7 @@ def resolve(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     ----------
     path : path-like, optional
         A table of galaxies with HI masses, or a data directory; by default ``resolve_labels.ecsv``
-        of `hifrac.core.config.data_dir`, else VizieR's tables of HI and of photometry, joined by name.
+        of `hifrac.core.data_dir`, else VizieR's tables of HI and of photometry, joined by name.
     labels : mapping, optional
         For renamed columns of positions and photometry: our name to the file's.
 

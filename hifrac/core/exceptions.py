@@ -32,7 +32,7 @@ class RowError(HifracError):
 
     Attributes
     ----------
-    flag : `~hifrac.core.flags.Flag`
+    flag : `~hifrac.Flag`
         The flag that a row stopped by this error carries.
     """
 

@@ -138,7 +138,7 @@ UNSERVED = Flag.BAD_COORDINATE | Flag.OUT_OF_FOOTPRINT | Flag.FETCH_FAILED | Fla
 
 
 def decode_flags(flags):
-    """Return the names of the bits of `~hifrac.core.flags.Flag` that are set.
+    """Return the names of the bits of `~hifrac.Flag` that are set.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def decode_flags(flags):
     Returns
     -------
     names : list of str, or list of list of str
-        As `hifrac.core.flags.BitFlag.decode`.
+        As `hifrac.core.BitFlag.decode`.
 
     Raises
     ------

@@ -22,9 +22,6 @@ from hifrac.core.measurements import (
     parse_measurement,
     parse_numbers,
 )
-from hifrac.core.measurements import (
-    plain_floats as plain_floats,
-)
 
 
 class _NoPositionsError(ValueError):

@@ -161,7 +161,7 @@ def parse_measurement(values: Any, measurement: str, name: str = "") -> np.ndarr
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If a value is that of no galaxy, as sentinels are: it is unknown.
     """
     expected, name = MEASUREMENTS[measurement], name or measurement

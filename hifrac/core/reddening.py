@@ -29,7 +29,7 @@ def galactic_ebv(ra: np.ndarray, dec: np.ndarray, own: np.ndarray | None = None)
 
     Examples
     --------
-    >>> from hifrac.core.reddening import galactic_ebv
+    >>> from hifrac.core import galactic_ebv
     >>> print(galactic_ebv([210.8, 83.8], [54.3, -5.4]).round(1))
     [0.  4.1]
     """

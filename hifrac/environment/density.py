@@ -141,7 +141,7 @@ def surface_density(
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If rows of the reference are left out, or if the reference does not cover some of the galaxies.
 
     Notes

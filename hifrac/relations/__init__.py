@@ -7,7 +7,7 @@ columns of `hifrac.HIFractionEstimator.predict`, so that the two can be swapped.
 
 from __future__ import annotations
 
-from hifrac.relations._common import Relation, RelationFlag
+from hifrac.relations._common import RelationFlag
 from hifrac.relations.fitting import LinearRelation, fit_linear_relation
 from hifrac.relations.published import (
     RELATIONS,
@@ -21,7 +21,6 @@ from hifrac.relations.published import (
 __all__ = [
     "RELATIONS",
     "LinearRelation",
-    "Relation",
     "RelationFlag",
     "eckert2015_density",
     "eckert2015_pgf",

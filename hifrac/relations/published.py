@@ -174,7 +174,7 @@ def zhang2009(*, g_minus_r: Any, mu_i: Any) -> QTable:
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If all rows are outside the range: that points to another colour or system.
 
     Examples
@@ -274,7 +274,7 @@ def eckert2015_pgf(color: Any, *, band: str = "g-r", resolution: float = 0.04) -
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If all rows are outside the range: that points to another colour or system.
 
     Examples

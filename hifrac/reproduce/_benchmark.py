@@ -17,7 +17,7 @@ from hifrac import catalogs, relations
 from hifrac.catalogs import CatalogFlag, _files, match_ids, match_positions, plain_values
 from hifrac.catalogs.samples import with_stellar_mass
 from hifrac.core import config
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.metrics import metrics_table, score_estimates
 
 #: The columns of photometry that an estimator may need, by the names of the catalogues.

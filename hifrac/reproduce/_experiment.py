@@ -114,7 +114,7 @@ def setting(
         If no data directory is configured and ``needs_folder``, or ``draws`` is below 2.
     FileNotFoundError
         If it does not exist.
-    ~hifrac.core.exceptions.UnknownModelError
+    ~hifrac.core.UnknownModelError
         If there is no such model.
     """
     if draws < 2:
@@ -176,7 +176,7 @@ class Experiment:
     def tier_in(self, setting: Setting) -> str:
         """Return `tier`; but "full" where the labelled galaxies at hand are a whole sample of the paper.
 
-        `hifrac.catalogs.directory.write_directory` writes its name into their ``meta``.
+        ``hifrac.catalogs.directory.write_directory`` writes its name into their ``meta``.
         """
         if self.tier != "sample" or LABELS not in self.inputs or setting.folder is None:
             return self.tier

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from hifrac.catalogs import match_ids
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
 from hifrac.reproduce._experiment import ARCHIVE, DEEP, LABELS, Setting

@@ -46,7 +46,7 @@ def reproduce(
     """Run experiments, and write what they find.
 
     What was computed from the same inputs by the same version is taken from the folder ``reproduce`` in
-    `hifrac.core.config.cache_dir`. Nothing is fetched.
+    `hifrac.core.cache_dir`. Nothing is fetched.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def reproduce(
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If the summary of the folder cannot be read; it is then that of this run alone.
     """
     output = Path(output)

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from hifrac.catalogs import match_ids
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.metrics import share_interval
 from hifrac.reproduce._experiment import ANSWERS, LABELS, NO_ATLAS, Setting, experiment
 from hifrac.reproduce._inputs import answers, held_out, model_note, reddening

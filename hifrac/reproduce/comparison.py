@@ -11,7 +11,7 @@ from astropy.table import QTable, Table, vstack
 
 from hifrac import catalogs
 from hifrac.catalogs import match_positions, plain_values
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.metrics import metrics_table, score_estimates
 from hifrac.reproduce._experiment import ANSWERS, LABELS, NO_OTHERS, Setting, experiment
 from hifrac.reproduce._inputs import held_out, model_note

@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from hifrac import catalogs
 from hifrac.catalogs import plain_values
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity, surface_density
 from hifrac.metrics import bootstrap_errors
 from hifrac.reproduce._experiment import ANSWERS, ARCHIVE, DENSITY_FILE, LABELS, NO_ATLAS, Setting, experiment

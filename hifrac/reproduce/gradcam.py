@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import Table
 
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.cutouts import LocalCutouts
 from hifrac.estimator import HIFractionEstimator
 from hifrac.metrics import detection_auc

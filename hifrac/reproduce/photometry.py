@@ -13,7 +13,7 @@ from astropy import units as u
 from astropy.table import Table
 
 from hifrac.catalogs import CatalogFlag, match_positions, plain_values
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
 from hifrac.simulate.photometry import observed_colour, split_colour, taylor2011_colour
 

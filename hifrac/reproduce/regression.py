@@ -9,7 +9,7 @@ import numpy as np
 from astropy import constants, units
 from astropy.table import Table, vstack
 
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.metrics import (
     metrics_table,
     published_metrics,

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.table import Table
 
 from hifrac.attribution.injection import COLOURS, PROFILES, inject_point_sources
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.reproduce._experiment import ANSWERS, ARCHIVE, LABELS, WEIGHTS, Setting, experiment
 from hifrac.reproduce._inputs import held_out, pictures, reddening
 

@@ -26,7 +26,7 @@ _COLOURS = {"alpha.40A": "C0", "alpha.100": "C1", "NIBLES": "C2", "xGASS": "C3"}
 def sample_quantiles(samples: Mapping[str, Selection]) -> Table:
     """Return numbers of galaxies and quantiles of masses and fractions, beside the published ones: Table 1.
 
-    Samples are such as `hifrac.catalogs.samples.paper_samples` gives.
+    Samples are such as ``hifrac.catalogs.samples.paper_samples`` gives.
     """
     table = quantiles_table(samples.values())
     numbers: dict[str, tuple[float, float]] = {}
@@ -42,7 +42,7 @@ def sample_quantiles(samples: Mapping[str, Selection]) -> Table:
 def hi_fractions(samples: Mapping[str, Selection]) -> Table:
     """Return the HI mass fractions of the samples, a row a galaxy: what Figure 1 shows.
 
-    Samples are such as `hifrac.catalogs.samples.paper_samples` gives; the table has ``sample``,
+    Samples are such as ``hifrac.catalogs.samples.paper_samples`` gives; the table has ``sample``,
     ``log_hi_fraction`` (dex) and ``is_limit``, true where it is an upper limit.
     """
     columns: dict[str, list] = {"sample": [], "log_hi_fraction": [], "is_limit": []}

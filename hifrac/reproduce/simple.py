@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.table import Table
 
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.metrics import metrics_table, score_estimates
 from hifrac.reproduce._experiment import ANSWERS, ARCHIVE, LABELS, Setting, experiment
 from hifrac.reproduce._inputs import held_out, measurements, model_note, pictures

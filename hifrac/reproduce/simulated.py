@@ -17,7 +17,7 @@ from astropy.table import Table, vstack
 
 from hifrac.catalogs import CatalogWarning, durbala2020, match_positions
 from hifrac.catalogs.samples import paper_samples
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.metrics import regression_metrics
 from hifrac.reproduce._experiment import (
     ANSWERS,

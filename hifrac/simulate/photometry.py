@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.simulate.galaxy import SimulatedGalaxy, check_number
 
 # g-r = slope (g-i) + intercept: least squares through 81 galaxies of RESOLVE, 0.14 < g-i < 1.11.
@@ -72,7 +72,7 @@ def observed_colour(g_minus_i: Any, *, abs_i: Any, axial_ratio: Any, ebv: Any) -
     axial_ratio : array-like of float, shape (n,)
         Minor over major axis.
     ebv : array-like of float, shape (n,)
-        Galactic reddening in mag, on the scale of SFD, such as `~hifrac.core.reddening.galactic_ebv` gives.
+        Galactic reddening in mag, on the scale of SFD, such as `~hifrac.core.galactic_ebv` gives.
 
     Returns
     -------

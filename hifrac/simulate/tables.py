@@ -9,7 +9,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 from hifrac.images import compress
 from hifrac.simulate.photometry import SIZE_SCATTER, galaxy_from_photometry, half_light_radius

@@ -124,12 +124,12 @@ def read_labelled(
         If the unit of a position is no angle, or that of ``ebv`` not mag.
     FileNotFoundError
         If there are no such ``cutouts``.
-    ~hifrac.core.exceptions.RowError
+    ~hifrac.core.RowError
         If a picture is missing, damaged or not of the recipe's size: training takes all or nothing.
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If no row has a valid position.
     """
     require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])

@@ -15,7 +15,7 @@ import textwrap
 import warnings
 
 from hifrac.catalogs.samples import paper_samples
-from hifrac.core.exceptions import HifracWarning
+from hifrac.core import HifracWarning
 
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always", HifracWarning)

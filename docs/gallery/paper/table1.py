@@ -16,7 +16,7 @@ import warnings
 
 from hifrac.catalogs.samples import paper_samples
 from hifrac.catalogs.selection import counts_table
-from hifrac.core.exceptions import HifracWarning
+from hifrac.core import HifracWarning
 from hifrac.reproduce import numbers_table, samples
 
 with warnings.catch_warnings(record=True) as said:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hifrac.core.input import plain_floats
+from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
 from hifrac.training.data import BRIGHT, _root, _table
