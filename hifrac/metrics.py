@@ -10,10 +10,8 @@ from astropy.table import Table
 
 __all__ = [
     "bootstrap_errors",
-    "coverage",
     "detection_auc",
     "format_metrics",
-    "limits_violated",
     "metrics_table",
     "pit",
     "published_metrics",

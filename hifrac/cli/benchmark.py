@@ -13,7 +13,6 @@ from hifrac.cli.catalogs import refuse_output
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["benchmark"]
 
 _SHOWN = ("rmse", "slope", "sigma", "offset", "nmad", "coverage")
 

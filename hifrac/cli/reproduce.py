@@ -13,8 +13,6 @@ from hifrac.cli._shared import one_line_errors
 if TYPE_CHECKING:
     from hifrac.reproduce._experiment import Setting
 
-__all__ = ["reproduce"]
-
 
 @click.command()
 @click.argument("names", metavar="[NAME...|all]", nargs=-1)

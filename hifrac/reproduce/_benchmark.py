@@ -163,17 +163,14 @@ def _score(
 
 
 def _xgass() -> _Sample:
-    sample = _Sample(catalogs.xgass(), published="xGASS")
-    _add_alfalfa_photometry(sample, "agc")
-    return sample
+    return _with_alfalfa_photometry(_Sample(catalogs.xgass(), published="xGASS"), "agc")
 
 
 def _nibles() -> _Sample:
     references = [read() for read in (catalogs.alfalfa_a100, catalogs.tmrs) if _at_hand(read.__name__)]
-    sample = _Sample(catalogs.nibles(signs_from=references), published="NIBLES")
-    sample.notes.append("The file does not tell upper limits: all are taken for values.")
-    _add_alfalfa_photometry(sample, "position")
-    return sample
+    note = "The file does not tell upper limits: all are taken for values."
+    sample = _Sample(catalogs.nibles(signs_from=references), [note], published="NIBLES")
+    return _with_alfalfa_photometry(sample, "position")
 
 
 def _resolve() -> _Sample:
@@ -193,12 +190,8 @@ def _durbala2020() -> _Sample:
 
 def _alfalfa_a40() -> _Sample:
     table = with_stellar_mass(catalogs.alfalfa_a40(), catalogs.durbala2020(), by="agc")
-    sample = _Sample(table, published="alpha.40A")
-    sample.notes.append(
-        "Stellar masses of Durbala et al. (2020); the colours u-r are those of alpha.40, of SDSS DR7."
-    )
-    _add_alfalfa_photometry(sample, "agc")
-    return sample
+    note = "Stellar masses of Durbala et al. (2020); the colours u-r are those of alpha.40, of SDSS DR7."
+    return _with_alfalfa_photometry(_Sample(table, [note], published="alpha.40A"), "agc")
 
 
 _SAMPLES: dict[str, Callable[[], _Sample]] = {
@@ -218,13 +211,13 @@ _DURBALA_COLOURS = (
 )
 
 
-def _add_alfalfa_photometry(sample: _Sample, by: str) -> None:
+def _with_alfalfa_photometry(sample: _Sample, by: str) -> _Sample:
     """Add colours and object identifiers of ALFALFA-SDSS, for the galaxies that ALFALFA detected."""
     if not _at_hand("durbala2020"):
         sample.notes.append(
             "Durbala et al. (2020) is not on this computer: no optical photometry from there."
         )
-        return
+        return sample
     durbala = _good_photometry(catalogs.durbala2020())
     if by == "position":
         match = match_positions(sample.table, durbala, _MATCH)
@@ -237,6 +230,7 @@ def _add_alfalfa_photometry(sample: _Sample, by: str) -> None:
         f"{is_matched.sum()} of {len(is_matched)} galaxies{of_limits} are in ALFALFA-SDSS, and have its g-i "
         f"and objid. {_DURBALA_COLOURS}"
     )
+    return sample
 
 
 def _good_photometry(durbala: QTable) -> QTable:
@@ -331,10 +325,6 @@ def _of_relation(result: QTable) -> _Answer:
     return _Answer(estimate, p16, p84, out_of_range)
 
 
-def _empty(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
-
-
 def _linear_fit(table: QTable, truth: np.ndarray, is_limit: np.ndarray) -> _Answers:
     """Fit a line to the detections by the survey's first colour; each tenth by the other nine."""
     for colour in (name for name in PHOTOMETRY if name in table.colnames and name != "mu_i"):
@@ -346,7 +336,7 @@ def _linear_fit(table: QTable, truth: np.ndarray, is_limit: np.ndarray) -> _Answ
         raise _CannotRunError("no colour of enough detections to fit a line to")
     fold = np.full(len(table), -1)
     fold[fitted_on] = np.random.default_rng(0).permutation(fitted_on.sum()) % _FOLDS
-    answer = _Answer(*_empty(len(table)), np.zeros(len(table), bool))
+    answer = _Answer(*np.full((3, len(table)), np.nan), np.zeros(len(table), bool))
     for number in range(-1, _FOLDS):  # -1: what was not fitted to, limits among them
         rows = fold == number
         train = fitted_on & ~rows
@@ -417,7 +407,7 @@ def _predictions(table: QTable, rows: np.ndarray, cutouts: str | Path, model: An
     from hifrac.cutouts import LocalCutouts
     from hifrac.estimator import HIFractionEstimator
 
-    columns = _empty(len(table))
+    columns = np.full((3, len(table)), np.nan)
     if rows.any():
         with LocalCutouts(cutouts, name="objid") as source:
             result = HIFractionEstimator(model, cutouts=source).predict(table["ra", "dec", "objid"][rows])

@@ -136,37 +136,18 @@ def setting(
 class Experiment:
     """A figure or a table of the paper, or one that goes beyond it.
 
-    Parameters
-    ----------
-    name : str
-        As the paper numbers it: "fig1" to "fig13", "table1" to "table4"; a word for one beyond it.
-    title : str
-        What it shows.
-    tier : str
-        One of `TIERS`.
-    compute : callable
-        Takes a `Setting`, returns the result: a `~astropy.table.Table`. Its ``meta["numbers"]`` maps
-        what is compared to (ours, published), where published may be None; ``meta["notes"]`` says how the
-        data differ from the paper's.
-    inputs : tuple of str
-        What it reads: names of `hifrac.catalogs.CATALOGS`, files of the data directory ("cutouts/..."),
-        files of the model ("model/..."), "bundled:NAME" for a bundled model, or "extra:train" for the
-        packages of an extra.
-    plot : callable, optional
-        Takes that table, and the `Setting` if ``shows_pictures``; returns a `~matplotlib.figure.Figure`.
-    without : str, optional
-        What of the paper's own data it does not use.
-    shows_pictures : bool, optional
-        Whether ``plot`` reads pictures from the data directory.
+    ``compute`` takes a `Setting` and returns a table. Its ``meta["numbers"]`` maps what is compared to (ours,
+    published), where published may be None; ``meta["notes"]`` says how the data differ from the paper's.
     """
 
-    name: str
+    name: str  # as the paper numbers it; a word for one beyond it
     title: str
-    tier: str
+    tier: str  # one of `TIERS`
     compute: Callable[[Setting], Table]
+    #: Catalogues, files ("cutouts/...", "model/..."), "bundled:MODEL" or "extra:train" for packages.
     inputs: tuple[str, ...] = ()
-    plot: Callable[..., Figure] | None = None
-    without: str = ""
+    plot: Callable[..., Figure] | None = None  # takes that table, and the setting if it shows pictures
+    without: str = ""  # what of the paper's own data it does not use
     shows_pictures: bool = False
 
     def __post_init__(self) -> None:

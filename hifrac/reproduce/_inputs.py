@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -88,6 +89,17 @@ def fraction_features(table: Table, setting: Setting) -> np.ndarray:
 
     features = with_ebv(measurements(pictures(table["objid"], setting)), reddening(table))
     return features[:, StructureNet.columns(FRACTION_GROUPS)]
+
+
+def ridge() -> Any:
+    """Return the ridge regression of the default model's HI fraction, to be fitted."""
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from hifrac.training.structure.heads import RIDGE_PENALTY
+
+    return make_pipeline(StandardScaler(), Ridge(RIDGE_PENALTY))
 
 
 def _join(table: Table, model: Path) -> Table:

@@ -15,7 +15,7 @@ from hifrac.core.measurements import plain_floats
 from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity, surface_density
 from hifrac.metrics import bootstrap_errors
 from hifrac.reproduce._experiment import ANSWERS, ARCHIVE, DENSITY_FILE, LABELS, NO_ATLAS, Setting, experiment
-from hifrac.reproduce._inputs import fraction_features, held_out, labels, model_note, pictures
+from hifrac.reproduce._inputs import fraction_features, held_out, labels, model_note, pictures, ridge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -180,7 +180,7 @@ def split_errors(
             chosen = rng.permutation(len(order))[:fifth] if valid is None else valid
             rest = np.setdiff1d(order, chosen)
             train = rest if valid is None else rng.choice(rest, rest.size)
-            residual = _ridge(features[train], truth[train]).predict(features[chosen]) - truth[chosen]
+            residual = ridge().fit(features[train], truth[train]).predict(features[chosen]) - truth[chosen]
             sigma = np.std(truth[chosen], ddof=1)
             rmse = np.sqrt(np.mean(residual**2))
             scores.append((sigma, rmse, rmse / sigma))
@@ -188,16 +188,6 @@ def split_errors(
         rows.append((name, len(order) - fifth, fifth, mean[0], mean[1], spread[1], mean[2], spread[2]))
     names = ("validation", "n_train", "n_valid", "sigma", "rmse", "rmse_error")
     return Table(rows=rows, names=(*names, "normalised", "normalised_error"))
-
-
-def _ridge(features: np.ndarray, truth: np.ndarray):
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from hifrac.training.structure.heads import RIDGE_PENALTY
-
-    return make_pipeline(StandardScaler(), Ridge(RIDGE_PENALTY)).fit(features, truth)
 
 
 def _with_density(table: Table, setting: Setting) -> Table:

@@ -11,7 +11,7 @@ from astropy.table import Table
 from hifrac.core.measurements import plain_floats
 from hifrac.metrics import metrics_table, score_estimates
 from hifrac.reproduce._experiment import ANSWERS, ARCHIVE, LABELS, Setting, experiment
-from hifrac.reproduce._inputs import held_out, measurements, model_note, pictures
+from hifrac.reproduce._inputs import held_out, measurements, model_note, pictures, ridge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,11 +63,8 @@ def _components(seed: int) -> Any:
 def simple_models(seed: int) -> Mapping[str, Callable[[], Any]]:
     """Return the regressions of Appendix A by name, and ridge regression for circular colours."""
     from sklearn.ensemble import RandomForestRegressor
-    from sklearn.linear_model import LinearRegression, Ridge
+    from sklearn.linear_model import LinearRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from hifrac.training.structure.heads import RIDGE_PENALTY
 
     return {
         "block means, linear": LinearRegression,
@@ -75,7 +72,7 @@ def simple_models(seed: int) -> Mapping[str, Callable[[], Any]]:
         "PCA(16), random forest": lambda: make_pipeline(
             _components(seed), RandomForestRegressor(100, random_state=seed)
         ),
-        "circular colours, ridge": lambda: make_pipeline(StandardScaler(), Ridge(RIDGE_PENALTY)),
+        "circular colours, ridge": ridge,
     }
 
 
