@@ -336,7 +336,8 @@ def _linear_fit(table: QTable, truth: np.ndarray, is_limit: np.ndarray) -> _Answ
         raise _CannotRunError("no colour of enough detections to fit a line to")
     fold = np.full(len(table), -1)
     fold[fitted_on] = np.random.default_rng(0).permutation(fitted_on.sum()) % _FOLDS
-    answer = _Answer(*np.full((3, len(table)), np.nan), np.zeros(len(table), bool))
+    estimate, p16, p84 = np.full((3, len(table)), np.nan)
+    answer = _Answer(estimate, p16, p84, np.zeros(len(table), bool))
     for number in range(-1, _FOLDS):  # -1: what was not fitted to, limits among them
         rows = fold == number
         train = fitted_on & ~rows
