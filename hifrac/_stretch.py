@@ -41,7 +41,7 @@ class Stretch:
     source: str
 
     def levels(self, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
-        """Grey levels of three planes of flux, not yet rounded.
+        """Compute the grey levels of three planes of flux, not yet rounded.
 
         Parameters
         ----------
@@ -62,9 +62,12 @@ class Stretch:
         return _asinh_levels(planes, self.amplitude, self.softening, self.minimum, dtype)
 
     def rgb(self, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
-        """The picture of three planes of flux: their `levels`, rounded to uint8."""
+        """Make the picture of three planes of flux: their `levels`, rounded to uint8."""
         return np.rint(self.levels(red, green, blue)).astype(np.uint8)
 
+
+# Area of a pixel of SDSS, in pixels of Pan-STARRS1.
+_PANSTARRS_AREA = (0.396 / 0.25) ** 2
 
 #: The stretches of the surveys' own JPEG pictures, by survey.
 STRETCHES = {
@@ -78,7 +81,7 @@ STRETCHES = {
     # Nanomaggies per pixel of 0.25 arcsec (i, r, g). The survey's own colour JPEGs are scaled by percentiles
     # of each picture; what suits SDSS is taken over, by the ratio of the pixels' areas.
     "panstarrs": Stretch(
-        tuple(weight * (0.396 / 0.25) ** 2 for weight in (1.0, 1.14, 1.48)), 37.5, 12.9, 0.0, "as sdss"
+        (_PANSTARRS_AREA, 1.14 * _PANSTARRS_AREA, 1.48 * _PANSTARRS_AREA), 37.5, 12.9, 0.0, "as sdss"
     ),
 }
 
@@ -92,7 +95,7 @@ def lupton_rgb(
     Q: float = 10.0,  # noqa: N803 (the symbol of the paper and of astropy)
     minimum: float = 0.0,
 ) -> np.ndarray:
-    """Display colours of calibrated fluxes: the asinh stretch of Lupton et al. (2004).
+    """Make display colours of calibrated fluxes: the asinh stretch of Lupton et al. (2004).
 
     Parameters
     ----------
@@ -150,7 +153,7 @@ def lupton_rgb(
 
 
 def _as_float(plane: ArrayLike) -> np.ndarray:
-    """A plane in this computer's single or double precision."""
+    """Return a plane in this computer's single or double precision."""
     plane = np.asarray(plane)
     single = plane.dtype.kind == "f" and plane.dtype.itemsize <= 4
     return plane.astype(np.float32 if single else np.float64, copy=False)
@@ -165,7 +168,7 @@ def _asinh_levels(
     *,
     black_below: bool = False,
 ) -> np.ndarray:
-    """Grey levels, shape (height, width, 3), of weighted fluxes: see `Stretch` and `lupton_rgb`.
+    """Compute grey levels, shape (height, width, 3), of weighted fluxes: see `Stretch` and `lupton_rgb`.
 
     ``dtype`` is that of the costly part. The sum is of double precision,
     because bands of opposite sign may cancel.
@@ -201,7 +204,7 @@ def _asinh_levels(
 
 
 def _excess(plane: np.ndarray, minimum: float) -> tuple[np.ndarray, float]:
-    """A plane less its minimum, finite and so bounded that no later product overflows; its largest size."""
+    """Subtract the minimum of a plane, bound it against overflows, and give its largest size."""
     with np.errstate(over="ignore", invalid="ignore"):
         excess = plane - plane.dtype.type(minimum)
         peak = float(np.abs(excess).max(initial=0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -38,7 +38,206 @@ _ON_ERROR = ("flag", "raise")
 log = logging.getLogger(__name__)
 
 
-class HIFractionEstimator:
+class _PictureEstimator:
+    """The way from positions to a model's answers: fetch, decode, answer.
+
+    What becomes of the answers is a subclass's; its documentation has the parameters.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model | None = None,
+        *,
+        cutouts: CutoutSource | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        if isinstance(model, Model):
+            if device is not None:
+                raise TypeError("device must not be given with a loaded model: it has one")
+            self.model = model
+        else:
+            self.model = load_model(model, device=device)
+        if batch_size is not None:
+            if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
+                raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
+            if batch_size < 1:
+                raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
+        if cutouts is None:
+            cutouts = source_for(self.model.card.recipe)
+        if isinstance(cutouts, type) or not isinstance(cutouts, CutoutSource):
+            raise TypeError(
+                f"cutouts must be a source of cutouts, such as LocalCutouts(path, name=...), got {cutouts!r}"
+            )
+        self.cutouts = cutouts
+        self._check_recipe()
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__}: model {self.model.card.name!r} ({self.model.runtime}, "
+            f"{self.model.device}), {self.cutouts.describe()}>"
+        )
+
+    def _check_recipe(self) -> None:
+        """Refuse a source of another recipe: a model is only ever fed pixels of its own."""
+        mine, theirs = self.model.card.recipe, self.cutouts.recipe
+        if theirs is not None and replace(theirs, data_release=mine.data_release) != mine:
+            raise ValueError(f"cutouts gives {theirs}, but the model was trained on {mine}")
+
+    def _warn_of_release(self) -> None:
+        """Warn of another data release: the same sky and stretch, but not the same reduction."""
+        mine, theirs = self.model.card.recipe, self.cutouts.recipe
+        if theirs is not None and theirs.data_release != mine.data_release:
+            warnings.warn(
+                f"pictures of {theirs.data_release} for a model trained on {mine.data_release}",
+                HifracWarning,
+                stacklevel=3,
+            )
+
+    def _names(self, table: Table) -> Any:
+        """Return the column that names each row's picture, where the source wants one."""
+        column = self.cutouts.name_column
+        if column is None:
+            return None
+        if column not in table.colnames:
+            raise ValueError(
+                f"data has no column {column!r}, which names the pictures; "
+                f"its columns are {', '.join(table.colnames)}"
+            )
+        return table[column]
+
+    def _estimate(
+        self,
+        positions: Positions,
+        names: Any,
+        ebv: np.ndarray | None,
+        stop: bool,
+        progress: Callable[[int], object] | None,
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return estimates (NaN where not served) and flags of all rows.
+
+        One batch is decoded while the network works on the one before: memory
+        is for two batches of pictures, however many rows there are.
+        """
+        n, recipe = len(positions.ra), self.model.card.recipe
+        ebv = np.full(n, np.nan) if ebv is None else ebv
+        values = {name: np.full(n, np.nan) for name in ANSWER_COLUMNS}
+        flags = np.zeros(n, dtype=np.int32)
+        size = int(self.batch_size or conf.batch_size)
+        shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
+        pixels, spare = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
+        batch: list[int] = []
+        running: Future[None] | None = None
+        reported = 0
+        with (
+            closing(self._cutouts(positions, names)) as cutouts,
+            ThreadPoolExecutor(1, thread_name_prefix="hifrac-network") as network,
+        ):
+            for row, cutout in cutouts:
+                try:
+                    pixels[len(batch)] = self._pixels(cutout)
+                except RowError as error:
+                    if stop:
+                        error.add_note(f"in row {row} of data")
+                        raise
+                    log.info("row %d: %s", row, error, extra={"flag": error.flag})
+                    flags[row] |= int(error.flag)
+                else:
+                    batch.append(row)
+                if len(batch) == len(pixels):
+                    if running is not None:
+                        running.result()
+                    running = network.submit(self._run, batch, pixels, ebv[batch], values, flags)
+                    batch, pixels, spare = [], spare, pixels
+                if progress is not None and (row + 1 - reported >= 32 or row + 1 == n):
+                    progress(row + 1 - reported)
+                    reported = row + 1
+            if running is not None:
+                running.result()
+            if batch:
+                self._run(batch, pixels, ebv[batch], values, flags)
+        return values, flags
+
+    def _ebv(self, positions: Positions) -> np.ndarray | None:
+        """Return the Galactic reddening of each row: the table's own, else the map's; None if of no use."""
+        if "ebv" not in self.model.card.inputs:
+            return None
+        return galactic_ebv(positions.ra, positions.dec, positions.ebv)
+
+    def _cutouts(self, positions: Positions, names: Any) -> Generator[tuple[int, Cutout]]:
+        """Fetch each row's cutout, in order; rows without a position are not asked for."""
+        good = np.flatnonzero(np.isfinite(positions.ra))
+        wanted = None if names is None else names[good]
+        fetched = iter(self.cutouts.fetch(positions.ra[good], positions.dec[good], wanted))
+        try:
+            for row in range(len(positions.ra)):
+                if np.isnan(positions.ra[row]):
+                    what = "the position is masked, not finite or not on the sphere"
+                    yield row, Cutout(error=BadCoordinateError(what))
+                    continue
+                what = f"the source ended before row {row}: {self.cutouts.describe()}"
+                yield row, next(fetched, None) or Cutout(error=FetchError(what))
+        finally:
+            # A generator's connections end here, not when an error's traceback is forgotten.
+            if hasattr(fetched, "close"):
+                fetched.close()
+
+    def _pixels(self, cutout: Cutout) -> np.ndarray:
+        """Return the picture of a cutout, or raise what stopped it."""
+        if cutout.pixels is not None:  # a service's picture was decoded when it was verified
+            return cutout.pixels
+        if cutout.data is None:
+            raise cutout.error or FetchError("the source gave neither a picture nor an error")
+        return self.model.card.recipe.decode(cutout.data)
+
+    def _run(
+        self,
+        rows: list[int],
+        pixels: np.ndarray,
+        ebv: np.ndarray,
+        values: dict[str, np.ndarray],
+        flags: np.ndarray,
+    ) -> None:
+        """Write the model's answer to one batch to its rows."""
+        answer = self.model.answer(pixels[: len(rows)], ebv)
+        for name, column in answer.columns().items():
+            values[name][rows] = column
+        flags[rows] |= answer.flags
+
+    def _provenance(self, on_error: str, overwrite: bool) -> dict[str, Any]:
+        """Return what made a result, in plain types."""
+        import torch
+
+        card = self.model.card
+        return {
+            "version": hifrac.__version__,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": card.name,
+            "model_sha256": card.sha256,
+            "target": card.target,
+            "mass_scale": card.mass_scale,
+            "recipe": str(card.recipe),
+            "pictures": str(self.cutouts.recipe or "as the files are"),
+            "source": self.cutouts.describe(),
+            **({"reddening": f"column ebv, else {EBV_SOURCE}"} if "ebv" in card.inputs else {}),
+            "runtime": f"{self.model.runtime} on {self.model.device}",
+            "arguments": {
+                "on_error": on_error,
+                "overwrite": overwrite,
+                "batch_size": int(self.batch_size or conf.batch_size),
+            },
+            "packages": {
+                "python": sys.version.split()[0],
+                "numpy": np.__version__,
+                "astropy": astropy.__version__,
+                "torch": str(torch.__version__),
+            },
+            "references": list(card.references),
+        }
+
+
+class HIFractionEstimator(_PictureEstimator):
     """HI mass fractions from pictures.
 
     Parameters
@@ -82,41 +281,6 @@ class HIFractionEstimator:
     >>> len(result)
     27
     """
-
-    def __init__(
-        self,
-        model: str | Path | Model | None = None,
-        *,
-        cutouts: CutoutSource | None = None,
-        device: str | None = None,
-        batch_size: int | None = None,
-    ) -> None:
-        if isinstance(model, Model):
-            if device is not None:
-                raise TypeError("device must not be given with a loaded model: it has one")
-            self.model = model
-        else:
-            self.model = load_model(model, device=device)
-        if batch_size is not None:
-            if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
-                raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
-            if batch_size < 1:
-                raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.batch_size = batch_size
-        if cutouts is None:
-            cutouts = source_for(self.model.card.recipe)
-        if isinstance(cutouts, type) or not isinstance(cutouts, CutoutSource):
-            raise TypeError(
-                f"cutouts must be a source of cutouts, such as LocalCutouts(path, name=...), got {cutouts!r}"
-            )
-        self.cutouts = cutouts
-        self._check_recipe()
-
-    def __repr__(self) -> str:
-        return (
-            f"<HIFractionEstimator: model {self.model.card.name!r} ({self.model.runtime}, "
-            f"{self.model.device}), {self.cutouts.describe()}>"
-        )
 
     def predict(
         self,
@@ -191,21 +355,13 @@ class HIFractionEstimator:
         ebv = self._ebv(positions)
         result = positions.table
         card = self.model.card
-        added = columns_of(
+        columns = columns_of(
             card.target_column,
             card.target,
             with_mass=positions.log_mstar is not None,
             with_environment=environment is not None,
         )
-        if taken := [column.name for column in added.values() if column.name in result.colnames]:
-            if not overwrite:
-                raise ValueError(
-                    f"data has the result columns {', '.join(taken)} already; "
-                    "rename them, or say overwrite=True (--replace-columns)"
-                )
-            # An estimate must not stand beside the error, or the mark of an upper limit, of what it replaces.
-            theirs = {f"{name}{end}" for name in taken for end in ("_err", "_limit")}
-            result.remove_columns([*taken, *(theirs & set(result.colnames))])
+        _make_room(result, [column.name for column in columns.values()], overwrite)
         names = self._names(result)
         # First, for a reference that cannot be used is better known before the pictures are fetched.
         density = None if environment is None else _density(positions, environment)
@@ -216,23 +372,18 @@ class HIFractionEstimator:
                 values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + positions.log_mstar
         if density is not None:
             values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
-            flags |= _density_flags(values["log_overdensity"]).astype(flags.dtype)
-        bits = {"flags": flags}
+            values["environment_flags"] = np.asarray(density["environment_flags"])
+            flags |= _density_flags(values["log_overdensity"])
+        values["flags"] = flags
+        for name, column in columns.items():
+            mask = np.isnan(values[name]) if values[name].dtype.kind == "f" else None
+            result[column.name] = make_column(column, values[name], mask)
+        result.meta["hifrac"] = {
+            **self._provenance(on_error, overwrite),
+            **({"input": result.meta["hifrac"]} if "hifrac" in result.meta else {}),
+        }
         if density is not None:
-            bits["environment_flags"] = np.asarray(density["environment_flags"])
-        for name, column in added.items():
-            if name in bits:
-                result[column.name] = make_column(column, bits[name])
-            else:
-                result[column.name] = make_column(column, values[name], np.isnan(values[name]))
-        given = result.meta.get("hifrac")
-        result.meta["hifrac"] = made = self._provenance(on_error, overwrite)
-        if given is not None:
-            made["input"] = given
-        if density is not None:
-            made["environment"] = {**density.meta["hifrac"]}
-            cited = made["environment"].pop("references")
-            made["references"] += [one for one in cited if one not in made["references"]]
+            _say_environment(result.meta["hifrac"], density.meta["hifrac"])
         return result
 
     def explain(
@@ -281,7 +432,7 @@ class HIFractionEstimator:
         positions = parse(data, "ebv")
         names = self._names(positions.table)
 
-        def fetch(rows: np.ndarray) -> Iterator[tuple[int, Cutout]]:
+        def fetch(rows: np.ndarray) -> Generator[tuple[int, Cutout]]:
             cutouts = self._cutouts(positions[rows], None if names is None else names[rows])
             with closing(cutouts):
                 for row, (_, cutout) in zip(rows, cutouts, strict=True):
@@ -300,166 +451,9 @@ class HIFractionEstimator:
             batch_size=int(self.batch_size or conf.batch_size),
         )
 
-    def _check_recipe(self) -> None:
-        """A model is only ever fed pixels of its own recipe."""
-        mine, theirs = self.model.card.recipe, self.cutouts.recipe
-        if theirs is not None and replace(theirs, data_release=mine.data_release) != mine:
-            raise ValueError(f"cutouts gives {theirs}, but the model was trained on {mine}")
-
-    def _warn_of_release(self) -> None:
-        """Another data release is the same sky and stretch, but not the same reduction."""
-        mine, theirs = self.model.card.recipe, self.cutouts.recipe
-        if theirs is not None and theirs.data_release != mine.data_release:
-            warnings.warn(
-                f"pictures of {theirs.data_release} for a model trained on {mine.data_release}",
-                HifracWarning,
-                stacklevel=3,
-            )
-
-    def _names(self, table: Table) -> Any:
-        """The column that names each row's picture, where the source wants one."""
-        column = self.cutouts.name_column
-        if column is None:
-            return None
-        if column not in table.colnames:
-            raise ValueError(
-                f"data has no column {column!r}, which names the pictures; "
-                f"its columns are {', '.join(table.colnames)}"
-            )
-        return table[column]
-
-    def _estimate(
-        self,
-        positions: Positions,
-        names: Any,
-        ebv: np.ndarray | None,
-        stop: bool,
-        progress: Callable[[int], object] | None,
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Estimates (NaN where not served) and flags of all rows.
-
-        One batch is decoded while the network works on the one before: memory
-        is for two batches of pictures, however many rows there are.
-        """
-        n, recipe = len(positions.ra), self.model.card.recipe
-        ebv = np.full(n, np.nan) if ebv is None else ebv
-        values = {name: np.full(n, np.nan) for name in ANSWER_COLUMNS}
-        flags = np.zeros(n, dtype=np.int32)
-        size = int(self.batch_size or conf.batch_size)
-        shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
-        pixels, spare = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
-        batch: list[int] = []
-        running: Future[None] | None = None
-        reported = 0
-        with (
-            closing(self._cutouts(positions, names)) as cutouts,
-            ThreadPoolExecutor(1, thread_name_prefix="hifrac-network") as network,
-        ):
-            for row, cutout in cutouts:
-                try:
-                    if cutout.error is not None:
-                        raise cutout.error
-                    # A service's picture was decoded when it was verified.
-                    pixels[len(batch)] = (
-                        recipe.decode(cutout.data) if cutout.pixels is None else cutout.pixels
-                    )
-                except RowError as error:
-                    if stop:
-                        error.add_note(f"in row {row} of data")
-                        raise
-                    log.info("row %d: %s", row, error, extra={"flag": error.flag})
-                    flags[row] |= int(error.flag)
-                else:
-                    batch.append(row)
-                if len(batch) == len(pixels):
-                    if running is not None:
-                        running.result()
-                    running = network.submit(self._run, batch, pixels, ebv[batch], values, flags)
-                    batch, pixels, spare = [], spare, pixels
-                if progress is not None and (row + 1 - reported >= 32 or row + 1 == n):
-                    progress(row + 1 - reported)
-                    reported = row + 1
-            if running is not None:
-                running.result()
-            if batch:
-                self._run(batch, pixels, ebv[batch], values, flags)
-        return values, flags
-
-    def _ebv(self, positions: Positions) -> np.ndarray | None:
-        """The Galactic reddening of each row: the table's own, else that of the map; None if of no use."""
-        if "ebv" not in self.model.card.inputs:
-            return None
-        return galactic_ebv(positions.ra, positions.dec, positions.ebv)
-
-    def _cutouts(self, positions: Positions, names: Any) -> Iterator[tuple[int, Cutout]]:
-        """Each row with its cutout, in order; rows without a position are not asked for."""
-        good = np.flatnonzero(np.isfinite(positions.ra))
-        wanted = None if names is None else names[good]
-        fetched = iter(self.cutouts.fetch(positions.ra[good], positions.dec[good], wanted))
-        try:
-            for row in range(len(positions.ra)):
-                if np.isnan(positions.ra[row]):
-                    error = BadCoordinateError("the position is masked, not finite or not on the sphere")
-                    yield row, Cutout(error=error)
-                    continue
-                cutout = next(fetched, None)
-                if cutout is None:
-                    error = FetchError(f"the source ended before row {row}: {self.cutouts.describe()}")
-                    cutout = Cutout(error=error)
-                yield row, cutout
-        finally:
-            # A generator's connections end here, not when an error's traceback is forgotten.
-            if hasattr(fetched, "close"):
-                fetched.close()
-
-    def _run(
-        self,
-        rows: list[int],
-        pixels: np.ndarray,
-        ebv: np.ndarray,
-        values: dict[str, np.ndarray],
-        flags: np.ndarray,
-    ) -> None:
-        """The model's answer to one batch, written to its rows."""
-        answer = self.model.answer(pixels[: len(rows)], ebv)
-        for name, column in answer.columns().items():
-            values[name][rows] = column
-        flags[rows] |= answer.flags
-
-    def _provenance(self, on_error: str, overwrite: bool) -> dict[str, Any]:
-        """What made a result, in plain types."""
-        import torch
-
-        card = self.model.card
-        return {
-            "version": hifrac.__version__,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model": card.name,
-            "model_sha256": card.sha256,
-            "target": card.target,
-            "mass_scale": card.mass_scale,
-            "recipe": str(card.recipe),
-            "pictures": str(self.cutouts.recipe or "as the files are"),
-            "source": self.cutouts.describe(),
-            **({"reddening": f"column ebv, else {EBV_SOURCE}"} if "ebv" in card.inputs else {}),
-            "runtime": f"{self.model.runtime} on {self.model.device}",
-            "arguments": {
-                "on_error": on_error,
-                "overwrite": overwrite,
-                "batch_size": int(self.batch_size or conf.batch_size),
-            },
-            "packages": {
-                "python": sys.version.split()[0],
-                "numpy": np.__version__,
-                "astropy": astropy.__version__,
-                "torch": str(torch.__version__),
-            },
-            "references": list(card.references),
-        }
-
 
 def _density(positions: Positions, reference: Any) -> QTable:
-    """The density around each row."""
+    """Measure the density around each row."""
     from astropy.coordinates import SkyCoord
 
     from hifrac.environment import overdensity
@@ -471,6 +465,26 @@ def _density(positions: Positions, reference: Any) -> QTable:
 
 
 def _density_flags(log_overdensity: np.ndarray) -> np.ndarray:
+    """Flag HIGH_DENSITY where the relation between pictures and gas breaks."""
     from hifrac.environment import HIGH_DENSITY
 
-    return np.where(log_overdensity >= HIGH_DENSITY, int(Flag.HIGH_DENSITY), 0)
+    return np.where(log_overdensity >= HIGH_DENSITY, np.int32(Flag.HIGH_DENSITY), np.int32(0))
+
+
+def _say_environment(meta: dict[str, Any], density: dict[str, Any]) -> None:
+    """Add what made a density to what made a result, each reference once."""
+    meta["environment"] = {name: value for name, value in density.items() if name != "references"}
+    meta["references"] += [text for text in density["references"] if text not in meta["references"]]
+
+
+def _make_room(table: QTable, names: list[str], overwrite: bool) -> None:
+    """Remove the columns that results take the place of, if that is allowed."""
+    taken = [name for name in names if name in table.colnames]
+    if taken and not overwrite:
+        raise ValueError(
+            f"data has the result columns {', '.join(taken)} already; "
+            "rename them, or say overwrite=True (--replace-columns)"
+        )
+    # An estimate must not stand beside the error, or the mark of an upper limit, of what it replaces.
+    theirs = {f"{name}{end}" for name in taken for end in ("_err", "_limit")}
+    table.remove_columns([*taken, *(theirs & set(table.colnames))])

@@ -50,7 +50,7 @@ def decode(
     stretch: Stretch | str | None = None,
     quality: int | None = None,
 ) -> np.ndarray:
-    """Pixels of a picture.
+    """Decode a picture.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def decode(
 
 
 def header_wcs(data: bytes) -> WCS | None:
-    """World coordinates in the header of a FITS picture, for the rows as `decode` gives them.
+    """Read the world coordinates in the header of a FITS picture, for the rows as `decode` gives them.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def flip_wcs(wcs: WCS, height: int) -> WCS:
 
 
 def is_blank(pixels: np.ndarray) -> bool:
-    """Whether a picture shows no sky where its target should be.
+    """Tell whether a picture shows no sky where its target should be.
 
     Services answer outside their footprint with a uniform picture, often with
     a message printed on it. Real sky has noise, so the test asks for *exactly*
@@ -238,7 +238,7 @@ def is_blank(pixels: np.ndarray) -> bool:
 
 
 def to_jpeg(pixels: np.ndarray, *, quality: int = 75) -> bytes:
-    """A JPEG file with half the resolution in colour (4:2:0), as SkyServer's.
+    """Encode a JPEG file with half the resolution in colour (4:2:0), as SkyServer's.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ def to_jpeg(pixels: np.ndarray, *, quality: int = 75) -> bytes:
 
 
 def compress(pixels: np.ndarray, *, quality: int = 75) -> np.ndarray:
-    """What is left of a picture after `to_jpeg`.
+    """Return what is left of a picture after `to_jpeg`.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ _Compression = tuple[str, dict[int, bytes]]
 
 @functools.cache
 def _compression_of(quality: int) -> _Compression:
-    """What the header of a JPEG of `to_jpeg` says of its compression."""
+    """Return what the header of a JPEG of `to_jpeg` says of its compression."""
     data = to_jpeg(np.zeros((16, 16, 3), np.uint8), quality=quality)
     return simplejpeg.decode_jpeg_header(data)[3], _quantisation(data)
 
@@ -302,7 +302,7 @@ def _quantisation(data: bytes) -> dict[int, bytes]:
 
 
 def _has_no_colour(pixels: np.ndarray) -> bool:
-    """Whether something is shown, and in grey alone; compression may leave the noise of empty sky grey."""
+    """Tell whether something is shown in grey alone; compression may leave the noise of empty sky grey."""
     red = pixels[..., 0]
     if not np.array_equal(red[::8], pixels[::8, :, 1]):  # which settles nearly all pictures
         return False
@@ -312,14 +312,14 @@ def _has_no_colour(pixels: np.ndarray) -> bool:
 
 
 def _packed(pixels: np.ndarray) -> np.ndarray:
-    """The colours of a picture, each as one number."""
+    """Return the colours of a picture, each as one number."""
     packed = np.zeros((*pixels.shape[:2], 4), np.uint8)
     packed[..., :3] = pixels
     return packed.view(np.uint32)[..., 0]
 
 
 def _range(pixels: np.ndarray) -> int:
-    """The largest range of any channel."""
+    """Return the largest range of any channel."""
     flat = pixels.reshape(-1, 3)
     return int((flat.max(axis=0).astype(int) - flat.min(axis=0)).max())
 
@@ -334,7 +334,7 @@ def _check_size(columns: int, rows: int, width: int | None) -> None:
 
 
 def _decode_jpeg(data: bytes, width: int | None) -> tuple[np.ndarray, str]:
-    """Pixels of a complete and undamaged JPEG, and the subsampling of its colour."""
+    """Decode a complete and undamaged JPEG; return its pixels and the subsampling of its colour."""
     try:
         rows, columns, colours, subsampling = simplejpeg.decode_jpeg_header(data)
         _check_size(columns, rows, width)
@@ -350,13 +350,16 @@ def _decode_jpeg(data: bytes, width: int | None) -> tuple[np.ndarray, str]:
 
 
 def _decode_png(data: bytes, width: int | None) -> np.ndarray:
-    """Pixels of a PNG, by Pillow."""
+    """Decode a PNG by Pillow."""
     data, size = _strip_png(data)
     _check_size(*size, width)
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            if picture.mode == "P" or "transparency" in picture.info:
-                picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as file:
+            picture: Image.Image = file
+            if "transparency" in file.info and file.mode in ("P", "RGB"):
+                picture = file.convert("RGBA")
+            elif file.mode == "P":
+                picture = file.convert("RGB")
             mode, pixels = picture.mode, np.array(picture)
     except Exception as error:  # Pillow raises whatever its parsers meet in damaged bytes
         raise BadImageError(f"damaged PNG: {error}") from error
@@ -408,7 +411,7 @@ def describe_bytes(data: bytes) -> str:
 
 
 def _decode_fits(data: bytes, width: int | None, stretch: Stretch | None) -> np.ndarray:
-    """Display colours of the first image of a FITS file, top row first."""
+    """Decode the first image of a FITS file to display colours, top row first."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 

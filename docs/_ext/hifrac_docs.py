@@ -252,7 +252,7 @@ class Card(_OfModel):
             ("Folds", ", ".join(f"{key} {value}" for key, value in card.folds.items())),
             ("Threshold of ``p_detect``", f"{card.detection.threshold:g}"),
             ("Threshold of ``ood_score``", f"{card.detection.ood_threshold:g}"),
-            ("Architecture", f":class:`~hifrac.models.structure.{card.architecture}`"),
+            ("Architecture", f"``{card.architecture}``"),
             ("Trained", f"{card.created}, by {_literal(card.command)}"),
             *((f"sha256 of {name}", _literal(digest)) for name, digest in card.files.items()),
             ("Licence of the weights", card.licence),

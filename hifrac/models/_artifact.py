@@ -24,8 +24,6 @@ from hifrac.models.architectures import build, closest
 from hifrac.models.cards import ModelCard
 from hifrac.models.xresnet import fold_spectral_norm
 
-__all__ = ["FORMATS", "SCRIPT", "WEIGHTS", "exported", "load_eager", "load_script", "save"]
-
 WEIGHTS = "weights.safetensors"
 SCRIPT = "model.pt"
 PROGRAM = "model.pt2"
@@ -39,7 +37,7 @@ _MOST = 65536
 
 @contextmanager
 def _deprecations_of_jit_silenced() -> Iterator[None]:
-    """PyTorch deprecates TorchScript; it is asked for, and portable from 2.8 on."""
+    """Silence PyTorch on TorchScript, which it deprecates: it is asked for, and portable from 2.8 on."""
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", message=r".*torch\.jit\.", category=category)
@@ -59,7 +57,7 @@ class _Columns(nn.Module):
 
 
 def exported(network: nn.Module, width: int, n_channels: int = 3) -> torch.export.ExportedProgram:
-    """The network as a graph, for any number of pictures of one size.
+    """Trace the network as a graph, for any number of pictures of one size.
 
     Parameters
     ----------
@@ -98,7 +96,7 @@ def save(
     Parameters
     ----------
     network : Module
-        One of `hifrac.models.architectures`; it is left as it is.
+        One of ``hifrac.models.architectures``; it is left as it is.
     folder : path
         Made if it does not exist; files in it are written over.
     formats : sequence of str, optional
@@ -131,14 +129,14 @@ def save(
         with _deprecations_of_jit_silenced(), torch.no_grad():
             torch.jit.save(torch.jit.script(fold_spectral_norm(network).cpu()), folder / SCRIPT)
         written.append(SCRIPT)
-    if "export" in formats:
+    if "export" in formats and width is not None:
         torch.export.save(exported(network, width), folder / PROGRAM)
         written.append(PROGRAM)
     return {name: file_sha256(folder / name) for name in written}
 
 
 def _verified(folder: Path, name: str, card: ModelCard) -> bytes:
-    """The bytes of a model file, once their sha256 is the card's."""
+    """Read the bytes of a model file, if their sha256 is the card's."""
     expected = card.files.get(name)
     if expected is None:
         raise ModelError(f"model {card.name!r} has no {name}")
@@ -146,17 +144,17 @@ def _verified(folder: Path, name: str, card: ModelCard) -> bytes:
         data = (folder / name).read_bytes()
     except OSError as error:
         raise ModelError(f"model {card.name!r}: {name} cannot be read: {error}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != expected:
         raise ModelIntegrityError(
             f"model {card.name!r}: {folder / name} is not the file its card describes "
-            f"(sha256 {found}, card {expected}); nothing of it was loaded"
+            f"(sha256 {digest}, card {expected}); nothing of it was loaded"
         )
     return data
 
 
 def load_eager(folder: Path, card: ModelCard) -> nn.Module:
-    """The network in Python, with the canonical weights."""
+    """Load the network in Python, with the canonical weights."""
     data = _verified(folder, WEIGHTS, card)
     misfit = f"model {card.name!r}: its weights do not fit the architecture {card.architecture!r}: "
     try:
@@ -173,7 +171,7 @@ def load_eager(folder: Path, card: ModelCard) -> nn.Module:
 
 
 def _misfit(network: nn.Module, weights: dict[str, Tensor]) -> str:
-    """Why weights are not those of a network, in words; empty if they are."""
+    """Say why weights are not those of a network; nothing if they are."""
     wanted = network.state_dict()
     if set(weights) != set(wanted):
         other = closest(set(weights))
@@ -193,7 +191,7 @@ def _misfit(network: nn.Module, weights: dict[str, Tensor]) -> str:
 
 
 def load_script(folder: Path, card: ModelCard) -> nn.Module:
-    """The TorchScript network."""
+    """Load the TorchScript network."""
     data = _verified(folder, SCRIPT, card)
     try:
         with _deprecations_of_jit_silenced():

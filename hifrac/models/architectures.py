@@ -13,8 +13,6 @@ from hifrac.models import xresnet
 from hifrac.models.structure import StructureNet
 from hifrac.models.xresnet import PAPER_MEAN, PAPER_STD, PixelNet
 
-__all__ = ["ARCHITECTURES", "build", "closest"]
-
 
 def _pixel_net(
     make: Callable[..., xresnet.XResNet],
@@ -40,7 +38,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(architecture: str, options: Mapping[str, Any] | None = None) -> nn.Module:
-    """A network that takes uint8 pixels (n, channels, height, width), its weights random.
+    """Build a network that takes uint8 pixels (n, channels, height, width), its weights random.
 
     Parameters
     ----------
@@ -66,7 +64,7 @@ def build(architecture: str, options: Mapping[str, Any] | None = None) -> nn.Mod
 
 
 def closest(names: set[str]) -> str | None:
-    """The architecture whose weights have exactly these names, or None."""
+    """Find the architecture whose weights have exactly these names, or None."""
     for architecture in ARCHITECTURES:
         with torch.device("meta"):  # names are wanted, not numbers
             network = build(architecture)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, log_ndtr, ndtr
 
-__all__ = ["LEVELS", "ConformalTable", "PopulationTable"]
-
 #: The tabulated probabilities: median, 68% and 90% intervals.
 LEVELS = (0.05, 0.16, 0.50, 0.84, 0.95)
 
@@ -90,7 +88,7 @@ class ConformalTable:
         return cls(n=ranked.size, levels=tuple(levels), values=_conformal_quantiles(ranked, levels))
 
     def value(self, level: float) -> float:
-        """The residual quantile of one tabulated level, in dex.
+        """Return the residual quantile of one tabulated level, in dex.
 
         Raises
         ------
@@ -103,7 +101,7 @@ class ConformalTable:
             raise ValueError(f"level must be one of {self.levels}, got {level}") from None
 
     def estimate(self, outputs: Outputs) -> np.ndarray:
-        """The estimate of each picture: the network's.
+        """Return the estimate of each picture: the network's.
 
         Parameters
         ----------
@@ -113,7 +111,7 @@ class ConformalTable:
         return np.asarray(outputs["estimate"])
 
     def quantile(self, outputs: Outputs, level: float) -> np.ndarray:
-        """A quantile of each picture's interval.
+        """Return a quantile of each picture's interval.
 
         Where the network says how well it knows (``log_spread``), residuals
         are in units of that.
@@ -133,7 +131,7 @@ class ConformalTable:
         return self.estimate(outputs) + self.value(level) * self._unit(outputs)
 
     def score(self, outputs: Outputs, truth: np.ndarray) -> np.ndarray:
-        """What is ranked for the intervals: residuals, in units of the network's spread if it has one.
+        """Return what is ranked for the intervals: residuals, in units of the network's spread if it has one.
 
         Parameters
         ----------
@@ -223,11 +221,11 @@ class PopulationTable:
             raise ValueError("spread_factor and poor_spread must be positive")
 
     def p_poor(self, outputs: Outputs, log_odds: float) -> np.ndarray:
-        """Probability of the second population at some prior odds."""
+        """Return the probability of the second population at some prior odds."""
         return expit(self.slope * np.asarray(outputs["gas_poor_logit"]) + self.intercept + log_odds)
 
     def cdf(self, outputs: Outputs, value: np.ndarray, log_odds: float) -> np.ndarray:
-        """Share of the mixture below a value, before calibration.
+        """Return the share of the mixture below a value, before calibration.
 
         Parameters
         ----------
@@ -238,13 +236,13 @@ class PopulationTable:
         log_odds : float
             Natural logarithm of the prior odds of the second population.
         """
-        away = value - outputs["estimate"]
+        offset = value - outputs["estimate"]
         poor = self.p_poor(outputs, log_odds)
         spread = self.spread_factor * np.exp(outputs["log_spread"])
-        return (1 - poor) * ndtr(away / spread) + poor * ndtr((away - self.poor_shift) / self.poor_spread)
+        return (1 - poor) * ndtr(offset / spread) + poor * ndtr((offset - self.poor_shift) / self.poor_spread)
 
     def score(self, outputs: Outputs, truth: np.ndarray) -> np.ndarray:
-        """What is ranked for the intervals: `cdf` at the truth, at the odds ``log_odds_interval``.
+        """Return what is ranked for the intervals: `cdf` at the truth, at the odds ``log_odds_interval``.
 
         Parameters
         ----------
@@ -256,11 +254,11 @@ class PopulationTable:
         return self.cdf(outputs, truth, self.log_odds_interval)
 
     def estimate(self, outputs: Outputs) -> np.ndarray:
-        """The median of each picture, at the odds ``log_odds_estimate``."""
+        """Return the median of each picture, at the odds ``log_odds_estimate``."""
         return self._solve(outputs, self.ranks[self.levels.index(0.5)], self.log_odds_estimate)
 
     def quantile(self, outputs: Outputs, level: float) -> np.ndarray:
-        """A quantile of each picture, at the odds ``log_odds_interval``; on its side of the estimate.
+        """Return a quantile of each picture, at the odds ``log_odds_interval``; on its side of the estimate.
 
         Raises
         ------
@@ -278,7 +276,7 @@ class PopulationTable:
         )
 
     def _solve(self, outputs: Outputs, rank: float, log_odds: float) -> np.ndarray:
-        """The values below which a share ``rank`` of each mixture lies, by bisection to 1e-9 dex."""
+        """Find the values below which a share ``rank`` of each mixture lies, by bisection to 1e-9 dex."""
         spread = self.spread_factor * np.exp(outputs["log_spread"])
         reach = 12 * np.maximum(spread, self.poor_spread) + abs(self.poor_shift)
         low, high = outputs["estimate"] - reach, outputs["estimate"] + reach
@@ -361,11 +359,11 @@ class PopulationTable:
 
 
 def _platt(detections: np.ndarray, poor: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of the probability of the second kind, both kinds counting alike."""
+    """Fit slope and intercept of the probability of the second population, both counting alike."""
     from scipy.optimize import minimize
 
     def loss(at: np.ndarray) -> float:
-        costs = [np.mean(np.logaddexp(0, sign * (at[0] * kind + at[1]))) for sign, kind in signs]
+        costs = [np.mean(np.logaddexp(0, sign * (at[0] * logit + at[1]))) for sign, logit in signs]
         return sum(costs) + 1e-6 * float(at @ at)
 
     signs = ((1.0, np.asarray(detections)), (-1.0, np.asarray(poor)))
@@ -374,7 +372,7 @@ def _platt(detections: np.ndarray, poor: np.ndarray) -> tuple[float, float]:
 
 
 def _tobit(residual: np.ndarray, is_limit: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of normal values of which some are upper limits (Tobin 1958)."""
+    """Fit mean and standard deviation of normal values, some of them upper limits (Tobin 1958)."""
     from scipy.optimize import minimize
 
     def loss(at: np.ndarray) -> float:
@@ -387,7 +385,7 @@ def _tobit(residual: np.ndarray, is_limit: np.ndarray) -> tuple[float, float]:
 
 
 def _conformal_quantiles(values: np.ndarray, levels: Sequence[float]) -> tuple[float, ...]:
-    """Quantiles such that a new value lies outside with at most the nominal probability.
+    """Return quantiles such that a new value lies outside with at most the nominal probability.
 
     Raises
     ------

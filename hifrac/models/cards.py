@@ -15,8 +15,6 @@ from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models.calibration import ConformalTable, PopulationTable
 from hifrac.models.detection import DetectionTable
 
-__all__ = ["ModelCard"]
-
 FILE_NAME = "card.json"
 
 #: What a network may say of a picture.
@@ -175,7 +173,7 @@ class ModelCard:
         return self.files["weights.safetensors"]
 
     def to_json(self) -> str:
-        """The card as JSON text."""
+        """Return the card as JSON text."""
         facts = asdict(self)
         facts["recipe"] = self.recipe.to_dict()
         return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
@@ -200,13 +198,12 @@ class ModelCard:
         """
         try:
             facts = json.loads(text)
-            known = {entry.name for entry in fields(cls)}
-            if unknown := sorted(set(facts) - known):
+            if unknown := sorted(set(facts) - {entry.name for entry in fields(cls)}):
                 raise TypeError(f"unknown facts: {', '.join(unknown)}")
             facts["recipe"] = CutoutRecipe.from_dict(facts["recipe"])
             if facts["calibration"] is not None:
-                kind = PopulationTable if "ranks" in facts["calibration"] else ConformalTable
-                facts["calibration"] = kind(**facts["calibration"])
+                table = PopulationTable if "ranks" in facts["calibration"] else ConformalTable
+                facts["calibration"] = table(**facts["calibration"])
             if facts["detection"] is not None:
                 facts["detection"] = DetectionTable(**facts["detection"])
             for name in ("references", "outputs", "inputs"):

@@ -1,4 +1,4 @@
-"""Pattern recognition: which rows to trust.
+"""Detection and distance: which rows to trust.
 
 Two questions, two numbers. ``p_detect``: would an ALFALFA-like survey detect
 this galaxy? ``ood_score``: does the picture resemble what the model was
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hifrac.core.flags import Flag
-
-__all__ = ["DetectionTable"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class DetectionTable:
             raise ValueError("slope, intercept, thresholds, distances and largest_ebv must be finite")
 
     def p_detect(self, logit: np.ndarray) -> np.ndarray:
-        """Probability of detection, at equal prior odds.
+        """Return the probability of detection, at equal prior odds.
 
         Parameters
         ----------
@@ -84,7 +82,7 @@ class DetectionTable:
         return 0.5 * (1 + np.tanh(0.5 * (self.slope * np.asarray(logit, dtype=float) + self.intercept)))
 
     def ood_score(self, distance: np.ndarray) -> np.ndarray:
-        """Percentile of a distance among held-out training pictures.
+        """Return the percentile of a distance among held-out training pictures.
 
         Parameters
         ----------
@@ -101,7 +99,7 @@ class DetectionTable:
         return np.where(np.isfinite(distance), score, 100.0)
 
     def flags(self, p_detect: np.ndarray, ood_score: np.ndarray, ebv: np.ndarray | None = None) -> np.ndarray:
-        """The flags that follow from the two numbers and the reddening, as an integer array.
+        """Return the flags that follow from the two numbers and the reddening.
 
         Parameters
         ----------
@@ -116,7 +114,7 @@ class DetectionTable:
             Sums of `~hifrac.core.flags.Flag`.
         """
         unlikely = np.where(p_detect < self.threshold, int(Flag.UNLIKELY_DETECTION), 0)
-        strange = np.where(ood_score >= self.ood_threshold, int(Flag.OUT_OF_DISTRIBUTION), 0)
+        unlike = np.where(ood_score >= self.ood_threshold, int(Flag.OUT_OF_DISTRIBUTION), 0)
         if ebv is None or self.largest_ebv is None:
-            return unlikely | strange
-        return unlikely | strange | np.where(ebv > self.largest_ebv, int(Flag.HIGH_REDDENING), 0)
+            return unlikely | unlike
+        return unlikely | unlike | np.where(ebv > self.largest_ebv, int(Flag.HIGH_REDDENING), 0)

@@ -11,8 +11,6 @@ from pathlib import Path
 from hifrac.models.cards import ModelCard
 from hifrac.models.registry import load_model
 
-__all__ = ["export_model"]
-
 
 def export_model(
     model: str | PathLike[str], output: str | PathLike[str], *, formats: Sequence[str] = ("torchscript",)

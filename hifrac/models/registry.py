@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import torch
     from astropy.table import Table
 
-__all__ = ["Model", "list_models", "load_model"]
-
 _Part = TypeVar("_Part")
 
 RUNTIMES = ("torchscript", "eager", "openvino", "half")
@@ -33,13 +31,13 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "OutOfMemoryError")
 
 
 def bundled_models() -> dict[str, Path]:
-    """The folders of the bundled models by their names, sorted."""
+    """Return the folders of the bundled models by their names, sorted."""
     root = Path(str(resources.files("hifrac.models") / "weights"))
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{FILE_NAME}"))}
 
 
 def list_models() -> list[ModelCard]:
-    """The cards of the bundled models.
+    """Return the cards of the bundled models.
 
     Returns
     -------
@@ -56,7 +54,7 @@ def list_models() -> list[ModelCard]:
 
 
 def held_out_answers(folder: Path) -> Table | None:
-    """The answers of cross-validation that are kept with a model, by the ``objid`` of its galaxies.
+    """Read the answers of cross-validation in a model's folder, by the ``objid`` of its galaxies.
 
     Parameters
     ----------
@@ -193,7 +191,7 @@ class Model:
     def _columns(
         self, batch: torch.Tensor, ebv: torch.Tensor | None, rows: slice
     ) -> tuple[torch.Tensor, ...]:
-        """The columns of the answer for some rows."""
+        """Return the columns of the answer for some rows."""
         import torch
 
         more = [] if ebv is None else [ebv[rows].to(self.device)]
@@ -203,7 +201,7 @@ class Model:
 
 
 def load_model(
-    model: str | Path | None = None, *, device: str | None = None, runtime: str | None = None
+    model: str | PathLike[str] | None = None, *, device: str | None = None, runtime: str | None = None
 ) -> Model:
     """Load a model, its files verified.
 
@@ -272,15 +270,15 @@ def load_model(
     card = ModelCard.read(folder)
     place = _resolve_device(conf.device if device is None else device)
 
-    kind = {"openvino": "cpu", "half": "cuda"}.get(runtime or "")
-    if kind is not None and not place.startswith(kind):
-        raise ValueError(f"runtime: {runtime!r} needs the device {kind!r}, not {place!r}")
+    needed = {"openvino": "cpu", "half": "cuda"}.get(runtime or "")
+    if needed is not None and not place.startswith(needed):
+        raise ValueError(f"runtime: {runtime!r} needs the device {needed!r}, not {place!r}")
     network, used = _network(folder, card, runtime)
     return Model(card=card, device=place, runtime=used, network=network.to(place), folder=folder)
 
 
 def _network(folder: Path, card: ModelCard, runtime: str | None) -> tuple[torch.nn.Module, str]:
-    """The network as a runtime has it, and which one that is."""
+    """Load the network as a runtime has it, and say which one that is."""
     from hifrac.models import _artifact
 
     if runtime == "torchscript" or (runtime is None and _artifact.SCRIPT in card.files):
@@ -310,7 +308,7 @@ def in_parts(
     *,
     advice: str = "",
 ) -> list[_Part]:
-    """What is answered for pictures, in as few parts as there is memory for.
+    """Answer for pictures in as few parts as there is memory for.
 
     Parameters
     ----------
@@ -367,12 +365,12 @@ def in_parts(
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch says with an error that memory is short."""
+    """Tell whether PyTorch says with an error that memory is short."""
     return any(words in str(error) for words in _OUT_OF_MEMORY) or "OutOfMemory" in type(error).__name__
 
 
 def _resolve_device(device: str) -> str:
-    """The torch device meant; ValueError when it is unknown or not on this machine."""
+    """Return the torch device meant; ValueError when it is unknown or not on this machine."""
     import torch
 
     if device == "auto":

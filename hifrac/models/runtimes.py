@@ -22,8 +22,6 @@ from hifrac.core.exceptions import ModelError
 from hifrac.models import _artifact
 from hifrac.models.xresnet import SimpleSelfAttention, fold_spectral_norm
 
-__all__ = ["HalfPrecision", "OpenVINO", "fold_batch_norm"]
-
 
 class OpenVINO(nn.Module):
     """A network compiled by OpenVINO for the CPU, in single precision.
@@ -58,7 +56,7 @@ class OpenVINO(nn.Module):
         self._lock = threading.Lock()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """One tensor (n,) for each output."""
+        """Return one tensor (n,) for each output."""
         if len(pixels) == 0:
             return tuple(torch.zeros(0) for _ in range(self._n_outputs))
         with self._lock:
@@ -67,7 +65,7 @@ class OpenVINO(nn.Module):
 
 
 def _compiled(program: Any, width: int, options: dict[str, Any]) -> Any:
-    """The program as OpenVINO runs it.
+    """Compile a program as OpenVINO runs it.
 
     By its front end, not by ``openvino.convert_model``, which reports each use to its makers.
     """
@@ -93,7 +91,7 @@ def _compiled(program: Any, width: int, options: dict[str, Any]) -> Any:
 
 @contextmanager
 def _silent_about_decompositions() -> Iterator[None]:
-    """OpenVINO tells the root logger which operations this PyTorch decomposes otherwise than it expects."""
+    """Silence what OpenVINO tells the root logger of operations that this PyTorch decomposes otherwise."""
     root, handler = logging.root, logging.NullHandler()
 
     def other(record: logging.LogRecord) -> bool:
@@ -117,7 +115,7 @@ class HalfPrecision(nn.Module):
 
     Parameters
     ----------
-    network : `~hifrac.models.xresnet.PixelNet`
+    network : ``PixelNet``
         It is left as it is.
     dtype : torch.dtype, optional
         ``float16`` has three bits more than ``bfloat16`` for the same speed.
@@ -135,13 +133,13 @@ class HalfPrecision(nn.Module):
         self.dtype = dtype
         network = fold_batch_norm(fold_spectral_norm(network))
         for module in list(network.modules()):
-            if isinstance(getattr(module, "attention", None), SimpleSelfAttention):
-                module.attention = _SinglePrecision(module.attention)
-        network.backbone.head = _SinglePrecision(network.backbone.head)
+            for name, inner in list(module.named_children()):
+                if name in ("attention", "head") and isinstance(inner, SimpleSelfAttention | nn.Linear):
+                    setattr(module, name, _SinglePrecision(inner))
         self.network = network.to(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The answers in single precision, shape (n, n_outputs)."""
+        """Return the answers in single precision, shape (n, n_outputs)."""
         with torch.autocast(pixels.device.type, dtype=self.dtype):
             return self.network(pixels.contiguous(memory_format=torch.channels_last))
 
@@ -159,7 +157,7 @@ class _SinglePrecision(nn.Module):
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """The network for inference, each batch normalisation merged into the convolution before it.
+    """Merge each batch normalisation into the convolution before it, for inference.
 
     Parameters
     ----------
@@ -176,7 +174,8 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         if not isinstance(module, nn.Sequential):
             continue
         for i in range(len(module) - 1):
-            if isinstance(module[i], nn.Conv2d) and isinstance(module[i + 1], nn.BatchNorm2d):
-                module[i] = fuse_conv_bn_eval(module[i], module[i + 1])
+            first, second = module[i], module[i + 1]
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                module[i] = fuse_conv_bn_eval(first, second)
                 module[i + 1] = nn.Identity()
     return folded

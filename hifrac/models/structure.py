@@ -10,15 +10,13 @@ training set) are trained. All of it is one `torch.nn.Module`, and scripts.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hifrac.models.texture import N_TEXTURE, texture
-
-__all__ = ["NetworkOutput", "StructureNet", "bound"]
 
 
 class NetworkOutput(NamedTuple):
@@ -59,7 +57,7 @@ class Ellipse(NamedTuple):
 
 
 def _smoothing_matrix(sigma: float, width: int) -> Tensor:
-    """Matrix S such that S @ image @ S.T is the image under a Gaussian, borders reflected."""
+    """Return S such that S @ image @ S.T is the image under a Gaussian, borders reflected."""
     half = max(1, math.ceil(3 * sigma))
     offset = torch.arange(-half, half + 1)
     kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
@@ -71,12 +69,12 @@ def _smoothing_matrix(sigma: float, width: int) -> Tensor:
 
 
 def _smooth(image: Tensor, matrix: Tensor) -> Tensor:
-    """Smoothing of (n, c, h, w); dense products beat depthwise convolutions on a CPU."""
+    """Smooth images (n, c, h, w); dense products beat depthwise convolutions on a CPU."""
     return matrix @ image @ matrix.t()
 
 
 def _ellipse(second: Tensor, basis: Tensor, center: Tensor) -> Ellipse:
-    """Elliptical coordinates of second moments (n, 3) = (xx, yy, xy) about a centre (n, 2)."""
+    """Return the elliptical coordinates of second moments (n, 3) = (xx, yy, xy) about a centre (n, 2)."""
     a, b, c = second[:, 0:1], second[:, 1:2], second[:, 2:3]
     mean = 0.5 * (a + b)
     spread = torch.sqrt(0.25 * (a - b) ** 2 + c * c + 1e-8)
@@ -113,7 +111,7 @@ class StructureNet(nn.Module):
     * asymmetry under half a turn and clumpiness after a Gaussian smoothing
       (Conselice 2003, ApJS 147, 1) at several scales;
     * the distribution of colour over the galaxy's isophotal segment;
-    * the texture of sky and edges (`hifrac.models.texture`), for the distance alone;
+    * the texture of sky and edges (``hifrac.models.texture``), for the distance alone;
     * what no picture shows: the reddening by the Milky Way, which stellar masses and colours of the
       training set were corrected for.
 
@@ -150,6 +148,25 @@ class StructureNet(nn.Module):
 
     #: Alterations of a picture that the distance is made sensitive to, see `forward_head`.
     N_ALTERATIONS = 7
+
+    if TYPE_CHECKING:  # TorchScript reads no annotations that are text
+        rings: Tensor
+        basis: Tensor
+        smooth1: Tensor
+        smooth2: Tensor
+        near: Tensor
+        ellipses: Tensor
+        quantiles: Tensor
+        center: Tensor
+        scale: Tensor
+        typical: Tensor
+        spread: Tensor
+        location: Tensor
+        whitening_shape: Tensor
+        whitening_texture: Tensor
+        alterations: Tensor
+        alterations_offset: Tensor
+        edge: Tensor
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
@@ -202,7 +219,7 @@ class StructureNet(nn.Module):
 
     @classmethod
     def columns(cls, names: tuple[str, ...]) -> list[int]:
-        """Columns of the measurements that belong to the named groups."""
+        """Return the columns of the measurements that belong to the named groups."""
         chosen: list[int] = []
         start = 0
         for name, size in cls.GROUPS:
@@ -230,14 +247,16 @@ class StructureNet(nn.Module):
         return self.forward_head(self.forward_features(pixels, ebv))
 
     def forward_features(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (scripts)
-        """The measurements, the reddening last: shape (n, features)."""
+        """Return the measurements, the reddening last: shape (n, features)."""
         measured = self.measure(pixels.to(self.center.dtype))
         typical = self.center[-1].expand(measured.shape[0])
-        known = typical if ebv is None else torch.where(torch.isfinite(ebv), ebv.to(measured.dtype), typical)
-        return torch.cat([measured, known[:, None]], 1)
+        reddening = typical
+        if ebv is not None:
+            reddening = torch.where(torch.isfinite(ebv), ebv.to(measured.dtype), typical)
+        return torch.cat([measured, reddening[:, None]], 1)
 
     def forward_head(self, features: Tensor) -> NetworkOutput:
-        """The heads, from the measurements."""
+        """Apply the heads to the measurements."""
         bounded = self.standardise(features)
         return NetworkOutput(
             self.fraction(bounded)[:, 0],
@@ -249,15 +268,15 @@ class StructureNet(nn.Module):
         )
 
     def standardise(self, features: Tensor) -> Tensor:
-        """What the heads read: measurements in units of their spread over the detections, bounded."""
+        """Return what the heads read: measurements in units of their spread over the detections, bounded."""
         return bound((features - self.center) / self.scale)
 
     def compress(self, measured: Tensor) -> Tensor:
-        """What the distances are of: measurements in units of their spread, the tails compressed."""
+        """Return measurements in units of their spread, the tails compressed: the space of the distances."""
         return torch.asinh((measured - self.typical) / self.spread) - self.location
 
     def distances(self, features: Tensor) -> Tensor:
-        """Distances from the training set, shape (n, 9), before each is divided by its edge.
+        """Return distances from the training set, shape (n, 9), before each is divided by its edge.
 
         Of the picture alone: ``features`` may have the reddening or not.
 
@@ -272,7 +291,7 @@ class StructureNet(nn.Module):
         return torch.cat([shape[:, None], sky[:, None], altered], 1)
 
     def measure(self, pixels: Tensor) -> Tensor:
-        """Measurements of pictures (n, 3, width, width) of values 0 to 255: (n, features)."""
+        """Measure pictures (n, 3, width, width) of values 0 to 255: (n, features)."""
         # By rows, then by columns: several times faster than pooling.
         rows = pixels[:, :, 0::2] + pixels[:, :, 1::2]
         binned = rows[..., 0::2] + rows[..., 1::2]
@@ -289,7 +308,7 @@ class StructureNet(nn.Module):
         return torch.cat([circles.flatten(1), profiles, segment, sky], dim=1)
 
     def _adaptive_moments(self, light: Tensor) -> Tensor:
-        """Second moments (n, 3) of the elliptical Gaussian that matches the light it weights.
+        """Fit the second moments (n, 3) of the elliptical Gaussian that matches the light it weights.
 
         Twelve damped steps; the centre is the picture's, which is the galaxy's
         by construction of the cutout.
@@ -313,7 +332,7 @@ class StructureNet(nn.Module):
     def _profiles(
         self, image: Tensor, facing: Tensor, flux: Tensor, ellipse: Ellipse, residuals: list[Tensor]
     ) -> Tensor:
-        """Brightness, colours, growth, size, asymmetry and clumpiness in the galaxy's own ellipse."""
+        """Measure brightness, colours, growth, size, asymmetry and clumpiness in the galaxy's own ellipse."""
         geometric = torch.sqrt(ellipse.major * ellipse.minor)
         softness = 0.75 * geometric[:, None]  # edges as soft as a binned pixel
         depth = (0.5 + softness * self.ellipses)[..., None] - (softness * ellipse.radius)[:, None]
@@ -345,7 +364,7 @@ class StructureNet(nn.Module):
         return torch.cat(features, 1)
 
     def _segment(self, counts: Tensor) -> Tensor:
-        """Mask (n, h, w) of the pixels above a threshold that connect to the centre.
+        """Mask the pixels (n, h, w) above a threshold that connect to the centre.
 
         ``counts`` are sums over twelve integer pixel values; sums over three by
         three of them stay below 2^24, where float32 is exact.
@@ -362,7 +381,7 @@ class StructureNet(nn.Module):
         return mask
 
     def _segment_features(self, mask: Tensor, image: Tensor, residuals: list[Tensor]) -> Tensor:
-        """Size, shape, colour distribution and texture of the isophotal segment."""
+        """Measure size, shape, colour distribution and texture of the isophotal segment."""
         light = (image.mean(1) * mask).flatten(1)
         moments = light @ self.basis
         total = moments[:, :1].clamp(min=1e-3)
@@ -388,7 +407,7 @@ class StructureNet(nn.Module):
 
 
 def bound(features: Tensor) -> Tensor:
-    """Soft limit of standardised measurements.
+    """Limit standardised measurements softly.
 
     Far outside the training set a measurement says "far", not "how far": one
     odd pixel must not move the estimate by a dex.
@@ -408,12 +427,12 @@ def _linear(image: Tensor) -> Tensor:
 
 
 def _weighted(image: Tensor, weight: Tensor) -> Tensor:
-    """Sums (n, c) of (n, c, h, w) under the weight (n, h*w)."""
+    """Sum images (n, c, h, w) under the weight (n, h*w): (n, c)."""
     return (image.flatten(2) @ weight[:, :, None])[..., 0]
 
 
 def _rings(apertures: Tensor) -> Tensor:
-    """What lies in the rings between nested apertures (n, k, c); the first is a disc."""
+    """Return what lies in the rings between nested apertures (n, k, c); the first is a disc."""
     return torch.cat([apertures[:, :1], apertures[:, 1:] - apertures[:, :-1]], 1)
 
 

@@ -11,14 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["N_TEXTURE", "texture"]
-
 #: Number of columns that `texture` gives.
 N_TEXTURE = 25
 
 
 def texture(pixels: Tensor, brightness: Tensor) -> Tensor:
-    """Steps between neighbouring pixels, in the sky and in what is bright.
+    """Measure the steps between neighbouring pixels, in the sky and in what is bright.
 
     Parameters
     ----------
@@ -50,9 +48,9 @@ def texture(pixels: Tensor, brightness: Tensor) -> Tensor:
         pixels[:, :, :, 0::8].transpose(2, 3).contiguous(),
         faint[:, :, 0::4].transpose(1, 2).repeat_interleave(2, dim=2)[:, None],
     )
-    one = _steps(along[0], along[1], 1)
-    other = _steps(across[0], across[1], 1)
-    sky = [torch.log(one + other + 2e-3)]
+    rows = _steps(along[0], along[1], 1)
+    columns = _steps(across[0], across[1], 1)
+    sky = [torch.log(rows + columns + 2e-3)]
     bright = [torch.log(_bright(along, across, 1) + 5e-3)]
     for lag in (2, 4, 8):
         sky.append(torch.log(_steps(along[0], along[1], lag) + _steps(across[0], across[1], lag) + 2e-3))
@@ -67,7 +65,7 @@ def texture(pixels: Tensor, brightness: Tensor) -> Tensor:
             sky[1] - sky[0],
             sky[2] - sky[1],
             sky[3] - sky[2],
-            torch.log(one + 1e-3) - torch.log(other + 1e-3),
+            torch.log(rows + 1e-3) - torch.log(columns + 1e-3),
             torch.log(grey + 2e-3) - sky[0],
             torch.log(level + 0.01),
             sky[0][:, :2] - sky[0][:, 1:],
@@ -79,12 +77,12 @@ def texture(pixels: Tensor, brightness: Tensor) -> Tensor:
 
 
 def _steps(lines: Tensor, weight: Tensor, lag: int) -> Tensor:
-    """Weighted mean (n, c) of the steps between pixels so far apart on lines (n, c, lines, pixels)."""
+    """Average the steps between pixels so far apart on lines (n, c, lines, pixels), weighted: (n, c)."""
     weight = weight[..., lag:]
     steps = (lines[..., lag:] - lines[..., :-lag]).abs()
     return (steps * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1e-3)
 
 
 def _bright(along: tuple[Tensor, Tensor], across: tuple[Tensor, Tensor], lag: int) -> Tensor:
-    """Steps where it is bright."""
+    """Average the steps where it is bright."""
     return _steps(along[0], 1.0 - along[1], lag) + _steps(across[0], 1.0 - across[1], lag)

@@ -11,23 +11,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
-
-__all__ = [
-    "PAPER_MEAN",
-    "PAPER_STD",
-    "PixelNet",
-    "SimpleSelfAttention",
-    "XResNet",
-    "fold_spectral_norm",
-    "shallow",
-    "xresnet18",
-    "xresnet34",
-    "xresnet50",
-]
 
 #: What the paper's code takes from pixel values / 255 (red, green, blue), and then divides them by. They
 #: are nearly the identity: statistics of pictures that had been normalised before.
@@ -41,14 +29,12 @@ MINIMUM_SIDE = 32
 def _convolution(
     n_in: int, n_out: int, size: int = 3, stride: int = 1, *, act: bool = True, zero: bool = False
 ) -> nn.Sequential:
-    """Convolution, batch normalisation (its factor 0 if ``zero``) and Mish (if ``act``)."""
-    layers = [
-        nn.Conv2d(n_in, n_out, size, stride=stride, padding=size // 2, bias=False),
-        nn.BatchNorm2d(n_out),
-    ]
-    nn.init.kaiming_normal_(layers[0].weight)
-    nn.init.constant_(layers[1].weight, 0.0 if zero else 1.0)
-    return nn.Sequential(*layers, *([nn.Mish()] if act else []))
+    """Make a convolution, batch normalisation (its factor 0 if ``zero``) and Mish (if ``act``)."""
+    convolution = nn.Conv2d(n_in, n_out, size, stride=stride, padding=size // 2, bias=False)
+    normalisation = nn.BatchNorm2d(n_out)
+    nn.init.kaiming_normal_(convolution.weight)
+    nn.init.constant_(normalisation.weight, 0.0 if zero else 1.0)
+    return nn.Sequential(convolution, normalisation, *([nn.Mish()] if act else []))
 
 
 class SimpleSelfAttention(nn.Module):
@@ -65,15 +51,18 @@ class SimpleSelfAttention(nn.Module):
         Channels of the map.
     """
 
+    if TYPE_CHECKING:
+        conv: nn.Conv1d
+
     def __init__(self, n_channels: int) -> None:
         super().__init__()
-        conv = nn.Conv1d(n_channels, n_channels, 1, bias=False)
-        nn.init.kaiming_normal_(conv.weight)
-        self.conv = parametrizations.spectral_norm(conv)
+        self.conv = nn.Conv1d(n_channels, n_channels, 1, bias=False)
+        nn.init.kaiming_normal_(self.conv.weight)
+        parametrizations.spectral_norm(self.conv)
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The map (n, c, h, w) with its attention added."""
+        """Add its attention to a map (n, c, h, w)."""
         x = maps.flatten(2)
         # In this order the cost is that of c x c matrices, not of positions x positions.
         attended = torch.bmm(torch.bmm(x, x.transpose(1, 2)), self.conv(x))
@@ -195,7 +184,7 @@ class XResNet(nn.Module):
         return self.forward_head(self.forward_features(pictures))
 
     def forward_features(self, pictures: Tensor) -> Tensor:
-        """The last map, shape (n, channels, h / 32, w / 32) after four stages; sides round up."""
+        """Return the last map, shape (n, channels, h / 32, w / 32) after four stages; sides round up."""
         if pictures.dim() != 4 or pictures.shape[1] != self.n_channels:
             raise ValueError(f"pictures must be (n, {self.n_channels}, h, w), got {pictures.shape}")
         if pictures.shape[2] < self.minimum_side or pictures.shape[3] < self.minimum_side:
@@ -205,17 +194,17 @@ class XResNet(nn.Module):
         return self.stages(self.pool(self.stem(pictures)))
 
     def forward_head(self, maps: Tensor) -> Tensor:
-        """The answers of the last map: its mean over positions, and one linear layer."""
+        """Answer from the last map: its mean over positions, and one linear layer."""
         return self.head(maps.mean((2, 3)))
 
 
 def xresnet18(n_outputs: int = 1, n_channels: int = 3, *, self_attention: bool = True) -> XResNet:
-    """The network of eight blocks of two convolutions; parameters as of `xresnet34`."""
+    """Make the network of eight blocks of two convolutions; parameters as of `xresnet34`."""
     return XResNet((2, 2, 2, 2), n_outputs, n_channels, self_attention=self_attention)
 
 
 def xresnet34(n_outputs: int = 1, n_channels: int = 3, *, self_attention: bool = True) -> XResNet:
-    """The paper's network (Wu 2020, section 3): 21,308,514 parameters with one output.
+    """Make the paper's network (Wu 2020, section 3): 21,308,514 parameters with one output.
 
     Parameters
     ----------
@@ -234,12 +223,12 @@ def xresnet34(n_outputs: int = 1, n_channels: int = 3, *, self_attention: bool =
 
 
 def xresnet50(n_outputs: int = 1, n_channels: int = 3, *, self_attention: bool = True) -> XResNet:
-    """The network of sixteen bottleneck blocks; parameters as of `xresnet34`."""
+    """Make the network of sixteen bottleneck blocks; parameters as of `xresnet34`."""
     return XResNet((3, 4, 6, 3), n_outputs, n_channels, expansion=4, self_attention=self_attention)
 
 
 def shallow(n_outputs: int = 2, n_channels: int = 3) -> XResNet:
-    """The network of the paper's Grad-CAM maps (Wu 2020, section 8.1).
+    """Make the network of the paper's Grad-CAM maps (Wu 2020, section 8.1).
 
     Stem and two residual blocks of two convolutions, without self-attention:
     of a picture of 224 pixels it makes a map of 56 x 56 positions.
@@ -277,6 +266,10 @@ class PixelNet(nn.Module):
         If ``mean`` or ``std`` does not have one number a channel, or ``std``
         has one that is not positive.
     """
+
+    if TYPE_CHECKING:  # TorchScript reads no annotations that are text
+        mean: Tensor
+        std: Tensor
 
     def __init__(
         self,
@@ -319,17 +312,17 @@ class PixelNet(nn.Module):
         return self.forward_head(self.forward_features(pixels))
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """The last map of the backbone."""
+        """Return the last map of the backbone."""
         if pixels.dtype != torch.uint8:
             raise TypeError(f"pixels must be uint8, got {pixels.dtype}")
         return self.backbone.forward_features(self.normalise(pixels))
 
     def forward_head(self, maps: Tensor) -> Tensor:
-        """The answers of the last map."""
+        """Answer from the last map."""
         return self.backbone.forward_head(maps)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """What the backbone reads; of values 0 to 255, of any dtype."""
+        """Return what the backbone reads, of values 0 to 255 of any dtype."""
         values = pixels.to(self.mean.dtype) / 255.0
         if self.monochrome:
             values = values.mean(1, keepdim=True).expand_as(values)
@@ -337,7 +330,7 @@ class PixelNet(nn.Module):
 
 
 def fold_spectral_norm(network: nn.Module) -> nn.Module:
-    """The network for inference, each spectrally normalised weight replaced by its value.
+    """Replace each spectrally normalised weight by its value, for inference.
 
     Parameters
     ----------

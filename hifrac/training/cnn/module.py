@@ -31,7 +31,7 @@ def build(config: NetworkConfig, n_channels: int = 3) -> PixelNet:
 
     Returns
     -------
-    network : `~hifrac.models.xresnet.PixelNet`
+    network : ``PixelNet``
         Takes uint8 pixels (n, n_channels, h, w).
     """
     options = {"n_outputs": config.n_outputs, "n_channels": n_channels, "monochrome": config.monochrome}
@@ -47,7 +47,7 @@ class PictureNetwork(lightning.LightningModule):
 
     Parameters
     ----------
-    network : `~hifrac.models.xresnet.PixelNet`
+    network : ``PixelNet``
         What is trained.
     config : `~hifrac.training.config.NetworkConfig`
         Which loss.
@@ -177,7 +177,7 @@ def load_weights(network: PixelNet, other: nn.Module) -> PixelNet:
 
     Parameters
     ----------
-    network : `~hifrac.models.xresnet.PixelNet`
+    network : ``PixelNet``
         What is to be trained; returned.
     other : Module
         A network of the same architecture, as `hifrac.models` loads it. Where its
@@ -211,7 +211,7 @@ def one_logit(network: PixelNet) -> PixelNet:
 
     Parameters
     ----------
-    network : `~hifrac.models.xresnet.PixelNet`
+    network : ``PixelNet``
         With two outputs, the scores of the classes; it is changed, and returned.
     """
     head = network.backbone.head

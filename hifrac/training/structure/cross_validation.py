@@ -21,7 +21,7 @@ class OutOfFold:
     Attributes
     ----------
     outputs : dict of str to array of float, shape (n,)
-        As `~hifrac.models.structure.NetworkOutput`, by name.
+        As ``NetworkOutput``, by name.
     distances : array of float, shape (n, 9)
         The distances, before they are divided by their edges.
     fold : array of int, shape (n,)
@@ -142,7 +142,7 @@ class Calibrated:
     estimate : array of float
         log10(M_HI / M*), in dex.
     quantile : dict of float to array of float
-        By level, see `hifrac.models.calibration.LEVELS`.
+        By level, see ``LEVELS``.
     pit : array of float
         Probability integral transform: the share of the detections of the other folds that
         lie lower in their own distributions than the truth (or upper limit) in this one; NaN without it.
