@@ -52,6 +52,7 @@ def quick_service(getjpeg, monkeypatch):
         conf.set_temp("retries", 2),
         conf.set_temp("retry_backoff", 0.01),
         conf.set_temp("max_rate", 0.0),
+        conf.set_temp("patience", 0.0),
     ):
         yield getjpeg
 

@@ -61,6 +61,8 @@ class GetJpegServer:
         self.script: dict[int, Reply] = {}
         self.always: Reply | None = None
         self.requests: list[Request] = []
+        self.connections = self.most_connections = 0
+        self.down = False
         self.lock = threading.Lock()
         self.closing = threading.Event()
         handler = type("Handler", (_Handler,), {"owner": self})
@@ -94,6 +96,12 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def setup(self):
+        super().setup()
+        with self.owner.lock:
+            self.owner.connections += 1
+            self.owner.most_connections = max(self.owner.most_connections, self.owner.connections)
+
     def do_GET(self):
         owner = self.owner
         parts = urlsplit(self.path)
@@ -106,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = owner.picture_at(params)
             if body is None:
                 body, reply = b"", reply or OUTSIDE
-        reply = reply or Reply()
+        reply = Reply(reset=True) if owner.down else reply or Reply()
         if reply.hang:
             owner.closing.wait(30)
         if reply.delay:
@@ -128,6 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def finish(self):
+        with self.owner.lock:
+            self.owner.connections -= 1
         with contextlib.suppress(OSError, ValueError):
             super().finish()
 

@@ -84,6 +84,7 @@ def impatience() -> Iterator[None]:
         conf.set_temp("retry_backoff", 0.01),
         conf.set_temp("retries", 2),
         conf.set_temp("max_rate", 0),
+        conf.set_temp("patience", 0),
         conf.set_temp("timeout", 5),
     ):
         yield

@@ -1043,7 +1043,7 @@ def test_the_service_gives_what_the_files_give_and_then_the_store(model, demo_re
 
 def test_a_service_that_fails_for_some_rows(quick_model, patient, monkeypatch):
     # One connection: then the requests come in the order of the rows, and a script can tell them apart.
-    monkeypatch.setattr("hifrac.cutouts.remote.CONNECTIONS", 1)
+    monkeypatch.setattr("hifrac.cutouts._http.CONNECTIONS", 1)
     script = {
         **dict.fromkeys((1, 2, 3), Reply(503, b"busy")),
         **dict.fromkeys((4, 5, 6), Reply(200, HTML, {"Content-Type": "text/html"})),

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import time
 import warnings
 from collections.abc import Callable
 
 import requests
+import tenacity
 from astropy.io import votable
 from astropy.table import Table, vstack
 
 from hifrac.catalogs.errors import CatalogServiceError
 from hifrac.core.config import conf
-
-_REPEATED = (429, 500, 502, 503, 504)
-_LONGEST_WAIT = 60.0
+from hifrac.core.retry import LONGEST_PAUSE, REPEATED, pause_before, repeating, retry_after
 
 
 def vizier_tables(address: str) -> dict[str, Table]:
@@ -156,30 +154,36 @@ def _sql(query: str, data_release: int) -> Table:
 
 def _ask(ask: Callable[[], requests.Response], who: str) -> requests.Response:
     """Return one good answer, asking again as often as the settings say."""
-    pause = conf.retry_backoff
-    for left in range(conf.retries, -1, -1):
+
+    def try_() -> requests.Response:
         try:
             response = ask()
         except requests.RequestException as reason:
-            error = CatalogServiceError(f"{who} gave no complete answer: {reason}", url=_url_of(reason))
-            again = True
-        else:
-            if response.status_code == requests.codes.ok:
-                return response
-            wait = response.headers.get("Retry-After", "")
-            after = float(wait) if wait.isdigit() else None
-            error = CatalogServiceError(
-                f"{who} answered {response.status_code} {response.reason}: {_beginning(response)}",
-                url=response.url,
-                status=response.status_code,
-                retry_after=after,
-            )
-            again = response.status_code in _REPEATED and (after or 0) <= _LONGEST_WAIT
-        if not again or left == 0:
-            raise error
-        time.sleep(min(_LONGEST_WAIT, max(pause, error.retry_after or 0)))
-        pause *= 2
-    raise AssertionError("unreachable")  # the last round returns or raises
+            raise _TroubleError(f"{who} gave no complete answer: {reason}", url=_url_of(reason)) from reason
+        if response.status_code == requests.codes.ok:
+            return response
+        error = _TroubleError if response.status_code in REPEATED else CatalogServiceError
+        raise error(
+            f"{who} answered {response.status_code} {response.reason}: {_beginning(response)}",
+            url=response.url,
+            status=response.status_code,
+            retry_after=retry_after(response.headers),
+        )
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        return max(pause_before(state.attempt_number, conf.retry_backoff), asked(state))
+
+    def asked(state: tenacity.RetryCallState) -> float:
+        return getattr(state.outcome and state.outcome.exception(), "retry_after", None) or 0.0
+
+    def stop(state: tenacity.RetryCallState) -> bool:
+        return state.attempt_number > conf.retries or asked(state) > max(conf.patience, LONGEST_PAUSE)
+
+    return repeating(_TroubleError, stop=stop, wait=wait)(try_)
+
+
+class _TroubleError(CatalogServiceError):
+    """What may have passed when the service is asked again."""
 
 
 def _url_of(error: requests.RequestException) -> str | None:

@@ -47,7 +47,7 @@ class Conf(ConfigNamespace):
     )
     cutout_timeout = _item(
         120.0,
-        "Seconds for one cutout, all repeats and the waiting between them included.",
+        "Seconds for one cutout, all repeats and the pauses between them included (see patience).",
         cfgtype="float(min=0.001)",
     )
     retries = _item(
@@ -55,6 +55,12 @@ class Conf(ConfigNamespace):
     )
     retry_backoff = _item(
         0.5, "Seconds before the first repeat; doubled at each further one.", cfgtype="float(min=0)"
+    )
+    patience = _item(
+        900.0,
+        "Seconds for which a service that gives no answer, or asks to be left alone, is waited for "
+        "before the run ends without the rest.",
+        cfgtype="float(min=0)",
     )
     max_rate = _item(
         10.0,

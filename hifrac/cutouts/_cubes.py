@@ -12,7 +12,7 @@ import numpy as np
 
 from hifrac import images
 from hifrac.core.exceptions import BadImageError
-from hifrac.cutouts._http import Answer, without_user
+from hifrac.cutouts._http import Answer
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -61,7 +61,7 @@ def compose(
     for index, band in enumerate(bands):
         made.header[f"BAND{index}"] = band
     for answer in source:
-        made.header.add_history(f"{hashlib.sha256(answer.body).hexdigest()} {without_user(answer.url)}")
+        made.header.add_history(f"{hashlib.sha256(answer.body).hexdigest()} {answer.url}")
     file = io.BytesIO()
     made.writeto(file)
     return file.getvalue()

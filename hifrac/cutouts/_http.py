@@ -1,132 +1,113 @@
-"""HTTP for cutout services: repeats, time limits, and a record of every attempt.
+"""HTTP for survey services: the rate, repeats, patience and time limits of one run, and a record of attempts.
 
 This is transport only. What an answer means is the source's business.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import hashlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 import requests
+import tenacity
 import urllib3
-from urllib3.util import Retry
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import BadImageError, FetchError, RowError
-from hifrac.cutouts._line import CutOffError, Line, new_session
-from hifrac.cutouts._politeness import LONGEST_WAIT, HostLimit, host_limit
+from hifrac.core.retry import BUSY, LONGEST_PAUSE, REPEATED, pause_before, repeating, retry_after
+from hifrac.cutouts._line import Line, TooLongError
+from hifrac.cutouts._turns import turns_of
 
-__all__ = ["Answer", "Attempt", "Client", "Errand", "StoppedError", "without_user"]
+#: Open connections of one process to one host.
+CONNECTIONS = 4
 
-REPEATED_STATUSES = (429, 500, 502, 503, 504)
-
-_REDIRECTS = (301, 302, 303, 307, 308)
-_MAX_REDIRECTS = 5
-
-# A host is given up when it asked for a long leave so often without a break,
-# or gave no answer of any kind for so many cutouts and seconds.
-_REFUSALS = 3
-_SILENT_CUTOUTS, _SILENT_SECONDS = 20, 60.0
-
-_MOMENT = 0.005
+_MOST_REDIRECTS = 5
+_REFUSALS = 3  # a host that asked so often in a row to be left alone for longer than the patience is given up
+_PROBE = 30.0  # seconds, at most, between two requests of a thread to a host that does not answer
+_CUT_OFF = urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError, TooLongError
+_MOMENT = 0.005  # seconds of a turn in which others may have done something
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service answered, whatever its status.
-
-    Parameters
-    ----------
-    url : str
-        The address asked, with its parameters.
-    status : int
-        HTTP status.
-    reason : str
-        The phrase that came with the status.
-    body : bytes
-        The content; complete.
-    retry_after : float or None
-        The seconds after which the service asked to be called again.
-    """
+    """What a service answered, whatever its status; ``url`` is the address asked, without secrets."""
 
     url: str
     status: int
     reason: str
     body: bytes
     retry_after: float | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request that was sent, for the manifest.
-
-    Parameters
-    ----------
-    when : float
-        Seconds since 1970 (UTC) at which it was sent.
-    request : str
-        The address with its parameters.
-    status : int or None
-        HTTP status, if there was an answer.
-    body : bytes or None
-        The content, if it came completely.
-    error : `Exception` or None
-        What was wrong with it.
-    """
+    """One request that was sent (``when`` in Unix seconds), for the record of the store."""
 
     when: float
     request: str
     status: int | None = None
-    body: bytes | None = None
-    error: Exception | None = None
+    size: int | None = None
+    sha256: bytes | None = None
+    error: RowError | None = None
 
 
 class StoppedError(FetchError):
-    """The user, or a reader who had enough, stopped the round before this cutout was done."""
+    """The user, or a reader who had enough, stopped the run before this cutout was done."""
 
 
-class _Repeat(Retry):
-    """urllib3's Retry: the first repeat comes after ``conf.retry_backoff`` seconds, not at once."""
+class _TroubleError(Exception):
+    """What a repeat may mend: the error if none does, and whether the host is in trouble, not the row."""
 
-    def get_backoff_time(self) -> float:
-        return float(min(LONGEST_WAIT, self.backoff_factor * 2 ** max(0, len(self.history) - 1)))
+    def __init__(self, error: RowError, *, by_host: bool = False, is_final: bool = False) -> None:
+        super().__init__(error)
+        self.error, self.by_host, self.is_final = error, by_host, is_final
 
-    def get_retry_after(self, response: Any) -> float | None:
-        try:
-            return super().get_retry_after(response)
-        except urllib3.exceptions.InvalidHeader:
-            return None
+
+@dataclass
+class _Health:
+    """How a host has been doing in this run."""
+
+    answers: int = 0
+    refusals: int = 0
+    silent_since: float | None = None
+    given_up: str | None = None
+    retry_after: float | None = None
+
+    def answered(self) -> None:
+        self.answers, self.refusals, self.silent_since = self.answers + 1, 0, None
+
+    def silence(self) -> float:
+        """Return the seconds since the host was first asked in vain."""
+        self.silent_since = since = self.silent_since or time.monotonic()
+        return time.monotonic() - since
 
 
 class Client:
-    """One round of requests; its settings are those of ``conf`` at its beginning.
+    """One run of requests in a few threads; its settings are those of ``conf`` at its beginning.
 
-    Thread-safe: each thread has a session, and one connection, of its own.
-    Used as a context manager, it ends on leaving all that is still going on.
+    As a context manager it ends on leaving all that is still going on.
     """
 
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.timeout = conf.timeout
-        self.cutout_timeout = conf.cutout_timeout
-        self.rate = conf.max_rate
-        self.repeat = _Repeat(total=conf.retries, backoff_factor=conf.retry_backoff)
-        self._template = new_session()
-        self._prepared: dict[str, requests.PreparedRequest] = {}
-        self._environment: dict[HostLimit, dict[str, Any]] = {}
-        self._lock = threading.Lock()
-        self._lines: dict[tuple[int, int], Line] = {}
-        self._health: dict[HostLimit, _Health] = {}
+    def __init__(self, most_bytes: int = 2**24) -> None:
+        self.stop, self._closed = threading.Event(), threading.Event()
+        self.most_bytes = most_bytes
+        self.timeout, self.cutout_timeout, self.patience = conf.timeout, conf.cutout_timeout, conf.patience
+        self.rate, self.retries, self.backoff = conf.max_rate, conf.retries, conf.retry_backoff
+        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hifrac-fetch")
         self._watch = threading.Thread(target=self._watch_lines, name="hifrac-watch", daemon=True)
+        self._health: dict[str, _Health] = {}
+        self._lines: dict[int, Line] = {}
+        self._prepared: dict[str, tuple[requests.PreparedRequest, Any]] = {}
 
     def __enter__(self) -> Client:
         self._watch.start()
@@ -134,73 +115,60 @@ class Client:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop.set()
-        with self._lock:
-            lines = list(self._lines.values())
-        for line in lines:
-            line.break_off()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._closed.set()
         self._watch.join()
-        for line in lines:
+        for line in self._lines.values():
             line.close()
 
-    def errand(self) -> Errand:
-        """The requests of one cutout."""
-        return Errand(self)
+    def submit(self, action: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Do something in one of the threads."""
+        return self._threads.submit(action, *arguments)
 
-    def prepare(self, url: str, params: dict[str, str]) -> requests.PreparedRequest:
-        """A request; what is the same for all of an address (headers, credentials) is worked out once."""
+    def health(self, url: str) -> _Health:
+        """Return how the host of an address has been doing."""
+        return self._health.setdefault(_host(url), _Health())
+
+    def line(self) -> Line:
+        """Return the calling thread's line."""
+        number = threading.get_ident()
+        if number not in self._lines:
+            self._lines[number] = Line()
+        return self._lines[number]
+
+    def prepare(self, url: str, params: dict[str, str]) -> tuple[requests.PreparedRequest, Any]:
+        """Return a request with proxies and certificates; what all of an address share is worked out once."""
         if url not in self._prepared:
-            self._prepared[url] = self._template.prepare_request(requests.Request("GET", url))
-        request = copy.copy(self._prepared[url])
-        if params:
-            request.url += ("&" if "?" in request.url else "?") + urlencode(params)
-        return request
-
-    def environment(self, limit: HostLimit, url: str) -> dict[str, Any]:
-        """Proxies and certificates that the environment names for a host; looked up once."""
-        if limit not in self._environment:
-            self._environment[limit] = self._template.merge_environment_settings(url, {}, True, None, None)
-        return self._environment[limit]
-
-    def line(self, limit: HostLimit) -> Line:
-        """The calling thread's line to a host."""
-        key = threading.get_ident(), id(limit)
-        with self._lock:
-            if key not in self._lines:
-                self._lines[key] = Line(limit)
-            return self._lines[key]
-
-    def health(self, limit: HostLimit) -> _Health:
-        """How the host has been doing in this round."""
-        with self._lock:
-            return self._health.setdefault(limit, _Health())
+            session = self.line().session
+            settings = session.merge_environment_settings(url, {}, None, None, None)
+            settings.pop("stream")
+            prepared = session.prepare_request(requests.Request("GET", url)), settings
+            if not params:  # a redirect: there may be one for each position
+                return prepared
+            self._prepared[url] = prepared
+        request, settings = self._prepared[url]
+        request = copy.copy(request)
+        request.url = f"{request.url}{'&' if '?' in str(request.url) else '?'}{urlencode(params)}"
+        return request, settings
 
     def _watch_lines(self) -> None:
-        """Break off what takes too long, and give way to other programs."""
-        while not self.stop.wait(0.1):
-            with self._lock:
-                lines = list(self._lines.values())
-            for line in lines:
-                line.look_after()
+        while not self._closed.wait(0.1):
+            now = float("inf") if self.stop.is_set() else time.monotonic()
+            for line in list(self._lines.values()):
+                line.break_off(now)
 
 
 class Errand:
-    """The requests of one cutout: they share a time limit, a number of repeats, and a record.
-
-    Attributes
-    ----------
-    attempts : list of `Attempt`
-        What was sent, in order.
-    """
+    """The requests of one cutout: they share a time limit, a number of repeats, and a record of attempts."""
 
     def __init__(self, client: Client) -> None:
         self.attempts: list[Attempt] = []
         self._client = client
-        self._repeat = client.repeat
-        self._deadline: float | None = None
-        self._turn: HostLimit | None = None
+        self._seconds, self._repeats = client.cutout_timeout, 0
+        self._turn: str | None = None
 
     def take_turn(self, url: str) -> bool:
-        """Wait for what a request needs: a connection, and its turn.
+        """Wait until the host may be asked.
 
         Returns
         -------
@@ -210,32 +178,28 @@ class Errand:
         Raises
         ------
         ~hifrac.core.exceptions.FetchError
-            If the host is not to be asked, or no turn came in time.
+            If the host is not to be asked any more.
         StoppedError
-            If the client ended meanwhile.
+            If the run ended meanwhile.
         """
-        client, limit = self._client, host_limit(url)
-        health, line = client.health(limit), client.line(limit)
-        if (given_up := health.given_up()) is not None:
-            raise FetchError(f"not asked: {given_up} ({url})", url=url, retry_after=health.retry_after)
-        begin = time.monotonic()
-        patience = begin + client.cutout_timeout if self._deadline is None else self._deadline
-        if not line.open(client.stop, patience) or not limit.wait(client.rate, client.stop, patience):
-            line.rest()
-            if client.stop.is_set():
-                raise StoppedError("stopped before the request was sent", url=url)
-            raise FetchError(f"no turn came within {client.cutout_timeout:g} s ({url})", url=url)
-        self._turn = limit
-        return time.monotonic() > begin + _MOMENT
-
-    def leave_turn(self) -> None:
-        """Nothing is to be sent after all."""
-        if self._turn is not None:
-            self._client.line(self._turn).rest()
-            self._turn = None
+        client, health, host = self._client, self._client.health(url), _host(url)
+        turns, began = turns_of(host), time.monotonic()
+        wait = turns.reserve(client.rate)
+        while True:
+            if (pause := turns.paused()) > max(client.patience, LONGEST_PAUSE):
+                health.given_up = f"the service asked to be left alone for {pause:.0f} s more"
+            if health.given_up is not None:
+                error = f"not asked: {health.given_up} ({shown(url)})"
+                raise FetchError(error, url=shown(url), retry_after=health.retry_after)
+            if client.stop.wait(wait) if wait > 0 else client.stop.is_set():
+                raise StoppedError("stopped before the request was sent", url=shown(url))
+            # The host may have asked for a pause after the turn was given.
+            if not (wait := turns.paused()):
+                self._turn = host
+                return time.monotonic() > began + _MOMENT
 
     def get(self, url: str, params: dict[str, str], accept: Callable[[Answer], T]) -> T:
-        """What an accepted answer amounts to, after repeats where they help.
+        """Return what an accepted answer amounts to, after repeats where they help.
 
         Parameters
         ----------
@@ -244,8 +208,7 @@ class Errand:
         params : dict of str
             The query.
         accept : callable
-            Turns an `Answer` into the result. It raises a
-            `~hifrac.core.exceptions.RowError` for any other: with a
+            Turns an `Answer` into the result, or raises a `~hifrac.core.exceptions.RowError`: with a
             `~hifrac.core.exceptions.BadImageError` the request is repeated.
 
         Returns
@@ -256,156 +219,168 @@ class Errand:
         Raises
         ------
         ~hifrac.core.exceptions.RowError
-            What ``accept`` raised.
-        ~hifrac.core.exceptions.FetchError
-            If no answer came, or only such as ask to come again.
-        ~hifrac.core.exceptions.BadImageError
-            If the answer was cut off each time.
+            What ``accept`` raised; or if no answer came, only such as ask to come again, or each was cut off.
         StoppedError
-            If the client ended meanwhile.
+            If the run ended meanwhile.
         """
+        client, health = self._client, self._client.health(url)
+        answers = health.answers
+
+        def is_hopeless(state: tenacity.RetryCallState) -> bool:
+            trouble, pause = state.outcome.exception(), state.upcoming_sleep
+            if trouble.is_final or (self._repeats <= client.retries and pause <= self._seconds):
+                return trouble.is_final
+            # The repeats of this row are used up. Is it the row, or has the host served nobody meanwhile?
+            if not trouble.by_host or health.answers > answers:
+                return True
+            if health.silence() > max(client.patience, LONGEST_PAUSE):
+                health.given_up = f"the service gave no answer for {health.silence():.0f} s"
+            return health.silence() > client.patience
+
+        def sleep(seconds: float) -> None:
+            self._seconds -= seconds
+            if client.stop.wait(seconds):
+                raise StoppedError("stopped", url=shown(url))
+
         try:
-            request = self._client.prepare(url, params)
-        except (requests.RequestException, ValueError) as error:
-            raise FetchError(f"no answer from the service: {error} ({url})", url=url) from error
-        limit, redirects = host_limit(url), 0
-        while True:
-            answer, raw, error = self._once(request, limit)
-            if answer is not None and answer.status in _REDIRECTS and "location" in raw.headers:
-                redirects += 1
-                if redirects > _MAX_REDIRECTS:
-                    raise FetchError(
-                        f"the service redirects without end: {url}", url=url, status=answer.status
-                    )
-                request = self._client.prepare(urljoin(answer.url, raw.headers["location"]), {})
-                limit = host_limit(request.url)
-                continue
-            if error is None and answer.status not in REPEATED_STATUSES:
-                try:
-                    result = accept(answer)
-                except RowError as refusal:
-                    self._note(answer, refusal)
-                    if not isinstance(refusal, BadImageError):
-                        raise
-                    error = refusal
-                else:
-                    self._note(answer, None)
-                    return result
-            elif error is None:
-                error = FetchError(
-                    f"the service answered {answer.status} {answer.reason} ({answer.url})",
-                    url=answer.url,
-                    status=answer.status,
-                    retry_after=answer.retry_after,
-                )
-                self._note(answer, error)
-            self._wait_to_repeat(request, limit, raw, error)
+            return repeating(_TroubleError, stop=is_hopeless, wait=self._pause, sleep=sleep)(
+                self._try, url, params, accept
+            )
+        except _TroubleError as trouble:
+            raise trouble.error from None
 
-    def _note(self, answer: Answer, error: Exception | None) -> None:
-        self.attempts[-1] = Attempt(
-            self.attempts[-1].when, self.attempts[-1].request, answer.status, answer.body, error
-        )
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Seconds before the next repeat; none where the host named them, for turns wait for these."""
+        trouble = state.outcome.exception()
+        # Frames of its traceback hold the error in turn, and the answer that it was about.
+        for error in (trouble, trouble.error):
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+        if getattr(trouble.error, "retry_after", None) is not None:
+            return 0.0
+        return min(_PROBE, pause_before(self._repeats, self._client.backoff))
 
-    def _wait_to_repeat(
-        self, request: Any, limit: HostLimit, raw: urllib3.BaseHTTPResponse | None, error: RowError
-    ) -> None:
-        """Wait as long as is due before a repeat; raise the error where none is due."""
-        asked = None if raw is None else self._repeat.get_retry_after(raw)
-        if asked is not None and raw.status in REPEATED_STATUSES:
-            self._client.health(limit).leave_asked(asked)
-            if asked > LONGEST_WAIT:
-                raise error
-            limit.pause(asked)
+    def _try(self, url: str, params: dict[str, str], accept: Callable[[Answer], T]) -> T:
+        """Ask once, redirects included."""
+        self._repeats += 1
+        health = self._client.health(url)
+        answer = self._follow(url, params, health)
+        if answer.status in REPEATED:
+            busy = f"the service answered {answer.status} {answer.reason}".rstrip()
+            error = FetchError(
+                f"{busy} ({answer.url})", url=answer.url, status=answer.status, retry_after=answer.retry_after
+            )
+            self._note(answer, error)
+            raise _TroubleError(error, by_host=answer.status in BUSY, is_final=self._leave(answer, health))
         try:
-            self._repeat = self._repeat.increment("GET", request.url, error=error)
-        except urllib3.exceptions.MaxRetryError:
-            raise error from None
-        pause = self._repeat.get_backoff_time() if asked is None else max(0.0, asked)
-        if time.monotonic() + pause > self._deadline:
-            raise error
-        if self._client.stop.wait(pause):
-            raise StoppedError("stopped", url=request.url) from error
+            result = accept(answer)
+        except BadImageError as error:
+            self._note(answer, error)
+            raise _TroubleError(error) from error
+        except RowError as error:
+            self._note(answer, error)
+            raise
+        self._note(answer, None)
+        return result
 
-    def _once(
-        self, request: requests.PreparedRequest, limit: HostLimit
-    ) -> tuple[Answer | None, urllib3.BaseHTTPResponse | None, RowError | None]:
-        """Send a request: the answer, also as urllib3 has it, or what went wrong."""
-        client, url = self._client, request.url
-        if self._turn is not limit:
-            self.leave_turn()
+    def _leave(self, answer: Answer, health: _Health) -> bool:
+        """Leave the host alone as long as it asks for; whether that is longer than the patience."""
+        if (asked := answer.retry_after) is None:
+            return False
+        health.retry_after = asked
+        if asked <= max(self._client.patience, LONGEST_PAUSE):
+            turns_of(_host(answer.url)).pause(asked)
+            return False
+        health.refusals += 1
+        if health.refusals >= _REFUSALS:
+            health.given_up = f"the service asked to be left alone for {asked:g} s"
+        return True
+
+    def _follow(self, url: str, params: dict[str, str], health: _Health) -> Answer:
+        """The answer to a request, or to the one that it is redirected to."""
+        target, query = url, params
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = self._once(target, query, health)
+            if answer.location is None:
+                return answer
+            before, target, query = urlsplit(target), urljoin(target, answer.location), {}
+            after = urlsplit(target)
+            if after.scheme not in ("http", "https") or (
+                before.scheme > after.scheme and before.hostname != after.hostname
+            ):
+                reason = f"the service redirects to {shown(target)}, which is less safe"
+                break
+        else:
+            reason = "the service redirects without end"
+        raise FetchError(f"{reason} ({answer.url})", url=answer.url, status=answer.status)
+
+    def _once(self, url: str, params: dict[str, str], health: _Health) -> Answer:
+        """The answer to one request."""
+        client, line = self._client, self._client.line()
+        address = f"{shown(url)}?{urlencode(params)}" if params else shown(url)
+        if self._turn != _host(url):
             self.take_turn(url)
         self._turn = None
-        health, line = client.health(limit), client.line(limit)
-        if self._deadline is None:  # the time of a cutout begins with its first request
-            self._deadline = time.monotonic() + client.cutout_timeout
-        seconds = min(client.timeout, max(0.001, self._deadline - time.monotonic()))
-        self.attempts.append(Attempt(time.time(), url))
+        seconds = min(client.timeout, self._seconds) if self._seconds > 0 else client.timeout
+        self.attempts.append(Attempt(time.time(), address))
+        began = time.monotonic()
         try:
-            response, body = line.exchange(request, client.environment(limit, url), seconds)
-            if line.broken_off:  # headers that end there pass for complete ones
-                raise requests.Timeout("broken off")
+            request, settings = client.prepare(url, params)
+            response, body = line.exchange(request, settings, seconds, client.most_bytes)
         # Beyond its own exceptions, requests lets through urllib3's and, for odd addresses, ValueError.
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as failure:
-            if isinstance(failure, CutOffError) and not line.broken_off:
+            if client.stop.is_set():
+                raise StoppedError("stopped before the answer was complete", url=address) from None
+            cause: Exception = failure
+            if line.broken_off:
+                cause = requests.Timeout(f"timed out, not complete after {seconds:g} s")
+            elif isinstance(failure, _CUT_OFF):
                 health.answered()
-                error: RowError = BadImageError(f"the service's answer was cut off: {failure} ({url})")
-            else:
-                reason = f"timed out, not complete after {seconds:g} s" if line.broken_off else failure
-                error = FetchError(f"no answer from the service: {reason} ({url})", url=url)
-                health.silent(first=len(self.attempts) == 1)
-            error.__cause__ = failure
-        else:
+            raise self._trouble(cause, url, address) from None
+        finally:
+            self._seconds -= time.monotonic() - began
+        if response.status_code not in BUSY:
             health.answered()
-            retry_after = self._repeat.get_retry_after(response)
-            return Answer(url, response.status, response.reason or "", body, retry_after), response, None
-        if client.stop.is_set():
-            raise StoppedError("stopped before the answer was complete", url=url)
-        self.attempts[-1] = Attempt(self.attempts[-1].when, url, error=error)
-        return None, None, error
+        reason = printable(response.reason or "")
+        location = response.headers.get("Location") if response.is_redirect else None
+        return Answer(address, response.status_code, reason, body, retry_after(response.headers), location)
+
+    def _trouble(self, failure: Exception, url: str, address: str) -> _TroubleError:
+        """What it means that no answer came, or a part of one."""
+        reason = failure.args[0] if failure.args else failure
+        text = printable(str(getattr(reason, "reason", reason)))
+        for secret in (urlsplit(url).netloc.rpartition("@")[0], urlsplit(url).query):
+            text = text.replace(secret, "...") if secret else text
+        error: RowError
+        if isinstance(failure, _CUT_OFF):
+            error = BadImageError(
+                f"the service's answer was cut off, damaged or too long: {text} ({address})"
+            )
+        else:
+            error = FetchError(f"no answer from the service: {text} ({address})", url=address)
+        self.attempts[-1] = replace(self.attempts[-1], error=error)
+        return _TroubleError(error, by_host=isinstance(error, FetchError))
+
+    def _note(self, answer: Answer, error: RowError | None) -> None:
+        """Record what came; of the content only its length and sha256 are kept."""
+        self.attempts[-1] = replace(
+            self.attempts[-1],
+            status=answer.status,
+            size=len(answer.body),
+            sha256=hashlib.sha256(answer.body).digest(),
+            error=error,
+        )
 
 
-def without_user(address: str) -> str:
-    """An address without the name and password that it may have."""
-    with contextlib.suppress(ValueError):
-        if "@" not in address:
-            return address
-        parts = urlsplit(address)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return address
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
 
 
-class _Health:
-    """Whether there is any use in asking a host further. Thread-safe."""
+def printable(text: str) -> str:
+    """Return what a service said without control characters, which a terminal would obey."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._refusals = 0
-        self._silent = 0
-        self._silent_since: float | None = None
-        self.retry_after: float | None = None
 
-    def answered(self) -> None:
-        with self._lock:
-            self._silent, self._silent_since = 0, None
-
-    def silent(self, *, first: bool) -> None:
-        """No answer came; ``first`` says whether to the first request of a cutout."""
-        with self._lock:
-            self._silent += first
-            if self._silent_since is None:
-                self._silent_since = time.monotonic()
-
-    def leave_asked(self, seconds: float) -> None:
-        """The host asked to be left alone."""
-        with self._lock:
-            self._refusals = self._refusals + 1 if seconds > LONGEST_WAIT else 0
-            self.retry_after = seconds
-
-    def given_up(self) -> str | None:
-        """Why the host is not asked any more in this round, or None."""
-        with self._lock:
-            if self._refusals >= _REFUSALS:
-                return f"the service asked to be left alone for {self.retry_after:g} s"
-            if self._silent >= _SILENT_CUTOUTS and time.monotonic() - self._silent_since > _SILENT_SECONDS:
-                return f"the service gave no answer for {time.monotonic() - self._silent_since:.0f} s"
-            return None
+def shown(address: str) -> str:
+    """Return an address as it may be shown and kept: without name, password, query and fragment."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

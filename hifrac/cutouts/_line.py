@@ -1,4 +1,4 @@
-"""A thread's line to a host: one connection, watched from outside so that nothing can hold it for ever."""
+"""A thread's connections to services; another one can break them off, so that none holds it for ever."""
 
 from __future__ import annotations
 
@@ -6,221 +6,121 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 import hifrac
-from hifrac.cutouts._politeness import HostLimit
-
-__all__ = ["CutOffError", "Line", "new_session"]
-
-_MAX_BYTES = 256 * 2**20
-
-
-class CutOffError(OSError):
-    """The content ended before its announced length."""
-
-
-def _read(response: urllib3.BaseHTTPResponse) -> bytes:
-    """The whole content, within a bound of its size."""
-    parts, size = [], 0
-    try:
-        for part in response.stream(2**16, decode_content=True):
-            parts.append(part)
-            size += len(part)
-            if size > _MAX_BYTES:
-                raise OSError("the answer is too long")
-    except urllib3.exceptions.ProtocolError as error:
-        raise CutOffError(str(error)) from error
-    return b"".join(parts)
-
-
-class Line:
-    """A thread's session with one connection to one host, which it may keep open between requests."""
-
-    def __init__(self, limit: HostLimit) -> None:
-        self._limit = limit
-        self._lock = threading.RLock()
-        self._number: int | None = None
-        self._session: requests.Session | None = None
-        self._pool: Any = None
-        self._deadline: float | None = None
-        self._closed = False
-        self.connection: Any = None
-        self.broken_off = False
-
-    def open(self, stop: threading.Event, until: float) -> bool:
-        """Be allowed to have a connection; False if stopped, or too late."""
-        with self._lock:
-            if self._number is not None:
-                self._deadline = until + 1  # not idle: not to be closed
-                return True
-        number = self._limit.take_connection(stop, until)
-        if number is None:
-            return False
-        with self._lock:
-            self._number, self._session = number, new_session()
-            self._deadline = until + 1
-            if self._closed:
-                self.close()
-                return False
-        return True
-
-    def rest(self) -> None:
-        """Nothing is going on: the line may be closed when others want it."""
-        with self._lock:
-            self._deadline = None
-            if self._closed:
-                self._end()
-
-    @contextlib.contextmanager
-    def _within(self, seconds: float) -> Iterator[requests.Session]:
-        """The session, for one exchange that is broken off after some time."""
-        with self._lock:
-            self.broken_off = False
-            self._deadline = time.monotonic() + seconds
-            session = self._session
-        if session is None:
-            raise requests.ConnectionError("closed")
-        _THREAD.line = self
-        try:
-            yield session
-        finally:
-            with self._lock:
-                self._deadline = None
-                if (
-                    self.broken_off
-                    or self._closed
-                    or (self._number is not None and self._limit.is_wanted(self._number))
-                ):
-                    self._end()
-
-    def exchange(
-        self, request: requests.PreparedRequest, environment: dict[str, Any], seconds: float
-    ) -> tuple[urllib3.BaseHTTPResponse, bytes]:
-        """Send a request and read the whole answer; broken off after some time.
-
-        The session of requests knows proxies, certificates and credentials. The exchange itself
-        is asked of its urllib3 pool, in a quarter of the time that ``Session.send`` takes.
-        """
-        with self._within(seconds) as session:
-            adapter, proxies = session.get_adapter(request.url), environment["proxies"]
-            if self._pool is None:
-                self._pool = adapter.get_connection_with_tls_context(
-                    request, environment["verify"], proxies=proxies, cert=environment["cert"]
-                )
-            response = self._pool.urlopen(
-                "GET",
-                adapter.request_url(request, proxies),
-                headers=request.headers,
-                retries=False,
-                redirect=False,
-                timeout=seconds,
-                preload_content=False,
-                decode_content=False,
-            )
-            try:
-                return response, _read(response)
-            except BaseException:
-                response.close()
-                raise
-            finally:
-                response.release_conn()
-
-    def look_after(self) -> None:
-        """Break off an exchange that takes too long; give way where the line is idle."""
-        with self._lock:
-            if self._deadline is not None:
-                if time.monotonic() > self._deadline:
-                    self.break_off()
-            elif self._number is not None and self._limit.is_wanted(self._number):
-                self._end()
-
-    def break_off(self) -> None:
-        """Make an exchange that goes on in its thread end at once."""
-        with self._lock:
-            self.broken_off = True
-            sock = getattr(self.connection, "line_socket", None)
-            if self._deadline is not None and sock is not None:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Close for good."""
-        with self._lock:
-            self._closed = True
-            if self._deadline is None or self._session is None:
-                self._end()
-
-    def _end(self) -> None:
-        if self._pool is not None:
-            self._pool.close()  # the session would only forget it
-        if self._session is not None:
-            self._session.close()
-        if self._number is not None:
-            self._limit.give_connection(self._number)
-        self._session = self._pool = self._number = self.connection = None
-
 
 _THREAD = threading.local()
 
 
-class _Watched:
-    """A connection that tells the line of its thread its socket: whoever looks after the line can end it."""
-
-    def connect(self) -> None:
-        super().connect()
-        # http.client forgets the socket of an answer that ends its connection.
-        self.line_socket = self.sock
-
-    def request(self, *args: Any, **options: Any) -> None:
-        line = getattr(_THREAD, "line", None)
-        if line is not None:
-            line.connection = self
-        super().request(*args, **options)
+class TooLongError(OSError):
+    """The content is longer than is allowed, as it came or unpacked."""
 
 
-class _WatchedHTTP(_Watched, HTTPConnection):
+class _Watched(HTTPConnection):
+    """A connection whose thread's line has its socket, before a proxy or TLS has any part in it."""
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        _THREAD.line.watch(self, sock.dup())
+        return sock
+
+
+class _WatchedTLS(_Watched, HTTPSConnection):
     pass
 
 
-class _WatchedHTTPS(_Watched, HTTPSConnection):
-    pass
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Watched
 
 
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _WatchedHTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedHTTPS
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _WatchedTLS
 
 
 class _Adapter(HTTPAdapter):
-    """One connection, no repeats of its own."""
+    """One connection to each host, and no repeats of its own."""
 
     def __init__(self) -> None:
         super().__init__(pool_connections=2, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
-    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **options)
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):  # whose pools have connections of their own
+            manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
         return manager
 
 
-def new_session() -> requests.Session:
-    session = requests.Session()
-    session.headers["User-Agent"] = f"hifrac/{hifrac.__version__}"
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter())
-    return session
+class Line:
+    """A thread's session; another thread may break off what goes on in it."""
+
+    def __init__(self) -> None:
+        self.session = requests.Session()
+        self.session.headers["User-Agent"] = f"hifrac/{hifrac.__version__}"
+        self.session.headers["Accept-Encoding"] = "identity"  # pictures do not get smaller
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, _Adapter())
+        self._lock = threading.Lock()
+        self._watched: list[tuple[HTTPConnection, socket.socket]] = []
+        self._deadline = float("inf")
+        self.broken_off = False
+
+    def exchange(
+        self, request: requests.PreparedRequest, settings: Any, seconds: float, most_bytes: int
+    ) -> tuple[requests.Response, bytes]:
+        """Send a request and read the whole answer, within some time and length."""
+        _THREAD.line = self
+        self.broken_off, self._deadline = False, time.monotonic() + seconds
+        body = bytearray()
+        try:
+            with self.session.send(
+                request, stream=True, allow_redirects=False, timeout=seconds, **settings
+            ) as response:
+                for part in response.raw.stream(2**16, decode_content=True):
+                    body += part
+                    if len(body) > most_bytes:
+                        raise TooLongError(f"the answer is longer than {most_bytes} bytes")
+            if self.broken_off:  # headers that end there pass for complete ones
+                raise requests.Timeout("broken off")
+            return response, bytes(body)
+        finally:
+            self._deadline = float("inf")
+            self._forget_closed()
+
+    def watch(self, connection: HTTPConnection, sock: socket.socket) -> None:
+        """Keep a second handle of a socket: it ends the connection, whatever is put around the first."""
+        with self._lock:
+            self._watched.append((connection, sock))
+
+    def _forget_closed(self) -> None:
+        """Close the handles of connections that are closed; their other end waits for that."""
+        with self._lock:
+            for connection, sock in self._watched:
+                if connection.sock is None:
+                    sock.close()
+            self._watched = [pair for pair in self._watched if pair[0].sock is not None]
+
+    def break_off(self, now: float = float("inf")) -> None:
+        """Make an exchange end that goes on in its thread, if its time is over."""
+        if now >= self._deadline:
+            with self._lock:
+                self.broken_off = True
+                for _, sock in self._watched:
+                    with contextlib.suppress(OSError):
+                        sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close all connections; nothing may be going on."""
+        self.session.close()  # which only forgets its connections
+        for connection, _ in self._watched:
+            connection.close()
+        self._forget_closed()

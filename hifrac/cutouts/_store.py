@@ -35,7 +35,7 @@ import numpy as np
 from hifrac.core.config import cache_dir, conf
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
 from hifrac.cutouts._database import THESE, Database, listed
-from hifrac.cutouts._http import Attempt, without_user
+from hifrac.cutouts._http import Attempt, shown
 from hifrac.cutouts._layouts import Folders, SingleFile, write_whole
 from hifrac.cutouts._positions import position_keys, position_of
 from hifrac.cutouts.recipe import CutoutRecipe
@@ -54,6 +54,10 @@ CREATE TABLE IF NOT EXISTS attempts (
 """
 
 
+class BlankError(OutOfFootprintError):
+    """A blank picture came, for which nothing but a fault of the moment may be the reason."""
+
+
 class Outcome(enum.IntEnum):
     """What became of a position; the numbers stand in the manifest."""
 
@@ -66,10 +70,18 @@ class Outcome(enum.IntEnum):
     FAILED = 3
     #: Answers came, but no usable picture: taken as temporary.
     UNUSABLE = 4
+    #: A blank picture came, once: temporary until another one comes later.
+    BLANK = 5
+
+    @classmethod
+    def _missing_(cls, value: object) -> Outcome:  # noqa: ARG003
+        return cls.UNKNOWN  # of a newer version, or damaged
 
     @classmethod
     def of(cls, error: RowError) -> Outcome:
-        """What an error means for its position."""
+        """Return what an error means for its position."""
+        if isinstance(error, BlankError):
+            return cls.BLANK
         if isinstance(error, OutOfFootprintError):
             return cls.OUTSIDE
         return cls.UNUSABLE if isinstance(error, BadImageError) else cls.FAILED
@@ -127,7 +139,7 @@ class PictureStore:
         name = "-".join(part for part in (recipe.survey, recipe.data_release, recipe.service) if part)
         self.folder = cache_dir() / "cutouts" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{digest}"
         self._facts = {
-            "address": without_user(address),
+            "address": shown(address),
             "recipe": recipe.to_dict(),
             "suffix": suffix,
             "layout": conf.store_layout,
@@ -332,7 +344,7 @@ class PictureStore:
         statements: list[tuple[str, tuple[Any, ...]]] = [
             (
                 "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (key, one.when, without_user(one.request), *_attempt_outcome(one)),
+                (key, one.when, one.request, *_attempt_outcome(one)),
             )
             for one in attempts
         ]
@@ -374,12 +386,6 @@ def stores() -> tuple[list[PictureStore], list[Path]]:
 
 def _attempt_outcome(attempt: Attempt) -> tuple[Any, ...]:
     """Outcome, status, bytes, sha256 and message of an attempt."""
-    error, body = attempt.error, attempt.body
-    if error is None:
-        outcome = "answered"
-    elif isinstance(error, RowError):
-        outcome = Outcome.of(error).name.lower()
-    else:
-        outcome = "failed"
-    digest = None if body is None else hashlib.sha256(body).digest()
-    return outcome, attempt.status, None if body is None else len(body), digest, error and str(error)[:500]
+    error = attempt.error
+    outcome = "answered" if error is None else Outcome.of(error).name.lower()
+    return outcome, attempt.status, attempt.size, attempt.sha256, error and str(error)[:500]

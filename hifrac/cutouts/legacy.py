@@ -9,6 +9,7 @@ import numpy as np
 from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
 from hifrac.cutouts._cubes import compose, read_image
 from hifrac.cutouts._http import Answer
+from hifrac.cutouts._store import BlankError
 from hifrac.cutouts.recipe import LEGACY_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import Get, RemoteCutouts
 
@@ -175,6 +176,6 @@ class LegacyCutouts(RemoteCutouts):
         for band, plane in zip(bands, planes, strict=True):
             # Sky has noise: what is exactly zero everywhere was not imaged.
             if not np.nan_to_num(plane).any():
-                raise OutOfFootprintError(f"the survey has no image in {band} there ({answer.url})")
+                raise BlankError(f"the survey has no image in {band} there ({answer.url})")
         data = compose(planes, header, bands, [answer])
-        return data, self._recipe.decode(data)
+        return data, self._decode(data, answer)

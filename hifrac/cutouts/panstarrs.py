@@ -7,6 +7,7 @@ import numpy as np
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError
 from hifrac.cutouts._cubes import compose, read_image
 from hifrac.cutouts._http import Answer
+from hifrac.cutouts._store import BlankError
 from hifrac.cutouts.recipe import PANSTARRS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import Get, RemoteCutouts
 
@@ -123,7 +124,7 @@ class PanSTARRSCutouts(RemoteCutouts):
         if not np.allclose(grids, grids[0], rtol=0, atol=1e-3):
             raise BadImageError(f"the cutouts of the bands are not on one grid of pixels ({answers[0].url})")
         data = compose(planes, headers[0], self._recipe.bands, answers)
-        return data, self._recipe.decode(data)
+        return data, self._decode(data, answers[0])
 
     def _files(self, answer: Answer) -> dict[str, str]:
         """The file of each band, all of one skycell."""
@@ -158,7 +159,7 @@ class PanSTARRSCutouts(RemoteCutouts):
                 f"the picture has the shape {plane.shape} instead of {width} x {width} ({answer.url})"
             )
         if not np.isfinite(plane).any():
-            raise OutOfFootprintError(f"every pixel is NaN: the stack has no image there ({answer.url})")
+            raise BlankError(f"every pixel is NaN: the stack has no image there ({answer.url})")
         if "BSOFTEN" in header and "BOFFSET" in header:
             plane = header["BOFFSET"] + 2 * header["BSOFTEN"] * np.sinh(plane.astype(np.float64) / _POGSON)
         try:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from random import randrange
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,10 +30,10 @@ from hifrac.core.exceptions import (
     OutOfFootprintError,
     RowError,
 )
-from hifrac.cutouts._http import Answer, Client, StoppedError
-from hifrac.cutouts._politeness import CONNECTIONS
+from hifrac.core.retry import REPEATED
+from hifrac.cutouts._http import CONNECTIONS, Answer, Client, Errand, StoppedError, printable, shown
 from hifrac.cutouts._positions import canonical_position, position_keys, position_of
-from hifrac.cutouts._store import Outcome, PictureStore
+from hifrac.cutouts._store import BlankError, Outcome, PictureStore
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import CutoutRecipe
 
@@ -47,6 +49,9 @@ Get = Callable[[str, dict[str, str], Callable[[Answer], T]], T]
 _PLANNED = 8192
 _AHEAD_BYTES = 32 * 2**20
 _AHEAD = 4096
+
+# So many positions with one picture are warned of; so many pictures are remembered for that.
+_SAME, _REMEMBERED = 20, 4096
 
 
 class RemoteCutouts:
@@ -141,10 +146,16 @@ class RemoteCutouts:
         """The verified picture of an answer, as a file and decoded; a RowError otherwise."""
         if answer.status != 200:
             raise self._refusal(answer)
+        return answer.body, self._decode(answer.body, answer)
+
+    def _decode(self, data: bytes, answer: Answer) -> np.ndarray:
+        """The pixels of a file that was made of an answer; a RowError otherwise."""
         try:
-            return answer.body, self._recipe.decode(answer.body)
-        except (BadImageError, OutOfFootprintError) as error:
-            raise type(error)(f"{error} ({answer.url})") from error
+            return self._recipe.decode(data)
+        except BadImageError as error:
+            raise BadImageError(f"{error} ({answer.url})") from error
+        except OutOfFootprintError as error:
+            raise BlankError(f"{error} ({answer.url})") from error
 
     def _refusal(self, answer: Answer) -> RowError:
         """What an answer with another status than 200 means."""
@@ -178,9 +189,7 @@ class RemoteCutouts:
 
     def describe(self) -> str:
         """One line for the provenance of a result: service, data release, address."""
-        parts = urlsplit(self.url)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{self._name()} ({parts.scheme}://{host}{parts.path})"
+        return f"{self._name()} ({shown(self.url)})"
 
     def _name(self) -> str:
         return f"{self.title} {self.recipe.data_release}".strip()
@@ -285,34 +294,36 @@ class RemoteCutouts:
         return self._ensure(*_same_length(ra, dec))
 
     def _fetch(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[Cutout]:
-        with ExitStack() as stack:
-            round_ = stack.enter_context(_Round(self, keep_pictures=True))
-            recipe = self.recipe
-            for key, found in round_.run(ra, dec):
-                if round_.store is not None and round_.store.trouble is not None and not self._warned:
+        recipe = self.recipe
+        with _Round(self, keep_pictures=True) as pass_:
+            for key, outcome in pass_.run(ra, dec):
+                if pass_.store is not None and pass_.store.trouble is not None and not self._warned:
                     self._warned = True
                     warnings.warn(
-                        f"pictures cannot be kept in {round_.store.folder}: {round_.store.trouble}; "
+                        f"pictures cannot be kept in {pass_.store.folder}: {pass_.store.trouble}; "
                         "they will be fetched again",
                         HifracWarning,
                         stacklevel=2,
                     )
-                if isinstance(found, RowError):
-                    yield Cutout(error=found)
+                pass_.warn()
+                if isinstance(outcome, RowError):
+                    yield Cutout(error=outcome)
                 else:
-                    position = tuple(map(float, position_of(key)))
-                    data, pixels = found
-                    yield Cutout(data, pixels=pixels, position=position, recipe=recipe)
+                    ra_text, dec_text = position_of(key)
+                    data, pixels = outcome
+                    yield Cutout(
+                        data, pixels=pixels, position=(float(ra_text), float(dec_text)), recipe=recipe
+                    )
 
     def _ensure(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[RowError | None]:
-        with _Round(self, keep_pictures=False) as round_:
-            store = round_.store
-            for _, found in round_.run(ra, dec):
-                if store.trouble is not None:
+        with _Round(self, keep_pictures=False) as pass_:
+            for _, outcome in pass_.run(ra, dec):
+                if pass_.store is not None and pass_.store.trouble is not None:
                     raise OSError(
-                        f"pictures cannot be kept in {store.folder}: {store.trouble}"
-                    ) from store.trouble
-                yield None if found is _NOTHING else found
+                        f"pictures cannot be kept in {pass_.store.folder}: {pass_.store.trouble}"
+                    ) from pass_.store.trouble
+                pass_.warn()
+                yield outcome if isinstance(outcome, RowError) else None
 
     def _frozen(self) -> RemoteCutouts:
         """The source with the settings in force now, whatever becomes of ``conf``."""
@@ -328,13 +339,26 @@ class RemoteCutouts:
         return PictureStore(self._identity(), self.recipe, suffix=self.suffix)
 
 
+# What became of a position: what stopped it, or its picture as a file and decoded where that was asked for.
+_Found = RowError | tuple[bytes | None, np.ndarray | None]
+_NOTHING = None, None
+
+
 class _Stored:
     """A row whose picture is in the store, and is read when its turn comes."""
 
 
-# What became of a position: what stopped it, or its picture as a file and decoded where that was asked for.
-Found = RowError | tuple[bytes | None, np.ndarray | None]
-_NOTHING = None, None
+@dataclass
+class _Job:
+    """A position that is being asked for; shared by the rows that have it.
+
+    What failed for the moment, while others were served, is asked for once more at the end of the window.
+    """
+
+    key: int
+    served: int  # how many pictures had come when it began
+    is_last: bool = False
+    future: Future[_Found] = field(default_factory=Future)
 
 
 class _Round:
@@ -350,9 +374,13 @@ class _Round:
         self._keep_pictures = keep_pictures
         self.store = source._store() if source._keep else None
         self._offline = source.offline
-        self._flying: dict[int, Future[Found]] = {}
+        self._jobs: dict[int, _Job] = {}
+        self._waiting: list[_Job] = []
+        self._lock = Lock()
         self._client: Client | None = None
-        self._threads: ThreadPoolExecutor | None = None
+        self._served = 0
+        self._pictures: Counter[int] = Counter()
+        self.warning: str | None = None
         pixels = 3 * source.recipe.width**2
         # A file of floating-point planes is four times its pixels.
         self._ahead = max(CONNECTIONS, min(_AHEAD, _AHEAD_BYTES // (5 * pixels))) if keep_pictures else _AHEAD
@@ -362,44 +390,49 @@ class _Round:
 
     def __exit__(self, *exc_info: object) -> None:
         if self._client is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
             self._client.__exit__(*exc_info)
-            self._threads.shutdown(wait=True)
         if self.store is not None:
             self.store.close()
 
-    def run(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, Found]]:
-        """Each position's key and what became of it, in their order."""
-        window: deque[tuple[int, Found | _Stored | Future[Found]]] = deque()
+    def warn(self) -> None:
+        """Warn of what the threads have noticed."""
+        if self.warning is not None:
+            message, self.warning = self.warning, None
+            warnings.warn(message, HifracWarning, stacklevel=4)
+
+    def run(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, _Found]]:
+        """Yield each position's key and what became of it, in their order."""
+        window: deque[tuple[int, _Found | _Stored | _Job]] = deque()
+        for key, entry in self._begin_all(ra, dec):
+            if not window and not isinstance(entry, _Job | _Stored):  # the way of a million rows
+                yield key, entry
+                continue
+            window.append((key, entry))
+            while window and (len(window) > self._ahead or self._is_ready(window[0][1])):
+                yield window[0][0], self._finish(window)
+        while window:
+            yield window[0][0], self._finish(window)
+
+    def _begin_all(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, _Found | _Stored | _Job]]:
+        """The key of each position, and what is known of it or its job."""
         look = self.store is not None and (len(ra) <= _PLANNED or not self.store.is_whole())
         # Rows of one page of the manifest are read together: of a million, that is four at a time.
         part = max(_PLANNED, min(4 * _PLANNED, len(ra) // 16))
+        begin, stored, brief = self._begin, int(Outcome.STORED), not self._keep_pictures
         for start in range(0, len(ra), part):
-            some_ra, some_dec = ra[start : start + part], dec[start : start + part]
-            good = _on_sphere(some_ra, some_dec)
-            keys = position_keys(np.where(good, some_ra, 0.0), np.where(good, some_dec, 0.0))
+            part_ra, part_dec = ra[start : start + part], dec[start : start + part]
+            good = _on_sphere(part_ra, part_dec)
+            keys = position_keys(np.where(good, part_ra, 0.0), np.where(good, part_dec, 0.0))
             known = {} if self.store is None else self.store.plan(np.unique(keys[good]).tolist(), look=look)
-            begin, stored = self._begin, int(Outcome.STORED)
-            brief = not self._keep_pictures
-            for index, (key, on_sphere) in enumerate(zip(keys.tolist(), good.tolist(), strict=True)):
-                if on_sphere:
-                    outcome = known.get(key, 0)
-                    if outcome == stored and brief and not window:  # the way of a million rows
-                        yield key, _NOTHING
-                        continue
-                    entry = begin(key, outcome)
+            for row, (key, is_good) in enumerate(zip(keys.tolist(), good.tolist(), strict=True)):
+                if not is_good:
+                    yield key, _bad_coordinate(part_ra[row], part_dec[row])
+                elif brief and known.get(key) == stored:
+                    yield key, _NOTHING
                 else:
-                    entry = _bad_coordinate(some_ra[index], some_dec[index])
-                if not window and not isinstance(entry, Future | _Stored):
-                    yield key, entry
-                    continue
-                window.append((key, entry))
-                while window and (len(window) > self._ahead or _is_ready(window[0][1])):
-                    yield window[0][0], self._finish(*window.popleft())
-        while window:
-            yield window[0][0], self._finish(*window.popleft())
+                    yield key, begin(key, known.get(key, 0))
 
-    def _begin(self, key: int, outcome: int) -> Found | _Stored | Future[Found]:
+    def _begin(self, key: int, outcome: int) -> _Found | _Stored | _Job:
         if outcome == Outcome.STORED:
             return _Stored() if self._keep_pictures else _NOTHING
         if outcome == Outcome.OUTSIDE and not self._source._retry_permanent:
@@ -408,41 +441,96 @@ class _Round:
             if self.store is not None and self.store.get(key) is not None:
                 return _Stored() if self._keep_pictures else _NOTHING
             return FetchError("the picture is not in the local store, and offline mode is on")
-        return self._ask(key)
+        if key not in self._jobs:
+            is_last = outcome in (Outcome.BLANK, Outcome.OUTSIDE)
+            self._jobs[key] = _Job(key, self._served, is_last)
+            self._ask(self._jobs[key])
+        return self._jobs[key]
 
-    def _finish(self, key: int, entry: Found | _Stored | Future[Found]) -> Found:
+    def _ask(self, job: _Job) -> None:
+        if self._client is None:
+            # Fluxes of more bands than three, and headers, are longer than any picture.
+            self._client = Client(most_bytes=2**20 + 32 * self._source.recipe.width**2).__enter__()
+        self._waiting.append(job)
+        self._client.submit(self._work)
+
+    def _work(self) -> None:
+        """Do one of the jobs: the first where its picture is waited for, otherwise any.
+
+        Processes that fill one store from one list would ask for the same pictures at the same time.
+        """
+        with self._lock:
+            job = self._waiting.pop(0 if self._keep_pictures else randrange(len(self._waiting)))
+        try:
+            job.future.set_result(self._fetch(job))
+        except BaseException as error:
+            job.future.set_exception(error)
+            raise
+
+    def _is_ready(self, entry: _Found | _Stored | _Job) -> bool:
+        if not isinstance(entry, _Job):
+            return True
+        return entry.future.done() and not self._is_to_be_asked_again(entry)
+
+    def _is_to_be_asked_again(self, job: _Job) -> bool:
+        outcome = job.future.result()
+        if job.is_last or isinstance(outcome, StoppedError):
+            return False
+        if isinstance(outcome, FetchError | BadImageError) and not _is_final(outcome):
+            return self._served > job.served
+        return isinstance(outcome, BlankError)
+
+    def _count(self, data: bytes) -> None:
+        """Count a picture that has come, and notice a service that gives all positions the same."""
+        with self._lock:
+            self._served += 1
+            if len(self._pictures) > _REMEMBERED:
+                self._pictures -= Counter(dict.fromkeys(self._pictures, 1))
+            self._pictures[hash(data)] += 1
+            if self._pictures[hash(data)] == _SAME:
+                self.warning = (
+                    f"{_SAME} positions got one and the same picture from {self._source.describe()}"
+                )
+
+    def _finish(self, window: deque[tuple[int, _Found | _Stored | _Job]]) -> _Found:
+        """What became of the first row of the window."""
+        key, entry = window[0]
         if isinstance(entry, _Stored):
-            found = self.store.get(key)
-            if found is not None:
-                return found
+            picture = None if self.store is None else self.store.get(key)
+            if picture is not None:
+                window.popleft()
+                return picture
             # It was damaged, and is gone now.
             entry = self._begin(key, Outcome.UNKNOWN)
-        if isinstance(entry, Future):
-            self._flying.pop(key, None)
-            return entry.result()
-        return entry
+        if isinstance(entry, _Job):
+            entry.future.result()
+            if self._is_to_be_asked_again(entry):
+                self._ask_again(window)
+            outcome = entry.future.result()
+            self._jobs.pop(key, None)
+        else:
+            outcome = entry
+        window.popleft()
+        return outcome
 
-    def _ask(self, key: int) -> Future[Found]:
-        """Have a thread ask for a position, unless one does already."""
-        if self._client is None:
-            self._client = Client().__enter__()
-            self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hifrac-fetch")
-        if key not in self._flying:
-            self._flying[key] = self._threads.submit(self._fetch, key)
-        return self._flying[key]
+    def _ask_again(self, window: deque[tuple[int, _Found | _Stored | _Job]]) -> None:
+        for _, entry in window:
+            if isinstance(entry, _Job) and entry.future.done() and self._is_to_be_asked_again(entry):
+                entry.future, entry.is_last = Future(), True
+                self._ask(entry)
 
-    def _fetch(self, key: int) -> Found:
+    def _fetch(self, job: _Job) -> _Found:
         """One position, from the service; its failure is its own."""
-        store, errand = self.store, self._client.errand()
+        key, store, errand = job.key, self.store, Errand(self._client)
         try:
             if store is not None:
                 # Another process may have put it there, or one that died before it could note it;
                 # one that works on the same list may have done so while the turn was waited for.
-                found = store.get(key)
-                if found is None and errand.take_turn(self._source.url):
-                    found = store.get(key)
-                if found is not None:
-                    return found if self._keep_pictures else _NOTHING
+                picture = store.get(key)
+                if picture is None and errand.take_turn(self._source.url):
+                    picture = store.get(key)
+                if picture is not None:
+                    return picture if self._keep_pictures else _NOTHING
             data, pixels = self._source._obtain(errand.get, *position_of(key))
         except StoppedError as error:
             return error
@@ -451,30 +539,25 @@ class _Round:
         except Exception as error:
             # An answer that nobody foresaw stops its own row, not a million others.
             failure = FetchError(f"the service's answer was not understood: {type(error).__name__}: {error}")
-            failure.__cause__ = error
         else:
+            self._count(data)
             if store is not None:
                 store.put(key, data, errand.attempts)
             return (data, pixels) if self._keep_pictures else _NOTHING
-        finally:
-            errand.leave_turn()
+        # What a service says goes to terminals, too.
+        failure.args = (printable(str(failure)),)
+        if job.is_last and isinstance(failure, BlankError):
+            failure = OutOfFootprintError(f"{failure}, twice")
         if store is not None:
             store.record(key, failure, errand.attempts)
-        _forget_frames(failure)
+        # Frames of a traceback hold the error in turn, and the answer that it was about.
+        failure.__traceback__ = failure.__cause__ = failure.__context__ = None
         return failure
 
 
-def _forget_frames(error: BaseException | None) -> None:
-    """Drop the tracebacks of an error and of its causes.
-
-    Their frames hold the error in turn: with the answer that it was about, it would
-    stay in memory until the next full collection of garbage.
-    """
-    seen = set()
-    while error is not None and id(error) not in seen:  # what a repeat ended with may be its own cause
-        seen.add(id(error))
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+def _is_final(error: RowError) -> bool:
+    """Whether an error is what the service has to say: another status than those that may pass."""
+    return isinstance(error, FetchError) and error.status is not None and error.status not in REPEATED
 
 
 def _check_address(name: str, address: str) -> None:
@@ -482,16 +565,15 @@ def _check_address(name: str, address: str) -> None:
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port  # a port that is no number is a ValueError
+        is_good = bool(host) and parts.scheme in ("http", "https") and not re.search(r"\s", str(host))
     except ValueError:
-        parts = host = None
-    if not host or parts.scheme not in ("http", "https") or re.search(r"\s", host):
-        # A name and password, and what is asked for, may be secrets.
-        shown = re.sub(r"[^/]*@", "", address.partition("?")[0])
-        raise ValueError(f"{name} must be http:// or https:// and the name of a host, got {shown!r}")
-
-
-def _is_ready(entry: Found | _Stored | Future[Found]) -> bool:
-    return not isinstance(entry, Future) or entry.done()
+        is_good = False
+    # A name and password, and what is asked for, may be secrets.
+    plain = printable(re.sub(r"[^/]*@|[?#].*", "", address))
+    if not is_good:
+        raise ValueError(f"{name} must be http:// or https:// and the name of a host, got {plain!r}")
+    if "#" in address:
+        raise ValueError(f"{name} must not have a fragment (#), after which no position is sent: {plain}")
 
 
 def _on_sphere(ra: Any, dec: Any) -> Any:

@@ -195,9 +195,10 @@ def without(index, value=0.0):
     ],
     ids=["grey", "no image", "no g", "no z", "r is nan"],
 )
-def test_outside_is_outside_and_not_asked_again(recipe, body):
+def test_outside_is_outside_and_not_asked_again(request, recipe, body):
     with answering(answer_with(body)) as service:
         for _ in range(2):
             error = only_cutout(LegacyCutouts(recipe, base_url=service.url), RA, DEC).error
             assert isinstance(error, OutOfFootprintError)
-        assert len(service.asked) == 1
+        # What the service says it says once; a blank picture must come twice.
+        assert len(service.asked) == (1 if "no image" in request.node.name else 2)

@@ -2,11 +2,13 @@
 
 import contextlib
 import http.server
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from hifrac import conf
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, OutOfFootprintError
 from hifrac.cutouts import LocalCutouts, SkyServerCutouts, download
-from hifrac.cutouts._politeness import CONNECTIONS, HostLimit
+from hifrac.cutouts._http import CONNECTIONS
+from hifrac.cutouts._turns import Turns
 
 PICTURE = encode(galaxy())
 
@@ -47,13 +50,15 @@ def test_the_edges_of_the_sphere_are_served_and_what_lies_beyond_is_its_own_rows
 
 
 def test_many_coordinates_at_once_in_their_order(quick_service):
-    files = [encode(galaxy(seed)) for seed in range(7)]
-    quick_service.pictures = lambda params: files[round(float(params["ra"]) * 10) % 7]
+    looks = [encode(galaxy(seed)) for seed in range(7)]
+    # The same bytes at more than twenty positions would be warned of.
+    files = [looks[row % 7] + bytes([row % 256, row // 256]) for row in range(500)]
+    quick_service.pictures = lambda params: files[round(float(params["ra"]) * 10)]
     rows = np.random.default_rng(0).permutation(3633) % 500
     source = SkyServerCutouts()
     assert len(source.payload(rows / 10, np.zeros(3633))) == 3633
     found = fetch(source, rows / 10)
-    assert [cutout.data for cutout in found] == [files[row % 7] for row in rows]
+    assert [cutout.data for cutout in found] == [files[row] for row in rows]
     # One position is asked for once, however many rows have it.
     assert len(quick_service.requests) == 500
 
@@ -255,12 +260,16 @@ def test_redirects_are_followed_and_counted(quick_service):
 # Politeness
 
 
-def test_turns_are_spaced_for_all_threads():
-    limit, times, stop = HostLimit(f"test-{time.monotonic()}"), [], threading.Event()
+def wait_for_turn(turns, rate):
+    time.sleep(turns.reserve(rate))
+
+
+def test_turns_are_spaced_for_all_threads(tmp_path):
+    turns, times, began = Turns("host", tmp_path / "turns.sqlite"), [], time.monotonic()
 
     def work():
         for _ in range(5):
-            assert limit.wait(50, stop, time.monotonic() + 60)
+            wait_for_turn(turns, 50)
             times.append(time.monotonic())
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -269,45 +278,67 @@ def test_turns_are_spaced_for_all_threads():
     for thread in threads:
         thread.join()
     assert len(times) == 20
-    assert max(times) - min(times) >= 19 / 50
+    assert max(times) - began >= 19 / 50
 
 
-def test_two_limits_of_one_host_share_turns_connections_and_pauses():
-    # Each stands for a process: they have nothing in common but the host.
-    host, stop = f"test-{time.monotonic()}", threading.Event()
-    one, two = HostLimit(host), HostLimit(host)
-    if one._turn is None:
-        pytest.skip("no locked files on this system")
+def test_two_processes_share_the_turns_and_pauses_of_a_host(tmp_path):
+    # Each stands for a process: they have nothing in common but the file.
+    one, two = (Turns("host", tmp_path / "turns.sqlite") for _ in range(2))
     began = time.monotonic()
     for _ in range(5):
-        assert one.wait(25, stop, began + 60)
-        assert two.wait(25, stop, began + 60)
+        wait_for_turn(one, 25)
+        wait_for_turn(two, 25)
     assert time.monotonic() - began >= 9 / 25
-    numbers = [limit.take_connection(stop, began + 60) for limit in (one, one, two, two)]
-    assert sorted(numbers) == list(range(CONNECTIONS))
-    assert two.take_connection(stop, time.monotonic() + 0.1) is None
-    one.give_connection(numbers[0])
-    assert two.take_connection(stop, time.monotonic() + 5) == numbers[0]
     one.pause(30)
-    assert not two.wait(25, stop, time.monotonic() + 10)
+    assert 29 < two.paused() <= 30
+    assert two.reserve(25) > 29
+    assert two.reserve(0) > 29
+    assert Turns("other", tmp_path / "turns.sqlite").reserve(25) == 0
 
 
-def test_a_turn_far_ahead_is_left_over_and_does_not_count():
-    host, stop = f"test-{time.monotonic()}", threading.Event()
-    ahead = HostLimit(host)
-    ahead._set_next_turn(time.monotonic() + 1e6)
-    assert HostLimit(host).wait(10, stop, time.monotonic() + 1)
+@pytest.mark.parametrize("ahead", [1e6, 100.0])
+def test_a_turn_that_was_noted_by_another_clock_does_not_count(tmp_path, ahead):
+    # As the clock stood before it was set back, or before the computer's last start.
+    with closing(sqlite3.connect(tmp_path / "turns.sqlite")) as connection:
+        connection.execute("CREATE TABLE hosts (host TEXT PRIMARY KEY, next REAL, paused REAL, noted REAL)")
+        noted = time.time() + ahead
+        connection.execute("INSERT INTO hosts VALUES (?, ?, ?, ?)", ("host", noted, noted, noted))
+        connection.commit()
+    turns = Turns("host", tmp_path / "turns.sqlite")
+    assert turns.reserve(10) == 0
+    assert 0 < turns.reserve(10) < 0.2
 
 
-def test_without_locked_files_each_process_keeps_the_limits_alone(monkeypatch):
-    monkeypatch.setattr("hifrac.cutouts._politeness.fcntl", None)
-    stop = threading.Event()
-    limit = HostLimit("example.org")
-    taken = [limit.take_connection(stop, time.monotonic() + 1) for _ in range(CONNECTIONS)]
-    assert sorted(taken) == list(range(CONNECTIONS))
-    assert limit.take_connection(stop, time.monotonic() + 0.1) is None
-    began = time.monotonic()
-    assert all(limit.wait(50, stop, began + 10) for _ in range(6))
+def test_a_stopped_process_that_holds_the_turns_stops_no_other(tmp_path, caplog):
+    path = tmp_path / "turns.sqlite"
+    Turns("host", path).reserve(10)
+    with closing(sqlite3.connect(path, isolation_level=None)) as stopped:
+        stopped.execute("BEGIN IMMEDIATE")
+        turns, began = Turns("host", path), time.monotonic()
+        for _ in range(6):
+            wait_for_turn(turns, 10)
+        assert 0.5 <= time.monotonic() - began < 8
+    assert len(caplog.records) == 1
+    assert "a stopped program may hold it" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 500])
+def test_a_damaged_file_of_turns_is_begun_anew(tmp_path, content):
+    path = tmp_path / "turns.sqlite"
+    path.write_bytes(content)
+    for turns in (Turns("host", path), Turns("host", path)):
+        began = time.monotonic()
+        for _ in range(6):
+            wait_for_turn(turns, 50)
+        assert time.monotonic() - began >= 0.1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM hosts").fetchall() == [(1,)]
+
+
+def test_without_a_file_each_process_keeps_the_rate_alone():
+    turns, began = Turns("host"), time.monotonic()
+    for _ in range(6):
+        wait_for_turn(turns, 50)
     assert time.monotonic() - began >= 0.1
 
 

@@ -185,11 +185,11 @@ def test_a_picture_that_was_removed_is_unknown():
 def test_the_manifest_has_every_attempt_and_no_failure_undoes_a_picture(layout):
     store = PictureStore(URL, RECIPE)
     busy = FetchError("busy", status=503)
-    attempts = [Attempt(1.0, URL, 503, b"busy", busy), Attempt(2.0, URL, error=FetchError("silence"))]
+    attempts = [Attempt(1.0, URL, 503, 4, b"\1", busy), Attempt(2.0, URL, error=FetchError("silence"))]
     store.record(KEY, busy, attempts)
     assert store.plan([KEY]) == {KEY: Outcome.FAILED}
-    store.put(KEY, PICTURE, [Attempt(3.0, URL, 200, PICTURE)])
-    store.record(KEY, busy, [Attempt(4.0, URL, 503, b"busy", busy)])
+    store.put(KEY, PICTURE, [Attempt(3.0, URL, 200, len(PICTURE), hashlib.sha256(PICTURE).digest())])
+    store.record(KEY, busy, [Attempt(4.0, URL, 503, 4, b"\1", busy)])
     store.record(KEY + 1, OutOfFootprintError("outside"), [])
     assert store.plan([KEY, KEY + 1]) == {KEY: Outcome.STORED, KEY + 1: Outcome.OUTSIDE}
     rows = [(at, outcome, status, size) for _, _, at, _, outcome, status, size, _, _ in store.attempts()]
