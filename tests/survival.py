@@ -302,8 +302,8 @@ class Trial:
         ``connections`` how many all clients may have open at a time.
         """
         last = self.clients[-1]
-        statuses = [last.process.returncode]
         temporary = self.temporary_failures(last)
+        statuses = [last.process.returncode - bool(temporary)]  # which is said by the status 1
         if temporary:
             last = self.fetch()
             statuses.append(last.wait())

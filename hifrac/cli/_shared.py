@@ -227,6 +227,22 @@ def exit_on_interrupt(*, fetching: bool) -> Iterator[None]:
         raise SystemExit(130) from None
 
 
+def exit_unless_complete(result, n_served: int, *, fetching: bool) -> None:
+    """Exit with status 1 where nothing was served, or where another run is expected to fetch more."""
+    import numpy as np
+
+    from hifrac.core.flags import Flag
+
+    flags = np.asarray(result["flags"])
+    n_missing = int(np.sum((flags & int(Flag.FETCH_FAILED | Flag.BAD_IMAGE)) != 0)) if fetching else 0
+    if n_missing:
+        click.echo(
+            f"{n_missing} rows lack their picture for the moment: run it again to ask for these", err=True
+        )
+    if n_missing or (len(flags) and not n_served):
+        raise SystemExit(1)
+
+
 def count_outcomes(result, first: dict | None = None, served: str = "estimated") -> tuple[list[str], int]:
     """Return lines that count the rows by flag, and the number of rows that were served.
 

@@ -15,6 +15,7 @@ import click
 from hifrac.cli._shared import (
     count_outcomes,
     exit_on_interrupt,
+    exit_unless_complete,
     make_source,
     one_line_errors,
     progress_bar,
@@ -119,8 +120,7 @@ def fetch(
     click.echo("\n".join(lines))
     if output is not None:
         click.echo(f"written to {output}")
-    if len(report) and not stored:
-        raise SystemExit(1)
+    exit_unless_complete(report, stored, fetching=True)
 
 
 @click.group()

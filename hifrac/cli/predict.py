@@ -14,6 +14,7 @@ from hifrac.cli._shared import (
     check_source_options,
     count_outcomes,
     exit_on_interrupt,
+    exit_unless_complete,
     local_source,
     model_options,
     model_source,
@@ -86,8 +87,7 @@ def predict(
     lines, n_estimated = count_outcomes(result, first_failures)
     click.echo("\n".join(lines))
     click.echo(f"written to {output}")
-    if len(result) and not n_estimated:
-        raise SystemExit(1)
+    exit_unless_complete(result, n_estimated, fetching=not is_local)
 
 
 @contextmanager

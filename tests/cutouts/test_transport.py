@@ -24,6 +24,9 @@ from hifrac.cutouts._http import CONNECTIONS
 from hifrac.cutouts._positions import position_keys
 from hifrac.cutouts._store import BlankError
 
+# The servers here, and Python's own reader of a tunnel's answer, leave sockets to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 PICTURE = encode(galaxy())
 BLANK = encode(np.full((128, 128, 3), 7, np.uint8))
 
@@ -321,8 +324,6 @@ def test_failed_answers_are_not_kept_in_memory(quick_service):
 # Proxies and terminals
 
 
-# Python 3.11 itself forgets a reader of the tunnel's answer.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_proxy_that_drips_is_broken_off(quick_service, monkeypatch):
     listening, done = socket.create_server(("127.0.0.1", 0)), threading.Event()
 
