@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -157,10 +158,55 @@ def test_the_bundled_model_is_small():
 
 
 @from_checkout
-def test_what_the_readme_points_to_is_there():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/development.rst"])
+def test_files_that_a_page_names_are_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
-    named = re.findall(r"`((?:docs|hifrac|benchmarks)/[\w./-]+)`", text)
-    assert links
-    assert named
-    assert [one for one in links + named if not (ROOT / one).exists()] == []
+    paths = re.findall(r"`((?:docs|hifrac|benchmarks|tests)/[\w./-]+)`", text)
+    assert links or page != "README.md"
+    assert paths
+    assert [path for path in links + paths if not (ROOT / path).exists()] == []
+
+
+# The public interface.
+
+#: Rooms with an `__init__`, and rooms of one file: their `__all__` says what is public.
+ROOMS = (
+    "attribution",
+    "catalogs",
+    "cli",
+    "core",
+    "cutouts",
+    "demo",
+    "environment",
+    "estimator",
+    "images",
+    "metrics",
+    "models",
+    "relations",
+    "reproduce",
+    "simulate",
+    "training",
+)
+
+
+def summary_of(value):
+    return (getattr(value, "help", None) or inspect.getdoc(value) or "").partition("\n")[0]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_names_are_documented(room):
+    if room == "training":
+        pytest.importorskip("sklearn")
+    module = importlib.import_module(f"hifrac.{room}")
+    assert len(set(module.__all__)) == len(module.__all__)  # ruff sorts them
+    source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES)
+    for name in module.__all__:
+        value = getattr(module, name)
+        if not callable(value):
+            assert re.search(rf"^#: .*\n(#:.*\n)*{name}\b", source, re.MULTILINE), f"{name}: no comment"
+            continue
+        assert summary_of(value).endswith("."), f"{name}: no summary"
+        if inspect.isfunction(value) and inspect.signature(value).parameters:
+            described = "Parameters\n----------" in inspect.getdoc(value)
+            assert described, f"{name}: its parameters are not described"

@@ -50,6 +50,7 @@ class Catalog:
         return f"hifrac catalogs fetch {self.name}"
 
 
+#: The catalogues by name.
 CATALOGS = {
     catalog.name: catalog
     for catalog in (

@@ -53,6 +53,7 @@ _DEX_SOLAR = u.dex(u.solMass)
 WITH_MASS = "the input has log_mstar"
 WITH_ENVIRONMENT = "environment is given"
 
+#: The columns of a result by name.
 RESULT_COLUMNS = {
     column.name: column
     for column in (

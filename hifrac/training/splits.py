@@ -242,7 +242,20 @@ def split_hash(split: Table) -> str:
 
 
 def write_split(split: Table, path: str | Path) -> Path:
-    """Write a split as ECSV, whole or not at all; an existing file is replaced."""
+    """Write a split as ECSV, whole or not at all; an existing file is replaced.
+
+    Parameters
+    ----------
+    split : `~astropy.table.Table`
+        Roles or folds of galaxies, as `draw_roles` or `draw_folds` returns them.
+    path : path-like
+        File to write.
+
+    Returns
+    -------
+    path : `pathlib.Path`
+        The file.
+    """
     path = Path(path)
     with whole_file(path) as partial:
         split.write(partial, format="ascii.ecsv", overwrite=True)
