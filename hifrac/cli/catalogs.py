@@ -22,8 +22,6 @@ from hifrac.cli._shared import (
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
 
-__all__ = ["catalogs", "refuse_output"]
-
 _OF_MPA_JHU = (
     ("alpha.40B", "4,797; 4,644 without xGASS", "metallicities and star formation rates"),
     ("non-detections", "23,702, of which 7,399 drawn", "galaxies that ALFALFA did not detect"),

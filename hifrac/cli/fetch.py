@@ -23,8 +23,6 @@ from hifrac.cli._shared import (
     temporary_settings,
 )
 
-__all__ = ["cache", "fetch"]
-
 
 class _Outcomes:
     """Shows how a download goes: a bar on a terminal, a line now and then elsewhere."""

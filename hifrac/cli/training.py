@@ -12,8 +12,6 @@ import click
 
 from hifrac.cli._shared import one_line_errors
 
-__all__ = ["evaluate", "export", "models", "train"]
-
 #: The name that stands for the recipe of the bundled default model, not for a configuration.
 DEFAULT = "default"
 

@@ -34,6 +34,16 @@ _FORMAT_LIMITS = (
 def read_table(path: str | Path) -> Table:
     """Read a table, its format recognised by Astropy.
 
+    Parameters
+    ----------
+    path : path-like
+        File to read.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        The table as it stands in the file.
+
     Raises
     ------
     FileNotFoundError
