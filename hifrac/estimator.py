@@ -302,7 +302,7 @@ class HIFractionEstimator(_PictureEstimator):
             RA may run from -180 to 360. With ``log_mstar`` (dex of solar masses) the HI
             mass is given as well; masses outside 3 to 14 are taken to be unknown. A column ``ebv`` (mag) is
             the Galactic reddening E(B-V) on the scale of Schlegel et al. (1998); without it, and where it is
-            masked or negative, `~hifrac.core.reddening.galactic_ebv` takes its place. These names, and ``z``,
+            masked or negative, `~hifrac.core.galactic_ebv` takes its place. These names, and ``z``,
             are found in any case. All columns are carried through.
         environment : `~astropy.table.Table` or (`~astropy.coordinates.SkyCoord`, array) pair, optional
             A reference catalogue of positions and redshifts: with it, and a column ``z`` of ``data``,
@@ -324,8 +324,8 @@ class HIFractionEstimator(_PictureEstimator):
         -------
         result : `~astropy.table.QTable`
             One row per input row, in order: the input columns, then those of
-            `hifrac.core.columns.RESULT_COLUMNS`. Estimates are masked where
-            nothing could be served, and ``flags`` says why (`~hifrac.core.flags.decode_flags`).
+            `hifrac.core.RESULT_COLUMNS`. Estimates are masked where
+            nothing could be served, and ``flags`` says why (`~hifrac.decode_flags`).
             ``meta["hifrac"]`` says what made it; what the input's said of itself is in
             ``meta["hifrac"]["input"]``.
 
@@ -339,12 +339,12 @@ class HIFractionEstimator(_PictureEstimator):
             ``environment`` is given and ``data`` has no ``z``.
         ~astropy.units.UnitConversionError
             If a unit is wrong.
-        ~hifrac.core.exceptions.RowError
+        ~hifrac.core.RowError
             With ``on_error="raise"``, what stopped the first row that failed.
 
         Warns
         -----
-        ~hifrac.core.exceptions.HifracWarning
+        ~hifrac.core.HifracWarning
             If positions have no unit, or values of ``log_mstar`` or ``ebv`` cannot be such.
         """
         if on_error not in _ON_ERROR:
@@ -422,7 +422,7 @@ class HIFractionEstimator(_PictureEstimator):
         ValueError
             If ``data`` has no positions or lacks the column of file names, ``method`` or ``on_error`` is
             unknown, or the model does not have ``target``.
-        ~hifrac.core.exceptions.ModelError
+        ~hifrac.core.ModelError
             If the model cannot do ``method``.
         """
         from hifrac.attribution import Explanations

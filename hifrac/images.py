@@ -68,7 +68,7 @@ def decode(
         How floating-point planes of a FITS file become display colours, or
         its name in `STRETCHES`; the defaults of `lupton_rgb` by default.
     quality : int, optional
-        A picture that does not come as a JPEG of this quality goes through `compress`: what compression
+        A picture that does not come as a JPEG of this quality goes through ``compress``: what compression
         leaves of the noise tells a network where a picture is from. By default it stays as it is.
 
     Returns
@@ -83,12 +83,12 @@ def decode(
         If ``data`` is not bytes.
     ValueError
         If ``stretch`` is not the name of one.
-    ~hifrac.core.exceptions.BadImageError
+    ~hifrac.core.BadImageError
         If ``data`` is not a picture, is damaged or cut off, has no colour, has
         transparent parts, has more than 67 million pixels, or does not
         have the side ``width``.
-    ~hifrac.core.exceptions.OutOfFootprintError
-        If the picture is blank; see `is_blank`.
+    ~hifrac.core.OutOfFootprintError
+        If the picture is blank; see ``is_blank``.
     """
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"data must be bytes, got {type(data).__name__}")

@@ -64,7 +64,7 @@ def integrated_gradients(
         If ``steps`` is no integer.
     ValueError
         If ``steps`` is below 1, or ``baseline`` has another shape.
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If the model is of another architecture.
 
     Notes

@@ -70,7 +70,7 @@ def heat_maps(
     ValueError
         If ``method`` is unknown, the model does not have ``target``, an option is out of its range, or
         ``pixels`` are of another type or shape.
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If the model does not support ``method``; the message names both.
     """
     output = resolve_target(model.card, target)

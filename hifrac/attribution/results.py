@@ -64,8 +64,8 @@ class Explanation:
         Results of `~hifrac.HIFractionEstimator.predict` for the row: estimate, interval, ``p_detect``,
         ``ood_score``.
     flags : int
-        Quality flags, see `~hifrac.core.flags.decode_flags`.
-    error : `~hifrac.core.exceptions.RowError` or None
+        Quality flags, see `~hifrac.decode_flags`.
+    error : `~hifrac.core.RowError` or None
         Reason why the row has no map.
     native : `~numpy.ndarray` or None
         Map at the network's own size; ``mean(native) + offset`` is the prediction.
@@ -180,7 +180,7 @@ class Explanations(Sequence):
     fetch : callable
         Given an array of row numbers, yields for each the row number and its `~hifrac.cutouts.Cutout`.
     decode : callable
-        Returns the pixels of the bytes of a picture, or raises `~hifrac.core.exceptions.RowError`.
+        Returns the pixels of the bytes of a picture, or raises `~hifrac.core.RowError`.
     positions : tuple of array of float, shape (n,)
         ICRS right ascension and declination in degrees; NaN where unknown.
     method, target : str
@@ -198,7 +198,7 @@ class Explanations(Sequence):
     ------
     ValueError
         If ``method`` or ``on_error`` is unknown, or the model does not have ``target``.
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If the model does not support ``method``.
     """
 

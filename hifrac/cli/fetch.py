@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from hifrac.cli._shared import (
     survey_options,
     temporary_settings,
 )
+
+if TYPE_CHECKING:
+    from hifrac.core.exceptions import RowError
 
 
 class _Outcomes:
@@ -43,7 +46,7 @@ class _Outcomes:
     def __exit__(self, *exc_info: object) -> None:
         self._bar.close()
 
-    def __call__(self, error: Exception | None) -> None:
+    def __call__(self, error: RowError | None) -> None:
         self.counts["stored" if error is None else error.flag.name] += 1
         if not self._bar.disable:
             self._bar.set_postfix(self.counts, refresh=False)
@@ -105,7 +108,7 @@ def fetch(
     ):
         source = make_source(survey, **{key: value for key, value in recipe_and_service.items() if value})
 
-        def progress(error: Exception | None) -> None:
+        def progress(error: RowError | None) -> None:
             if error is not None and error.flag not in first:
                 first[error.flag] = f"row {outcomes.counts.total()}: {error}"
             outcomes(error)

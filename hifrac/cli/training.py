@@ -166,10 +166,10 @@ def _train_network(
         raise ValueError("--parent goes with the configuration 'default'")
     if table is None and (cutouts is not None or name is not None or target is not None):
         raise ValueError("--cutouts, --name and --target describe a table: give --table as well")
-    if table is not None and (cutouts is None or target is None):
-        raise ValueError("--table needs --cutouts, the pictures, and --target, the column to be learned")
     config = read_config(source)
     if table is not None:
+        if cutouts is None or target is None:
+            raise ValueError("--table needs --cutouts, the pictures, and --target, the column to be learned")
         config = config.for_table(table, cutouts, target=target, name=name)
     config = config.changed(network={"init_from": init_from}, split={"file": split}, run={"seed": seed})
     config = config.with_settings(settings)

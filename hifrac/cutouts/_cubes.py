@@ -25,7 +25,7 @@ def read_image(answer: Answer) -> tuple[np.ndarray, fits.Header]:
 
     Raises
     ------
-    ~hifrac.core.exceptions.BadImageError
+    ~hifrac.core.BadImageError
         If the answer is no FITS file, or a damaged one.
     """
     from astropy.io import fits

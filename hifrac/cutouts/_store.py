@@ -1,6 +1,6 @@
 """The local store of downloaded pictures, and its manifest.
 
-Layout below `hifrac.core.config.cache_dir`::
+Layout below `hifrac.core.cache_dir`::
 
     cutouts/<survey>-<release>-<service>-<digest>/
         store.json          what is kept here
@@ -374,7 +374,7 @@ class PictureStore:
 
 
 def stores() -> tuple[list[PictureStore], list[Path]]:
-    """The stores below `hifrac.core.config.cache_dir`, and the folders that do not say what they hold."""
+    """The stores below `hifrac.core.cache_dir`, and the folders that do not say what they hold."""
     found, illegible = [], []
     for manifest in sorted((cache_dir() / "cutouts").glob(f"*/{_MANIFEST}")):
         try:

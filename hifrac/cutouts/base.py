@@ -26,7 +26,7 @@ class Cutout:
     ----------
     data : bytes or None
         The file as the source holds it (JPEG, PNG or FITS).
-    error : `~hifrac.core.exceptions.RowError` or None
+    error : `~hifrac.core.RowError` or None
         What stopped the row, where ``data`` is None.
     pixels : `~numpy.ndarray` of uint8, shape (height, width, 3), or None
         What `hifrac.images.decode` makes of ``data``, where the source has
@@ -80,8 +80,13 @@ class CutoutSource(Protocol):
         positions are enough.
     """
 
-    recipe: CutoutRecipe | None
-    name_column: str | None
+    @property
+    def recipe(self) -> CutoutRecipe | None:
+        """Recipe of the pictures."""
+
+    @property
+    def name_column(self) -> str | None:
+        """Input column of the names."""
 
     def fetch(self, ra: np.ndarray, dec: np.ndarray, names: Sequence[Any] | None = None) -> Iterator[Cutout]:
         """Pictures of positions, one per position, in their order.

@@ -37,7 +37,7 @@ def download(
     -------
     report : `~astropy.table.QTable`
         One row per input row, in order: the input columns and ``flags``. A
-        row without flags has its picture in the store; see `hifrac.core.flags`.
+        row without flags has its picture in the store; see `hifrac.Flag`.
 
     Raises
     ------

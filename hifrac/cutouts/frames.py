@@ -93,7 +93,7 @@ class FrameCutouts:
     *Overlaps and edges.* The frame in which the target lies farthest from the
     edges is taken first. What it does not cover is filled from the next; so
     are pixels that are not finite. A row is an
-    `~hifrac.core.exceptions.OutOfFootprintError` if the middle of the picture is
+    `~hifrac.core.OutOfFootprintError` if the middle of the picture is
     not covered in all three bands. Elsewhere, pixels that some band lacks are
     black, as in the service's pictures at the edge of the survey. A frame that
     is missing, damaged or cut off only matters where no other frame shows the
@@ -102,7 +102,7 @@ class FrameCutouts:
     *Index.* The headers of all frames are read once, when the first picture is
     asked for. Of a compressed file its first block must be unpacked for that.
     If there are files that cannot be understood, and no other band tells
-    where on the sky they belong, a `~hifrac.core.exceptions.HifracWarning` says so.
+    where on the sky they belong, a `~hifrac.core.HifracWarning` says so.
 
     *Memory.* The last 48 uncompressed frames stay memory-mapped, the last 12
     compressed ones unpacked (12.2 MB each). Rows may come in any order: up to
@@ -178,10 +178,10 @@ class FrameCutouts:
         ------
         cutout : `Cutout`
             A JPEG, or as ``error`` what stopped this row:
-            `~hifrac.core.exceptions.OutOfFootprintError` if no frame shows the
-            target, `~hifrac.core.exceptions.BadImageError` if the frame is damaged
-            or cut off, `~hifrac.core.exceptions.FetchError` if a band is missing or
-            its file cannot be read, `~hifrac.core.exceptions.BadCoordinateError` for no position on
+            `~hifrac.core.OutOfFootprintError` if no frame shows the
+            target, `~hifrac.core.BadImageError` if the frame is damaged
+            or cut off, `~hifrac.core.FetchError` if a band is missing or
+            its file cannot be read, `~hifrac.core.BadCoordinateError` for no position on
             the sphere.
 
         Raises

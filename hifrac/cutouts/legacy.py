@@ -67,7 +67,7 @@ class LegacyCutouts(RemoteCutouts):
     Where a survey has no image the viewer's JPEG is uniformly grey, and a band of its FITS zero
     everywhere: a picture that lacks one of its three bands is outside the footprint. Where it has
     no image in any band the viewer may also fail to give a FITS file (status 500); that cannot be told from
-    trouble that passes, and is a `~hifrac.core.exceptions.FetchError`.
+    trouble that passes, and is a `~hifrac.core.FetchError`.
 
     Examples
     --------

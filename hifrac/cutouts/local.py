@@ -164,8 +164,8 @@ class LocalCutouts:
         ------
         cutout : `Cutout`
             The file as it is, or as ``error`` what stopped this row:
-            `~hifrac.core.exceptions.FetchError` if there is no such file or the
-            value cannot be a name, `~hifrac.core.exceptions.BadImageError` if the
+            `~hifrac.core.FetchError` if there is no such file or the
+            value cannot be a name, `~hifrac.core.BadImageError` if the
             file's checksum or compression is damaged.
 
         Raises

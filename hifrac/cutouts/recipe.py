@@ -94,7 +94,7 @@ class CutoutRecipe:
 
         Raises
         ------
-        TypeError, ~hifrac.core.exceptions.BadImageError, ~hifrac.core.exceptions.OutOfFootprintError
+        TypeError, ~hifrac.core.BadImageError, ~hifrac.core.OutOfFootprintError
             As of `hifrac.images.decode`.
         """
         return images.decode(

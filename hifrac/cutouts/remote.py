@@ -65,10 +65,10 @@ class RemoteCutouts:
         Address of the service, of http or https, where it is not the configured one.
     store : bool, optional
         Whether verified pictures are kept in, and taken from, the local store
-        below `hifrac.core.config.cache_dir`.
+        below `hifrac.core.cache_dir`.
     offline : bool, optional
         Whether the network is never touched: a position that is not in the
-        store is a `~hifrac.core.exceptions.FetchError`. ``conf.offline`` by default.
+        store is a `~hifrac.core.FetchError`. ``conf.offline`` by default.
     retry_permanent : bool, optional
         Whether positions are asked for again of which the service has said
         that it has no image there.
@@ -216,7 +216,7 @@ class RemoteCutouts:
         ------
         TypeError
             If ``dec`` is missing and ``ra`` is not a SkyCoord.
-        ~hifrac.core.exceptions.BadCoordinateError
+        ~hifrac.core.BadCoordinateError
             If a position is not finite or not on the sphere.
         """
         if dec is None:
@@ -250,14 +250,14 @@ class RemoteCutouts:
         ------
         cutout : `Cutout`
             The verified picture, or as ``error`` what stopped this row:
-            `~hifrac.core.exceptions.FetchError` (with ``url``, ``status`` and ``retry_after``) if no
-            picture could be obtained, `~hifrac.core.exceptions.BadImageError` if something else
-            came or a part of it, `~hifrac.core.exceptions.OutOfFootprintError` if
+            `~hifrac.core.FetchError` (with ``url``, ``status`` and ``retry_after``) if no
+            picture could be obtained, `~hifrac.core.BadImageError` if something else
+            came or a part of it, `~hifrac.core.OutOfFootprintError` if
             the survey did not image the position.
 
         Warns
         -----
-        ~hifrac.core.exceptions.HifracWarning
+        ~hifrac.core.HifracWarning
             Once, if pictures cannot be written to the store; they are given all the same.
 
         Notes
@@ -278,7 +278,7 @@ class RemoteCutouts:
 
         Yields
         ------
-        error : `~hifrac.core.exceptions.RowError` or None
+        error : `~hifrac.core.RowError` or None
             For each position in order: None if its picture is in the store,
             otherwise what stopped it, see `fetch`.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: Levels of the intervals that a result has, by the end of their columns' names.
 INTERVAL_LEVELS = {"p16": 0.16, "p84": 0.84, "p05": 0.05, "p95": 0.95}
 
-#: The numbers of an answer, by their names in `hifrac.core.columns.RESULT_COLUMNS`.
+#: The numbers of an answer, by their names in `hifrac.core.RESULT_COLUMNS`.
 ANSWER_COLUMNS = (
     "log_hi_fraction",
     *(f"log_hi_fraction_{name}" for name in INTERVAL_LEVELS),
@@ -39,9 +39,9 @@ class Answer:
     ood_score : `~numpy.ndarray` of float, shape (n,)
         Percentile of the distance from the training set, 0 to 100.
     flags : `~numpy.ndarray` of int32, shape (n,)
-        UNLIKELY_DETECTION, OUT_OF_DISTRIBUTION and HIGH_REDDENING, see `~hifrac.core.flags.Flag`.
+        UNLIKELY_DETECTION, OUT_OF_DISTRIBUTION and HIGH_REDDENING, see `~hifrac.Flag`.
     quantiles : dict of float to `~numpy.ndarray` of float, shape (n,)
-        Quantiles of the target at the levels of `INTERVAL_LEVELS`; empty for a model without an interval.
+        Quantiles of the target at the levels of ``INTERVAL_LEVELS``; empty for a model without an interval.
     """
 
     estimate: np.ndarray
@@ -90,7 +90,7 @@ class Answer:
         )
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Return the numbers by the names of `ANSWER_COLUMNS`."""
+        """Return the numbers by the names of ``ANSWER_COLUMNS``."""
         unknown = np.full_like(self.estimate, np.nan)
         interval = [self.quantiles.get(level, unknown) for level in INTERVAL_LEVELS.values()]
         values = (self.estimate, *interval, self.gswlc, self.p_detect, self.ood_score)

@@ -49,7 +49,7 @@ def require_free_column(key: str, column: str, outputs: Sequence[str] = ("estima
     Raises
     ------
     ValueError
-        If ``column`` is one of `~hifrac.core.columns.RESULT_COLUMNS` other than ``log_hi_fraction``, one of
+        If ``column`` is one of `~hifrac.core.RESULT_COLUMNS` other than ``log_hi_fraction``, one of
         `~hifrac.core.columns.POSITION_COLUMNS`, ``log_mstar``, ``ebv`` or ``z``.
     """
     if column == "p_detect" and "detection_logit" in outputs and "estimate" not in outputs:
@@ -193,7 +193,7 @@ class ModelCard:
 
         Raises
         ------
-        ~hifrac.core.exceptions.ModelError
+        ~hifrac.core.ModelError
             If the text is no JSON object, or a fact is missing, unknown or wrong.
         """
         try:
@@ -221,7 +221,7 @@ class ModelCard:
 
         Raises
         ------
-        ~hifrac.core.exceptions.ModelError
+        ~hifrac.core.ModelError
             If the folder has no readable card.
         """
         path = Path(folder) / FILE_NAME

@@ -111,7 +111,7 @@ class DetectionTable:
         Returns
         -------
         flags : array of int, shape (n,)
-            Sums of `~hifrac.core.flags.Flag`.
+            Sums of `~hifrac.Flag`.
         """
         unlikely = np.where(p_detect < self.threshold, int(Flag.UNLIKELY_DETECTION), 0)
         unlike = np.where(ood_score >= self.ood_threshold, int(Flag.OUT_OF_DISTRIBUTION), 0)

@@ -43,9 +43,9 @@ def export_model(
         If a format is unknown, or ``formats`` is no sequence of them.
     FileExistsError
         If ``output`` is a file, or a folder with anything in it.
-    ~hifrac.core.exceptions.UnknownModelError
+    ~hifrac.core.UnknownModelError
         If there is no such model.
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If it cannot be loaded.
     """
     from hifrac.models import _artifact

@@ -127,7 +127,7 @@ class Model:
 
         Raises
         ------
-        ValueError, ~hifrac.core.exceptions.ModelError
+        ValueError, ~hifrac.core.ModelError
             As of `run`.
         """
         return Answer.from_outputs(self.card, self.run(pixels, ebv), ebv)
@@ -141,7 +141,7 @@ class Model:
             Pictures of the card's recipe.
         ebv : array of float, shape (n,), optional
             Galactic reddening E(B-V) in mag, NaN where unknown, such as
-            `~hifrac.core.reddening.galactic_ebv` gives; a model without it among its card's ``inputs`` has no
+            `~hifrac.core.galactic_ebv` gives; a model without it among its card's ``inputs`` has no
             use for it. Where it is missing, the mean of the training set is assumed.
 
         Returns
@@ -153,7 +153,7 @@ class Model:
         ------
         ValueError
             If ``pixels`` has another type or shape, or ``ebv`` another length.
-        ~hifrac.core.exceptions.ModelError
+        ~hifrac.core.ModelError
             If the network does not give what its card says.
         """
         import torch
@@ -226,11 +226,11 @@ def load_model(
     ------
     TypeError
         If ``model`` is neither text nor a path.
-    ~hifrac.core.exceptions.UnknownModelError
+    ~hifrac.core.UnknownModelError
         If there is neither such a name nor such a folder.
-    ~hifrac.core.exceptions.ModelIntegrityError
+    ~hifrac.core.ModelIntegrityError
         If a file differs from its card; nothing of it is executed.
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If the model cannot be loaded otherwise, or has nothing for ``runtime``, or what
         ``runtime`` needs is not installed.
     ValueError
@@ -239,7 +239,7 @@ def load_model(
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If the TorchScript file is missing or cannot be loaded, and the Python
         network takes its place.
 
@@ -335,7 +335,7 @@ def in_parts(
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If there is no memory for a part: it is halved.
     """
     import torch

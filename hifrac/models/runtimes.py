@@ -37,7 +37,7 @@ class OpenVINO(nn.Module):
 
     Raises
     ------
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If OpenVINO is not installed, or cannot compile the network.
     """
 
@@ -122,7 +122,7 @@ class HalfPrecision(nn.Module):
 
     Raises
     ------
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If the network is no xresnet.
     """
 

@@ -149,7 +149,7 @@ def evaluate(
     model : `~hifrac.models.Model`
         A loaded model.
     table : `~astropy.table.Table`
-        With the columns named below, and positions as of `~hifrac.training.data.read_labelled` for a
+        With the columns named below, and positions as of ``read_labelled`` for a
         model that corrects for reddening. Galaxies that the model learned from are looked for by
         ``name`` and, where there is one, by ``objid``.
     cutouts : path-like
@@ -158,7 +158,7 @@ def evaluate(
         Columns of the pictures' names and of the measured values (for a
         model that knows classes alone: boolean, or 0 and 1).
     is_limit : str, optional
-        Column of truth values, see `~hifrac.training.data.flags_of`: where the value is an upper limit.
+        Column of truth values, see ``flags_of``: where the value is an upper limit.
         Not for classes.
     orientations : {1, 8}, optional
         8 for the mean answer over all orientations of each picture.
@@ -167,11 +167,11 @@ def evaluate(
     -------
     figures : `~astropy.table.Table`
         A row for all galaxies, and one for each third of the estimates: ``sample``, ``n``,
-        ``estimate_min``, ``estimate_max``, then `regression_figures`,
+        ``estimate_min``, ``estimate_max``, then ``regression_figures``,
         ``coverage_68``, ``coverage_90`` (of the model's own intervals; NaN
         if it has none), and with ``is_limit`` ``n_limits``,
         ``limits_violated`` (share of limits below the estimate). For classes
-        one row with `class_figures`. ``meta`` counts the rows that were left out: ``without_label``,
+        one row with ``class_figures``. ``meta`` counts the rows that were left out: ``without_label``,
         ``without_picture``, and the ``first_failure``; and of those judged ``learned_from``, galaxies
         that the model learned from, and ``perhaps_learned_from``, of which that cannot be told: the
         model's folder names no galaxies, or calls them by another kind of name than the table.
@@ -186,7 +186,7 @@ def evaluate(
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If the model learned from some of the galaxies that it is judged on, or corrects for a reddening
         that is not known.
     """

@@ -291,7 +291,7 @@ def read_split(
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         Instead of the last, where the rule in its ``meta`` is one of the paper's.
     """
     path = Path(path)

@@ -24,10 +24,10 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
 
     Parameters
     ----------
-    config : `~hifrac.training.config.TrainingConfig`
+    config : `~hifrac.training.TrainingConfig`
         Its sections ``data`` and ``pictures`` say what.
     folder : path-like, optional
-        The data directory; `~hifrac.core.config.data_dir` by default.
+        The data directory; `~hifrac.core.data_dir` by default.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
     ------
     FileNotFoundError
         If a file is missing.
-    ValueError, ~hifrac.core.exceptions.RowError
+    ValueError, ~hifrac.core.RowError
         As `~hifrac.training.data.read_labelled`; or if a class is neither 0 nor 1.
     """
     data = config.data
@@ -80,7 +80,7 @@ def read_measured(config: TrainingConfig, folder: str | Path | None = None) -> L
 
     Raises
     ------
-    FileNotFoundError, ValueError, ~hifrac.core.exceptions.RowError
+    FileNotFoundError, ValueError, ~hifrac.core.RowError
         As of `read_pictures`.
     """
     if config.data.table is not None or config.data.sample != "estimates":

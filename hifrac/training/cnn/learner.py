@@ -70,7 +70,7 @@ def train_network(
 
     Parameters
     ----------
-    config : `~hifrac.training.config.TrainingConfig`
+    config : `~hifrac.training.TrainingConfig`
         What to train, on what, and how.
     output : path-like
         Folder; made if missing. At the end it holds a model (``card.json``,
@@ -78,7 +78,7 @@ def train_network(
         row an epoch), ``held_out.ecsv`` (the answers for the galaxies that were held
         out), and the checkpoint of the last epoch.
     data : path-like, optional
-        The data directory; `~hifrac.core.config.data_dir` by default. Not used where the
+        The data directory; `~hifrac.core.data_dir` by default. Not used where the
         configuration names a table.
     resume : bool, optional
         Whether to go on after the last epoch that ``output`` has a checkpoint of. On the same
@@ -107,9 +107,9 @@ def train_network(
         input, such as ``flags`` or ``ra``; if the configuration is not that of the run to be
         resumed; if a label is missing or the target is constant; or if too few galaxies are held
         out to calibrate anything.
-    ~hifrac.core.exceptions.RowError
+    ~hifrac.core.RowError
         If a picture is missing, damaged, or not of the recipe's size.
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If ``init_from`` or the checkpoint is of another architecture, there is no memory for a
         batch, or the written model does not answer as the trained one.
     """

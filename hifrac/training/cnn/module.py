@@ -155,7 +155,7 @@ def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_s
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If there is no memory for so many pictures: fewer are passed at once.
     """
     if orientations not in (1, 8):
@@ -185,7 +185,7 @@ def load_weights(network: PixelNet, other: nn.Module) -> PixelNet:
 
     Raises
     ------
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If it is of another architecture.
     """
     theirs, mine = dict(other.state_dict()), network.state_dict()

@@ -57,7 +57,7 @@ def fit_network(
         The network; trained in place.
     data : `~hifrac.training.pictures.PictureData`
         Its pictures.
-    config : `~hifrac.training.config.TrainingConfig`
+    config : `~hifrac.training.TrainingConfig`
         Epochs, precision and devices.
     folder : path-like, optional
         Where the checkpoint of each epoch and the log go. None by default: neither is kept.
@@ -74,7 +74,7 @@ def fit_network(
 
     Raises
     ------
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If there is no memory for a batch.
     """
     keep = folder is not None

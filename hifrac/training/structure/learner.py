@@ -152,27 +152,27 @@ def train_structure(
         Folder for ``weights.safetensors``, ``model.pt``, ``card.json``, the tables
         that are returned (as ``<name>.ecsv``) and ``out_of_fold.ecsv``; made if missing.
     data : path-like, optional
-        The data directory; `~hifrac.core.config.data_dir` by default.
+        The data directory; `~hifrac.core.data_dir` by default.
     name : str, optional
         Name of the model, for its card; "default", or that of another parent, by default.
     seed : int, optional
         Fixes the folds.
     parent : {"hi-selected", "volume-limited"}, optional
-        For whom the estimate is, see `PARENTS`.
+        For whom the estimate is, see ``PARENTS``.
 
     Returns
     -------
     tables : dict of str to `~astropy.table.Table`
         ``cross_validation``, ``terciles`` and ``strange``; where the data directory has
         galaxies that ALFALFA missed, also ``beyond_alfalfa`` and ``parents``;
-        see `hifrac.training.structure.tables`.
+        see ``hifrac/training/structure/tables.py``.
 
     Raises
     ------
-    ValueError, FileNotFoundError, ~hifrac.core.exceptions.RowError
+    ValueError, FileNotFoundError, ~hifrac.core.RowError
         If the data directory is not as `~hifrac.training.read_sample`
         wants it, or ``parent`` is unknown.
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If the TorchScript file disagrees with the weights.
     """
     if parent not in PARENTS:

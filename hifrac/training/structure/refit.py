@@ -88,14 +88,14 @@ def refit(
         identifier or that of another column, or there are fewer than 40 rows.
     FileExistsError
         If ``output`` holds a model already.
-    ~hifrac.core.exceptions.ModelError
+    ~hifrac.core.ModelError
         If ``model`` is of another architecture.
-    ~hifrac.core.exceptions.RowError
+    ~hifrac.core.RowError
         If a picture is missing, damaged, or not of the recipe's size.
 
     Warns
     -----
-    ~hifrac.core.exceptions.HifracWarning
+    ~hifrac.core.HifracWarning
         If more than a quarter of the pictures are unlike those that ``model`` was trained on.
     """
     folder = Path(output)

@@ -60,7 +60,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     Parameters
     ----------
     folder : path-like, optional
-        The data directory; `~hifrac.core.config.data_dir` by default.
+        The data directory; `~hifrac.core.data_dir` by default.
     width : int, optional
         Side of the pictures in pixels.
 
@@ -74,7 +74,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
         If no data directory is configured, or a table lacks a column.
     FileNotFoundError
         If a file is missing.
-    ~hifrac.core.exceptions.RowError
+    ~hifrac.core.RowError
         If a picture is missing or damaged: training takes all or nothing.
     """
     root = _root(folder)
@@ -162,7 +162,7 @@ def read_deep(folder: str | Path | None = None, *, width: int = 128) -> DeepSamp
 
     Raises
     ------
-    ValueError, FileNotFoundError, ~hifrac.core.exceptions.RowError
+    ValueError, FileNotFoundError, ~hifrac.core.RowError
         As `read_sample`.
     """
     root = _root(folder)
