@@ -58,7 +58,7 @@ def main(output, epochs, width, precision, accelerator, folds, orientations, see
     fold = fold[seen]
     estimate = np.full(len(fold), np.nan)
     start = time.perf_counter()
-    for number in sorted(int(one) for one in folds):
+    for number in sorted(map(int, folds)):
         train, held_out = pictures[fold != number], pictures[fold == number]
         torch.manual_seed(seed + number)
         module = PictureNetwork(build(config.network), config.network, config.optimizer)
@@ -80,7 +80,7 @@ def write(output: Path, pictures, fold, estimate, config, width: int, orientatio
     from astropy.table import Table
 
     from hifrac.metrics import regression_metrics
-    from hifrac.training.evaluation import crossfold_coverage
+    from hifrac.training.evaluation import coverage_across
 
     done = np.isfinite(estimate)
     truth, guess, of_fold = pictures.target[done], estimate[done], fold[done]
@@ -88,7 +88,7 @@ def write(output: Path, pictures, fold, estimate, config, width: int, orientatio
     draws = np.random.default_rng(0).integers(0, len(truth), (1000, len(truth)))
     figures["rmse_error"] = float(np.std(np.sqrt(((guess - truth) ** 2)[draws].mean(1))))
     if len(np.unique(of_fold)) > 1:
-        figures |= crossfold_coverage(truth, guess, of_fold)
+        figures |= coverage_across(truth - guess, of_fold)
     table = Table(
         {
             "objid": pictures.name,
@@ -99,7 +99,7 @@ def write(output: Path, pictures, fold, estimate, config, width: int, orientatio
     )
     table.meta = {
         "figures": {key: round(float(value), 4) for key, value in figures.items()},
-        "folds_done": sorted(int(one) for one in np.unique(of_fold)),
+        "folds_done": np.unique(of_fold).tolist(),
         "width": width,
         "orientations": orientations,
         "config": config.to_dict(),

@@ -77,7 +77,7 @@ def train(config: str | None, output: Path, data_dir: Path | None, **options: An
 
 
 def _refit(output: Path, options: dict[str, Any]) -> None:
-    """The measurements of a model, and a head of one's own."""
+    """Fit a new head to the measurements of a model."""
     if options["init_from"] is None:
         raise ValueError("say what to train: CONFIG, or --from MODEL with --table, --cutouts and --target")
     if missing := [key for key in ("table", "cutouts", "target") if options[key] is None]:
@@ -108,7 +108,7 @@ def _show(figures: dict[str, float]) -> None:
 
 
 def _command(config: str | None, seed: int, options: dict[str, Any]) -> str:
-    """The command that is run, for the card: of paths that hold for one machine alone only the last part."""
+    """Return the command that is run, for the card: of paths that hold for one machine only the last part."""
 
     def shown(path: str) -> str:
         return Path(path).name if Path(path).is_absolute() else path
@@ -125,7 +125,7 @@ def _command(config: str | None, seed: int, options: dict[str, Any]) -> str:
 
 
 def _train_default(output: Path, data_dir: Path | None, options: dict[str, Any]) -> None:
-    """The bundled model again, and the tables of its figures."""
+    """Train the bundled model again, and print the tables of its figures."""
     from hifrac.core import config
 
     seed, parent = options.pop("seed"), options.pop("parent")
@@ -159,7 +159,7 @@ def _train_network(
     settings: tuple[str, ...],
     resume: bool,
 ) -> None:
-    """A network, and its figures."""
+    """Train a network, and print its figures."""
     from hifrac.training.config import read_config
 
     if parent is not None:
@@ -183,10 +183,10 @@ def _train_network(
         figures = train_network(config, output, data=data_dir, resume=resume, command=command)
     except KeyboardInterrupt:
         if checkpoint_of(output).is_file():
-            said = "the epochs that are done are kept: say --resume to go on"
+            outcome = "the epochs that are done are kept: say --resume to go on"
         else:
-            said = "the first epoch was not done, and nothing is kept: the same command starts anew"
-        click.echo(f"interrupted; {said}", err=True)
+            outcome = "the first epoch was not done, and nothing is kept: the same command starts anew"
+        click.echo(f"interrupted; {outcome}", err=True)
         raise SystemExit(130) from None
     if figures is None:  # one of several processes
         raise SystemExit(0)

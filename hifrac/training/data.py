@@ -1,10 +1,10 @@
-"""Labels and pictures: read from a user's table or from the data directory, checked, decoded."""
+"""Labels and pictures: read from the data directory or from a user's table, checked, decoded."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +18,71 @@ from hifrac.core.input import parse_labelled
 from hifrac.cutouts import LocalCutouts
 from hifrac.cutouts.recipe import CutoutRecipe
 
+#: The files of a data directory, in its folder ``cutouts``.
+ARCHIVE, LABELS, INDEX, DEEP = "sdss_cutouts.zip", "hi_labels.ecsv", "index.ecsv", "resolve_labels.ecsv"
 #: An undetected galaxy is bright when its central light (``flux_16px``, red
 #: counts within 16 px) reaches that of nearly every detection (250 of 259).
 BRIGHT = 30.0
 
 
-def _root(folder: str | Path | None) -> Path:
+def data_folder(folder: str | Path | None) -> Path:
+    """Return the folder of a data directory's cutouts; by default of the configured one."""
     root = Path(folder) if folder is not None else data_dir()
     if root is None:
-        raise ValueError("data_dir: none is configured; set HIFRAC_DATA_DIR or conf.data_dir")
-    return root
+        raise ValueError(
+            "data_dir: none is configured: give --data-dir, set HIFRAC_DATA_DIR or conf.data_dir, or name a "
+            "table and its cutouts"
+        )
+    return root / "cutouts"
 
 
-def _table(folder: Path, name: str, columns: tuple[str, ...]) -> Table:
-    path = folder / "cutouts" / name
+def read_data_table(folder: Path, name: str, columns: Sequence[str]) -> Table:
+    """Read a table of a data directory that must have some columns."""
+    path = folder / name
     if not path.is_file():
         raise FileNotFoundError(f"data_dir: {path} is missing (set HIFRAC_DATA_DIR or conf.data_dir)")
     table = Table.read(path, format="ascii.ecsv")
     if missing := [column for column in columns if column not in table.colnames]:
         raise ValueError(f"data_dir: {path} lacks the columns {', '.join(missing)}")
     return table
+
+
+def read_undetected(folder: Path, columns: Sequence[str] = ()) -> Table:
+    """Read the bright galaxies of the ALFALFA footprint that ALFALFA did not detect."""
+    index = read_data_table(
+        folder, INDEX, ["objid", *columns, "alfalfa_footprint", "alfalfa_detected", "flux_16px"]
+    )
+    return index[index["alfalfa_footprint"] & ~index["alfalfa_detected"] & (index["flux_16px"] >= BRIGHT)]
+
+
+def pictures_or_errors(
+    names: Sequence, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid"
+) -> Iterator[np.ndarray | RowError]:
+    """Yield the decoded picture (width, width, 3) of each name, or the error that stands in its place."""
+    nowhere = np.zeros(len(names))
+    with LocalCutouts(cutouts, name=column) as source:
+        for cutout in source.fetch(nowhere, nowhere, names):
+            if cutout.error is not None:
+                yield cutout.error
+                continue
+            try:
+                picture = recipe.decode(cutout.data)
+            except RowError as error:
+                yield error
+            else:
+                yield picture
+
+
+def decode_all(
+    names: Sequence, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid"
+) -> np.ndarray:
+    """Decode the pictures of some names: uint8 (n, width, width, 3); a RowError if one cannot be had."""
+    pixels = np.empty((len(names), recipe.width, recipe.width, 3), dtype=np.uint8)
+    for row, picture in enumerate(pictures_or_errors(names, cutouts, recipe, column)):
+        if isinstance(picture, RowError):
+            raise type(picture)(f"{column} {names[row]}: {picture}") from picture
+        pixels[row] = picture
+    return pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +117,14 @@ class LabelledPictures:
         return len(self.name)
 
     def __getitem__(self, rows: np.ndarray) -> LabelledPictures:
-        """The rows of an index array or mask."""
-        kept = np.arange(len(self))[rows]
+        """Return the rows of an index array or mask."""
+        rows = np.arange(len(self))[rows]
+        columns = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return LabelledPictures(
             **{
-                key: None if value is None else value[kept]
-                for key, value in vars(self).items()
-                if key != "pixels"
-            },
-            pixels=self.pixels[torch.from_numpy(kept)],
+                name: None if values is None else values[torch.from_numpy(rows) if name == "pixels" else rows]
+                for name, values in columns.items()
+            }
         )
 
 
@@ -95,50 +139,26 @@ def read_labelled(
 ) -> LabelledPictures:
     """Read the pictures that a table of labels names.
 
+    Positions may be missing; ``ra`` and ``dec`` are degrees unless their unit says otherwise. A table
+    without rows or columns, a name that stands there twice, or values of the wrong kind are a ValueError,
+    a picture that is missing, damaged or not of the recipe's size a RowError: training takes all or nothing.
+
     Parameters
     ----------
-    table : `~astropy.table.Table`
-        With the columns named below, and positions where they are known: ``ra`` and ``dec`` (degrees,
-        unless their unit says otherwise), or what else `~hifrac.HIFractionEstimator.predict` takes.
+    table : Table
+        With the columns named below.
     cutouts : path-like
-        Folder or archive of pictures.
-    recipe : `~hifrac.cutouts.CutoutRecipe`
-        What they are; their size is checked.
-    name, target : str
-        Columns.
-    is_limit : str, optional
-        Column of truth values, see `flags_of`: where the target is an upper limit.
-
-    Returns
-    -------
-    pictures : LabelledPictures
-
-    Raises
-    ------
-    ValueError
-        If the table has no rows, lacks a column, names a picture twice, or a
-        column holds the wrong kind of values.
-    TypeError
-        If positions or ``ebv`` are not numbers.
-    ~astropy.units.UnitConversionError
-        If the unit of a position is no angle, or that of ``ebv`` not mag.
-    FileNotFoundError
-        If there are no such ``cutouts``.
-    ~hifrac.core.RowError
-        If a picture is missing, damaged or not of the recipe's size: training takes all or nothing.
-
-    Warns
-    -----
-    ~hifrac.core.HifracWarning
-        If no row has a valid position.
+        Folder or archive of the pictures.
+    recipe : CutoutRecipe
+        What the pictures are.
+    name, target, is_limit : str
+        Columns: of the pictures' names, of the target, and of truth values, where it is an upper limit.
     """
     require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
     if not len(table):
         raise ValueError("table must have at least one row")
-    limits = np.zeros(len(table), dtype=bool)
-    if is_limit is not None:
-        limits = flags_of(table, is_limit)
-    names = np.array([str(one) for one in table[name]])
+    limits = flags_of(table, is_limit)
+    names = np.array([str(value) for value in table[name]])
     unique, count = np.unique(names, return_counts=True)
     if np.any(count > 1):
         raise ValueError(f"{name}: {str(unique[count > 1][0])!r} stands in the table {count.max()} times")
@@ -150,9 +170,10 @@ def read_labelled(
             HifracWarning,
             stacklevel=2,
         )
+    pixels = decode_all(table[name], cutouts, recipe, name)
     return LabelledPictures(
         name=names,
-        pixels=decode_all(table[name], cutouts, recipe, name),
+        pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
         target=numbers_of(table, target),
         is_limit=limits,
         ra=positions.ra,
@@ -161,38 +182,18 @@ def read_labelled(
     )
 
 
-def decode_all(names: Sequence, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid") -> Tensor:
-    """The pictures of some names, decoded: uint8 (n, 3, width, width); a RowError if one cannot be had."""
-    width = recipe.width
-    pixels = np.empty((len(names), width, width, 3), dtype=np.uint8)
-    nowhere = np.zeros(len(names))
-    with LocalCutouts(cutouts, name=column) as source:
-        for row, cutout in enumerate(source.fetch(nowhere, nowhere, names)):
-            try:
-                if cutout.error is not None:
-                    raise cutout.error
-                pixels[row] = recipe.decode(cutout.data)
-            except RowError as error:
-                raise type(error)(f"{column} {names[row]}: {error}") from error
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-
-
 def require_columns(table: Table, names: Sequence[str]) -> None:
-    """A ValueError that names the first column that a table lacks."""
-    if missing := [one for one in names if one not in table.colnames]:
+    """Raise a ValueError that names the first column that a table lacks."""
+    if missing := [name for name in names if name not in table.colnames]:
         raise ValueError(
             f"table has no column {missing[0]!r}; its columns are {', '.join(table.colnames) or '(none)'}"
         )
 
 
-def flags_of(table: Table, column: str) -> np.ndarray:
-    """A column of truth values: boolean, or the numbers 0 and 1, which is all that some formats have.
-
-    Raises
-    ------
-    ValueError
-        If it holds anything else, or has gaps.
-    """
+def flags_of(table: Table, column: str | None) -> np.ndarray:
+    """Return a column of truth values: boolean, or the numbers 0 and 1; all False without a column."""
+    if column is None:
+        return np.zeros(len(table), dtype=bool)
     values = table[column]
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{column} must be boolean, or 0 and 1, got {values.dtype}")
@@ -205,7 +206,7 @@ def flags_of(table: Table, column: str) -> np.ndarray:
 
 
 def numbers_of(table: Table, column: str) -> np.ndarray:
-    """A column as float, NaN where masked."""
+    """Return a column as float, NaN where masked."""
     values = table[column]
     if values.dtype.kind not in "biuf" or values.ndim != 1:
         raise ValueError(f"{column} must hold one number a row, got {values.dtype}")
@@ -213,3 +214,9 @@ def numbers_of(table: Table, column: str) -> np.ndarray:
     numbers = np.array(np.ma.getdata(values), dtype=float)
     numbers[np.ma.getmaskarray(np.ma.asarray(values))] = np.nan
     return numbers
+
+
+def require_classes(values: np.ndarray, before: str, after: str) -> None:
+    """Raise a ValueError, in the words given, for the first value that is neither 0, 1 nor NaN."""
+    if others := sorted(set(np.unique(values[np.isfinite(values)]).tolist()) - {0.0, 1.0}):
+        raise ValueError(f"{before} the classes 0 and 1, got {others[0]:g}{after}")

@@ -24,13 +24,12 @@ from hifrac.core.exceptions import HifracWarning
 from hifrac.core.files import whole_file
 
 TRAIN, HELD_OUT = "train", "held_out"
-
 #: Galaxies closer than this never stand in different folds.
 SEPARATION = 90 * u.arcsec
 
 
 def sky_groups(objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Groups of galaxies that must not be split between folds.
+    """Group galaxies that must not be split between folds; return labels from 0, shape (n,).
 
     Galaxies of one SDSS field (bits 16 and up of the objID: rerun, run, camcol,
     field; SDSS glossary, "ObjID"), and galaxies closer than 90 arcsec where
@@ -42,108 +41,39 @@ def sky_groups(objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray
         SDSS photometric objIDs.
     ra, dec : array of float, shape (n,)
         ICRS positions in degrees; NaN where unknown.
-
-    Returns
-    -------
-    group : array of int, shape (n,)
-        Labels from 0.
     """
     # What is left of an objID without its last 16 bits, the object's number, is the field.
-    field = np.array([int(one) >> 16 for one in objid])
+    field = np.array([int(name) >> 16 for name in objid])
     _, first, by_field = np.unique(field, return_index=True, return_inverse=True)
     links = [np.stack([np.arange(len(objid)), first[by_field]])]
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    if known.size > 1:
-        positions = SkyCoord(ra[known], dec[known], unit="deg")
-        one, other, _, _ = positions.search_around_sky(positions, SEPARATION)
-        links.append(np.stack([known[one], known[other]]))
+    links.append(np.stack(_close_pairs(ra, dec)[:2]))
     rows, columns = np.concatenate(links, axis=1)
     graph = coo_matrix((np.ones(rows.size), (rows, columns)), shape=(len(objid), len(objid)))
     return connected_components(graph, directed=False)[1]
 
 
-def paper_permutation(
-    n: int, *, fraction: float = 0.2, seed: int = 12345, generator: str = "numpy"
-) -> tuple[np.ndarray, np.ndarray]:
-    """The split of rows in the code of Wu (2020, ApJ 900, 142).
-
-    A permutation of the rows, whose first share is the validation set. It knows
-    nothing of positions.
-
-    Parameters
-    ----------
-    n : int
-        Number of rows, in the order of the paper's table; 4797 for alpha.40B, 7399 for alpha.40A.
-    fraction : float, optional
-        The share of the validation set; rounded down.
-    seed : int, optional
-        The paper's is 12345.
-    generator : {"numpy", "torch"}, optional
-        NumPy's legacy generator, as in the earlier experiments; or PyTorch's, as
-        in the later ones. The state of neither is changed.
-
-    Returns
-    -------
-    train, valid : array of int
-        Rows, in the order of the permutation.
-
-    Raises
-    ------
-    ValueError
-        If ``n`` or ``fraction`` leaves a side empty, or ``generator`` is unknown.
-    """
-    if generator not in ("numpy", "torch"):
-        raise ValueError(f"generator must be 'numpy' or 'torch', got {generator!r}")
-    cut = int(fraction * n)
-    if not 0 < cut < n:
-        raise ValueError(f"fraction {fraction} of {n} rows leaves a side of the split empty")
-    if generator == "numpy":
-        order = np.random.RandomState(seed).permutation(n)
-    else:
-        import torch
-
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
-    return order[cut:], order[:cut]
-
-
-def paper_roles(
-    objid: np.ndarray, *, fraction: float = 0.2, seed: int = 12345, generator: str = "numpy"
-) -> Table:
-    """`paper_permutation` as a split of named galaxies, in the order of the paper's table."""
-    _, valid = paper_permutation(len(objid), fraction=fraction, seed=seed, generator=generator)
-    role = np.full(len(objid), TRAIN, dtype="U8")
-    role[valid] = HELD_OUT
-    return Table(
-        {"objid": np.asarray(objid, dtype=str), "role": role},
-        meta={"rule": f"paper-{generator}", "seed": seed, "fraction": fraction},
-    )
+def _close_pairs(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows of all pairs closer than `SEPARATION`, both ways round, and their distances."""
+    rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if rows.size < 2:
+        return rows[:0], rows[:0], np.empty(0)
+    positions = SkyCoord(ra[rows], dec[rows], unit="deg")
+    first, second, distance, _ = positions.search_around_sky(positions, SEPARATION)
+    return rows[first], rows[second], distance.to_value("arcsec")
 
 
 def galaxy_groups(objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Groups of galaxies that must not be split; names need not be SDSS objIDs.
-
-    Parameters
-    ----------
-    objid : array of str, shape (n,)
-        Names. Those that are SDSS objIDs tell the field, see
-        `~hifrac.training.splits.sky_groups`; of others only equal ones are one galaxy.
-    ra, dec : array of float, shape (n,)
-        ICRS degrees; NaN where unknown.
-
-    Returns
-    -------
-    group : array of int, shape (n,)
-    """
+    """Group galaxies as `sky_groups`; of names that are no SDSS objIDs only equal ones are one galaxy."""
     objid = np.asarray(objid, dtype=str)
-    if not all(_is_sdss(one) for one in objid):
+    if not all(_is_sdss(name) for name in objid):
         _, number = np.unique(objid, return_inverse=True)
         # A field of its own for each name.
-        objid = np.array([str(int(one) << 16) for one in number])
+        objid = np.array([str(int(label) << 16) for label in number])
     return sky_groups(objid, np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
 
 
 def _is_sdss(name: str) -> bool:
-    """Whether a name is an SDSS objID: its bits 59 to 62 are the version of the sky, 1 (DR7) or 2."""
+    """Tell whether a name is an SDSS objID: its bits 59 to 62 are the version of the sky, 1 (DR7) or 2."""
     return name.isascii() and name.isdigit() and int(name) >> 59 in (1, 2)
 
 
@@ -165,6 +95,7 @@ def draw_roles(objid: np.ndarray, group: np.ndarray, *, held_out: float = 0.2, s
     Returns
     -------
     split : `~astropy.table.Table`
+        A row a galaxy: ``objid``, and its ``role``, ``"train"`` or ``"held_out"``.
 
     Raises
     ------
@@ -173,17 +104,17 @@ def draw_roles(objid: np.ndarray, group: np.ndarray, *, held_out: float = 0.2, s
     """
     group = np.asarray(group)
     wanted = math.floor(held_out * len(objid))
-    numbers, inverse, size = np.unique(group, return_inverse=True, return_counts=True)
-    chosen = np.zeros(len(numbers), dtype=bool)
+    labels, inverse, size = np.unique(group, return_inverse=True, return_counts=True)
+    chosen = np.zeros(len(labels), dtype=bool)
     left = wanted
-    for one in np.random.default_rng(seed).permutation(len(numbers)):
-        if size[one] <= left:
-            chosen[one] = True
-            left -= size[one]
+    for label in np.random.default_rng(seed).permutation(len(labels)):
+        if size[label] <= left:
+            chosen[label] = True
+            left -= size[label]
     out = chosen[inverse]
     if not out.any() or out.all():
         raise ValueError(
-            f"held_out: a share of {held_out} of {len(objid)} galaxies in {len(numbers)} groups "
+            f"held_out: a share of {held_out} of {len(objid)} galaxies in {len(labels)} groups "
             "leaves a side of the split empty"
         )
     return Table(
@@ -198,13 +129,14 @@ def draw_folds(objid: np.ndarray, group: np.ndarray, *, n_folds: int = 5, seed: 
     Parameters
     ----------
     objid, group, seed
-        As of `draw_roles`.
+        Names, groups that stay together, and what fixes the draw.
     n_folds : int, optional
         Number of folds, at least 2.
 
     Returns
     -------
     split : `~astropy.table.Table`
+        A row a galaxy: ``objid``, and the number of the ``fold`` that holds it out.
 
     Raises
     ------
@@ -224,7 +156,7 @@ def draw_folds(objid: np.ndarray, group: np.ndarray, *, n_folds: int = 5, seed: 
 
 
 def assign_folds(detected: np.ndarray, group: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """The fold, 0 to n_folds - 1, that holds each row out; groups are never split."""
+    """Draw the fold, 0 to n_folds - 1, of each row, detections shared out; groups are never split."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
@@ -234,10 +166,61 @@ def assign_folds(detected: np.ndarray, group: np.ndarray, n_folds: int, seed: in
     return fold
 
 
+def paper_roles(
+    objid: np.ndarray, *, fraction: float = 0.2, seed: int = 12345, generator: str = "numpy"
+) -> Table:
+    """Draw the split of `paper_permutation`, of named galaxies, in the order of the paper's table."""
+    _, valid = paper_permutation(len(objid), fraction=fraction, seed=seed, generator=generator)
+    role = np.full(len(objid), TRAIN, dtype="U8")
+    role[valid] = HELD_OUT
+    return Table(
+        {"objid": np.asarray(objid, dtype=str), "role": role},
+        meta={"rule": f"paper-{generator}", "seed": seed, "fraction": fraction},
+    )
+
+
+def paper_permutation(
+    n: int, *, fraction: float = 0.2, seed: int = 12345, generator: str = "numpy"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows as the code of Wu (2020, ApJ 900, 142) does, which knows nothing of positions.
+
+    It permutes them, and takes the first share as the validation set.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows, in the order of the paper's table; 4797 for alpha.40B, 7399 for alpha.40A.
+    fraction : float, optional
+        The share of the validation set; rounded down.
+    seed : int, optional
+        The paper's is 12345.
+    generator : {"numpy", "torch"}, optional
+        NumPy's legacy generator, as in the earlier experiments; or PyTorch's, as
+        in the later ones. The state of neither is changed.
+
+    Returns
+    -------
+    train, valid : array of int
+        Rows, in the order of the permutation.
+    """
+    if generator not in ("numpy", "torch"):
+        raise ValueError(f"generator must be 'numpy' or 'torch', got {generator!r}")
+    cut = int(fraction * n)
+    if not 0 < cut < n:
+        raise ValueError(f"fraction {fraction} of {n} rows leaves a side of the split empty")
+    if generator == "numpy":
+        order = np.random.RandomState(seed).permutation(n)
+    else:
+        import torch
+
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
+    return order[cut:], order[:cut]
+
+
 def split_hash(split: Table) -> str:
-    """The sha256 of who stands where, whatever the order of the rows."""
+    """Compute the sha256 of who stands where, whatever the order of the rows."""
     side = split["role"] if "role" in split.colnames else split["fold"]
-    lines = sorted(f"{one},{where}" for one, where in zip(split["objid"], side, strict=True))
+    lines = sorted(f"{name},{where}" for name, where in zip(split["objid"], side, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -305,20 +288,15 @@ def read_split(
     try:
         rows = check_split(split, objid)
         split = split[rows]
-        require_apart(split, objid, ra, dec)
+        if ra is not None and dec is not None:
+            require_apart(split, objid, np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
     except ValueError as error:
         raise ValueError(f"split {path}: {error}") from error
     return split
 
 
 def check_split(split: Table, objid: np.ndarray) -> np.ndarray:
-    """The row of each galaxy in a split that has them all once, and no others.
-
-    Raises
-    ------
-    ValueError
-        If not.
-    """
+    """Return the row of each galaxy in a split; a ValueError unless it has them all once, and no others."""
     sides = [name for name in ("role", "fold") if name in split.colnames]
     if "objid" not in split.colnames or len(sides) != 1:
         raise ValueError(
@@ -330,7 +308,7 @@ def check_split(split: Table, objid: np.ndarray) -> np.ndarray:
     if sides == ["fold"] and (side.dtype.kind not in "iu" or np.any(side < 0)):
         raise ValueError("fold must be an integer from 0")
     row_of: dict[str, int] = {}
-    for row, name in enumerate(str(one) for one in split["objid"]):
+    for row, name in enumerate(str(value) for value in split["objid"]):
         if (first := row_of.setdefault(name, row)) != row:
             where = "stands twice" if side[first] == side[row] else "stands on two sides"
             raise ValueError(f"the galaxy {name} {where}, in rows {first} and {row}")
@@ -343,32 +321,18 @@ def check_split(split: Table, objid: np.ndarray) -> np.ndarray:
     return np.array([row_of[name] for name in objid.tolist()], dtype=int)
 
 
-def require_apart(split: Table, objid: np.ndarray, ra: np.ndarray | None, dec: np.ndarray | None) -> None:
-    """Refuse a split that parts galaxies closer than 90 arcsec; say so if the paper's own does.
-
-    Raises
-    ------
-    ValueError
-        If it does and its rule is not one of the paper's.
-    """
-    if ra is None or dec is None:
-        return
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    if known.size < 2:
-        return
-    place = SkyCoord(np.asarray(ra)[known], np.asarray(dec)[known], unit="deg")
-    one, other, distance, _ = place.search_around_sky(place, SEPARATION)
-    side = np.asarray(split["role"] if "role" in split.colnames else split["fold"])[known]
-    apart = np.flatnonzero((side[one] != side[other]) & (one < other))
+def require_apart(split: Table, objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> None:
+    """Refuse a split that parts galaxies closer than 90 arcsec; warn if it is drawn by the paper's rule."""
+    first, second, distance = _close_pairs(ra, dec)
+    side = np.asarray(split["role"] if "role" in split.colnames else split["fold"])
+    apart = np.flatnonzero((side[first] != side[second]) & (first < second))
     if not apart.size:
         return
-    first = apart[0]
-    names = objid[known[one[first]]], objid[known[other[first]]]
+    pair = apart[0]
     message = (
         f"{apart.size} pairs of galaxies closer than {SEPARATION:g} stand on two sides, the first are "
-        f"{names[0]} and {names[1]}, {distance[first].to_value('arcsec'):.0f} arcsec apart"
+        f"{objid[first[pair]]} and {objid[second[pair]]}, {distance[pair]:.0f} arcsec apart"
     )
-    if str(split.meta.get("rule", "")).startswith("paper-"):
-        warnings.warn(message, HifracWarning, stacklevel=3)
-        return
-    raise ValueError(message)
+    if not str(split.meta.get("rule", "")).startswith("paper-"):
+        raise ValueError(message)
+    warnings.warn(message, HifracWarning, stacklevel=3)

@@ -9,7 +9,7 @@ from pictures import galaxy, sky
 
 from hifrac.models.structure import StructureNet
 from hifrac.models.texture import N_TEXTURE, texture
-from hifrac.training.structure.ood import ALTERATIONS
+from hifrac.training.structure.ood import AUGMENTATIONS_OOD
 
 pytestmark = pytest.mark.numeric
 
@@ -176,11 +176,11 @@ def test_stronger_noise_has_longer_steps(seed, factor):
     np.testing.assert_allclose(np.exp(loud) - 2e-3, factor * (np.exp(quiet) - 2e-3), rtol=0.08)
 
 
-@pytest.mark.parametrize("name", ALTERATIONS)
+@pytest.mark.parametrize("name", AUGMENTATIONS_OOD)
 def test_every_alteration_moves_the_texture_far_beyond_its_scatter(name):
     real = np.stack([sky(seed, 128, 12.0) for seed in range(24)]) * np.array([1.0, 0.7, 0.45])
     real = real.astype(np.uint8)
-    before, after = measured(real), measured(ALTERATIONS[name](real))
+    before, after = measured(real), measured(AUGMENTATIONS_OOD[name](real))
     moved = np.abs(after.mean(0) - before.mean(0)) / (before.std(0) + 1e-3)
     assert moved.max() > 8
 
@@ -188,7 +188,7 @@ def test_every_alteration_moves_the_texture_far_beyond_its_scatter(name):
 def test_the_pixel_scale_moves_how_the_steps_grow():
     real = np.stack([sky(seed, 128, 12.0) for seed in range(8)])
     before = measured(real).mean(0)
-    magnified = measured(ALTERATIONS["half the pixel scale"](real)).mean(0)
+    magnified = measured(AUGMENTATIONS_OOD["half the pixel scale"](real)).mean(0)
     # Larger pixels of the sky: steps over one pixel are shorter, so those over two exceed them more.
     assert np.all(magnified[STEPS] < before[STEPS])
     assert np.all(magnified[GROWTH2] > before[GROWTH2])

@@ -16,10 +16,11 @@ from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 from hifrac.training.splits import assign_folds
+from hifrac.training.structure import cross_validation, measurements
 from hifrac.training.structure import learner as training
 from hifrac.training.structure import tables as evaluation
 from hifrac.training.structure.cross_validation import OutOfFold, calibrate_across
-from hifrac.training.structure.measurements import altered_features, measure, with_ebv
+from hifrac.training.structure.measurements import augmented_features, measure, with_ebv
 from hifrac.training.structure.sample import (
     DeepSample,
     Labels,
@@ -133,15 +134,15 @@ def sample(data_folder) -> TrainingSample:
 
 
 @pytest.fixture(scope="session")
-def beyond(data_folder) -> DeepSample:
+def deep(data_folder) -> DeepSample:
     return read_deep(data_folder)
 
 
 @pytest.fixture(scope="session")
-def everything(sample, beyond) -> tuple[np.ndarray, Labels, np.ndarray]:
-    """Pictures, labels and folds of the sample and of what lies beyond it."""
+def everything(sample, deep) -> tuple[np.ndarray, Labels, np.ndarray]:
+    """Pictures, labels and folds of the sample and of the deeper survey."""
     fold = assign_folds(sample.detected, sample.group, N_FOLDS, 0)
-    return combine(sample, beyond, fold)
+    return combine(sample, deep, fold)
 
 
 @pytest.fixture(scope="session")
@@ -157,17 +158,17 @@ def features(everything) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Altered:
-    """Measurements of altered pictures, and the rows of which they are."""
+class Augmented:
+    """Measurements of augmented pictures, and the rows of which they are."""
 
     features: np.ndarray
     rows: np.ndarray
 
 
 @pytest.fixture(scope="session")
-def altered(everything, labels) -> Altered:
+def augmented(everything, labels) -> Augmented:
     rows = np.flatnonzero(labels.detected | labels.undetected)[::3]
-    return Altered(altered_features(StructureNet(128), everything[0], rows, everything[2]), rows)
+    return Augmented(augmented_features(StructureNet(128), everything[0], rows, everything[2]), rows)
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,9 @@ def trained(data_folder, tmp_path_factory) -> Trained:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "N_FOLDS", N_FOLDS)
-            for function in (measure, altered_features):
-                patch.setattr(training, function.__name__, remembering(function))
-            patch.setattr(training, "calibrate_across", watched)
+            for function in (measure, augmented_features):
+                patch.setattr(measurements, function.__name__, remembering(function))
+            patch.setattr(cross_validation, "calibrate_across", watched)
             # Of the simple models beside the network the woods are slow: here they are small.
             patch.setattr(evaluation, "N_BOOTSTRAP", 200)
             patch.setattr(

@@ -42,7 +42,7 @@ class PictureData(lightning.LightningDataModule):
     Parameters
     ----------
     train, held_out : LabelledPictures
-        What is trained on, and what is judged after each epoch; None for nothing.
+        What is trained on, and what is scored after each epoch; None for nothing.
     batch_size : int
         Pictures of one step on all devices together. The incomplete batch at the
         end of an epoch is left out; if there are fewer pictures than this,
@@ -50,15 +50,9 @@ class PictureData(lightning.LightningDataModule):
     seed : int
         Of order and orientations.
     max_degrees : float, optional
-        As of `~hifrac.training.augment.Augmentation`.
+        As of `Augmentation`.
     n_devices : int, optional
         How many devices share a batch.
-
-    Raises
-    ------
-    ValueError
-        If a batch would have fewer than two pictures: batch normalisation
-        compares pictures.
     """
 
     def __init__(
@@ -91,11 +85,11 @@ class PictureData(lightning.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        """Complete batches in an order of the epoch."""
+        """Load complete batches in an order of the epoch."""
         return self._loader(self.train, shuffle=True)
 
     def val_dataloader(self) -> DataLoader | list:
-        """All held-out pictures."""
+        """Load all held-out pictures."""
         if self.held_out is None:
             return []
         return self._loader(self.held_out, shuffle=False)

@@ -1,4 +1,4 @@
-"""One training from a configuration to the folder of a model."""
+"""The learner of convolutional networks: from a configuration to the folder of a model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,10 +17,9 @@ from astropy.table import Table
 from lightning.pytorch.utilities import rank_zero_only
 
 from hifrac.core.exceptions import ModelError
-from hifrac.models import ModelCard, _artifact, load_model
+from hifrac.models import ModelCard, load_model
 from hifrac.models.calibration import LEVELS, ConformalTable
 from hifrac.models.cards import require_free_column
-from hifrac.models.detection import DetectionTable
 from hifrac.models.registry import bundled_models
 from hifrac.models.xresnet import PixelNet
 from hifrac.training.cnn.batches import PictureData
@@ -30,7 +28,13 @@ from hifrac.training.cnn.module import PictureNetwork, answer, build, load_weigh
 from hifrac.training.cnn.trainer import LOGS, checkpoint_of, fit_network
 from hifrac.training.config import TrainingConfig
 from hifrac.training.data import LabelledPictures
-from hifrac.training.evaluation import class_figures, held_out_coverage, regression_figures
+from hifrac.training.evaluation import (
+    N_ORIENTATIONS,
+    class_figures,
+    fit_detection,
+    held_out_coverage,
+    regression_figures,
+)
 from hifrac.training.splits import (
     HELD_OUT,
     TRAIN,
@@ -41,18 +45,17 @@ from hifrac.training.splits import (
     split_hash,
     write_split,
 )
+from hifrac.training.write_model import CARD, SPLITS, write_model
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
 log = logging.getLogger(__name__)
 
-CONFIG, SPLITS, LOG, ESTIMATES = "config.json", "splits.ecsv", "log.csv", "held_out.ecsv"
+CONFIG, LOG = "config.json", "log.csv"
 #: The fewest held-out rows that reach the outermost level, and the fewest of each class.
 FEWEST = round(1 / min(LEVELS)) - 1
 FEWEST_OF_A_CLASS = 5
-#: p_detect is flagged below the value that 90% of the held-out detections reach.
-COMPLETENESS = 0.90
 
 REFERENCES = ("Wu 2020, ApJ 900, 142 (HI mass fractions from images; the network and its training)",)
 
@@ -120,44 +123,32 @@ def train_network(
     if not helping:
         _require_place(folder, config, resume)
     resume = resume and checkpoint_of(folder).is_file()
-    pictures, measured = read_pictures(config, data), read_measured(config, data)
-    split = _split(config, folder, pictures, resume or helping)
-    train, held_out = (pictures[np.asarray(split["role"]) == role] for role in (TRAIN, HELD_OUT))
-    _require_labels(config, train, held_out)
-    # The state of the user's own random numbers is left alone.
-    with torch.random.fork_rng():
-        torch.manual_seed(config.run.seed)
-        network = build(config.network)
-    if config.network.init_from is not None:
-        _start_from(network, config)
+    galaxies = _read(config, data, folder if resume or helping else None)
+    network = _network(config)
     module = PictureNetwork(network, config.network, config.optimizer, config.data.missing)
     batches = PictureData(
-        train,
-        held_out,
+        galaxies.train,
+        galaxies.held_out,
         batch_size=config.optimizer.batch_size,
         seed=config.run.seed,
         max_degrees=config.optimizer.max_degrees,
         n_devices=config.run.devices,
     )
-    _require_steps(config, len(train) // batches.batch_size // config.run.devices)
-    folder.mkdir(parents=True, exist_ok=True)
+    _require_steps(config, len(galaxies.train) // batches.batch_size // config.run.devices)
     if not (resume or helping):
-        (folder / CONFIG).write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
-        write_split(split, folder / SPLITS)
-        for path in (folder / LOGS).glob("version_*"):  # of an epoch that was not done
-            shutil.rmtree(path)
-    log.info("%d pictures to train on, %d held out", len(train), len(held_out))
+        _prepare(folder, config, galaxies.split)
+    log.info("%d pictures to train on, %d held out", len(galaxies.train), len(galaxies.held_out))
     trainer = fit_network(module, batches, config, folder=folder, resume=resume, callbacks=callbacks)
     if not trainer.is_global_zero:
         return None
     _merge_logs(folder)
-    command = command or f"train_network of hifrac.training.run, with the configuration in {CONFIG}"
-    return _finish(config, folder, module.network.cpu(), len(train), held_out, split, measured, command)
+    command = command or f"train_network of hifrac.training, with the configuration in {CONFIG}"
+    return _finish(config, folder, module.network.cpu(), galaxies, command)
 
 
 def _require_column(config: TrainingConfig) -> None:
-    """The result column of the target means nothing else."""
-    outputs = ("detection_logit",) if _recognises(config) else ("estimate",)
+    """Refuse a result column of the target that means something else."""
+    outputs = ("detection_logit",) if _detects(config) else ("estimate",)
     key = "data.target" if config.data.column is None else "data.column, the result column of the target,"
     require_free_column(key, _target_column(config), outputs)
 
@@ -167,57 +158,71 @@ def _target_column(config: TrainingConfig) -> str:
     return data.column or (data.target if data.target.isidentifier() else "estimate")
 
 
-def _recognises(config: TrainingConfig) -> bool:
-    """Whether the classes are detections and others; whatever else they are called, they are an estimate."""
+def _detects(config: TrainingConfig) -> bool:
+    """Tell whether the classes are detections and others; all other classes are an estimate."""
     return config.network.classifies and config.data.sample == "detection"
 
 
 def _require_place(folder: Path, config: TrainingConfig, resume: bool) -> None:
     """Neither write over a training, nor go on with another one."""
-    begun, kept = (folder / CONFIG).is_file(), checkpoint_of(folder).is_file()
-    made = (folder / "card.json").exists()
+    begun, has_checkpoint = (folder / CONFIG).is_file(), checkpoint_of(folder).is_file()
+    is_model = (folder / CARD).exists()
     if not resume:
-        if kept or made:
-            raise FileExistsError(
-                f"{folder} holds a training already: "
-                + ("resume it (--resume), or give another folder" if kept else "give another folder")
-            )
+        if has_checkpoint or is_model:
+            way_out = "resume it (--resume), or give another" if has_checkpoint else "give another"
+            raise FileExistsError(f"{folder} holds a training already: {way_out} folder")
         return
-    if not begun or (made and not kept):
+    if not begun or (is_model and not has_checkpoint):
         raise FileNotFoundError(f"resume: {folder} has no checkpoint of a training to go on with")
-    if not kept:  # the first epoch was not done: nothing is lost by starting anew
+    if not has_checkpoint:  # the first epoch was not done: nothing is lost by starting anew
         return
     before = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(config.to_dict()))
     if before.get("network", {}).get("architecture") != config.network.architecture:
         raise ModelError(
             f"resume: the checkpoint is of another architecture, {before['network']['architecture']}, "
             f"not {config.network.architecture}"
         )
-    for section, values in now.items():
+    for section, values in config.to_dict().items():
         if before.get(section) != values:
             raise ValueError(
                 f"resume: the run was started with another [{section}]: {before.get(section)}, now {values}"
             )
 
 
-def _split(config: TrainingConfig, folder: Path, pictures: LabelledPictures, resume: bool) -> Table:
-    """The split of the run to be resumed, of a file, or a new one."""
-    if resume:
-        return read_split(folder / SPLITS, pictures.name, pictures.ra, pictures.dec)
-    options = config.split
-    if options.file is not None:
-        split = read_split(options.file, pictures.name, pictures.ra, pictures.dec)
+@dataclass(frozen=True)
+class _Galaxies:
+    """What a training reads: two sides of a split, and measured galaxies that are on neither."""
+
+    train: LabelledPictures
+    held_out: LabelledPictures
+    split: Table
+    measured: LabelledPictures | None
+
+
+def _read(config: TrainingConfig, data: str | Path | None, begun: Path | None) -> _Galaxies:
+    """Read and split pictures and labels; the split is that of a folder where the training was begun."""
+    pictures, measured = read_pictures(config, data), read_measured(config, data)
+    split = _split(config, pictures, begun)
+    role = np.asarray(split["role"])
+    galaxies = _Galaxies(pictures[role == TRAIN], pictures[role == HELD_OUT], split, measured)
+    _require_labels(config, galaxies.train, galaxies.held_out)
+    return galaxies
+
+
+def _split(config: TrainingConfig, pictures: LabelledPictures, begun: Path | None) -> Table:
+    """Read the split of a training that was begun, or of a file, or draw one."""
+    options, seed = config.split, config.run.seed
+    file = options.file if begun is None else begun / SPLITS
+    if file is not None:
+        split = read_split(file, pictures.name, pictures.ra, pictures.dec)
         if "role" not in split.colnames:
-            raise ValueError(f"split {options.file}: a training needs roles, not folds")
+            raise ValueError(f"split {file}: a training needs roles, not folds")
         return split
     if options.rule != "groups":
         generator = options.rule.removeprefix("paper-")
-        return paper_roles(
-            pictures.name, fraction=options.held_out, seed=config.run.seed, generator=generator
-        )
+        return paper_roles(pictures.name, fraction=options.held_out, seed=seed, generator=generator)
     group = galaxy_groups(pictures.name, pictures.ra, pictures.dec)
-    return draw_roles(pictures.name, group, held_out=options.held_out, seed=config.run.seed)
+    return draw_roles(pictures.name, group, held_out=options.held_out, seed=seed)
 
 
 def _require_labels(config: TrainingConfig, train: LabelledPictures, held_out: LabelledPictures) -> None:
@@ -232,27 +237,56 @@ def _require_labels(config: TrainingConfig, train: LabelledPictures, held_out: L
                 f"{target}: {bad.sum()} labels are missing or not finite, the first is that of "
                 f"{part.name[bad][0]}; data.missing = 'mask' leaves missing ones out"
             )
-    known = train.target[np.isfinite(train.target)]
-    if known.size < 2 or np.ptp(known) == 0:
-        what = f"always {known[0]:g}" if known.size else "never known"
+    values = train.target[np.isfinite(train.target)]
+    if values.size < 2 or np.ptp(values) == 0:
+        what = f"always {values[0]:g}" if values.size else "never known"
         raise ValueError(f"{target}: the target is {what} among the training pictures: nothing to learn")
-    judged = held_out.target[np.isfinite(held_out.target) & ~held_out.is_limit]
+    scored = held_out.target[_scored(held_out)]
+    way_out = "raise split.held_out or give more rows"
     if config.network.classifies:
-        counts = [int(np.sum(judged == one)) for one in (0, 1)]
+        counts = [int(np.sum(scored == number)) for number in (0, 1)]
         if min(counts) < FEWEST_OF_A_CLASS:
             raise ValueError(
                 f"too few rows to calibrate: of the two classes {counts[0]} and {counts[1]} are held out, "
-                f"and {FEWEST_OF_A_CLASS} of each are needed; raise split.held_out or give more rows"
+                f"and {FEWEST_OF_A_CLASS} of each are needed; {way_out}"
             )
-    elif judged.size < FEWEST:
+    elif scored.size < FEWEST:
         raise ValueError(
-            f"too few rows to calibrate: {judged.size} measured values are held out, and the 90% interval "
-            f"needs {FEWEST}; raise split.held_out or give more rows"
+            f"too few rows to calibrate: {scored.size} measured values are held out, and the 90% interval "
+            f"needs {FEWEST}; {way_out}"
         )
 
 
+def _scored(pictures: LabelledPictures) -> np.ndarray:
+    """Tell which rows figures and intervals rest on: those with a value that is no limit."""
+    return np.isfinite(pictures.target) & ~pictures.is_limit
+
+
+def _network(config: TrainingConfig) -> PixelNet:
+    """Build the network; its weights are random, or those of another model of the same architecture."""
+    # The state of the user's own random numbers is left alone.
+    with torch.random.fork_rng():
+        torch.manual_seed(config.run.seed)
+        network = build(config.network)
+    source, architecture = config.network.init_from, config.network.architecture
+    if source is None:
+        return network
+    card = _card_of(source)
+    if card.architecture != architecture:
+        raise ModelError(
+            f"init_from: {source} is of another architecture, {card.architecture}, not {architecture}: "
+            "its weights are no start"
+        )
+    return load_weights(network, load_model(source, device="cpu", runtime="eager").network)
+
+
+def _card_of(source: str) -> ModelCard:
+    """Read the card of a model by its name or folder."""
+    return ModelCard.read(bundled_models().get(source, source))
+
+
 def _require_steps(config: TrainingConfig, of_an_epoch: int) -> None:
-    """A cycle has a rise and a fall."""
+    """Refuse a cycle without a rise and a fall."""
     options = config.optimizer
     if options.epochs * of_an_epoch * options.warm_up <= 1:
         raise ValueError(
@@ -261,33 +295,26 @@ def _require_steps(config: TrainingConfig, of_an_epoch: int) -> None:
         )
 
 
-def _start_from(network: PixelNet, config: TrainingConfig) -> None:
-    """The weights of another model of the same architecture."""
-    source, wanted = config.network.init_from, config.network.architecture
-    card = _card_of(source)
-    if card.architecture != wanted:
-        raise ModelError(
-            f"init_from: {source} is of another architecture, {card.architecture}, not {wanted}: "
-            "its weights are no start"
-        )
-    load_weights(network, load_model(source, device="cpu", runtime="eager").network)
-
-
-def _card_of(source: str) -> ModelCard:
-    """The card of a model by its name or folder."""
-    return ModelCard.read(bundled_models().get(source, source))
+def _prepare(folder: Path, config: TrainingConfig, split: Table) -> None:
+    """Write what a later run needs to go on with this one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
+    write_split(split, folder / SPLITS)
+    for path in (folder / LOGS).glob("version_*"):  # of an epoch that was not done
+        shutil.rmtree(path)
 
 
 def _merge_logs(folder: Path) -> None:
-    """One row an epoch, of the last run that reached it."""
+    """Write one row an epoch, of the last run that reached it."""
     epochs: dict[int, dict[str, str]] = {}
-    for path in sorted(
-        (folder / LOGS).glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name[8:])
-    ):
+    versions = (folder / LOGS).glob("version_*/metrics.csv")
+    for path in sorted(versions, key=lambda path: int(path.parent.name[8:])):
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 # Lightning writes what it logs at one time in several rows, with gaps.
-                epochs.setdefault(int(row["epoch"]), {}).update({key: one for key, one in row.items() if one})
+                epochs.setdefault(int(row["epoch"]), {}).update(
+                    {key: value for key, value in row.items() if value}
+                )
     rows = [epochs[number] for number in sorted(epochs)]
     names = ["epoch", "step", *sorted({key for row in rows for key in row} - {"epoch", "step"})]
     with (folder / LOG).open("w", newline="", encoding="utf-8") as file:
@@ -297,129 +324,118 @@ def _merge_logs(folder: Path) -> None:
 
 
 def _finish(
-    config: TrainingConfig,
-    folder: Path,
-    network: PixelNet,
-    n_train: int,
-    held_out: LabelledPictures,
-    split: Table,
-    measured: LabelledPictures | None,
-    command: str,
+    config: TrainingConfig, folder: Path, network: PixelNet, galaxies: _Galaxies, command: str
 ) -> dict[str, float]:
-    """Judge, calibrate, and write the model; only a whole and verified one gets a card."""
-    if config.network.classifies:
+    """Score the network on the held-out galaxies, calibrate it, and write the model."""
+    held_out, classifies = galaxies.held_out, config.network.classifies
+    if classifies:
         network = one_logit(network)
-    once, turned = (answer(network, held_out.pixels, orientations=count) for count in (1, 8))
-    judged = np.isfinite(held_out.target) & ~held_out.is_limit
-    truth = held_out.target[judged]
-    if config.network.classifies:
-        outputs = ("detection_logit",) if _recognises(config) else ("estimate",)
-        calibration, detection = None, None
-        figures = class_figures(truth == 1, once[judged, 0])
-        figures["auc_8_orientations"] = class_figures(truth == 1, turned[judged, 0])["auc"]
-        if outputs == ("detection_logit",):
-            detection = _detection(truth == 1, once[judged, 0])
+    once, mean = (answer(network, held_out.pixels, orientations=n) for n in (1, N_ORIENTATIONS))
+    if classifies:
+        outputs = ("detection_logit",) if _detects(config) else ("estimate",)
+        facts, figures = _score_classes(outputs, held_out, once, mean)
     else:
         outputs = ("estimate", "log_spread")[: once.shape[1]]
-        spread = np.exp(once[judged, 1]) if once.shape[1] > 1 else 1.0
-        scaled = (truth - once[judged, 0]) / spread
-        calibration, detection = ConformalTable.from_residuals(scaled), None
-        figures = regression_figures(truth, once[judged, 0])
-        figures["rmse_8_orientations"] = float(np.sqrt(np.mean((turned[judged, 0] - truth) ** 2)))
-        figures |= held_out_coverage(scaled, config.run.seed)
-    # Measured galaxies of one class alone judge nothing.
-    if measured is not None and np.ptp(measured.target) > 0:
-        score = class_figures if config.network.classifies else regression_figures
-        truth = measured.target == 1 if config.network.classifies else measured.target
-        of_measured = score(truth, answer(network, measured.pixels)[:, 0])
-        figures |= {f"{key}_measured": value for key, value in of_measured.items()}
-    staged = folder / ".staged"
-    shutil.rmtree(staged, ignore_errors=True)
-    files = _artifact.save(network, staged)
-    card = _card(config, n_train, held_out, split, files, figures, outputs, command)
-    card = replace(card, calibration=calibration, detection=detection)
-    card.write(staged)
-    _require_equal(staged, network, held_out.pixels[:16])
-    _estimates(held_out, once, turned, outputs, card).write(staged / ESTIMATES, overwrite=True)
-    for path in sorted(staged.iterdir(), key=lambda path: path.name == "card.json"):
-        path.replace(folder / path.name)
-    staged.rmdir()
+        facts, figures = _score_values(held_out, once, mean, config.run.seed)
+    figures |= _score_measured(network, galaxies.measured, classifies)
+    rounded = {key: round(value, 4) for key, value in figures.items()}
+    card = replace(_card(config, galaxies, outputs, command), figures=rounded, **facts)
+    table = Table({"objid": held_out.name, "target": held_out.target, "is_limit": held_out.is_limit})
+    for number, name in enumerate(outputs):
+        table[name], table[f"{name}_{N_ORIENTATIONS}_orientations"] = once[:, number], mean[:, number]
+    table.meta["target"] = card.target
+    pixels = held_out.pixels[:16].permute(0, 2, 3, 1).contiguous().numpy()
+    write_model(folder, network, card, pixels, tables={"held_out": table}, tolerance=1e-4)
     return figures
 
 
-def _detection(detected: np.ndarray, logit: np.ndarray) -> DetectionTable:
-    """p_detect from held-out log odds (Platt 1999); no picture is ever strange, for want of a distance."""
-    from sklearn.linear_model import LogisticRegression
-
-    platt = LogisticRegression(class_weight="balanced", C=1e6).fit(logit[:, None], detected)
-    table = DetectionTable(
-        slope=float(platt.coef_[0, 0]),
-        intercept=float(platt.intercept_[0]),
-        threshold=0.0,
-        percentiles=(0.0, 100.0),
-        distances=(0.0, 0.0),
-        ood_threshold=101.0,
+def _score_classes(
+    outputs: tuple[str, ...], held_out: LabelledPictures, once: np.ndarray, mean: np.ndarray
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the tables of the card and the figures of two classes, told apart by log odds."""
+    rows = _scored(held_out)
+    truth, logit = held_out.target[rows] == 1, once[rows, 0]
+    figures = class_figures(truth, logit)
+    figures["auc_8_orientations"] = class_figures(truth, mean[rows, 0])["auc"]
+    if outputs != ("detection_logit",):
+        return {}, figures
+    # No picture is out of the distribution, for want of a distance.
+    detection = fit_detection(
+        truth, logit, percentiles=(0.0, 100.0), distances=(0.0, 0.0), ood_threshold=101.0
     )
-    threshold = np.quantile(table.p_detect(logit[detected]), 1 - COMPLETENESS)
-    return replace(table, threshold=round(float(threshold), 3))
+    return {"detection": detection}, figures
 
 
-def _card(
-    config: TrainingConfig,
-    n_train: int,
-    held_out: LabelledPictures,
-    split: Table,
-    files: dict[str, str],
-    figures: dict[str, float],
-    outputs: tuple[str, ...],
-    command: str,
-) -> ModelCard:
-    data, network = config.data, config.network
-    judged = "two classes" if network.classifies else "measured values"
+def _score_values(
+    held_out: LabelledPictures, once: np.ndarray, mean: np.ndarray, seed: int
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the tables of the card and the figures of measured values."""
+    rows = _scored(held_out)
+    truth, estimate = held_out.target[rows], once[rows, 0]
+    spread = np.exp(once[rows, 1]) if once.shape[1] > 1 else 1.0
+    scaled = (truth - estimate) / spread
+    figures = regression_figures(truth, estimate)
+    figures["rmse_8_orientations"] = float(np.sqrt(np.mean((mean[rows, 0] - truth) ** 2)))
+    figures |= held_out_coverage(scaled, seed)
+    return {"calibration": ConformalTable.from_residuals(scaled)}, figures
+
+
+def _score_measured(
+    network: PixelNet, measured: LabelledPictures | None, classifies: bool
+) -> dict[str, float]:
+    """Return the figures of the measured galaxies, which a training on estimates leaves out."""
+    # Galaxies of one class alone tell nothing.
+    if measured is None or np.ptp(measured.target) == 0:
+        return {}
+    output = answer(network, measured.pixels)[:, 0]
+    if classifies:
+        figures = class_figures(measured.target == 1, output)
+    else:
+        figures = regression_figures(measured.target, output)
+    return {f"{key}_measured": value for key, value in figures.items()}
+
+
+def _card(config: TrainingConfig, galaxies: _Galaxies, outputs: tuple[str, ...], command: str) -> ModelCard:
+    """Say what the model is, what it learned from, and how it was scored."""
+    data, network, split = config.data, config.network, galaxies.split
+    scored = "two classes" if network.classifies else "measured values"
     if not network.classifies:
         rests = "the interval rests on the same pictures, its coverage on parts of them in turn"
     elif outputs == ("detection_logit",):
         rests = "p_detect is calibrated on the same pictures"
     else:
         rests = "a class has no interval"
-    teacher = _teacher(config)
+    teacher = _card_of(data.teacher) if data.table is None and data.sample == "estimates" else None
     return ModelCard(
         name=config.name,
         summary=config.summary or f"{data.target} from pictures; {network.architecture}",
-        created=datetime.now(UTC).date().isoformat(),
+        created="",
         architecture=network.architecture,
         options={"n_outputs": len(outputs), "n_channels": 3}
         | ({"monochrome": True} if network.monochrome else {}),
         recipe=config.pictures,
         target=data.description or f"{data.target}, as the labels are",
         mass_scale=data.mass_scale,
-        training_set=f"{n_train} pictures of {data.table or 'the data directory'}, "
-        f"{len(held_out)} more held out{_lesson(teacher)}",
+        training_set=f"{len(galaxies.train)} pictures of {data.table or 'the data directory'}, "
+        f"{len(galaxies.held_out)} more held out{_lesson(teacher)}",
         validity=data.validity,
         normalisation="none outside the network: it takes decoded values 0 to 255",
         calibration=None,
         detection=None,
-        figures={key: round(value, 4) for key, value in figures.items()},
-        protocol=f"{judged} of the held-out pictures, one orientation each unless said; the last of "
+        figures={},
+        protocol=f"{scored} of the held-out pictures, one orientation each unless said; the last of "
         f"{config.optimizer.epochs} epochs, chosen by nothing; {rests}",
         folds={"seed": split.meta.get("seed"), "rule": split.meta.get("rule"), "sha256": split_hash(split)},
         command=command,
-        files=files,
+        files={},
         references=REFERENCES + (() if teacher is None else teacher.references),
         target_column=_target_column(config),
         outputs=outputs,
     )
 
 
-def _teacher(config: TrainingConfig) -> ModelCard | None:
-    """The model whose estimates are the labels, if they are."""
-    if config.data.table is not None or config.data.sample != "estimates":
-        return None
-    return _card_of(config.data.teacher)
-
-
 def _lesson(teacher: ModelCard | None) -> str:
-    """What a card must say of labels that are estimates."""
+    """Say in the card that labels are estimates."""
     if teacher is None:
         return ""
     return (
@@ -427,29 +443,3 @@ def _lesson(teacher: ModelCard | None) -> str:
         "'measured' are of the measured galaxies, which are not among them, but which the teacher "
         "learned from"
     )
-
-
-def _estimates(
-    held_out: LabelledPictures,
-    once: np.ndarray,
-    turned: np.ndarray,
-    outputs: tuple[str, ...],
-    card: ModelCard,
-) -> Table:
-    """The answers for the held-out galaxies, from one orientation and from the mean of eight."""
-    table = Table({"objid": held_out.name, "target": held_out.target, "is_limit": held_out.is_limit})
-    for number, name in enumerate(outputs):
-        table[name] = once[:, number]
-        table[f"{name}_8_orientations"] = turned[:, number]
-    table.meta = {"model": card.sha256, "target": card.target}
-    return table
-
-
-def _require_equal(folder: Path, network: PixelNet, pixels: torch.Tensor, tolerance: float = 1e-4) -> None:
-    """The written model answers as the trained one."""
-    expected = answer(network, pixels)
-    model = load_model(folder, device="cpu")
-    found = np.stack(list(model.run(pixels.permute(0, 2, 3, 1).contiguous().numpy()).values()), axis=1)
-    difference = float(np.abs(found - expected).max())
-    if not difference <= tolerance * max(1.0, float(np.abs(expected).max())):
-        raise ModelError(f"the written model differs from the trained one by {difference:.2g}")

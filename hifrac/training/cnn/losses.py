@@ -2,7 +2,8 @@
 
 Each is a mean over the rows of a batch that have a label. A label that is
 missing (NaN) stops the training unless ``missing="mask"`` leaves its row out;
-a batch with no label at all then has the loss 0.
+a batch with no label at all then has the loss 0. What is wrong with a shape or a
+label is a ValueError, which names the first such row.
 """
 
 from __future__ import annotations
@@ -20,31 +21,13 @@ _CONVENTIONS = ("code", "paper")
 
 
 def rmse(prediction: Tensor, target: Tensor, *, missing: str = "raise") -> Tensor:
-    """Root of the mean squared error of a batch.
+    """Compute the root of the mean squared error of estimates (n,) or (n, 1), in the unit of the target.
 
-    Parameters
-    ----------
-    prediction : Tensor of float, shape (n,) or (n, 1)
-        Estimates.
-    target : Tensor of float, shape (n,)
-        Truths; NaN where unknown.
-    missing : {"raise", "mask"}, optional
-        What happens to a row whose truth is unknown.
-
-    Returns
-    -------
-    loss : Tensor, scalar
-        In the unit of the target; its gradient is 0 where all is exact.
-
-    Raises
-    ------
-    ValueError
-        If a shape or ``missing`` is wrong, or a truth is not finite; the
-        message names the first such row.
+    Its gradient is 0 where all is exact.
     """
     prediction = _column(prediction, "prediction", target)
-    known = _known(target, missing)
-    residual = prediction[known] - target[known]
+    labelled = _labelled(target, missing)
+    residual = prediction[labelled] - target[labelled]
     if len(residual) == 0:
         return residual.sum()
     # A norm, because the derivative of a square root at 0 is infinite.
@@ -52,38 +35,23 @@ def rmse(prediction: Tensor, target: Tensor, *, missing: str = "raise") -> Tenso
 
 
 def gaussian_nll(output: Tensor, target: Tensor, *, missing: str = "raise") -> Tensor:
-    """Negative log likelihood of values with normal errors whose size the network gives too.
+    """Compute the negative log likelihood of values with normal errors whose size the network gives too.
 
-    Parameters
-    ----------
-    output : Tensor of float, shape (n, 2)
-        Mean, and natural logarithm of sigma.
-    target : Tensor of float, shape (n,)
-        Truths; NaN where unknown.
-    missing : {"raise", "mask"}, optional
-        What happens to a row whose truth is unknown.
-
-    Returns
-    -------
-    loss : Tensor, scalar
-        Mean of (z^2 + log 2 pi) / 2 + log sigma, with z = (target - mean) / sigma.
-
-    Raises
-    ------
-    ValueError
-        If a shape or ``missing`` is wrong, or a truth is not finite; the
-        message names the first such row.
+    The output, shape (n, 2), is the mean and the natural logarithm of sigma. The loss is the mean of
+    (z^2 + log 2 pi) / 2 + log sigma, with z = (target - mean) / sigma.
     """
     _require_pairs(output, target)
-    known = _known(target, missing)
-    return _mean(_gaussian(output[known], target[known]))
+    labelled = _labelled(target, missing)
+    return _mean(_gaussian(output[labelled], target[labelled]))
 
 
 def tobit_nll(output: Tensor, target: Tensor, is_limit: Tensor, *, missing: str = "raise") -> Tensor:
-    """Negative log likelihood of values and upper limits together (Tobin 1958, Econometrica 26, 24).
+    """Compute the negative log likelihood of values and upper limits (Tobin 1958, Econometrica 26, 24).
 
-    Of an upper limit only that the truth lies below it is known, the
-    probability of which is Phi((limit - mean) / sigma).
+    Of an upper limit only that the truth lies below it is known, the probability of which is
+    Phi((limit - mean) / sigma): the loss is the mean of `gaussian_nll` of the truths and -log Phi of the
+    limits.
+    Loss and gradient stay finite as long as the square of (target - mean) / sigma does.
 
     Parameters
     ----------
@@ -95,29 +63,14 @@ def tobit_nll(output: Tensor, target: Tensor, is_limit: Tensor, *, missing: str 
         Where ``target`` is an upper limit.
     missing : {"raise", "mask"}, optional
         What happens to a row without truth and limit.
-
-    Returns
-    -------
-    loss : Tensor, scalar
-        Mean of `gaussian_nll` of the truths and -log Phi of the limits. Loss
-        and gradient stay finite as long as the square of
-        (target - mean) / sigma does.
-
-    Raises
-    ------
-    TypeError
-        If ``is_limit`` is not boolean.
-    ValueError
-        If a shape or ``missing`` is wrong, or a truth is not finite; the
-        message names the first such row.
     """
     _require_pairs(output, target)
     if is_limit.dtype != torch.bool:
         raise TypeError(f"is_limit must be boolean, got {is_limit.dtype}")
     if is_limit.shape != target.shape:
         raise ValueError(f"is_limit must have the shape of target, {_of(target)}, got {_of(is_limit)}")
-    known = _known(target, missing)
-    limits, truths = known & is_limit, known & ~is_limit
+    labelled = _labelled(target, missing)
+    limits, truths = labelled & is_limit, labelled & ~is_limit
     # Two selections, not one choice between two results: the other's infinities would reach the gradient.
     z = (target[limits] - output[limits, 0]) * torch.exp(-output[limits, 1])
     parts = [_gaussian(output[truths], target[truths]), -_LogPhi.apply(z)]
@@ -132,7 +85,7 @@ def smoothed_cross_entropy(
     convention: str = "code",
     missing: str = "raise",
 ) -> Tensor:
-    """Cross-entropy with smoothed labels.
+    """Compute the cross-entropy with smoothed labels.
 
     Parameters
     ----------
@@ -150,16 +103,6 @@ def smoothed_cross_entropy(
         as in the text of its section 5.2.
     missing : {"raise", "mask"}, optional
         What happens to a row whose class is unknown.
-
-    Returns
-    -------
-    loss : Tensor, scalar
-
-    Raises
-    ------
-    ValueError
-        If a shape or an option is wrong, or a label is no class; the message
-        names the first such row.
     """
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"logits must be (n, classes) with at least two classes, got {_of(logits)}")
@@ -170,10 +113,10 @@ def smoothed_cross_entropy(
     if convention not in _CONVENTIONS:
         raise ValueError(f"convention must be one of {_CONVENTIONS}, got {convention!r}")
     classes = logits.shape[1]
-    known = _known(target, missing)
-    logits, target = logits[known], target[known]
+    labelled = _labelled(target, missing)
+    logits, target = logits[labelled], target[labelled]
     number = target.long()
-    _require_all((number == target) & (number >= 0) & (number < classes), known, f"no class of {classes}")
+    _require_all((number == target) & (number >= 0) & (number < classes), labelled, f"no class of {classes}")
     wrong = epsilon / classes if convention == "code" else epsilon / (classes - 1)
     right = 1 - (classes - 1) * wrong
     log_p = functional.log_softmax(logits, dim=1)
@@ -207,7 +150,7 @@ def _gaussian(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """The mean; of no values 0, with a gradient of 0."""
+    """Return the mean; of no values 0, with a gradient of 0."""
     return values.sum() / max(len(values), 1)
 
 
@@ -216,7 +159,7 @@ def _of(tensor: Tensor) -> tuple[int, ...]:
 
 
 def _column(values: Tensor, name: str, target: Tensor) -> Tensor:
-    """Values (n,) or (n, 1) as (n,); broadcast against the target, (n, 1) would become n x n errors."""
+    """Return values (n,) or (n, 1) as (n,); against the target, (n, 1) would be broadcast to n x n errors."""
     if target.ndim != 1 or _of(values) not in ((len(target),), (len(target), 1)):
         raise ValueError(f"{name} must be (n,) or (n, 1) for a target (n,), got {_of(values)}, {_of(target)}")
     return values.reshape(-1)
@@ -227,19 +170,19 @@ def _require_pairs(output: Tensor, target: Tensor) -> None:
         raise ValueError(f"output must be (n, 2) for a target (n,), got {_of(output)}, {_of(target)}")
 
 
-def _known(target: Tensor, missing: str) -> Tensor:
-    """Which rows have a label; raises where one is infinite, or missing and not to be masked."""
+def _labelled(target: Tensor, missing: str) -> Tensor:
+    """Tell which rows have a label; raise where one is infinite, or missing and not to be masked."""
     if missing not in _MISSING:
         raise ValueError(f"missing must be one of {_MISSING}, got {missing!r}")
-    known = ~torch.isnan(target)
+    labelled = ~torch.isnan(target)
     if missing == "raise":
-        _require_all(known, torch.ones_like(known), "NaN; missing='mask' would leave it out")
-    _require_all(torch.isfinite(target[known]), known, "infinite")
-    return known
+        _require_all(labelled, torch.ones_like(labelled), "NaN; missing='mask' would leave it out")
+    _require_all(torch.isfinite(target[labelled]), labelled, "infinite")
+    return labelled
 
 
-def _require_all(good: Tensor, known: Tensor, fault: str) -> None:
-    """Raise for the first row that is not good; ``good`` has one value for each known row."""
+def _require_all(good: Tensor, labelled: Tensor, fault: str) -> None:
+    """Raise for the first row that is not good; ``good`` has one value for each labelled row."""
     if not bool(good.all()):
-        row = int(known.nonzero()[~good][0])
+        row = int(labelled.nonzero()[~good][0])
         raise ValueError(f"target: the label of row {row} is {fault}")

@@ -20,41 +20,17 @@ from hifrac.training.config import NetworkConfig, OptimizerConfig
 
 
 def build(config: NetworkConfig, n_channels: int = 3) -> PixelNet:
-    """The network of a configuration, its weights random.
-
-    Parameters
-    ----------
-    config : `~hifrac.training.config.NetworkConfig`
-        Architecture and loss.
-    n_channels : int, optional
-        Channels of the pictures.
-
-    Returns
-    -------
-    network : ``PixelNet``
-        Takes uint8 pixels (n, n_channels, h, w).
-    """
+    """Build the network of a configuration, its weights random, for uint8 pixels (n, n_channels, h, w)."""
     options = {"n_outputs": config.n_outputs, "n_channels": n_channels, "monochrome": config.monochrome}
     return architectures.build(config.architecture, options)
 
 
 class PictureNetwork(lightning.LightningModule):
-    """A network with its loss, for `lightning.Trainer`.
+    """A network with its loss, optimizer and schedule, for `lightning.Trainer`.
 
     Logs ``train_loss``, ``valid_loss`` (that of all held-out pictures
     together, not a mean over batches), the learning rate, and ``valid_rmse`` or
-    ``valid_accuracy``.
-
-    Parameters
-    ----------
-    network : ``PixelNet``
-        What is trained.
-    config : `~hifrac.training.config.NetworkConfig`
-        Which loss.
-    optimizer : `~hifrac.training.config.OptimizerConfig`
-        Rates, decay and schedule.
-    missing : {"raise", "mask"}, optional
-        What the loss does about a missing label.
+    ``valid_accuracy``. ``missing`` says what the loss does about a missing label.
     """
 
     def __init__(
@@ -68,11 +44,11 @@ class PictureNetwork(lightning.LightningModule):
         self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The raw answers, shape (n, outputs)."""
+        """Return the raw answers, shape (n, outputs)."""
         return self.network(pixels)
 
     def loss(self, output: Tensor, target: Tensor, is_limit: Tensor) -> Tensor:
-        """The configured loss, in single precision whatever the network computes in."""
+        """Compute the configured loss, in single precision whatever the network computes in."""
         output = output.float()
         if self.config.loss == "rmse":
             return rmse(output, target, missing=self.missing)
@@ -83,7 +59,7 @@ class PictureNetwork(lightning.LightningModule):
         return smoothed_cross_entropy(output, target, self.config.smoothing, missing=self.missing)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """The loss of a batch of pixels, targets and limits."""
+        """Compute the loss of a batch of pixels, targets and limits."""
         pixels, target, is_limit = batch
         value = self.loss(self.network(pixels), target, is_limit)
         self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
@@ -100,23 +76,23 @@ class PictureNetwork(lightning.LightningModule):
         self._held_out.append((self.network(pixels).float(), target, is_limit))
 
     def on_validation_epoch_end(self) -> None:
-        """Judge all held-out pictures together."""
+        """Score all held-out pictures together."""
         output, target, is_limit = (torch.cat(parts) for parts in zip(*self._held_out, strict=True))
         self._held_out.clear()
         if self.trainer.world_size > 1:
             output, target, is_limit = (
-                self.all_gather(one).flatten(0, 1) for one in (output, target, is_limit)
+                self.all_gather(part).flatten(0, 1) for part in (output, target, is_limit)
             )
         self.log("valid_loss", self.loss(output, target, is_limit), rank_zero_only=True)
-        known = torch.isfinite(target) & ~is_limit
+        scored = torch.isfinite(target) & ~is_limit
         if self.config.classifies:
-            right = (output.argmax(1) == target)[known]
+            right = (output.argmax(1) == target)[scored]
             self.log("valid_accuracy", right.float().mean(), rank_zero_only=True)
         else:
-            self.log("valid_rmse", rmse(output[known, 0], target[known]), rank_zero_only=True)
+            self.log("valid_rmse", rmse(output[scored, 0], target[scored]), rank_zero_only=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """The paper's optimizer and its schedule, stepped after each batch."""
+        """Set up the paper's optimizer and its schedule, stepped after each batch."""
         options = self.options
         optimizer = radam_lookahead(self.network, options.lr, weight_decay=options.weight_decay)
         schedule = one_cycle(
@@ -131,32 +107,18 @@ class PictureNetwork(lightning.LightningModule):
 
 
 def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_size: int = 64) -> np.ndarray:
-    """What a network answers, in evaluation mode and single precision.
+    """Return what a network answers, (n, outputs) of float64, in evaluation mode and single precision.
 
     Parameters
     ----------
     network : Module
         Takes pixels; it is put into evaluation mode.
     pixels : Tensor of uint8, shape (n, c, h, w)
-        Pictures.
+        Pictures. If there is no memory for so many, fewer are passed at once, with a warning.
     orientations : {1, 8}, optional
         8 for the mean over all orientations of each picture.
     batch_size : int, optional
         Pictures of one pass, at most.
-
-    Returns
-    -------
-    answers : array of float64, shape (n, outputs)
-
-    Raises
-    ------
-    ValueError
-        If ``orientations`` is neither 1 nor 8.
-
-    Warns
-    -----
-    ~hifrac.core.HifracWarning
-        If there is no memory for so many pictures: fewer are passed at once.
     """
     if orientations not in (1, 8):
         raise ValueError(f"orientations must be 1 or 8, got {orientations}")
@@ -173,20 +135,9 @@ def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_s
 
 
 def load_weights(network: PixelNet, other: nn.Module) -> PixelNet:
-    """Start from the weights of another network, in place.
+    """Start from the weights of another network of the same architecture, in place.
 
-    Parameters
-    ----------
-    network : ``PixelNet``
-        What is to be trained; returned.
-    other : Module
-        A network of the same architecture, as `hifrac.models` loads it. Where its
-        last layer has another number of outputs, the new one stays as it is.
-
-    Raises
-    ------
-    ~hifrac.core.ModelError
-        If it is of another architecture.
+    Where its last layer has another number of outputs, that of ``network`` stays as it is.
     """
     theirs, mine = dict(other.state_dict()), network.state_dict()
     heads = {name for name in mine if ".head." in name}
@@ -207,13 +158,7 @@ def load_weights(network: PixelNet, other: nn.Module) -> PixelNet:
 
 
 def one_logit(network: PixelNet) -> PixelNet:
-    """Two classes as one number: the log odds of class 1, exactly.
-
-    Parameters
-    ----------
-    network : ``PixelNet``
-        With two outputs, the scores of the classes; it is changed, and returned.
-    """
+    """Turn a network of two scores into one of their difference: the log odds of class 1, exactly."""
     head = network.backbone.head
     single = nn.Linear(head.in_features, 1)
     with torch.no_grad():

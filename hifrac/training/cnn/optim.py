@@ -4,7 +4,7 @@ Wu (2020, ApJ 900, 142, section 3): rectified Adam (Liu et al. 2020,
 arXiv:1908.03265), Lookahead (Zhang et al. 2019, arXiv:1907.08610), decoupled
 weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101) on all but batch
 normalisation and biases, and the one-cycle policy (Smith 2018,
-arXiv:1803.09820).
+arXiv:1803.09820). The defaults are the paper's.
 """
 
 from __future__ import annotations
@@ -21,31 +21,22 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 
 def parameter_groups(network: nn.Module, weight_decay: float = 0.01) -> list[dict[str, Any]]:
-    """The trainable parameters of a network in two groups: with weight decay, and without.
+    """Sort the trainable parameters of a network: with weight decay, and without.
 
-    Parameters
-    ----------
-    network : Module
-        Any network; a parameter that two of its modules share counts once.
-    weight_decay : float, optional
-        The decay of the first group.
-
-    Returns
-    -------
-    groups : list of dict
-        Those that decay; then biases and all that belongs to batch
-        normalisation, with ``weight_decay`` 0.
+    The second group are biases and all that belongs to batch normalisation. A parameter that two modules
+    share counts once.
     """
     decaying: dict[int, Tensor] = {}
-    kept: dict[int, Tensor] = {}
+    exempt: dict[int, Tensor] = {}
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
-                exempt = name == "bias" or isinstance(module, _BATCH_NORMS)
-                (kept if exempt else decaying)[id(parameter)] = parameter
+                is_exempt = name == "bias" or isinstance(module, _BATCH_NORMS)
+                (exempt if is_exempt else decaying)[id(parameter)] = parameter
+    with_decay = [parameter for key, parameter in decaying.items() if key not in exempt]
     return [
-        {"params": [one for key, one in decaying.items() if key not in kept], "weight_decay": weight_decay},
-        {"params": list(kept.values()), "weight_decay": 0.0},
+        {"params": with_decay, "weight_decay": weight_decay},
+        {"params": list(exempt.values()), "weight_decay": 0.0},
     ]
 
 
@@ -59,14 +50,15 @@ def radam_lookahead(
     k: int = 6,
     alpha: float = 0.5,
 ) -> Lookahead:
-    """The paper's optimizer; the defaults are the paper's.
+    """Make the paper's optimizer; its state, saved and restored, continues exactly.
+
+    A step is rectified where the length of the moving average exceeds 5
+    (step 6 on with the paper's 0.99), and is plain momentum before.
 
     Parameters
     ----------
     model_or_params : Module, or iterable of Tensor or of dict
-        A network, whose batch normalisation and biases do not decay; or
-        parameters or groups of them as `torch.optim` takes them, which decay
-        as ``weight_decay`` or their group says.
+        A network, whose batch normalisation and biases do not decay; or parameters or groups of them.
     lr : float, optional
         Learning rate.
     betas : tuple of float, optional
@@ -78,33 +70,15 @@ def radam_lookahead(
     k : int, optional
         Steps between two updates of the slow weights.
     alpha : float, optional
-        How far the slow weights then move towards the fast ones, which go on
-        from there.
-
-    Returns
-    -------
-    optimizer : ``pytorch_optimizer.Lookahead``
-        Its state, saved and restored, continues exactly.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to train, or an option is out of range.
-
-    Notes
-    -----
-    A step is rectified where the length of the moving average exceeds 5
-    (step 6 on with the paper's 0.99), and is plain momentum before.
+        How far the slow weights then move towards the fast ones, which go on from there.
     """
     if isinstance(model_or_params, nn.Module):
-        groups = [one for one in parameter_groups(model_or_params, weight_decay) if one["params"]]
+        groups = [group for group in parameter_groups(model_or_params, weight_decay) if group["params"]]
     else:
         groups = list(model_or_params)
     if not groups:
         raise ValueError("model_or_params must have at least one parameter to train")
-    for name, value in (("k", k), ("alpha", alpha)):
-        if value <= 0:
-            raise ValueError(f"{name} must be positive, got {value}")
+    _require_positive(k=k, alpha=alpha)
     if alpha > 1:
         raise ValueError(f"alpha must be at most 1, got {alpha}")
     fast = torch.optim.RAdam(
@@ -123,39 +97,13 @@ def one_cycle(
     final_div: float = 1e5,
     momentum: tuple[float, float] = (0.95, 0.85),
 ) -> OneCycleLR:
-    """The one-cycle schedule, to be stepped after each batch; the defaults are the paper's.
+    """Make the one-cycle schedule, to be stepped after each batch.
 
-    The learning rate rises from ``max_lr / div`` to ``max_lr`` and falls to
-    ``max_lr / final_div``, the momentum falls and rises again; all along
-    half periods of a cosine.
-
-    Parameters
-    ----------
-    optimizer : `torch.optim.Optimizer`
-        With momentum, or with betas whose first one is it.
-    max_lr : float
-        The largest learning rate.
-    total_steps : int
-        Number of batches in all epochs together.
-    warm_up : float, optional
-        Share of the steps in which the learning rate rises.
-    div, final_div : float, optional
-        What ``max_lr`` is divided by at the start and at the end.
-    momentum : tuple of float, optional
-        At start and end, and at the largest learning rate.
-
-    Returns
-    -------
-    schedule : `torch.optim.lr_scheduler.OneCycleLR`
-
-    Raises
-    ------
-    ValueError
-        If an option is out of range.
+    The learning rate rises from ``max_lr / div`` to ``max_lr`` in a share ``warm_up`` of the steps, and
+    falls to ``max_lr / final_div``; the momentum falls from its first value to its second and rises again;
+    all along half periods of a cosine.
     """
-    for name, value in (("max_lr", max_lr), ("div", div), ("final_div", final_div)):
-        if value <= 0:
-            raise ValueError(f"{name} must be positive, got {value}")
+    _require_positive(max_lr=max_lr, div=div, final_div=final_div)
     if not 0 < warm_up < 1:
         raise ValueError(f"warm_up must lie between 0 and 1, got {warm_up}")
     if warm_up * total_steps <= 1:
@@ -176,3 +124,9 @@ def one_cycle(
         # PyTorch divides the initial rate by this one; the paper's code divides the largest.
         final_div_factor=final_div / div,
     )
+
+
+def _require_positive(**options: float) -> None:
+    for name, value in options.items():
+        if value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}")

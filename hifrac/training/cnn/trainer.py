@@ -36,7 +36,7 @@ _HARMLESS = (
 
 
 def checkpoint_of(folder: str | Path) -> Path:
-    """The file that keeps the epochs that are done; there once the first one is."""
+    """Return the file that keeps the epochs that are done; there once the first one is."""
     return Path(folder) / "checkpoints" / "last.ckpt"
 
 
@@ -49,15 +49,15 @@ def fit_network(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> lightning.Trainer:
-    """Train a network, to the end of its schedule.
+    """Train a network in place, to the end of its schedule.
 
     Parameters
     ----------
-    module : `~hifrac.training.network.PictureNetwork`
-        The network; trained in place.
-    data : `~hifrac.training.pictures.PictureData`
+    module : PictureNetwork
+        The network.
+    data : PictureData
         Its pictures.
-    config : `~hifrac.training.TrainingConfig`
+    config : TrainingConfig
         Epochs, precision and devices.
     folder : path-like, optional
         Where the checkpoint of each epoch and the log go. None by default: neither is kept.
@@ -77,55 +77,22 @@ def fit_network(
     ~hifrac.core.ModelError
         If there is no memory for a batch.
     """
-    keep = folder is not None
-    checkpoint = checkpoint_of(folder) if keep else None
-    chosen = list(callbacks)
-    if keep:
-        chosen.append(
-            ModelCheckpoint(
-                checkpoint.parent,
-                filename=checkpoint.stem,
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            )
-        )
     # Convolutions are faster so, on processors and cards alike.
     module.to(memory_format=torch.channels_last)
     with _quiet():
-        trainer = lightning.Trainer(
-            accelerator=config.run.accelerator,
-            devices=config.run.devices,
-            precision=config.run.precision,
-            max_epochs=config.optimizer.epochs,
-            logger=CSVLogger(folder, name=LOGS) if keep else False,
-            callbacks=chosen,
-            enable_checkpointing=keep,
-            enable_progress_bar=sys.stderr.isatty(),
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=0 if data.held_out is None else None,
-            log_every_n_steps=1,
-            use_distributed_sampler=False,  # the data has its own, which knows the seed
-            sync_batchnorm=config.run.devices > 1 and torch.cuda.is_available(),
-        )
+        trainer = _trainer(data, config, folder, callbacks)
         handler = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(
                 module,
                 datamodule=data,
-                ckpt_path=checkpoint if resume else None,
+                ckpt_path=checkpoint_of(folder) if folder is not None and resume else None,
                 weights_only=True if resume else None,
             )
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            # Fewer than two pictures are no batch, see PictureData.
-            fewer = data.batch_size // 2 * data.n_devices if data.batch_size > 3 else None
-            raise ModelError(
-                f"out of memory with optimizer.batch_size = {config.optimizer.batch_size}: give "
-                + ("" if fewer is None else f"a smaller one, such as {fewer}, ")
-                + "a smaller network.architecture, or a device with more memory"
-            ) from error
+            raise _no_memory(data, config) from error
         except SystemExit:
             if not trainer.interrupted:
                 raise
@@ -135,9 +102,53 @@ def fit_network(
     return trainer
 
 
+def _trainer(
+    data: PictureData, config: TrainingConfig, folder: Path | None, callbacks: Sequence[Callback]
+) -> lightning.Trainer:
+    """Set Lightning up; without a folder it keeps nothing."""
+    keepers = []
+    if folder is not None:
+        checkpoint = checkpoint_of(folder)
+        keepers.append(
+            ModelCheckpoint(
+                checkpoint.parent,
+                filename=checkpoint.stem,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            )
+        )
+    return lightning.Trainer(
+        accelerator=config.run.accelerator,
+        devices=config.run.devices,
+        precision=config.run.precision,
+        max_epochs=config.optimizer.epochs,
+        logger=False if folder is None else CSVLogger(folder, name=LOGS),
+        callbacks=[*callbacks, *keepers],
+        enable_checkpointing=folder is not None,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0 if data.held_out is None else None,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,  # the data has its own, which knows the seed
+        sync_batchnorm=config.run.devices > 1 and torch.cuda.is_available(),
+    )
+
+
+def _no_memory(data: PictureData, config: TrainingConfig) -> ModelError:
+    """Say the way out where there is no memory for a batch."""
+    smaller = ""
+    if data.batch_size > 3:  # fewer than two pictures are no batch, see PictureData
+        smaller = f"a smaller one, such as {data.batch_size // 2 * data.n_devices}, "
+    return ModelError(
+        f"out of memory with optimizer.batch_size = {config.optimizer.batch_size}: give {smaller}"
+        "a smaller network.architecture, or a device with more memory"
+    )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's advice and advertisements are not for the users of a command."""
+    """Spare the users of a command Lightning's advice and advertisements."""
     loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

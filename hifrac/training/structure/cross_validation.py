@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from hifrac.metrics import coverage
 from hifrac.models.calibration import LEVELS, ConformalTable, PopulationTable
+from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import StructureNet
-from hifrac.training.structure.heads import EDGE_PERCENTILES, FEWEST_GAS_POOR, _set, fit_heads
-from hifrac.training.structure.sample import Labels
+from hifrac.training.evaluation import fit_detection
+from hifrac.training.structure.heads import EDGE_PERCENTILES, FEWEST_GAS_POOR, fit_heads, set_state
+from hifrac.training.structure.measurements import Measurements
+from hifrac.training.structure.sample import Galaxies, Labels
+
+#: Pictures farther out than 97% of held-out training pictures are flagged.
+OOD_PERCENTILE = 97.0
+PERCENTILES = (*range(100), 99.5, 99.9, 100)
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,43 @@ class OutOfFold:
     fold: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs of some rows."""
+        """Return the outputs of some rows."""
         return {name: values[rows] for name, values in self.outputs.items()}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What networks answer for galaxies that they did not see, and what is made of it."""
+
+    answers: OutOfFold
+    calibrated: Calibrated
+    without_reddening: tuple[OutOfFold, Calibrated]
+    calibration: ConformalTable | PopulationTable
+    detection: DetectionTable
+
+    @property
+    def p_detect(self) -> np.ndarray:
+        """Probability of a detection."""
+        return self.detection.p_detect(self.answers.outputs["detection_logit"])
+
+
+def hold_out(
+    network: StructureNet, galaxies: Galaxies, measured: Measurements, log_odds: tuple[float, float]
+) -> HeldOut:
+    """Answer for each galaxy without its fold, told the reddening and not, and calibrate the answers."""
+    labels, fold = galaxies.labels, galaxies.fold
+    augmented = measured.augmented, measured.augmented_rows
+    answers = cross_validate(network, measured.features, labels, fold, *augmented)
+    answers = set_edges(network, answers, labels)
+    unaware = cross_validate(network, measured.without_reddening, labels, fold, *augmented)
+    calibrated, unaware_calibrated = (calibrate_across(part, labels, log_odds) for part in (answers, unaware))
+    return HeldOut(
+        answers=answers,
+        calibrated=calibrated,
+        without_reddening=(unaware, unaware_calibrated),
+        calibration=calibrate(answers, labels, np.ones(len(labels), dtype=bool), log_odds),
+        detection=fit_detection_and_ood(answers, labels),
+    )
 
 
 def cross_validate(
@@ -42,31 +84,18 @@ def cross_validate(
     features: np.ndarray,
     labels: Labels,
     fold: np.ndarray,
-    altered: np.ndarray,
-    altered_rows: np.ndarray,
+    augmented: np.ndarray,
+    augmented_rows: np.ndarray,
 ) -> OutOfFold:
-    """Out-of-fold answers; everything learned is learned without the fold.
+    """Answer for each row with everything learned without its fold; the network is overwritten.
 
-    Parameters
-    ----------
-    network : StructureNet
-        One whose learned part is overwritten.
-    features, labels, altered
-        As of `fit_heads`.
-    altered_rows : array of int, shape (k,)
-        Of which of the rows the altered pictures are.
-    fold : array of int, shape (n,)
-        The fold of each row.
-
-    Returns
-    -------
-    answers : OutOfFold
+    The augmented pictures, as of `fit_heads`, are those of ``augmented_rows``, shape (k,).
     """
     outputs: dict[str, np.ndarray] = {}
     distances = np.empty((len(fold), len(EDGE_PERCENTILES)))
     for number in np.unique(fold):
         held_out, rest = fold == number, fold != number
-        fit_heads(network, features[rest], labels[rest], altered[:, rest[altered_rows]])
+        fit_heads(network, features[rest], labels[rest], augmented[:, rest[augmented_rows]])
         with torch.inference_mode():
             raw = torch.from_numpy(features[held_out]).float()
             answers = network.forward_head(raw)
@@ -84,52 +113,16 @@ def set_edges(network: StructureNet, answers: OutOfFold, labels: Labels) -> OutO
             for column, percent in zip(answers.distances.T, EDGE_PERCENTILES, strict=True)
         ]
     )
-    _set(network, edge=edge)
+    set_state(network, edge=edge)
     distance = (answers.distances / edge).max(1)
-    return OutOfFold({**answers.outputs, "distance": distance}, answers.distances, answers.fold)
+    return replace(answers, outputs={**answers.outputs, "distance": distance})
 
 
 def balanced(values: np.ndarray, labels: Labels) -> np.ndarray:
-    """Values of detections and undetected galaxies such that both kinds count alike."""
+    """Draw values of detections and of undetected galaxies such that both count alike."""
     levels = np.linspace(0, 1, 2001)
     return np.concatenate(
-        [np.quantile(values[kind], levels) for kind in (labels.detected, labels.undetected)]
-    )
-
-
-def calibrate(
-    answers: OutOfFold, labels: Labels, rows: np.ndarray, log_odds: tuple[float, float]
-) -> ConformalTable | PopulationTable:
-    """The table of intervals that rests on some of the held-out galaxies.
-
-    Parameters
-    ----------
-    answers : OutOfFold
-        Answers of networks that did not see the galaxies.
-    labels : Labels
-        What is known of them.
-    rows : array of bool, shape (n,)
-        Which of them to take.
-    log_odds : (float, float)
-        Prior odds of gas-poor galaxies, for estimate and interval; not used without such galaxies.
-
-    Returns
-    -------
-    table : PopulationTable, or ConformalTable without gas-poor galaxies
-    """
-    seen, poor = rows & labels.detected, rows & labels.gas_poor
-    truth = labels.log_hi_fraction[seen]
-    if poor.sum() < FEWEST_GAS_POOR or np.count_nonzero(poor & ~labels.is_limit) < 5:
-        unit = np.exp(answers.outputs["log_spread"][seen])
-        return ConformalTable.from_residuals((truth - answers.outputs["estimate"][seen]) / unit)
-    return PopulationTable.fit(
-        answers[seen],
-        truth,
-        answers[poor],
-        labels.log_hi_fraction[poor],
-        labels.is_limit[poor],
-        log_odds_estimate=log_odds[0],
-        log_odds_interval=log_odds[1],
+        [np.quantile(values[rows], levels) for rows in (labels.detected, labels.undetected)]
     )
 
 
@@ -153,18 +146,12 @@ class Calibrated:
     pit: np.ndarray
 
     def coverage(self, truth: np.ndarray, rows: np.ndarray, low: float, high: float) -> float:
-        """Share of some rows whose truth lies between two quantiles."""
+        """Return the share of some rows whose truth lies between two quantiles."""
         return coverage(truth[rows], self.quantile[low][rows], self.quantile[high][rows])
 
 
 def calibrate_across(answers: OutOfFold, labels: Labels, log_odds: tuple[float, float]) -> Calibrated:
-    """Estimates and intervals of each fold, by a table that rests on the others.
-
-    Parameters
-    ----------
-    answers, labels, log_odds
-        As of `calibrate`.
-    """
+    """Calibrate estimates and intervals of each fold, as `calibrate`, by a table that rests on the others."""
     estimate, pit = np.empty((2, len(labels)))
     quantile = {level: np.empty(len(labels)) for level in LEVELS}
     truth = labels.log_hi_fraction
@@ -183,3 +170,57 @@ def calibrate_across(answers: OutOfFold, labels: Labels, log_odds: tuple[float, 
         for level, values in quantile.items():
             values[held_out] = table.quantile(outputs, level)
     return Calibrated(estimate, quantile, pit)
+
+
+def calibrate(
+    answers: OutOfFold, labels: Labels, rows: np.ndarray, log_odds: tuple[float, float]
+) -> ConformalTable | PopulationTable:
+    """Make the table of estimates and intervals that rests on some of the held-out galaxies.
+
+    Parameters
+    ----------
+    answers : OutOfFold
+        Answers of networks that did not see the galaxies.
+    labels : Labels
+        What is known of them.
+    rows : array of bool, shape (n,)
+        Which of them to take.
+    log_odds : (float, float)
+        Prior odds of gas-poor galaxies, for estimate and interval; not used without such galaxies.
+
+    Returns
+    -------
+    table : PopulationTable, or ConformalTable without gas-poor galaxies
+    """
+    detected, gas_poor = rows & labels.detected, rows & labels.gas_poor
+    truth = labels.log_hi_fraction[detected]
+    if gas_poor.sum() < FEWEST_GAS_POOR or np.count_nonzero(gas_poor & ~labels.is_limit) < 5:
+        unit = np.exp(answers.outputs["log_spread"][detected])
+        return ConformalTable.from_residuals((truth - answers.outputs["estimate"][detected]) / unit)
+    return PopulationTable.fit(
+        answers[detected],
+        truth,
+        answers[gas_poor],
+        labels.log_hi_fraction[gas_poor],
+        labels.is_limit[gas_poor],
+        log_odds_estimate=log_odds[0],
+        log_odds_interval=log_odds[1],
+    )
+
+
+def fit_detection_and_ood(answers: OutOfFold, labels: Labels) -> DetectionTable:
+    """Calibrate p_detect, and the score of the distance from the training set."""
+    rows = labels.detected | labels.undetected
+    # Both count alike, although there are many more undetected galaxies.
+    distances = np.percentile(balanced(answers.outputs["distance"], labels), PERCENTILES)
+    ebv = labels.ebv[labels.detected | labels.gas_poor]
+    ebv = ebv[np.isfinite(ebv)]
+    return fit_detection(
+        labels.detected[rows],
+        answers.outputs["detection_logit"][rows],
+        percentiles=PERCENTILES,
+        distances=tuple(distances),
+        ood_threshold=OOD_PERCENTILE,
+        # The largest reddening, in mag, of the galaxies that the estimate learned from.
+        largest_ebv=float(np.ceil(ebv.max() * 1000) / 1000) if ebv.size else None,
+    )

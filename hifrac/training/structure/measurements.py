@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from hifrac.models.structure import StructureNet
-from hifrac.training.structure.ood import ALTERATIONS, as_read
+from hifrac.training.structure.ood import AUGMENTATIONS_OOD, as_read
+from hifrac.training.structure.sample import Galaxies
+
+#: Undetected galaxies whose augmented pictures the distance learns from, beside all detections.
+N_AUGMENTED = 700
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Raw measurements.
+
+    Attributes
+    ----------
+    features : array of float, shape (n, features)
+        Of all pictures, and their reddening.
+    without_reddening : array of float, shape (n, features)
+        The same for a network that is not told the reddening.
+    augmented : array of float, shape (7, k, measurements)
+        Of augmented pictures, see `AUGMENTATIONS_OOD`.
+    augmented_rows : array of int, shape (k,)
+        Of which galaxies these are.
+    """
+
+    features: np.ndarray
+    without_reddening: np.ndarray
+    augmented: np.ndarray
+    augmented_rows: np.ndarray
+
+
+def measure_all(network: StructureNet, galaxies: Galaxies, seed: int) -> Measurements:
+    """Measure the pictures, and augmented ones of the detections and of enough undetected galaxies."""
+    labels, pixels = galaxies.labels, galaxies.pixels
+    undetected = np.random.default_rng(seed).permutation(np.flatnonzero(labels.undetected))
+    rows = np.sort(np.concatenate([np.flatnonzero(labels.detected), undetected[:N_AUGMENTED]]))
+    measured = measure(network, pixels)
+    return Measurements(
+        with_ebv(measured, labels.ebv),
+        with_ebv(measured, np.full(len(labels), np.nan)),
+        augmented_features(network, pixels, rows, galaxies.fold),
+        rows,
+    )
 
 
 def measure(network: StructureNet, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """Raw measurements of pictures (n, width, width, 3), as float64 (n, measurements)."""
+    """Measure pictures (n, width, width, 3): raw float64 (n, measurements)."""
     batches = []
     with torch.inference_mode():
         for start in range(0, len(pixels), batch_size):
@@ -21,30 +63,22 @@ def measure(network: StructureNet, pixels: np.ndarray, batch_size: int = 128) ->
 
 
 def with_ebv(measured: np.ndarray, ebv: np.ndarray) -> np.ndarray:
-    """Features: the measurements of pictures, and their Galactic reddening; the mean where it is NaN.
-
-    Parameters
-    ----------
-    measured : array of float, shape (n, measurements)
-        From `measure`.
-    ebv : array of float, shape (n,)
-        E(B-V) in mag.
-    """
-    known = np.isfinite(ebv)
-    return np.column_stack([measured, np.where(known, ebv, ebv[known].mean() if known.any() else 0.0)])
+    """Append the Galactic reddening E(B-V), shape (n,), to raw measurements; its mean where it is NaN."""
+    is_finite = np.isfinite(ebv)
+    mean = ebv[is_finite].mean() if is_finite.any() else 0.0
+    return np.column_stack([measured, np.where(is_finite, ebv, mean)])
 
 
-def altered_features(
+def augmented_features(
     network: StructureNet, pixels: np.ndarray, rows: np.ndarray, fold: np.ndarray
 ) -> np.ndarray:
-    """Raw measurements (7, k, measurements) of the altered pictures of some rows.
+    """Measure the augmented pictures of some rows: raw (7, k, measurements).
 
     Each fold, shape (n,), by itself: no galaxy stands in the surroundings of one of another fold.
     """
-    kinds = [*ALTERATIONS.values()]
-    altered = np.empty((len(kinds), len(rows), network.n_measured))
+    augmented = np.empty((len(AUGMENTATIONS_OOD), len(rows), network.n_measured))
     for number in np.unique(fold[rows]):
         part = np.flatnonzero(fold[rows] == number)
-        for kind, alter in enumerate(kinds):
-            altered[kind, part] = measure(network, as_read(alter(pixels[rows[part]])))
-    return altered
+        for row, augment in enumerate(AUGMENTATIONS_OOD.values()):
+            augmented[row, part] = measure(network, as_read(augment(pixels[rows[part]])))
+    return augmented

@@ -1,4 +1,11 @@
-"""Pictures that are not what they claim to be: some teach the distance, others test it."""
+"""Pictures that are not what they claim to be: some teach the distance, others test it.
+
+The distance from the training set learns from `AUGMENTATIONS_OOD` alone what to look out for: bands swapped,
+another pixel scale. Of `ood_pictures`, on which it is tried, it has seen the swapped bands, and other pixel
+scales made by another interpolation (in surroundings of the same kinds). Pictures are measured as they are
+when they are read, compressed as the survey's own: otherwise the distance would learn to tell the
+compression.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +22,8 @@ from hifrac.images import JPEG_QUALITY, compress
 
 
 def as_read(pixels: np.ndarray) -> np.ndarray:
-    """Pictures (n, width, width, 3) as they are after `hifrac.cutouts.CutoutRecipe.decode`."""
-    return np.stack([compress(one, quality=JPEG_QUALITY["sdss"]) for one in pixels])
+    """Return pictures (n, width, width, 3) as they are after `hifrac.cutouts.CutoutRecipe.decode`."""
+    return np.stack([compress(picture, quality=JPEG_QUALITY["sdss"]) for picture in pixels])
 
 
 def _bands(*order: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -24,14 +31,14 @@ def _bands(*order: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _half_scale(pixels: np.ndarray) -> np.ndarray:
-    """The inner half of the pictures, twice as large."""
+    """Enlarge the inner half of the pictures to the whole."""
     quarter, width = pixels.shape[1] // 4, pixels.shape[1]
     inner = _planes(pixels[:, quarter : width - quarter, quarter : width - quarter])
     return _pictures(functional.interpolate(inner, size=width, mode="bilinear"))
 
 
 def _double_scale(pixels: np.ndarray) -> np.ndarray:
-    """The pictures half as large, by two interpolations in turn, with all `SURROUNDINGS` in turn."""
+    """Halve the pictures, by two interpolations in turn, and put them into all `SURROUNDINGS` in turn."""
     planes, half = _planes(pixels), pixels.shape[1] // 2
     means = _pictures(functional.avg_pool2d(planes, 2))
     smooth = _pictures(functional.interpolate(planes, size=half, mode="bilinear", antialias=True))
@@ -45,19 +52,20 @@ def _double_scale(pixels: np.ndarray) -> np.ndarray:
 
 
 def _on_sky(small: np.ndarray, number: int) -> np.ndarray:
-    """On the darkest corner of the picture, mirrored until it fills the field."""
+    """Put a picture on the darkest corner of the picture, mirrored until it fills the field."""
     side = small.shape[1]
     return _in_the_middle(small[number], sky(small[number], 2 * side))
 
 
 def _mirrored(small: np.ndarray, number: int) -> np.ndarray:
+    """Put a picture among its mirror images."""
     side = small.shape[1]
     before, after = side // 2, side - side // 2
     return np.pad(small[number], ((before, after), (before, after), (0, 0)), mode="reflect")
 
 
 def _among_others(small: np.ndarray, number: int) -> np.ndarray:
-    """Among the pictures that follow in the list, turned; of most of them, their sky."""
+    """Put a picture among those that follow in the list, turned; of most of them, their sky."""
     side = small.shape[1]
     wide = np.empty((3 * side, 3 * side, 3), np.uint8)
     for tile in range(9):
@@ -69,6 +77,7 @@ def _among_others(small: np.ndarray, number: int) -> np.ndarray:
 
 
 def _in_the_middle(small: np.ndarray, wide: np.ndarray) -> np.ndarray:
+    """Put a picture into the middle of one twice as wide."""
     side = len(small)
     wide = wide.copy()
     wide[side // 2 : side // 2 + side, side // 2 : side // 2 + side] = small
@@ -76,7 +85,7 @@ def _in_the_middle(small: np.ndarray, wide: np.ndarray) -> np.ndarray:
 
 
 def sky(picture: np.ndarray, width: int) -> np.ndarray:
-    """The darkest corner of a picture, mirrored until it fills another one."""
+    """Mirror the darkest corner of a picture until it fills another one."""
     corner = _darkest_corner(picture)
     return np.pad(corner, ((0, width - len(corner)),) * 2 + ((0, 0),), mode="symmetric")
 
@@ -90,10 +99,10 @@ SURROUNDINGS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 def _darkest_corner(picture: np.ndarray) -> np.ndarray:
-    """Of the four corners, a quarter of the side each, the one with the least light."""
+    """Return that of the four corners, a quarter of the side each, with the least light."""
     side = picture.shape[0] // 4
     ends = (slice(0, side), slice(-side, None))
-    return min((picture[rows, columns] for rows in ends for columns in ends), key=lambda one: one.mean())
+    return min((picture[rows, columns] for rows in ends for columns in ends), key=np.mean)
 
 
 def _planes(pixels: np.ndarray) -> torch.Tensor:
@@ -105,7 +114,7 @@ def _pictures(planes: torch.Tensor) -> np.ndarray:
 
 
 #: What each does to pictures (n, width, width, 3) of uint8, by name.
-ALTERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+AUGMENTATIONS_OOD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "red and blue swapped": _bands(2, 1, 0),
     "red and green swapped": _bands(1, 0, 2),
     "green and blue swapped": _bands(0, 2, 1),
@@ -117,7 +126,7 @@ ALTERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def ood_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Strange pictures of each kind, made of real ones where the kind allows.
+    """Make pictures that no estimate should be trusted for, of real ones where that is possible.
 
     Parameters
     ----------
@@ -129,45 +138,41 @@ def ood_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, np.n
     Returns
     -------
     pictures : dict of str to array of uint8, shape (n, width, width, 3)
-        By kind. Other pixel scales are made by other interpolation than
-        `~hifrac.training.augmentations_ood.ALTERATIONS` uses.
+        By what they are. Other pixel scales are made by other interpolation than `AUGMENTATIONS_OOD` uses.
     """
     width = pixels.shape[1]
 
     def each(make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return np.stack([make(one) for one in pixels])
+        return np.stack([make(picture) for picture in pixels])
 
     def noise(grey: bool) -> np.ndarray:
         shape = (width, width, 1 if grey else 3)
         values = rng.normal(rng.uniform(10, 128), rng.uniform(3, 60), shape)
         return np.broadcast_to(_to_uint8(values), (width, width, 3))
 
-    reduced = np.stack([_reduced(one) for one in pixels])
     photographs = load_sample_images().images
-    swaps = [alter(pixels) for name, alter in ALTERATIONS.items() if "scale" not in name]
-    return {
+    # In this order, because all draw from one generator.
+    pictures = {
         "white noise, colour": each(lambda _: noise(grey=False)),
         "white noise, grey": each(lambda _: noise(grey=True)),
         "uniform picture": each(lambda _: np.full((width, width, 3), rng.integers(0, 256, 3), np.uint8)),
-        "sky without an object": each(lambda one: sky(one, width)),
+        "sky without an object": each(lambda picture: sky(picture, width)),
         "smooth noise": each(lambda _: _smooth_noise(width, rng)),
-        "single star": each(lambda one: _star(one, rng)),
+        "single star": each(lambda picture: _star(picture, rng)),
         "half the pixel scale": each(_magnified),
-        **{
-            f"twice the pixel scale, {name}": np.stack(
-                [around(reduced, number) for number in range(len(reduced))]
-            )
-            for name, around in SURROUNDINGS.items()
-        },
-        "red and blue swapped": swaps[0],
-        "red and green swapped": swaps[1],
-        "green and blue swapped": swaps[2],
-        "bands rotated": swaps[3],
-        "bands rotated back": swaps[4],
-        "inverted": 255 - pixels,
-        "photograph": each(lambda _: _part(photographs[rng.integers(len(photographs))], width, rng)),
-        "20 pixels off centre": np.roll(pixels, (20, 20), (1, 2)),
     }
+    halved = each(_reduced)
+    for name, around in SURROUNDINGS.items():
+        pictures[f"twice the pixel scale, {name}"] = np.stack(
+            [around(halved, number) for number in range(len(halved))]
+        )
+    for name, augment in AUGMENTATIONS_OOD.items():
+        if "scale" not in name:
+            pictures[name] = augment(pixels)
+    pictures["inverted"] = 255 - pixels
+    pictures["photograph"] = each(lambda _: _part(photographs[rng.integers(len(photographs))], width, rng))
+    pictures["20 pixels off centre"] = np.roll(pixels, (20, 20), (1, 2))
+    return pictures
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
@@ -180,7 +185,7 @@ def _smooth_noise(width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _star(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A star of random brightness and colour on the sky of a picture; Moffat profile, beta = 3."""
+    """Draw a star of random brightness and colour on the sky of a picture; Moffat profile, beta = 3."""
     width = picture.shape[0]
     axis = np.arange(width) - (width - 1) / 2
     radius = np.hypot(axis, axis[:, None])
@@ -205,7 +210,7 @@ def _reduced(picture: np.ndarray) -> np.ndarray:
 
 
 def _part(photograph: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
-    """A square part of a photograph, of random place and size."""
+    """Cut a square part of a photograph, out, of random place and size."""
     size = int(rng.integers(width, min(photograph.shape[:2]) + 1))
     top, left = (int(rng.integers(0, side - size + 1)) for side in photograph.shape[:2])
     part = Image.fromarray(photograph[top : top + size, left : left + size])

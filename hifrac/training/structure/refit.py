@@ -1,12 +1,10 @@
-"""Fine-tuning of the structure network: its measurements kept, one head learned anew for any target."""
+"""Fine-tuning of the structure network: its measurements stay, one head learns any target anew."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 import warnings
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +17,16 @@ from hifrac.core.exceptions import HifracWarning, ModelError
 from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
 from hifrac.metrics import regression_metrics
-from hifrac.models import Model, _artifact, load_model
+from hifrac.models import Model, ModelCard, load_model
 from hifrac.models.calibration import ConformalTable
 from hifrac.models.cards import require_free_column
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.training.data import LabelledPictures, read_labelled
-from hifrac.training.evaluation import crossfold_coverage
-from hifrac.training.splits import draw_folds, galaxy_groups, write_split
+from hifrac.training.evaluation import coverage_across
+from hifrac.training.splits import draw_folds, galaxy_groups
 from hifrac.training.structure.heads import fit_spread, set_head, without_texture
 from hifrac.training.structure.measurements import measure, with_ebv
+from hifrac.training.write_model import CARD, write_model
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ PENALTIES = np.logspace(0, 4, 17)
 #: Fewer galaxies calibrate no 90% interval.
 FEWEST = 40
 #: A larger share of training pictures unlike those of the model is no accident.
-MOST_STRANGE = 0.25
+MOST_UNLIKE = 0.25
 
 
 def refit(
@@ -99,82 +98,43 @@ def refit(
         If more than a quarter of the pictures are unlike those that ``model`` was trained on.
     """
     folder = Path(output)
-    if (folder / "card.json").exists():
+    if (folder / CARD).exists():
         raise FileExistsError(f"{folder} holds a model already: give another folder")
     if not target.isidentifier():
         raise ValueError(f"target must be a column whose name is an identifier, got {target!r}")
     require_free_column("target", target)
     base = load_model(model, device="cpu", runtime="eager")
-    if command is None:
-        call = f"{base.card.name!r}, TABLE, CUTOUTS, OUTPUT, target={target!r}, name={name!r}, seed={seed}"
-        command = f"refit({call}) of hifrac.training.refit"
     if not isinstance(base.network, StructureNet):
         raise ModelError(f"from: {base.card.name!r} is of the architecture {base.card.architecture}")
+    if command is None:
+        call = f"{base.card.name!r}, TABLE, CUTOUTS, OUTPUT, target={target!r}, name={name!r}, seed={seed}"
+        command = f"refit({call}) of hifrac.training"
     rows = table if isinstance(table, Table) else read_table(table)
     pictures = read_labelled(rows, cutouts, base.card.recipe, name=name, target=target)
     _require_labels(pictures, target)
-
-    network = base.network
-    truth = pictures.target
-    measured = measure(network, pictures.pixels.permute(0, 2, 3, 1).contiguous().numpy())
-    features = with_ebv(measured, galactic_ebv(pictures.ra, pictures.dec, pictures.ebv))
-    _warn_of_strange(base, features)
-    with torch.inference_mode():
-        standard = network.standardise(torch.from_numpy(features)).numpy()
-    shape = without_texture(network)
-    group = galaxy_groups(pictures.name, pictures.ra, pictures.dec)
-    split = draw_folds(pictures.name, group, n_folds=N_FOLDS, seed=seed)
-    fold = np.asarray(split["fold"])
-    held_out, log_spread = np.empty(len(truth)), np.empty(len(truth))
-    for number in np.unique(fold):
-        rest, part = fold != number, fold == number
-        _fit(network, standard[rest], truth[rest], group[rest], shape)
-        with torch.inference_mode():
-            answers = network.forward_head(torch.from_numpy(features[part]).float())
-        held_out[part], log_spread[part] = answers.estimate.numpy(), answers.log_spread.numpy()
-    scaled = (truth - held_out) / np.exp(log_spread)
-    figures = {key: float(value) for key, value in regression_metrics(truth, held_out).items()}
-    figures |= crossfold_coverage(scaled, np.zeros(len(scaled)), fold)
-    figures["standard_deviation"] = float(truth.std())
-    log.info("cross-validated: %s", figures)
-
-    _fit(network, standard, truth, group, shape)
-    staged = folder / ".staged"
-    shutil.rmtree(staged, ignore_errors=True)
-    files = _artifact.save(network, staged)
+    pixels = pictures.pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    learned = _measure(base, pictures, pixels)
+    split = draw_folds(pictures.name, learned.group, n_folds=N_FOLDS, seed=seed)
+    scaled, figures = _cross_validate(base.network, learned, np.asarray(split["fold"]))
+    _fit(base.network, learned, np.ones(len(pictures), dtype=bool))
     card = replace(
-        base.card,
-        name=folder.name,
-        summary=f"{target} from pictures; the measurements of {base.card.name!r}, a linear head of its own",
-        created=datetime.now(UTC).date().isoformat(),
-        target=f"{target}, as the labels are",
-        target_column=target,
-        mass_scale="as the labels are",
-        training_set=f"{len(truth)} galaxies; all else as {base.card.name!r}: {base.card.training_set}",
-        validity=f"galaxies like those of the labels, {target} = {truth.min():.4g} to {truth.max():.4g}",
+        _card(base.card, folder.name, target, learned.target),
         calibration=ConformalTable.from_residuals(scaled),
-        # Whether ALFALFA would detect the galaxy is no reason to doubt another quantity.
-        detection=replace(base.card.detection, threshold=0.0),
         figures={key: round(value, 4) for key, value in figures.items()},
-        protocol=f"{N_FOLDS}-fold cross-validation, pooled; close galaxies share a fold; the penalty chosen "
-        "inside each training part; the interval judged across folds",
         folds={"n_folds": N_FOLDS, "seed": seed},
         command=command,
-        files=files,
-        outputs=NetworkOutput._fields,
     )
-    card.write(staged)
-    write_split(split, staged / "splits.ecsv")
-    for path in sorted(staged.iterdir(), key=lambda path: path.name == "card.json"):
-        path.replace(folder / path.name)
-    staged.rmdir()
+    write_model(folder, base.network, card, pixels[:64], tables={}, split=split)
     return figures
 
 
 def _require_labels(pictures: LabelledPictures, target: str) -> None:
-    if bad := int(np.count_nonzero(~np.isfinite(pictures.target))):
-        first = pictures.name[~np.isfinite(pictures.target)][0]
-        raise ValueError(f"{target}: {bad} labels are missing or not finite, the first is that of {first}")
+    bad = ~np.isfinite(pictures.target)
+    if bad.any():
+        raise ValueError(
+            f"{target}: {bad.sum()} labels are missing or not finite, the first is that of "
+            f"{pictures.name[bad][0]}"
+        )
     if len(pictures) < FEWEST:
         raise ValueError(
             f"table must have at least {FEWEST} rows to calibrate an interval, got {len(pictures)}"
@@ -183,30 +143,89 @@ def _require_labels(pictures: LabelledPictures, target: str) -> None:
         raise ValueError(f"{target} must not be constant, it is {pictures.target[0]:g} everywhere")
 
 
-def _warn_of_strange(base: Model, features: np.ndarray) -> None:
-    """Pictures of another scale or other bands can be learned from, but all estimates would be flagged."""
+@dataclass(frozen=True)
+class _Measured:
+    """What is learned from: raw features, standardised ones, the target, and groups that stay together."""
+
+    features: np.ndarray
+    standard: np.ndarray
+    target: np.ndarray
+    group: np.ndarray
+
+
+def _measure(base: Model, pictures: LabelledPictures, pixels: np.ndarray) -> _Measured:
+    """Measure the pictures; warn if too many are unlike those that the model knows."""
+    network = base.network
+    ebv = galactic_ebv(pictures.ra, pictures.dec, pictures.ebv)
+    features = with_ebv(measure(network, pixels), ebv)
     with torch.inference_mode():
-        distance = base.network.forward_head(torch.from_numpy(features).float()).distance.numpy()
-    detection, recipe = base.card.detection, base.card.recipe
-    strange = int(np.count_nonzero(detection.ood_score(distance) >= detection.ood_threshold))
-    if strange > MOST_STRANGE * len(features):
+        distance = network.forward_head(torch.from_numpy(features).float()).distance.numpy()
+        standard = network.standardise(torch.from_numpy(features)).numpy()
+    _warn_of_unlike(base.card, distance)
+    group = galaxy_groups(pictures.name, pictures.ra, pictures.dec)
+    return _Measured(features, standard, pictures.target, group)
+
+
+def _warn_of_unlike(card: ModelCard, distance: np.ndarray) -> None:
+    """Warn of another scale or other bands: they can be learned from, but all estimates would be flagged."""
+    detection, recipe = card.detection, card.recipe
+    unlike = int(np.count_nonzero(detection.ood_score(distance) >= detection.ood_threshold))
+    if unlike > MOST_UNLIKE * len(distance):
         warnings.warn(
-            f"cutouts: {strange} of {len(features)} pictures are unlike those that {base.card.name!r} was "
+            f"cutouts: {unlike} of {len(distance)} pictures are unlike those that {card.name!r} was "
             f"trained on (ood_score {detection.ood_threshold:g} or more), and estimates from such pictures "
             f"will be flagged: have they {recipe.pixel_scale:g} arcsec a pixel, and the bands "
             f"{', '.join(recipe.bands)} of {recipe.survey}?",
             HifracWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _fit(
-    network: StructureNet, standard: np.ndarray, target: np.ndarray, group: np.ndarray, columns: np.ndarray
-) -> None:
-    """The head of the target, and that of its spread."""
+def _cross_validate(
+    network: StructureNet, learned: _Measured, fold: np.ndarray
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Return the held-out residuals in units of their predicted spread, and the figures of merit."""
+    truth = learned.target
+    estimate, log_spread = np.empty((2, len(truth)))
+    for number in np.unique(fold):
+        held_out = fold == number
+        _fit(network, learned, ~held_out)
+        with torch.inference_mode():
+            answers = network.forward_head(torch.from_numpy(learned.features[held_out]).float())
+        estimate[held_out], log_spread[held_out] = answers.estimate.numpy(), answers.log_spread.numpy()
+    scaled = (truth - estimate) / np.exp(log_spread)
+    figures = {key: float(value) for key, value in regression_metrics(truth, estimate).items()}
+    figures |= coverage_across(scaled, fold) | {"standard_deviation": float(truth.std())}
+    log.info("cross-validated: %s", figures)
+    return scaled, figures
+
+
+def _fit(network: StructureNet, learned: _Measured, rows: np.ndarray) -> None:
+    """Fit the head of the target, and that of its spread, to some rows."""
+    columns = without_texture(network)
+    standard, target, group = learned.standard[rows], learned.target[rows], learned.group[rows]
     inputs = standard[:, columns]
     fitted = RidgeCV(PENALTIES).fit(inputs, target)
     set_head(network.fraction, columns, float(fitted.intercept_), fitted.coef_)
     folds = GroupKFold(min(N_FOLDS, len(np.unique(group))))
     held_out = cross_val_predict(RidgeCV(PENALTIES), inputs, target, groups=group, cv=folds)
     fit_spread(network, standard, target - held_out)
+
+
+def _card(base: ModelCard, name: str, target: str, truth: np.ndarray) -> ModelCard:
+    """Say what is new in the card of the model whose measurements are kept."""
+    return replace(
+        base,
+        name=name,
+        summary=f"{target} from pictures; the measurements of {base.name!r}, a linear head of its own",
+        target=f"{target}, as the labels are",
+        target_column=target,
+        mass_scale="as the labels are",
+        training_set=f"{len(truth)} galaxies; all else as {base.name!r}: {base.training_set}",
+        validity=f"galaxies like those of the labels, {target} = {truth.min():.4g} to {truth.max():.4g}",
+        # Whether ALFALFA would detect the galaxy is no reason to doubt another quantity.
+        detection=None if base.detection is None else replace(base.detection, threshold=0.0),
+        protocol=f"{N_FOLDS}-fold cross-validation, pooled; close galaxies share a fold; the penalty chosen "
+        "inside each training part; the interval judged across folds",
+        outputs=NetworkOutput._fields,
+    )

@@ -9,9 +9,21 @@ import numpy as np
 
 from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
-from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
-from hifrac.training.data import BRIGHT, _root, _table
-from hifrac.training.splits import sky_groups
+from hifrac.cutouts import SDSS_RECIPE
+from hifrac.training.data import (
+    ARCHIVE,
+    DEEP,
+    LABELS,
+    data_folder,
+    decode_all,
+    read_data_table,
+    read_undetected,
+)
+from hifrac.training.splits import assign_folds, sky_groups
+
+_LABEL_COLUMNS = ("objid", "ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel")
+_MASS_COLUMNS = ("log_mstar_taylor", "log_mstar_gswlc")
+_DEEP_COLUMNS = ("objid", "ra", "dec", "log_hi_fraction_true", "is_limit", "alfalfa_detected")
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,22 @@ class TrainingSample:
     group: np.ndarray
 
 
+@dataclass(frozen=True)
+class DeepSample:
+    """Galaxies that ALFALFA did not detect and a deeper survey measured; arrays as of `TrainingSample`.
+
+    ``log_hi_fraction`` is an upper limit where ``is_limit``.
+    """
+
+    objid: np.ndarray
+    pixels: np.ndarray
+    log_hi_fraction: np.ndarray
+    is_limit: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+    ebv: np.ndarray
+
+
 def read_sample(folder: str | Path | None = None, *, width: int = 128) -> TrainingSample:
     """Read the labelled galaxies and the bright undetected ones of the ALFALFA footprint.
 
@@ -67,6 +95,8 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     Returns
     -------
     sample : TrainingSample
+        Arrays with an entry for each galaxy, detections first: ``objid``, ``pixels`` (n, width, width, 3),
+        ``detected``, ``log_hi_fraction`` (NaN where undetected), ``ra``, ``dec``, ``ebv``, ``group``.
 
     Raises
     ------
@@ -77,40 +107,24 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     ~hifrac.core.RowError
         If a picture is missing or damaged: training takes all or nothing.
     """
-    root = _root(folder)
-    labels = _table(
-        root,
-        "hi_labels.ecsv",
-        (
-            *("objid", "ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel"),
-            *("log_mstar_taylor", "log_mstar_gswlc"),
-        ),
-    )
-    index = _table(
-        root,
-        "index.ecsv",
-        ("objid", "ra_approx", "dec_approx", "alfalfa_footprint", "alfalfa_detected", "flux_16px"),
-    )
-    bright = index["alfalfa_footprint"] & ~index["alfalfa_detected"] & (index["flux_16px"] >= BRIGHT)
-    undetected = np.asarray(index["objid"][bright], dtype=str)
-    n, extra = len(labels), len(undetected)
-    objid = np.concatenate([np.asarray(labels["objid"], dtype=str), undetected])
-    nan = np.full(extra, np.nan)
-    pixels = _pictures(root, objid, width)
-    ra, dec = (np.concatenate([np.asarray(labels[name], dtype=float), nan]) for name in ("ra", "dec"))
-    photometry = np.full((n + extra, 2), np.nan)
-    for column, name in enumerate(("g_minus_i", "i_cmodel")):
-        photometry[:n, column] = labels[name]
-    taylor, gswlc = (plain_floats(labels[name]) for name in ("log_mstar_taylor", "log_mstar_gswlc"))
+    cutouts = data_folder(folder)
+    labels = read_data_table(cutouts, LABELS, (*_LABEL_COLUMNS, *_MASS_COLUMNS))
     # To a tenth of a degree, which is no position, but enough for the dust.
-    nearby = [plain_floats(index[name][bright]) for name in ("ra_approx", "dec_approx")]
+    undetected = read_undetected(cutouts, ("ra_approx", "dec_approx"))
+    objid = np.concatenate([np.asarray(table["objid"], dtype=str) for table in (labels, undetected)])
+    pixels = decode_all(objid, cutouts / ARCHIVE, replace(SDSS_RECIPE, width=width))
+    n, unknown = len(labels), np.full(len(undetected), np.nan)
+    column = {name: plain_floats(labels[name]) for name in (*_LABEL_COLUMNS[1:], *_MASS_COLUMNS)}
+    ra, dec = (np.concatenate([column[name], unknown]) for name in ("ra", "dec"))
+    photometry = np.stack([np.concatenate([column[name], unknown]) for name in ("g_minus_i", "i_cmodel")], 1)
+    nearby = [plain_floats(undetected[name]) for name in ("ra_approx", "dec_approx")]
     return TrainingSample(
         objid=objid,
         pixels=pixels,
-        detected=np.arange(n + extra) < n,
-        log_hi_fraction=np.concatenate([np.asarray(labels["log_hi_fraction_true"], dtype=float), nan]),
+        detected=np.arange(len(objid)) < n,
+        log_hi_fraction=np.concatenate([column["log_hi_fraction_true"], unknown]),
         photometry=photometry,
-        gswlc_offset=np.concatenate([taylor - gswlc, nan]),
+        gswlc_offset=np.concatenate([column["log_mstar_taylor"] - column["log_mstar_gswlc"], unknown]),
         ra=ra,
         dec=dec,
         ebv=np.concatenate([galactic_ebv(ra[:n], dec[:n]), galactic_ebv(*nearby)]),
@@ -118,85 +132,25 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
     )
 
 
-@dataclass(frozen=True)
-class DeepSample:
-    """Galaxies with a deeper HI measurement that ALFALFA did not detect; arrays of length n.
-
-    Attributes
-    ----------
-    objid : array of str
-        SDSS photometric objID.
-    pixels : array of uint8, shape (n, width, width, 3)
-        The decoded cutouts.
-    log_hi_fraction : array of float
-        log10(M_HI / M*), or its upper limit.
-    is_limit : array of bool
-        Where it is an upper limit.
-    ra, dec : array of float
-        ICRS positions in degrees.
-    ebv : array of float
-        Galactic reddening E(B-V) in mag.
-    """
-
-    objid: np.ndarray
-    pixels: np.ndarray
-    log_hi_fraction: np.ndarray
-    is_limit: np.ndarray
-    ra: np.ndarray
-    dec: np.ndarray
-    ebv: np.ndarray
-
-
 def read_deep(folder: str | Path | None = None, *, width: int = 128) -> DeepSample | None:
-    """Read the RESOLVE galaxies that ALFALFA did not detect.
-
-    Parameters
-    ----------
-    folder, width
-        As of `read_sample`.
-
-    Returns
-    -------
-    sample : DeepSample or None
-        None if the data directory has no ``resolve_labels.ecsv``.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError, ~hifrac.core.RowError
-        As `read_sample`.
-    """
-    root = _root(folder)
-    if not (root / "cutouts" / "resolve_labels.ecsv").is_file():
+    """Read the RESOLVE galaxies that ALFALFA did not detect; None without ``resolve_labels.ecsv``."""
+    cutouts = data_folder(folder)
+    if not (cutouts / DEEP).is_file():
         return None
-    table = _table(
-        root,
-        "resolve_labels.ecsv",
-        ("objid", "ra", "dec", "log_hi_fraction_true", "is_limit", "alfalfa_detected"),
-    )
+    table = read_data_table(cutouts, DEEP, _DEEP_COLUMNS)
     table = table[~table["alfalfa_detected"]]
     objid = np.asarray(table["objid"], dtype=str)
+    pixels = decode_all(objid, cutouts / ARCHIVE, replace(SDSS_RECIPE, width=width))
+    ra, dec = plain_floats(table["ra"]), plain_floats(table["dec"])
     return DeepSample(
         objid=objid,
-        pixels=_pictures(root, objid, width),
+        pixels=pixels,
         log_hi_fraction=np.asarray(table["log_hi_fraction_true"], dtype=float),
         is_limit=np.asarray(table["is_limit"], dtype=bool),
-        ra=(ra := plain_floats(table["ra"])),
-        dec=(dec := plain_floats(table["dec"])),
+        ra=ra,
+        dec=dec,
         ebv=galactic_ebv(ra, dec),
     )
-
-
-def _pictures(root: Path, objid: np.ndarray, width: int) -> np.ndarray:
-    """The decoded cutouts of the archive, all of them or an error."""
-    recipe = replace(SDSS_RECIPE, width=width)
-    pixels = np.empty((len(objid), width, width, 3), dtype=np.uint8)
-    nowhere = np.zeros(len(objid))
-    with LocalCutouts(root / "cutouts" / "sdss_cutouts.zip", name="objid") as archive:
-        for row, cutout in enumerate(archive.fetch(nowhere, nowhere, objid)):
-            if cutout.error is not None:
-                raise cutout.error
-            pixels[row] = recipe.decode(cutout.data)
-    return pixels
 
 
 @dataclass(frozen=True)
@@ -213,12 +167,8 @@ class Labels:
         log10(M_HI / M*) of ``detected`` and ``gas_poor`` galaxies, NaN elsewhere.
     is_limit : array of bool
         Where that is an upper limit.
-    gswlc_offset : array of float
-        As of `~hifrac.training.data.TrainingSample`.
-    ebv : array of float
-        Galactic reddening E(B-V) in mag, NaN where unknown.
-    group : array of int
-        Galaxies of one group are never on both sides of a split.
+    gswlc_offset, ebv, group : array
+        As of `TrainingSample`.
     """
 
     detected: np.ndarray
@@ -237,86 +187,94 @@ class Labels:
         return len(self.group)
 
 
+def all_names(sample: TrainingSample, deep: DeepSample | None) -> np.ndarray:
+    """Return the objIDs of a sample, then those that are new in a deep one."""
+    if deep is None:
+        return sample.objid
+    return np.concatenate([sample.objid, deep.objid[~np.isin(deep.objid, sample.objid)]])
+
+
 def combine(
-    sample: TrainingSample, beyond: DeepSample | None, fold: np.ndarray
+    sample: TrainingSample, deep: DeepSample | None, fold: np.ndarray
 ) -> tuple[np.ndarray, Labels, np.ndarray]:
-    """One list of galaxies out of two that overlap: the sample's, then what is new.
+    """Join two lists of galaxies that overlap: the sample's, then what is new.
 
     Parameters
     ----------
     sample : TrainingSample
         Detections and undetected galaxies.
-    beyond : DeepSample or None
-        Galaxies measured beyond ALFALFA, most of them undetected ones of the sample.
+    deep : DeepSample or None
+        Galaxies that a deeper survey measured, most of them undetected ones of the sample.
     fold : array of int, shape (n,)
         The fold of each galaxy of the sample.
 
     Returns
     -------
     pixels : array of uint8, shape (m, width, width, 3)
-        The pictures.
+        The pictures of the m galaxies of `all_names`.
     labels : Labels
-        What is known of the m galaxies.
+        What is known of them.
     fold : array of int, shape (m,)
         Their folds: those of the sample, and for new galaxies that of their
         group, or any one.
     """
-    n = len(sample.objid)
-    where = {name: row for row, name in enumerate(sample.objid)}
-    new = np.array([] if beyond is None else [name not in where for name in beyond.objid], dtype=bool)
-    extra = int(new.sum())
-    bad = np.full(extra, np.nan)
-    log_hi_fraction = np.concatenate([sample.log_hi_fraction, bad])
-    gas_poor, is_limit = np.zeros(n + extra, dtype=bool), np.zeros(n + extra, dtype=bool)
-    pixels, group, ebv = sample.pixels, sample.group, sample.ebv.copy()
-    if beyond is not None:
-        places = iter(range(n, n + extra))
-        rows = np.array([where[name] if name in where else next(places) for name in beyond.objid])
-        if np.any(sample.detected[rows[rows < n]]):
-            raise ValueError("beyond holds galaxies that are detections of the sample")
-        gas_poor[rows], is_limit[rows] = True, beyond.is_limit
-        log_hi_fraction[rows] = beyond.log_hi_fraction
-        pixels = np.concatenate([pixels, beyond.pixels[new]])
-        ebv[rows[rows < n]] = beyond.ebv[rows < n]
-        ebv = np.concatenate([ebv, beyond.ebv[new]])
-        # Of the sample's undetected galaxies RESOLVE knows where they are.
-        known = {axis: getattr(sample, axis).copy() for axis in ("ra", "dec")}
-        for axis, values in known.items():
-            values[rows[rows < n]] = getattr(beyond, axis)[rows < n]
-        positions = [np.concatenate([known[axis], getattr(beyond, axis)[new]]) for axis in ("ra", "dec")]
-        linked = sky_groups(np.concatenate([sample.objid, beyond.objid[new]]), *positions)
-        # A group takes the fold of its first galaxy that has one; a wholly new one any.
-        fold = np.concatenate([fold, np.full(extra, -1)])
-        for number, label in enumerate(np.unique(linked[rows])):
-            kin = np.flatnonzero(linked == label)
-            placed = fold[kin][fold[kin] >= 0]
-            fold[kin] = placed[0] if placed.size else number % (fold.max() + 1)
-        group = linked
-    detected = np.concatenate([sample.detected, np.zeros(extra, dtype=bool)])
+    n, objid = len(sample.objid), all_names(sample, deep)
+    unknown = np.full(len(objid) - n, np.nan)
+    pixels, group = sample.pixels, sample.group
+    detected = np.concatenate([sample.detected, np.zeros(len(unknown), dtype=bool)])
+    log_hi_fraction, ra, dec, ebv = (
+        np.concatenate([values, unknown])
+        for values in (sample.log_hi_fraction, sample.ra, sample.dec, sample.ebv)
+    )
+    gas_poor, is_limit = np.zeros((2, len(detected)), dtype=bool)
+    if deep is not None:
+        row_of = {name: row for row, name in enumerate(objid)}
+        rows = np.array([row_of[name] for name in deep.objid], dtype=int)
+        if np.any(detected[rows]):
+            raise ValueError("deep holds galaxies that are detections of the sample")
+        pixels = np.concatenate([pixels, deep.pixels[rows >= n]])
+        gas_poor[rows], is_limit[rows] = True, deep.is_limit
+        log_hi_fraction[rows], ebv[rows] = deep.log_hi_fraction, deep.ebv
+        # Of the sample's undetected galaxies the deeper survey knows where they are.
+        ra[rows], dec[rows] = deep.ra, deep.dec
+        group = sky_groups(objid, ra, dec)
+        fold = _folds_of_groups(np.concatenate([fold, np.full(len(unknown), -1)]), group, rows)
     labels = Labels(
         detected=detected,
-        undetected=~detected & (np.arange(n + extra) < n),
+        undetected=~detected & (np.arange(len(detected)) < n),
         gas_poor=gas_poor,
         log_hi_fraction=log_hi_fraction,
         is_limit=is_limit,
-        gswlc_offset=np.concatenate([sample.gswlc_offset, bad]),
+        gswlc_offset=np.concatenate([sample.gswlc_offset, unknown]),
         ebv=ebv,
         group=group,
     )
     return pixels, labels, fold
 
 
-def require_labels(labels: Labels) -> None:
-    """Refuse what nothing can be learned from.
+def _folds_of_groups(fold: np.ndarray, group: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Put the groups of some rows into the fold of their first galaxy that has one; new ones into any."""
+    for number, label in enumerate(np.unique(group[rows])):
+        members = np.flatnonzero(group == label)
+        placed = fold[members][fold[members] >= 0]
+        fold[members] = placed[0] if placed.size else number % (fold.max() + 1)
+    return fold
 
-    Raises
-    ------
-    ValueError
-        If there are fewer than 20 detections or non-detections, a target is
-        not finite, or the targets are all the same.
-    """
-    target = labels.log_hi_fraction[labels.detected]
-    if labels.detected.sum() < 20 or labels.undetected.sum() < 20:
-        raise ValueError("detected must hold at least 20 detections and 20 non-detections")
-    if not np.all(np.isfinite(target)) or np.ptp(target) == 0:
-        raise ValueError("target must be finite and not constant")
+
+@dataclass(frozen=True)
+class Galaxies:
+    """The galaxies to learn from, and their folds: those of the sample, then what is new in the deep one."""
+
+    sample: TrainingSample
+    objid: np.ndarray
+    pixels: np.ndarray
+    labels: Labels
+    fold: np.ndarray
+
+
+def read_galaxies(folder: str | Path | None, *, width: int, n_folds: int, seed: int) -> Galaxies:
+    """Read both samples of a data directory, and share their galaxies out to folds."""
+    sample, deep = read_sample(folder, width=width), read_deep(folder, width=width)
+    fold = assign_folds(sample.detected, sample.group, n_folds, seed)
+    pixels, labels, fold = combine(sample, deep, fold)
+    return Galaxies(sample, all_names(sample, deep), pixels, labels, fold)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import torch
 from astropy.table import Table
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
@@ -10,21 +14,164 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hifrac.metrics import bootstrap_errors, detection_auc, score_estimates
+from hifrac.models.calibration import LEVELS
 from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import StructureNet
-from hifrac.training.evaluation import FIGURES, crossfold_coverage
-from hifrac.training.structure.cross_validation import Calibrated, OutOfFold, calibrate_across
-from hifrac.training.structure.sample import Labels, TrainingSample
+from hifrac.training.evaluation import FIGURES, coverage_across
+from hifrac.training.structure.cross_validation import Calibrated, HeldOut, OutOfFold, calibrate_across
+from hifrac.training.structure.heads import FEWEST_GSWLC, fit_distances
+from hifrac.training.structure.measurements import Measurements, measure
+from hifrac.training.structure.ood import as_read, ood_pictures
+from hifrac.training.structure.sample import Galaxies, Labels, TrainingSample
 
 N_BOOTSTRAP = 1000
-
+#: Of whose galaxies the out-of-distribution tests are made: not those on which the distances were designed.
+OOD_FOLD = 1
 #: Logarithms of prior odds that the table of parent populations shows, beside those of a model.
 SHOWN_ODDS = (-8.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
 
+_PENALTIES = np.logspace(-2, 4, 25)
+
 
 def radial_colours(features: np.ndarray) -> np.ndarray:
-    """The mean red, green and blue in 14 circular annuli: the first 42 measurements."""
+    """Return the mean red, green and blue in 14 circular annuli: the first 42 measurements."""
     return features[:, StructureNet.columns(("circles",))]
+
+
+def tabulate(
+    network: StructureNet,
+    galaxies: Galaxies,
+    measured: Measurements,
+    held_out: HeldOut,
+    log_odds: tuple[float, float],
+) -> dict[str, Table]:
+    """Tabulate the figures of held-out galaxies."""
+    labels, answers, calibrated = galaxies.labels, held_out.answers, held_out.calibrated
+    tables = {
+        "cross_validation": cross_validation_table(
+            galaxies.sample, measured.features, answers, calibrated, without=held_out.without_reddening
+        ),
+        "terciles": tercile_table(labels, calibrated),
+        "ood_tests": _ood_tests(network, galaxies, measured, held_out),
+    }
+    if labels.gas_poor.any():
+        detection = held_out.detection
+        flagged = detection.flags(held_out.p_detect, detection.ood_score(answers.outputs["distance"])) != 0
+        tables["deep_sample"] = deep_table(labels, calibrated, flagged)
+        tables["parents"] = parents_table(answers, labels, log_odds)
+    if np.isfinite(labels.gswlc_offset).sum() >= FEWEST_GSWLC:
+        tables["gswlc"] = gswlc_table(labels, answers, calibrated)
+    return tables
+
+
+def network_figures(table: Table) -> dict[str, float]:
+    """Return the figures of the network that the card shows."""
+    with_error = ("rmse_error", "auc_error")
+    return {
+        key: round(float(table[key][0]), 4)
+        for key in table.colnames
+        if key not in ("model", "sigma") and (key in with_error or not key.endswith("_error"))
+    }
+
+
+def cross_validation_table(
+    sample: TrainingSample,
+    features: np.ndarray,
+    answers: OutOfFold,
+    calibrated: Calibrated,
+    *,
+    without: tuple[OutOfFold, Calibrated],
+) -> Table:
+    """Tabulate figures of merit of the network and of simple models on the same folds.
+
+    Parameters
+    ----------
+    sample : TrainingSample
+        The labelled galaxies.
+    features : array of float, shape (n, features)
+        Raw measurements of their pictures, or of more; those of the sample come first.
+    answers, calibrated : OutOfFold, Calibrated
+        The network's answers, and its estimates and intervals.
+    without : (OutOfFold, Calibrated)
+        The same of a network that was not told the reddening.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        One row a model: ``rmse``, ``slope``, ``slope_inverse``, ``sigma``, ``offset``, ``nmad``,
+        ``coverage_68``, ``coverage_90`` (of the detections), and ``auc`` (detections
+        against bright undetected galaxies), each with its ``_error``; NaN where a model has no answer.
+    """
+    n, detected = len(sample.objid), sample.detected
+    fold, colours = answers.fold[:n], radial_colours(features[:n])
+    truth, rows = sample.log_hi_fraction[detected], np.flatnonzero(detected)
+    table, scores = [], []
+    for name, of_network, intervals in (
+        ("structure network", answers, calibrated),
+        ("structure network without the reddening", *without),
+    ):
+        shares = {
+            "coverage_68": intervals.coverage(sample.log_hi_fraction, rows, 0.16, 0.84),
+            "coverage_90": intervals.coverage(sample.log_hi_fraction, rows, 0.05, 0.95),
+        }
+        table.append(_regression_row(name, truth, intervals.estimate[rows], shares))
+        scores.append(of_network.outputs["detection_logit"][:n])
+    for name, regression, inputs in (
+        ("ridge (or logistic) on radial colours", _ridge, colours[detected]),
+        ("extremely randomised trees on radial colours", _trees, colours[detected]),
+        ("linear in catalogue g-i and i", LinearRegression, sample.photometry[detected]),
+    ):
+        estimate = _held_out(regression, inputs, truth, fold[detected], "predict")
+        shares = coverage_across(truth - estimate, fold[detected])
+        table.append(_regression_row(name, truth, estimate, shares))
+    table.append(dict.fromkeys(table[0], np.nan) | {"model": "random forest on radial colours"})
+    scores += [_held_out(make, colours, detected, fold, "predict_proba") for make in (_logistic, _forest)]
+    for row, score in zip((*table[:3], table[-1]), scores, strict=True):
+        row["auc"], row["auc_error"] = _auc(detected, score)
+    return _formatted(Table(rows=table))
+
+
+def _ridge() -> Any:
+    return make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
+
+
+def _trees() -> Any:
+    return ExtraTreesRegressor(500, min_samples_leaf=2, random_state=0, n_jobs=-1)
+
+
+def _logistic() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
+
+
+def _forest() -> Any:
+    return RandomForestClassifier(300, random_state=0, n_jobs=-1)
+
+
+def _held_out(
+    make: Callable[[], Any], inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, method: str
+) -> np.ndarray:
+    """Answer for each row by a simple model that did not see its fold."""
+    answers = np.empty(len(target))
+    for number in np.unique(fold):
+        held_out = fold == number
+        fitted = make().fit(inputs[~held_out], target[~held_out])
+        raw = getattr(fitted, method)(inputs[held_out])
+        answers[held_out] = raw[:, 1] if raw.ndim == 2 else raw
+    return answers
+
+
+def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
+    row = {"model": name, **_regression_figures(truth, estimate)}
+    for share, value in shares.items():
+        # The standard error of a share of so many galaxies.
+        row |= {share: value, f"{share}_error": float(np.sqrt(value * (1 - value) / len(truth)))}
+    return {**row, "auc": np.nan, "auc_error": np.nan}
+
+
+def _regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
+    """Compute each figure of merit, and its bootstrap error."""
+    scores = score_estimates(truth, estimate, draws=N_BOOTSTRAP)
+    return {key: scores[key] for name in FIGURES for key in (name, f"{name}_error")}
 
 
 def _rmse(truth: np.ndarray, estimate: np.ndarray) -> float:
@@ -36,150 +183,8 @@ def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
     return detection_auc(detected, score), error
 
 
-def _regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
-    """Each figure of merit, and its bootstrap error."""
-    judged = score_estimates(truth, estimate, draws=N_BOOTSTRAP)
-    return {key: judged[key] for name in FIGURES for key in (name, f"{name}_error")}
-
-
-def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
-    row = {"model": name, **_regression_figures(truth, estimate)}
-    for share, value in shares.items():
-        # The standard error of a share of so many galaxies.
-        row |= {share: value, f"{share}_error": float(np.sqrt(value * (1 - value) / len(truth)))}
-    return {**row, "auc": np.nan, "auc_error": np.nan}
-
-
-def _held_out(model, inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, method: str) -> np.ndarray:
-    answers = np.empty(len(target))
-    for number in np.unique(fold):
-        held_out = fold == number
-        fitted = model().fit(inputs[~held_out], target[~held_out])
-        raw = getattr(fitted, method)(inputs[held_out])
-        answers[held_out] = raw[:, 1] if raw.ndim == 2 else raw
-    return answers
-
-
-def cross_validation_table(
-    sample: TrainingSample,
-    features: np.ndarray,
-    answers: OutOfFold,
-    calibrated: Calibrated,
-    *,
-    without: tuple[OutOfFold, Calibrated],
-) -> Table:
-    """Figures of merit of the network and of simple models on the same folds.
-
-    Parameters
-    ----------
-    sample : TrainingSample
-        The labelled galaxies.
-    features : array of float, shape (n, features)
-        Raw measurements of their pictures, or of more; those of the sample come first.
-    answers : OutOfFold
-        The network's answers, from `~hifrac.training.structure.cross_validation.cross_validate`.
-    calibrated : Calibrated
-        Its estimates and intervals.
-    without : (OutOfFold, Calibrated)
-        The same of a network that was not told the reddening.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        One row a model: ``rmse``, ``slope``, ``slope_inverse``, ``sigma``, ``offset``, ``nmad``,
-        ``coverage_68``, ``coverage_90`` (of the detections), and ``auc`` (detections
-        against bright undetected galaxies), each with its ``_error``; NaN where a model has no answer.
-    """
-    n = len(sample.objid)
-    seen = sample.detected
-    truth, fold = sample.log_hi_fraction[seen], answers.fold[:n][seen]
-    colours = radial_colours(features[:n])
-    penalties = np.logspace(-2, 4, 25)
-
-    def ridge():
-        return make_pipeline(StandardScaler(), RidgeCV(penalties))
-
-    def trees():
-        return ExtraTreesRegressor(500, min_samples_leaf=2, random_state=0, n_jobs=-1)
-
-    def logistic():
-        return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
-
-    def forest():
-        return RandomForestClassifier(300, random_state=0, n_jobs=-1)
-
-    rows = np.flatnonzero(seen)
-    table, scores = [], []
-    for name, said, made in (
-        ("structure network", answers, calibrated),
-        ("structure network without the reddening", *without),
-    ):
-        shares = {
-            "coverage_68": made.coverage(sample.log_hi_fraction, rows, 0.16, 0.84),
-            "coverage_90": made.coverage(sample.log_hi_fraction, rows, 0.05, 0.95),
-        }
-        table.append(_regression_row(name, truth, made.estimate[rows], shares))
-        scores.append(said.outputs["detection_logit"][:n])
-    for name, model, inputs in (
-        ("ridge (or logistic) on radial colours", ridge, colours[seen]),
-        ("extremely randomised trees on radial colours", trees, colours[seen]),
-        ("linear in catalogue g-i and i", LinearRegression, sample.photometry[seen]),
-    ):
-        estimate = _held_out(model, inputs, truth, fold, "predict")
-        table.append(_regression_row(name, truth, estimate, crossfold_coverage(truth, estimate, fold)))
-    table.append(dict.fromkeys(table[0], np.nan) | {"model": "random forest on radial colours"})
-    all_folds = answers.fold[:n]
-    scores += [_held_out(make, colours, seen, all_folds, "predict_proba") for make in (logistic, forest)]
-    for row, score in zip((*table[:3], table[-1]), scores, strict=True):
-        row["auc"], row["auc_error"] = _auc(seen, score)
-    return _formatted(Table(rows=table))
-
-
-def gswlc_table(labels: Labels, answers: OutOfFold, calibrated: Calibrated) -> Table:
-    """Figures of the estimates for the stellar masses of GSWLC-2, of the detections that have such.
-
-    Parameters
-    ----------
-    labels : Labels
-        What is known of the galaxies.
-    answers : OutOfFold
-        The network's answers.
-    calibrated : Calibrated
-        Its estimates for the masses of Taylor et al. (2011).
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        For the column ``log_hi_fraction_gswlc``, and for ``log_hi_fraction`` as if it were for these
-        masses too: the number ``n`` of galaxies, ``rmse``, ``slope``, ``slope_inverse``, ``sigma``,
-        ``offset`` and ``nmad``, each with its bootstrap error.
-    """
-    rows = labels.detected & np.isfinite(labels.gswlc_offset)
-    truth = (labels.log_hi_fraction + labels.gswlc_offset)[rows]
-    plain = calibrated.estimate[rows]
-    estimates = {
-        "log_hi_fraction_gswlc": plain + answers.outputs["gswlc_offset"][rows],
-        "log_hi_fraction": plain,
-    }
-    table = Table(
-        rows=[
-            {"column": name, "n": len(truth), **_regression_figures(truth, estimate)}
-            for name, estimate in estimates.items()
-        ]
-    )
-    return _formatted(table, first=2)
-
-
 def tercile_table(labels: Labels, calibrated: Calibrated) -> Table:
-    """Figures of the detections, by tercile of what was estimated.
-
-    Parameters
-    ----------
-    labels : Labels
-        What is known of the galaxies.
-    calibrated : Calibrated
-        Their estimates and intervals.
-    """
+    """Tabulate figures of the detections, by tercile of what was estimated."""
     rows = np.flatnonzero(labels.detected)
     truth, estimate = labels.log_hi_fraction, calibrated.estimate
     table = []
@@ -199,35 +204,32 @@ def tercile_table(labels: Labels, calibrated: Calibrated) -> Table:
     return _formatted(Table(rows=table), first=2)
 
 
-def _beyond_row(labels: Labels, calibrated: Calibrated, rows: np.ndarray) -> dict[str, float]:
-    truth, limit = labels.log_hi_fraction, labels.is_limit
-    values, limits = rows[~limit[rows]], rows[limit[rows]]
-    row = dict.fromkeys(
-        (
-            "n",
-            "offset",
-            "rmse",
-            "coverage_68",
-            "coverage_90",
-            "n_limits",
-            "limits_violated",
-            "limits_below_p05",
-        ),
-        np.nan,
-    ) | {"n": len(values), "n_limits": len(limits)}
-    if len(values):
-        row["offset"] = float(np.mean(calibrated.estimate[values] - truth[values]))
-        row["rmse"] = _rmse(truth[values], calibrated.estimate[values])
-        row["coverage_68"] = calibrated.coverage(truth, values, 0.16, 0.84)
-        row["coverage_90"] = calibrated.coverage(truth, values, 0.05, 0.95)
-    if len(limits):
-        row["limits_violated"] = float(np.mean(calibrated.estimate[limits] > truth[limits]))
-        row["limits_below_p05"] = float(np.mean(calibrated.quantile[0.05][limits] > truth[limits]))
-    return row
+def gswlc_table(labels: Labels, answers: OutOfFold, calibrated: Calibrated) -> Table:
+    """Tabulate figures of the estimates for the stellar masses of GSWLC-2, of the detections that have such.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        For the column ``log_hi_fraction_gswlc``, and for ``log_hi_fraction`` as if it were for these
+        masses too: the number ``n`` of galaxies, ``rmse``, ``slope``, ``slope_inverse``, ``sigma``,
+        ``offset`` and ``nmad``, each with its bootstrap error.
+    """
+    rows = labels.detected & np.isfinite(labels.gswlc_offset)
+    truth = (labels.log_hi_fraction + labels.gswlc_offset)[rows]
+    plain = calibrated.estimate[rows]
+    estimates = {
+        "log_hi_fraction_gswlc": plain + answers.outputs["gswlc_offset"][rows],
+        "log_hi_fraction": plain,
+    }
+    table = [
+        {"column": name, "n": len(truth), **_regression_figures(truth, estimate)}
+        for name, estimate in estimates.items()
+    ]
+    return _formatted(Table(rows=table), first=2)
 
 
 def deep_table(labels: Labels, calibrated: Calibrated, flagged: np.ndarray) -> Table:
-    """How the estimates fare on galaxies that ALFALFA did not detect, each held out.
+    """Tabulate how the estimates fare on galaxies that ALFALFA did not detect, each held out.
 
     Parameters
     ----------
@@ -247,16 +249,32 @@ def deep_table(labels: Labels, calibrated: Calibrated, flagged: np.ndarray) -> T
         (share of estimates above the limit), ``limits_below_p05`` (share of
         limits below the whole interval); NaN where a figure has no meaning.
     """
-    poor = np.flatnonzero(labels.gas_poor)
-    parts = {"all": poor, "without a flag": poor[~flagged[poor]]}
-    table = Table(
-        rows=[{"sample": name, **_beyond_row(labels, calibrated, rows)} for name, rows in parts.items()]
-    )
-    return _formatted(table)
+    rows = np.flatnonzero(labels.gas_poor)
+    samples = {"all": rows, "without a flag": rows[~flagged[rows]]}
+    table = [{"sample": name, **_deep_row(labels, calibrated, part)} for name, part in samples.items()]
+    return _formatted(Table(rows=table))
+
+
+def _deep_row(labels: Labels, calibrated: Calibrated, rows: np.ndarray) -> dict[str, float]:
+    """Compute the figures of `deep_table` of some galaxies."""
+    truth, estimate = labels.log_hi_fraction, calibrated.estimate
+    values, limits = rows[~labels.is_limit[rows]], rows[labels.is_limit[rows]]
+    row: dict[str, float] = {"n": len(values)}
+    row |= dict.fromkeys(("offset", "rmse", "coverage_68", "coverage_90"), np.nan)
+    row |= {"n_limits": len(limits), "limits_violated": np.nan, "limits_below_p05": np.nan}
+    if len(values):
+        row["offset"] = float(np.mean(estimate[values] - truth[values]))
+        row["rmse"] = _rmse(truth[values], estimate[values])
+        row["coverage_68"] = calibrated.coverage(truth, values, 0.16, 0.84)
+        row["coverage_90"] = calibrated.coverage(truth, values, 0.05, 0.95)
+    if len(limits):
+        row["limits_violated"] = float(np.mean(estimate[limits] > truth[limits]))
+        row["limits_below_p05"] = float(np.mean(calibrated.quantile[0.05][limits] > truth[limits]))
+    return row
 
 
 def parents_table(answers: OutOfFold, labels: Labels, model_odds: tuple[float, float]) -> Table:
-    """What it costs the one population to serve the other: figures for a range of prior odds.
+    """Tabulate what it costs the one parent population to serve the other: figures for a range of prior odds.
 
     Parameters
     ----------
@@ -285,32 +303,84 @@ def parents_table(answers: OutOfFold, labels: Labels, model_odds: tuple[float, f
                 "alfalfa_rmse": _rmse(truth[rows], calibrated.estimate[rows]),
                 "alfalfa_coverage_68": calibrated.coverage(truth, rows, 0.16, 0.84),
                 "alfalfa_coverage_90": calibrated.coverage(truth, rows, 0.05, 0.95),
-                **_beyond_row(labels, calibrated, np.flatnonzero(labels.gas_poor)),
+                **_deep_row(labels, calibrated, np.flatnonzero(labels.gas_poor)),
             }
         )
     return _formatted(Table(rows=table), first=2)
 
 
+def _ood_tests(network: StructureNet, galaxies: Galaxies, measured: Measurements, held_out: HeldOut) -> Table:
+    """Count what is flagged of pictures made of the galaxies of a fold that the distances do not know."""
+    labels, rest = galaxies.labels, galaxies.fold != OOD_FOLD
+    learned = rest[measured.augmented_rows]
+    fit_distances(network, measured.features[rest], labels.detected[rest], measured.augmented[:, learned])
+    pixels = galaxies.pixels[measured.augmented_rows[~learned]]
+    with torch.inference_mode():
+        distance = {
+            name: (
+                network.distances(torch.from_numpy(measure(network, as_read(pictures))).float())
+                / network.edge
+            )
+            .amax(1)
+            .numpy()
+            for name, pictures in ood_pictures(pixels, np.random.default_rng(0)).items()
+        }
+    of_real = held_out.answers.outputs["distance"]
+    real = {
+        "ALFALFA detections, held out": of_real[labels.detected],
+        "undetected galaxies, held out": of_real[labels.undetected],
+    }
+    if labels.gas_poor.any():
+        real["galaxies that ALFALFA missed, held out"] = of_real[labels.gas_poor]
+    return ood_table(distance, real, held_out.detection)
+
+
 def ood_table(
     distance: dict[str, np.ndarray], held_out: dict[str, np.ndarray], detection: DetectionTable
 ) -> Table:
-    """Share of pictures of each kind that are flagged as out of distribution.
+    """Tabulate the share of pictures that are flagged as out of distribution.
 
     Parameters
     ----------
     distance : dict of str to array of float
-        Distances of strange pictures, by kind.
+        Distances of pictures that are not what they claim to be, by what was done to them.
     held_out : dict of str to array of float
         The same of real pictures that the network did not see.
     detection : DetectionTable
         What turns a distance into a score.
     """
     rows = []
-    for real, kinds in ((True, held_out), (False, distance)):
-        for name, values in kinds.items():
+    for real, distances in ((True, held_out), (False, distance)):
+        for name, values in distances.items():
             flagged = detection.ood_score(values) >= detection.ood_threshold
             rows.append({"pictures": name, "real": real, "n": len(values), "flagged": float(flagged.mean())})
     return _formatted(Table(rows=rows), first=3)
+
+
+def out_of_fold_table(galaxies: Galaxies, held_out: HeldOut) -> Table:
+    """Tabulate the held-out answers, a row a galaxy."""
+    labels, calibrated = galaxies.labels, held_out.calibrated
+    table = Table(
+        {
+            "objid": galaxies.objid,
+            "detected": labels.detected,
+            "undetected": labels.undetected,
+            "gas_poor": labels.gas_poor,
+            "is_limit": labels.is_limit,
+            "fold": galaxies.fold,
+            "log_hi_fraction": calibrated.estimate,
+            **{
+                f"log_hi_fraction_p{round(100 * level):02d}": calibrated.quantile[level]
+                for level in LEVELS
+                if level != 0.5
+            },
+            "pit": calibrated.pit,
+            "p_detect": held_out.p_detect,
+            "distance": held_out.answers.outputs["distance"],
+        }
+    )
+    table.round(4)
+    return table
 
 
 def _formatted(table: Table, first: int = 1) -> Table:

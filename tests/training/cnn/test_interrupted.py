@@ -220,7 +220,7 @@ def test_of_classes_the_card_promises_no_interval_and_from_python_no_command(con
     train_network(classes, tmp_path / "model")
     card = ModelCard.read(tmp_path / "model")
     assert card.protocol.endswith("; the last of 2 epochs, chosen by nothing; a class has no interval")
-    assert card.command == "train_network of hifrac.training.run, with the configuration in config.json"
+    assert card.command == "train_network of hifrac.training, with the configuration in config.json"
     more = ["--set", "split.held_out=0.4", "--set", "optimizer.batch_size=8"]
     detections = call(tmp_path / "other", *more, target="big", config="paper-recognition")
     assert detections.exit_code == 0, detections.output

@@ -18,8 +18,8 @@ from hifrac.models.structure import StructureNet
 from hifrac.training.splits import assign_folds, sky_groups
 from hifrac.training.structure.cross_validation import OutOfFold, balanced, cross_validate, set_edges
 from hifrac.training.structure.heads import EDGE_PERCENTILES, censored_ridge, fit_distances, fit_heads
-from hifrac.training.structure.measurements import altered_features, measure
-from hifrac.training.structure.ood import ALTERATIONS, as_read
+from hifrac.training.structure.measurements import augmented_features, measure
+from hifrac.training.structure.ood import AUGMENTATIONS_OOD, as_read
 from hifrac.training.structure.sample import DeepSample, Labels, TrainingSample, combine
 
 pytestmark = pytest.mark.numeric
@@ -40,20 +40,20 @@ def test_read_only_pixels_are_measured(sample, features):
     np.testing.assert_allclose(measure(StructureNet(128), locked), features[:4, :-1], rtol=1e-4, atol=1e-5)
 
 
-def test_altered_pictures_are_measured_in_the_order_of_the_alterations(everything, altered):
+def test_altered_pictures_are_measured_in_the_order_of_the_alterations(everything, augmented):
     pixels, *_ = everything
-    assert altered.features.shape[:2] == (len(ALTERATIONS), len(altered.rows))
-    assert len(ALTERATIONS) == StructureNet.N_ALTERATIONS
-    swapped = as_read(pixels[altered.rows[:3], ..., ::-1])
+    assert augmented.features.shape[:2] == (len(AUGMENTATIONS_OOD), len(augmented.rows))
+    assert len(AUGMENTATIONS_OOD) == StructureNet.N_ALTERATIONS
+    swapped = as_read(pixels[augmented.rows[:3], ..., ::-1])
     expected = measure(StructureNet(128), swapped)
-    np.testing.assert_allclose(altered.features[0, :3], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(augmented.features[0, :3], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_altered_pictures_of_a_fold_know_nothing_of_the_other_folds(everything, altered):
+def test_altered_pictures_of_a_fold_know_nothing_of_the_other_folds(everything, augmented):
     pixels, _, fold = everything
-    part = np.flatnonzero(fold[altered.rows] == 1)
-    alone = altered_features(StructureNet(128), pixels, altered.rows[part], fold)
-    np.testing.assert_allclose(alone, altered.features[:, part], rtol=1e-4, atol=1e-5)
+    part = np.flatnonzero(fold[augmented.rows] == 1)
+    alone = augmented_features(StructureNet(128), pixels, augmented.rows[part], fold)
+    np.testing.assert_allclose(alone, augmented.features[:, part], rtol=1e-4, atol=1e-5)
 
 
 # Folds
@@ -93,27 +93,27 @@ def test_folds_have_their_share_of_detections(sample):
 # Two lists of galaxies as one
 
 
-def test_the_sample_comes_first_and_what_is_new_after_it(sample, beyond, everything):
+def test_the_sample_comes_first_and_what_is_new_after_it(sample, deep, everything):
     pixels, labels, fold = everything
-    n, new = len(sample.objid), np.flatnonzero(~np.isin(beyond.objid, sample.objid))
+    n, new = len(sample.objid), np.flatnonzero(~np.isin(deep.objid, sample.objid))
     assert len(new) == 16
     assert len(pixels) == len(labels) == len(fold) == n + 16
     np.testing.assert_array_equal(pixels[:n], sample.pixels)
-    np.testing.assert_array_equal(pixels[n:], beyond.pixels[new])
+    np.testing.assert_array_equal(pixels[n:], deep.pixels[new])
     np.testing.assert_array_equal(labels.detected, np.r_[sample.detected, np.zeros(16, bool)])
     np.testing.assert_array_equal(labels.undetected, np.r_[~sample.detected, np.zeros(16, bool)])
     np.testing.assert_array_equal(labels.gswlc_offset, np.r_[sample.gswlc_offset, np.full(16, np.nan)])
     np.testing.assert_array_equal(fold[:n], assign_folds(sample.detected, sample.group, 3, 0))
 
 
-def test_a_galaxy_of_both_lists_is_one_row_with_what_both_know(sample, beyond, everything):
+def test_a_galaxy_of_both_lists_is_one_row_with_what_both_know(sample, deep, everything):
     _, labels, _ = everything
-    names = [*sample.objid, *beyond.objid[~np.isin(beyond.objid, sample.objid)]]
-    rows = [names.index(name) for name in beyond.objid]
+    names = [*sample.objid, *deep.objid[~np.isin(deep.objid, sample.objid)]]
+    rows = [names.index(name) for name in deep.objid]
     assert sorted(rows) == list(np.flatnonzero(labels.gas_poor))
-    np.testing.assert_array_equal(labels.log_hi_fraction[rows], beyond.log_hi_fraction)
-    np.testing.assert_array_equal(labels.is_limit[rows], beyond.is_limit)
-    assert labels.is_limit.sum() == beyond.is_limit.sum()
+    np.testing.assert_array_equal(labels.log_hi_fraction[rows], deep.log_hi_fraction)
+    np.testing.assert_array_equal(labels.is_limit[rows], deep.is_limit)
+    assert labels.is_limit.sum() == deep.is_limit.sum()
     assert np.any(labels.gas_poor & labels.undetected)
     assert not np.any(labels.gas_poor & labels.detected)
     seen = sample.detected
@@ -153,7 +153,7 @@ def a_sample(fields, places, n_folds=3):
     return sample, group % n_folds
 
 
-def beyond_of(objid, ra):
+def deep_of(objid, ra):
     n = len(objid)
     return DeepSample(
         objid=np.asarray(objid, dtype=str),
@@ -174,7 +174,7 @@ def beyond_of(objid, ra):
 def test_a_new_galaxy_is_on_the_side_of_what_is_near_it(known, new):
     sample, fold = a_sample(*zip(*known, strict=True))
     ra = 10 + new[1] * 50 / 3600
-    _, labels, folds = combine(sample, beyond_of([str((new[0] << 16) + 999)], [ra]), fold)
+    _, labels, folds = combine(sample, deep_of([str((new[0] << 16) + 999)], [ra]), fold)
     near = (np.array([row[0] for row in known]) == new[0]) | (
         SkyCoord(sample.ra, sample.dec, unit="deg").separation(SkyCoord(ra, 0, unit="deg")) < 90 * u.arcsec
     )
@@ -192,7 +192,7 @@ def test_new_galaxies_that_are_neighbours_share_a_fold():
     # Two within 60 arcsec, and two of one field; neither pair has a neighbour in the sample.
     sample, fold = a_sample([1, 2, 3], [0, 10, 20])
     objid = [str((field << 16) + 999) for field in (50, 51)] + [str((60 << 16) + row) for row in (1, 2)]
-    _, labels, folds = combine(sample, beyond_of(objid, [100.0, 100.0 + 60 / 3600, 200.0, 220.0]), fold)
+    _, labels, folds = combine(sample, deep_of(objid, [100.0, 100.0 + 60 / 3600, 200.0, 220.0]), fold)
     for one, other in ((3, 4), (5, 6)):
         assert labels.group[one] == labels.group[other]
         assert folds[one] == folds[other]
@@ -205,7 +205,7 @@ def test_the_position_of_an_undetected_galaxy_is_taken_from_the_deeper_data():
         sample, detected=np.array([True, True, False]), ra=np.array([*sample.ra[:2], np.nan])
     )
     ra = sample.ra[0] + 60 / 3600
-    _, labels, folds = combine(sample, beyond_of(sample.objid[2:], [ra]), fold)
+    _, labels, folds = combine(sample, deep_of(sample.objid[2:], [ra]), fold)
     assert labels.group[2] == labels.group[0]
     assert folds[2] == folds[0]
 
@@ -221,9 +221,9 @@ def test_without_deeper_data_the_sample_stays_as_it_is(sample):
     assert not labels.is_limit.any()
 
 
-def test_a_detection_is_not_beyond_the_survey(sample, beyond):
-    twice = dataclasses.replace(beyond, objid=np.array([sample.objid[3], *beyond.objid[1:]]))
-    with pytest.raises(ValueError, match=r"^beyond holds galaxies that are detections of the sample"):
+def test_a_detection_is_not_beyond_the_survey(sample, deep):
+    twice = dataclasses.replace(deep, objid=np.array([sample.objid[3], *deep.objid[1:]]))
+    with pytest.raises(ValueError, match=r"^deep holds galaxies that are detections of the sample"):
         combine(sample, twice, np.zeros(len(sample.objid), int))
 
 
@@ -238,8 +238,8 @@ def test_rows_of_labels_are_labels(labels):
 # Fitting
 
 
-def fit(labels, features, altered, network=None):
-    return fit_heads(network or StructureNet(128), features, labels, altered.features)
+def fit(labels, features, augmented, network=None):
+    return fit_heads(network or StructureNet(128), features, labels, augmented.features)
 
 
 def change(labels, **columns):
@@ -247,8 +247,8 @@ def change(labels, **columns):
 
 
 @pytest.fixture(scope="module")
-def fitted(labels, features, altered):
-    return fit(labels, features, altered)
+def fitted(labels, features, augmented):
+    return fit(labels, features, augmented)
 
 
 def answers(network, features):
@@ -286,12 +286,12 @@ def test_the_spread_is_of_the_size_of_the_errors(labels, features, fitted):
     assert spread.max() / spread.min() < 20
 
 
-def test_galaxies_known_less_well_have_a_larger_spread(labels, features, altered):
+def test_galaxies_known_less_well_have_a_larger_spread(labels, features, augmented):
     # Noise grows with a measurement that the spread is read from: size.
     size = features[:, StructureNet.columns(("ellipse",))[0]]
     rank = np.argsort(np.argsort(size)) / len(size)
     noise = np.random.default_rng(0).normal(size=len(size)) * (0.02 + 1.2 * (rank > 0.5))
-    network = fit(change(labels, log_hi_fraction=labels.log_hi_fraction + noise), features, altered)
+    network = fit(change(labels, log_hi_fraction=labels.log_hi_fraction + noise), features, augmented)
     spread = answers(network, features)["log_spread"][labels.detected]
     assert spearmanr(spread, rank[labels.detected]).statistic > 0.3
 
@@ -320,13 +320,13 @@ def test_nothing_far_out_moves_an_answer_without_limit(features, fitted):
     assert wild[1]["distance"] > wild[0]["distance"]
 
 
-def test_the_network_is_returned_ready_for_use(labels, features, altered):
+def test_the_network_is_returned_ready_for_use(labels, features, augmented):
     network = StructureNet(128).train()
-    assert fit(labels, features, altered, network) is network
+    assert fit(labels, features, augmented, network) is network
     assert not network.training
 
 
-def test_the_fit_is_deterministic_and_ignores_what_it_must_not_know(labels, features, altered, fitted):
+def test_the_fit_is_deterministic_and_ignores_what_it_must_not_know(labels, features, augmented, fitted):
     measured = labels.detected | labels.gas_poor
     nonsense = change(
         labels,
@@ -339,18 +339,18 @@ def test_the_fit_is_deterministic_and_ignores_what_it_must_not_know(labels, feat
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter))
-    again = fit(nonsense, features, altered, network)
+    again = fit(nonsense, features, augmented, network)
     for name, value in fitted.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
 
 
-def test_galaxies_that_alfalfa_missed_pull_the_estimate_down(labels, features, altered, fitted):
+def test_galaxies_that_alfalfa_missed_pull_the_estimate_down(labels, features, augmented, fitted):
     poor = labels.gas_poor
-    alone = fit(change(labels, gas_poor=np.zeros_like(poor)), features, altered)
+    alone = fit(change(labels, gas_poor=np.zeros_like(poor)), features, augmented)
     lower = change(labels, log_hi_fraction=labels.log_hi_fraction - np.where(poor, 2.0, 0.0))
     without, with_them, far_below = (
         answers(network, features[poor])["estimate"].mean()
-        for network in (alone, fitted, fit(lower, features, altered))
+        for network in (alone, fitted, fit(lower, features, augmented))
     )
     assert without > with_them > far_below
 
@@ -398,17 +398,17 @@ def test_without_limits_the_censored_regression_is_that_of_ridge():
     np.testing.assert_allclose(as_limit[1], as_value[1], atol=0.02)
 
 
-def test_a_measurement_without_spread_does_no_harm(labels, features, altered):
+def test_a_measurement_without_spread_does_no_harm(labels, features, augmented):
     flat = features.copy()
     flat[:, 3] = 0.5
-    for part in answers(fit(labels, flat, altered), flat).values():
+    for part in answers(fit(labels, flat, augmented), flat).values():
         assert np.all(np.isfinite(part))
 
 
-def test_one_wrong_label_does_not_steer_the_fit(labels, features, altered, fitted):
+def test_one_wrong_label_does_not_steer_the_fit(labels, features, augmented, fitted):
     target = labels.log_hi_fraction.copy()
     target[2] += 5
-    network = fit(change(labels, log_hi_fraction=target), features, altered)
+    network = fit(change(labels, log_hi_fraction=target), features, augmented)
     others = labels.detected & (np.arange(len(target)) != 2)
     moved = answers(network, features[others])["estimate"] - answers(fitted, features[others])["estimate"]
     # The mean alone moves by a tenth of a dex; no galaxy may be thrown as far as the label.
@@ -417,28 +417,28 @@ def test_one_wrong_label_does_not_steer_the_fit(labels, features, altered, fitte
 
 
 @pytest.mark.parametrize(("n_detected", "n_undetected"), [(19, 40), (40, 19), (0, 40), (40, 0)])
-def test_too_few_galaxies_of_a_kind(labels, features, altered, n_detected, n_undetected):
+def test_too_few_galaxies_of_a_kind(labels, features, augmented, n_detected, n_undetected):
     few = np.r_[
         np.flatnonzero(labels.detected)[:n_detected], np.flatnonzero(labels.undetected)[:n_undetected]
     ]
     with pytest.raises(ValueError, match=r"^detected must hold at least 20 detections and 20 non-detections"):
-        fit(labels[few], features[few], altered)
+        fit(labels[few], features[few], augmented)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_target_that_is_no_number(labels, features, altered, bad):
+def test_a_target_that_is_no_number(labels, features, augmented, bad):
     target = labels.log_hi_fraction.copy()
     target[4] = bad
     with pytest.raises(ValueError, match=r"^target must be finite and not constant"):
-        fit(change(labels, log_hi_fraction=target), features, altered)
+        fit(change(labels, log_hi_fraction=target), features, augmented)
 
 
-def test_a_target_without_spread(labels, features, altered):
+def test_a_target_without_spread(labels, features, augmented):
     with pytest.raises(ValueError, match=r"^target must be finite and not constant"):
-        fit(change(labels, log_hi_fraction=np.full(len(labels), 0.3)), features, altered)
+        fit(change(labels, log_hi_fraction=np.full(len(labels), 0.3)), features, augmented)
 
 
-def test_a_head_without_galaxies_to_learn_from_says_nothing(labels, features, altered):
+def test_a_head_without_galaxies_to_learn_from_says_nothing(labels, features, augmented):
     # Neither what it said before, for that may be of galaxies that are now held out, nor anything random.
     few = np.flatnonzero(labels.gas_poor)[9:]
     known = np.flatnonzero(np.isfinite(labels.gswlc_offset))[19:]
@@ -447,7 +447,7 @@ def test_a_head_without_galaxies_to_learn_from_says_nothing(labels, features, al
         gas_poor=labels.gas_poor & ~np.isin(np.arange(len(labels)), few),
         gswlc_offset=np.where(np.isin(np.arange(len(labels)), known), np.nan, labels.gswlc_offset),
     )
-    found = answers(fit(poor, features, altered), features)
+    found = answers(fit(poor, features, augmented), features)
     for name in ("gas_poor_logit", "gswlc_offset"):
         assert len(np.unique(found[name])) == 1 or np.isnan(found[name]).all()
 
@@ -455,15 +455,15 @@ def test_a_head_without_galaxies_to_learn_from_says_nothing(labels, features, al
 # The distances
 
 
-def test_held_out_pictures_are_near_and_their_alterations_far(labels, features, altered):
+def test_held_out_pictures_are_near_and_their_augmentations_far(labels, features, augmented):
     rest = np.arange(len(labels)) % 2 == 0
-    kept = rest[altered.rows]
+    kept = rest[augmented.rows]
     network = StructureNet(128)
-    fit_distances(network, features[rest], labels.detected[rest], altered.features[:, kept])
+    fit_distances(network, features[rest], labels.detected[rest], augmented.features[:, kept])
     with torch.inference_mode():
         real, false = (
             network.distances(torch.from_numpy(part).float()).numpy()
-            for part in (features[~rest], altered.features[:, ~kept].reshape(-1, network.n_measured))
+            for part in (features[~rest], augmented.features[:, ~kept].reshape(-1, network.n_measured))
         )
     score = real.max(0)
     assert np.mean((false / score).max(1) > 1) > 0.9
@@ -479,7 +479,7 @@ def test_an_edge_is_where_few_pictures_lie_beyond(labels):
     outputs = {"distance": np.full(len(labels), np.nan), "estimate": rng.normal(size=len(labels))}
     held_out = set_edges(network, OutOfFold(outputs, distances, fold), labels)
     edge = network.edge.numpy()
-    assert len(EDGE_PERCENTILES) == 2 + len(ALTERATIONS)
+    assert len(EDGE_PERCENTILES) == 2 + len(AUGMENTATIONS_OOD)
     for column, limit, percent in zip(distances.T, edge, EDGE_PERCENTILES, strict=True):
         assert limit == pytest.approx(np.percentile(balanced(column, labels), percent), rel=1e-6)
     np.testing.assert_allclose(held_out.outputs["distance"], (distances / edge).max(1), rtol=1e-6)
@@ -498,24 +498,26 @@ def test_both_kinds_count_alike_however_many_there_are(labels):
 
 
 @pytest.fixture(scope="module")
-def out_of_fold(labels, features, altered, everything):
-    return cross_validate(StructureNet(128), features, labels, everything[2], altered.features, altered.rows)
+def out_of_fold(labels, features, augmented, everything):
+    return cross_validate(
+        StructureNet(128), features, labels, everything[2], augmented.features, augmented.rows
+    )
 
 
 def test_every_galaxy_has_an_answer_of_the_network_that_did_not_see_it(
-    labels, features, altered, everything, out_of_fold
+    labels, features, augmented, everything, out_of_fold
 ):
     fold = everything[2]
     np.testing.assert_array_equal(out_of_fold.fold, fold)
     assert set(out_of_fold.outputs) == set(StructureNet(128)(torch.zeros(1, 3, 128, 128))._fields)
     for number in range(3):
         rest, held_out = fold != number, fold == number
-        kept = rest[altered.rows]
+        kept = rest[augmented.rows]
         network = fit_heads(
             StructureNet(128),
             features[rest],
             labels[rest],
-            altered.features[:, kept],
+            augmented.features[:, kept],
         )
         for name, expected in answers(network, features[held_out]).items():
             np.testing.assert_allclose(out_of_fold.outputs[name][held_out], expected, rtol=1e-5, atol=1e-5)
@@ -531,7 +533,7 @@ def test_the_outputs_of_some_rows(labels, out_of_fold):
 
 
 def test_the_labels_of_a_fold_do_not_reach_its_own_answers(
-    labels, features, altered, everything, out_of_fold
+    labels, features, augmented, everything, out_of_fold
 ):
     inside = everything[2] == 0
     rng = np.random.default_rng(0)
@@ -548,7 +550,7 @@ def test_the_labels_of_a_fold_do_not_reach_its_own_answers(
         gswlc_offset=np.where(inside, 2 - shuffled.gswlc_offset, labels.gswlc_offset),
     )
     changed = cross_validate(
-        StructureNet(128), features, wrong, everything[2], altered.features, altered.rows
+        StructureNet(128), features, wrong, everything[2], augmented.features, augmented.rows
     )
     np.testing.assert_array_equal(changed.distances[inside], out_of_fold.distances[inside])
     for name, before in out_of_fold.outputs.items():
@@ -559,16 +561,16 @@ def test_the_labels_of_a_fold_do_not_reach_its_own_answers(
 
 
 def test_the_measurements_of_a_galaxy_do_not_reach_the_others_of_its_fold(
-    labels, features, altered, everything, out_of_fold
+    labels, features, augmented, everything, out_of_fold
 ):
     fold = everything[2]
     inside = np.flatnonzero(fold == 1)
-    one = np.flatnonzero((fold == 1)[altered.rows])[0]
-    row = altered.rows[one]
-    other, others = features.copy(), altered.features.copy()
+    one = np.flatnonzero((fold == 1)[augmented.rows])[0]
+    row = augmented.rows[one]
+    other, others = features.copy(), augmented.features.copy()
     other[row] = 3 * other[row] + 1
     others[:, one] = 2 * others[:, one] - 1
-    changed = cross_validate(StructureNet(128), other, labels, fold, others, altered.rows)
+    changed = cross_validate(StructureNet(128), other, labels, fold, others, augmented.rows)
     same = inside[inside != row]
     for name, before in out_of_fold.outputs.items():
         after = changed.outputs[name]

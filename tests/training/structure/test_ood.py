@@ -1,4 +1,4 @@
-"""Pictures that are not what they claim to be: of the right shape, each as strange as it says."""
+"""Pictures that are not what they claim to be: of the right shape, each as wrong as it says."""
 
 import io
 
@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.simulate import SimulatedGalaxy, render
-from hifrac.training.structure.ood import ALTERATIONS, SURROUNDINGS, as_read, ood_pictures
+from hifrac.training.structure.ood import AUGMENTATIONS_OOD, SURROUNDINGS, as_read, ood_pictures
 
 KINDS = (
     "white noise, colour", "white noise, grey", "uniform picture", "sky without an object", "smooth noise",
@@ -32,13 +32,13 @@ def real():
 
 
 @pytest.fixture(scope="module")
-def strange(real):
+def ood(real):
     return ood_pictures(real, np.random.default_rng(0))
 
 
-def test_every_kind_has_a_picture_for_each_real_one(real, strange):
-    assert tuple(strange) == KINDS
-    for pictures in strange.values():
+def test_every_kind_has_a_picture_for_each_real_one(real, ood):
+    assert tuple(ood) == KINDS
+    for pictures in ood.values():
         assert pictures.shape == real.shape
         assert pictures.dtype == np.uint8
 
@@ -49,7 +49,7 @@ def test_other_widths_work(width):
         assert pictures.shape == (1, width, width, 3)
 
 
-def test_the_same_numbers_are_drawn_for_the_same_seed(real, strange):
+def test_the_same_numbers_are_drawn_for_the_same_seed(real, ood):
     again, other = (ood_pictures(real, np.random.default_rng(seed)) for seed in (0, 1))
     drawn = {
         "white noise, colour",
@@ -59,7 +59,7 @@ def test_the_same_numbers_are_drawn_for_the_same_seed(real, strange):
         "single star",
         "photograph",
     }
-    for kind, pictures in strange.items():
+    for kind, pictures in ood.items():
         np.testing.assert_array_equal(again[kind], pictures)
         assert np.array_equal(other[kind], pictures) == (kind not in drawn)
 
@@ -70,8 +70,8 @@ def test_the_real_pictures_are_left_alone(real):
     np.testing.assert_array_equal(real, before)
 
 
-def test_none_of_them_is_a_real_one(real, strange):
-    for kind, pictures in strange.items():
+def test_none_of_them_is_a_real_one(real, ood):
+    for kind, pictures in ood.items():
         difference = np.abs(pictures.astype(int) - real).max((1, 2, 3))
         assert np.all(difference > 10), kind
 
@@ -81,28 +81,28 @@ def test_no_pictures_give_none_of_most_kinds_or_an_error():
         ood_pictures(np.empty((0, 64, 64, 3), np.uint8), np.random.default_rng(0))
 
 
-# Each as strange as it says
+# Each as wrong as it says
 
 
-def test_noise_has_no_neighbours(strange):
+def test_noise_has_no_neighbours(ood):
     for kind in ("white noise, colour", "white noise, grey"):
-        for picture in strange[kind].astype(float):
+        for picture in ood[kind].astype(float):
             inner = picture[..., 0] - picture[..., 0].mean()
             assert abs(np.mean(inner[1:] * inner[:-1]) / np.mean(inner**2)) < 0.05
-    assert np.all(strange["white noise, grey"] == strange["white noise, grey"][..., :1])
-    assert np.any(strange["white noise, colour"] != strange["white noise, colour"][..., :1])
-    smooth = strange["smooth noise"].astype(float)[0, ..., 0]
+    assert np.all(ood["white noise, grey"] == ood["white noise, grey"][..., :1])
+    assert np.any(ood["white noise, colour"] != ood["white noise, colour"][..., :1])
+    smooth = ood["smooth noise"].astype(float)[0, ..., 0]
     smooth -= smooth.mean()
     assert np.mean(smooth[1:] * smooth[:-1]) / np.mean(smooth**2) > 0.5
 
 
-def test_a_uniform_picture_has_one_colour(strange):
-    for picture in strange["uniform picture"]:
+def test_a_uniform_picture_has_one_colour(ood):
+    for picture in ood["uniform picture"]:
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 1
 
 
-def test_the_sky_is_the_darkest_corner_of_the_picture_itself(real, strange):
-    for picture, empty in zip(real, strange["sky without an object"], strict=True):
+def test_the_sky_is_the_darkest_corner_of_the_picture_itself(real, ood):
+    for picture, empty in zip(real, ood["sky without an object"], strict=True):
         ends = (slice(32), slice(-32, None))
         corners = [picture[rows, columns] for rows in ends for columns in ends]
         darkest = min(corners, key=lambda corner: corner.mean())
@@ -112,18 +112,18 @@ def test_the_sky_is_the_darkest_corner_of_the_picture_itself(real, strange):
         assert empty.max() <= darkest.max()
 
 
-def test_bands_are_swapped(real, strange):
+def test_bands_are_swapped(real, ood):
     for kind, order in (
         ("red and blue swapped", [2, 1, 0]), ("red and green swapped", [1, 0, 2]),
         ("green and blue swapped", [0, 2, 1]), ("bands rotated", [1, 2, 0]),
         ("bands rotated back", [2, 0, 1]),
     ):  # fmt: skip
-        np.testing.assert_array_equal(strange[kind], real[..., order])
-    np.testing.assert_array_equal(strange["inverted"], ~real)
+        np.testing.assert_array_equal(ood[kind], real[..., order])
+    np.testing.assert_array_equal(ood["inverted"], ~real)
 
 
-def test_off_centre_is_rolled(real, strange):
-    np.testing.assert_array_equal(strange["20 pixels off centre"][:, 40:, 40:], real[:, 20:-20, 20:-20])
+def test_off_centre_is_rolled(real, ood):
+    np.testing.assert_array_equal(ood["20 pixels off centre"][:, 40:, 40:], real[:, 20:-20, 20:-20])
 
 
 def width_of(picture):
@@ -133,25 +133,25 @@ def width_of(picture):
     return np.sqrt(np.sum(light * (x**2 + y**2)) / light.sum())
 
 
-def test_the_pixel_scale_is_half_or_twice_that_of_the_real_one(real, strange):
+def test_the_pixel_scale_is_half_or_twice_that_of_the_real_one(real, ood):
     size = width_of(real[1])
-    assert width_of(strange["half the pixel scale"][1]) == pytest.approx(2 * size, rel=0.15)
+    assert width_of(ood["half the pixel scale"][1]) == pytest.approx(2 * size, rel=0.15)
     for name in SURROUNDINGS:
-        reduced = strange[f"twice the pixel scale, {name}"][1, 40:88, 40:88]
+        reduced = ood[f"twice the pixel scale, {name}"][1, 40:88, 40:88]
         assert width_of(reduced) == pytest.approx(size / 2, rel=0.3)
 
 
 @pytest.mark.parametrize("name", ["half the pixel scale", "twice the pixel scale"])
-def test_the_distance_is_tried_on_another_interpolation_than_it_learned(real, strange, name):
-    learned = ALTERATIONS[name](real).astype(int)
-    (tried, *_) = (pictures for kind, pictures in strange.items() if kind.startswith(name))
+def test_the_distance_is_tried_on_another_interpolation_than_it_learned(real, ood, name):
+    learned = AUGMENTATIONS_OOD[name](real).astype(int)
+    (tried, *_) = (pictures for kind, pictures in ood.items() if kind.startswith(name))
     difference = np.abs(tried - learned)[:, 40:88, 40:88]
     # The same picture in essence, but not pixel by pixel.
     assert 0 < difference.mean() < 12
     assert difference.max() > 1
 
 
-def test_a_star_is_round_and_in_the_middle(strange, real):
+def test_a_star_is_round_and_in_the_middle(ood, real):
     stars = ood_pictures(np.repeat(real[1:2], 12, axis=0), np.random.default_rng(3))["single star"]
     brightest = stars[np.argmax(stars[:, 60:68, 60:68].mean((1, 2, 3)))].astype(float).mean(2)
     center = ndimage.center_of_mass(np.clip(brightest - 60, 0, None))
@@ -161,36 +161,36 @@ def test_a_star_is_round_and_in_the_middle(strange, real):
         assert np.abs(middle - turned).mean() < 6
 
 
-def test_a_photograph_is_part_of_one(strange):
-    assert strange["photograph"].std((1, 2, 3)).min() > 10
+def test_a_photograph_is_part_of_one(ood):
+    assert ood["photograph"].std((1, 2, 3)).min() > 10
 
 
 # What the distance learns from
 
 
-@pytest.mark.parametrize("name", ALTERATIONS)
+@pytest.mark.parametrize("name", AUGMENTATIONS_OOD)
 def test_an_alteration_keeps_the_shape_and_the_input(real, name):
     before = real.copy()
-    altered = ALTERATIONS[name](real)
-    assert altered.shape == real.shape
-    assert altered.dtype == np.uint8
-    assert altered.flags.c_contiguous
+    augmented = AUGMENTATIONS_OOD[name](real)
+    assert augmented.shape == real.shape
+    assert augmented.dtype == np.uint8
+    assert augmented.flags.c_contiguous
     np.testing.assert_array_equal(real, before)
-    np.testing.assert_array_equal(ALTERATIONS[name](real), altered)
+    np.testing.assert_array_equal(AUGMENTATIONS_OOD[name](real), augmented)
     if name != "twice the pixel scale":  # whose surroundings are other pictures
-        alone = np.concatenate([ALTERATIONS[name](one[None]) for one in real])
-        np.testing.assert_array_equal(alone, altered)
+        alone = np.concatenate([AUGMENTATIONS_OOD[name](one[None]) for one in real])
+        np.testing.assert_array_equal(alone, augmented)
 
 
 def test_bands_swapped_twice_are_as_before(real):
     for name in ("red and blue swapped", "red and green swapped", "green and blue swapped"):
-        np.testing.assert_array_equal(ALTERATIONS[name](ALTERATIONS[name](real)), real)
-    back = ALTERATIONS["bands rotated back"](ALTERATIONS["bands rotated"](real))
+        np.testing.assert_array_equal(AUGMENTATIONS_OOD[name](AUGMENTATIONS_OOD[name](real)), real)
+    back = AUGMENTATIONS_OOD["bands rotated back"](AUGMENTATIONS_OOD["bands rotated"](real))
     np.testing.assert_array_equal(back, real)
 
 
 def test_the_inner_half_is_that_of_pillow(real):
-    found = ALTERATIONS["half the pixel scale"](real)
+    found = AUGMENTATIONS_OOD["half the pixel scale"](real)
     for picture, large in zip(real, found, strict=True):
         inner = Image.fromarray(picture[32:96, 32:96])
         expected = np.asarray(inner.resize((128, 128), Image.BILINEAR)).astype(int)
@@ -203,7 +203,7 @@ def halved(real):
 
 
 def test_pictures_at_twice_the_scale_come_by_two_interpolations_in_all_surroundings(real, halved):
-    found = ALTERATIONS["twice the pixel scale"](np.concatenate([real, real]))
+    found = AUGMENTATIONS_OOD["twice the pixel scale"](np.concatenate([real, real]))
     small = found[:, 32:96, 32:96]
     np.testing.assert_allclose(small[:3].astype(float), halved, atol=1)  # halves are rounded either way
     for picture, one in zip(real, small[3:], strict=True):
@@ -257,4 +257,4 @@ def test_read_pictures_are_compressed_as_those_of_the_recipe(real):
 def test_the_scale_does_not_change_a_colour(red, green, blue):
     pixels = np.full((1, 64, 64, 3), (red, green, blue), np.uint8)
     for name in ("half the pixel scale", "twice the pixel scale"):
-        np.testing.assert_array_equal(ALTERATIONS[name](pixels), pixels)
+        np.testing.assert_array_equal(AUGMENTATIONS_OOD[name](pixels), pixels)

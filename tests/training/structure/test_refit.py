@@ -155,8 +155,7 @@ def test_without_a_command_the_call_stands_in_the_card(galaxies, tmp_path):
     rows = labels(galaxies)[:45]
     refit("default", rows, galaxies / "pictures", tmp_path / "m", target="blueness", name="id", seed=3)
     assert ModelCard.read(tmp_path / "m").command == (
-        "refit('default', TABLE, CUTOUTS, OUTPUT, target='blueness', name='id', seed=3) "
-        "of hifrac.training.refit"
+        "refit('default', TABLE, CUTOUTS, OUTPUT, target='blueness', name='id', seed=3) of hifrac.training"
     )
 
 

@@ -185,25 +185,25 @@ def test_an_archive_that_is_none(copy):
         read_sample(copy)
 
 
-# What lies beyond the survey
+# Galaxies of the deeper survey
 
 
-def test_the_deeper_data_are_of_what_the_survey_missed(beyond, data_folder):
+def test_the_deeper_data_are_of_what_the_survey_missed(deep, data_folder):
     table = Table.read(data_folder / "cutouts" / DEEPER)
     table = table[~table["alfalfa_detected"]]
-    assert list(beyond.objid) == list(table["objid"])
+    assert list(deep.objid) == list(table["objid"])
     for name, column in (
         ("log_hi_fraction", "log_hi_fraction_true"), ("is_limit", "is_limit"), ("ra", "ra"), ("dec", "dec"),
     ):  # fmt: skip
-        np.testing.assert_array_equal(getattr(beyond, name), table[column])
-    assert beyond.is_limit.dtype == bool
-    assert beyond.pixels.shape == (len(table), 128, 128, 3)
+        np.testing.assert_array_equal(getattr(deep, name), table[column])
+    assert deep.is_limit.dtype == bool
+    assert deep.pixels.shape == (len(table), 128, 128, 3)
 
 
-def test_a_galaxy_of_both_tables_has_one_picture(beyond, sample):
-    both = [(row, list(sample.objid).index(name)) for row, name in enumerate(beyond.objid[:6])]
+def test_a_galaxy_of_both_tables_has_one_picture(deep, sample):
+    both = [(row, list(sample.objid).index(name)) for row, name in enumerate(deep.objid[:6])]
     for row, other in both:
-        np.testing.assert_array_equal(beyond.pixels[row], sample.pixels[other])
+        np.testing.assert_array_equal(deep.pixels[row], sample.pixels[other])
 
 
 def test_without_deeper_data_there_is_nothing_beyond(copy):
@@ -211,9 +211,9 @@ def test_without_deeper_data_there_is_nothing_beyond(copy):
     assert read_deep(copy) is None
 
 
-def test_deeper_data_are_whole_or_refused(copy, beyond):
-    replace_picture(copy, beyond.objid[9], None)
-    with pytest.raises(FetchError, match=beyond.objid[9]):
+def test_deeper_data_are_whole_or_refused(copy, deep):
+    replace_picture(copy, deep.objid[9], None)
+    with pytest.raises(FetchError, match=deep.objid[9]):
         read_deep(copy)
     rewrite(copy, DEEPER, lambda table: table.remove_columns(["is_limit"]))
     with pytest.raises(ValueError, match=r"^data_dir: .*resolve_labels.* lacks the columns is_limit$"):

@@ -19,10 +19,13 @@ from hifrac.metrics import detection_auc, regression_metrics
 from hifrac.models import _artifact
 from hifrac.models.calibration import LEVELS, PopulationTable
 from hifrac.models.structure import NetworkOutput, StructureNet, bound
-from hifrac.training.splits import assign_folds
+from hifrac.training import write_model
+from hifrac.training.evaluation import COMPLETENESS
+from hifrac.training.splits import assign_folds, split_hash
 from hifrac.training.structure import learner as training
+from hifrac.training.structure import measurements
 from hifrac.training.structure import tables as evaluation
-from hifrac.training.structure.cross_validation import calibrate, calibrate_across
+from hifrac.training.structure.cross_validation import OOD_PERCENTILE, calibrate, calibrate_across
 from hifrac.training.structure.heads import (
     FRACTION_GROUPS,
     GAS_POOR_SCATTER,
@@ -30,29 +33,29 @@ from hifrac.training.structure.heads import (
     RIDGE_PENALTY,
     censored_ridge,
 )
-from hifrac.training.structure.measurements import altered_features, measure, with_ebv
+from hifrac.training.structure.measurements import augmented_features, measure, with_ebv
 from hifrac.training.structure.sample import combine, read_deep, read_sample
+from hifrac.training.write_model import require_same_answers
 
 pytestmark = pytest.mark.numeric
 
-TABLES = ["beyond_alfalfa", "cross_validation", "gswlc", "parents", "strange", "terciles"]
+TABLES = ["cross_validation", "deep_sample", "gswlc", "ood_tests", "parents", "terciles"]
 FILES = [
-    "deep_sample.ecsv",
     "card.json",
     "cross_validation.ecsv",
+    "deep_sample.ecsv",
     "gswlc.ecsv",
     "model.pt",
+    "ood_tests.ecsv",
     "out_of_fold.ecsv",
     "parents.ecsv",
-    "ood_tests.ecsv",
     "terciles.ecsv",
     "weights.safetensors",
 ]
 
 
 def odds_of(parent):
-    population = training.PARENTS[parent]
-    return population.estimate, population.interval
+    return training.PARENTS[parent].log_odds
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +146,10 @@ def test_the_figures_of_the_card_are_those_of_the_table(trained, card):
     assert Table.read(trained.folder / "cross_validation.ecsv").meta["protocol"] == card.protocol
 
 
-def test_the_table_follows_from_the_out_of_fold_answers(trained, card, out_of_fold, sample, beyond):
+def test_the_table_follows_from_the_out_of_fold_answers(trained, card, out_of_fold, sample, deep):
     n = len(sample.objid)
     assert list(out_of_fold["objid"][:n]) == list(sample.objid)
-    assert list(out_of_fold["objid"][n:]) == [name for name in beyond.objid if name not in sample.objid]
+    assert list(out_of_fold["objid"][n:]) == [name for name in deep.objid if name not in sample.objid]
     row = trained.tables["cross_validation"][0]
     seen = np.asarray(out_of_fold["detected"])
     truth, estimate = sample.log_hi_fraction[seen[:n]], np.asarray(out_of_fold["log_hi_fraction"])[seen]
@@ -208,22 +211,22 @@ def test_the_folds_are_those_of_the_seed(card, out_of_fold, sample):
     assert card.folds["sha256"] == hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def test_no_neighbours_are_in_different_folds(out_of_fold, sample, beyond):
-    _, labels, fold = combine(sample, beyond, np.asarray(out_of_fold["fold"][: len(sample.objid)]))
+def test_no_neighbours_are_in_different_folds(out_of_fold, sample, deep):
+    _, labels, fold = combine(sample, deep, np.asarray(out_of_fold["fold"][: len(sample.objid)]))
     np.testing.assert_array_equal(fold, out_of_fold["fold"])
     assert len(set(zip(labels.group, fold, strict=True))) == len(set(labels.group))
 
 
-def test_what_lies_beyond_the_survey_is_reported_apart(trained, card, out_of_fold, beyond):
-    rows = [list(out_of_fold["objid"]).index(name) for name in beyond.objid]
+def test_what_lies_beyond_the_survey_is_reported_apart(trained, card, out_of_fold, deep):
+    rows = [list(out_of_fold["objid"]).index(name) for name in deep.objid]
     held_out = out_of_fold[rows]
     limits = np.asarray(held_out["is_limit"])
-    np.testing.assert_array_equal(limits, beyond.is_limit)
-    difference = np.asarray(held_out["log_hi_fraction"]) - beyond.log_hi_fraction
+    np.testing.assert_array_equal(limits, deep.is_limit)
+    difference = np.asarray(held_out["log_hi_fraction"]) - deep.log_hi_fraction
     score = card.detection.ood_score(np.asarray(held_out["distance"]))
     clean = card.detection.flags(np.asarray(held_out["p_detect"]), score) == 0
 
-    table = trained.tables["beyond_alfalfa"]
+    table = trained.tables["deep_sample"]
     assert list(table["sample"]) == ["all", "without a flag"]
     assert list(table["n"]) == [18, np.sum(clean & ~limits)]
     assert list(table["n_limits"]) == [4, np.sum(clean & limits)]
@@ -241,20 +244,20 @@ def test_the_parents_begin_with_those_of_the_model(trained):
     assert len(table) == 1 + len(evaluation.SHOWN_ODDS)
     assert table["alfalfa_rmse"][0] == pytest.approx(own["rmse"])
     assert table["alfalfa_coverage_68"][0] == pytest.approx(own["coverage_68"])
-    assert table["rmse"][0] == pytest.approx(trained.tables["beyond_alfalfa"]["rmse"][0])
+    assert table["rmse"][0] == pytest.approx(trained.tables["deep_sample"]["rmse"][0])
     # The more of the others there are, the less too high they come out.
     same_odds = table[1:]
     assert same_odds["offset"][-1] < same_odds["offset"][0] - 0.1
 
 
-def test_strange_pictures_are_told_from_real_ones(trained):
-    table = trained.tables["strange"]
-    real, strange = table[table["real"]], table[~table["real"]]
+def test_ood_pictures_are_told_from_real_ones(trained):
+    table = trained.tables["ood_tests"]
+    real, ood = table[table["real"]], table[~table["real"]]
     assert list(real["n"]) == [46, 46, 22]
     assert np.all(real["flagged"][:2] <= 0.12)
-    assert len(strange) == 18
-    assert len(set(strange["n"])) == 1
-    assert np.mean(strange["flagged"]) > 0.8
+    assert len(ood) == 18
+    assert len(set(ood["n"])) == 1
+    assert np.mean(ood["flagged"]) > 0.8
 
 
 def test_the_detection_is_calibrated_on_held_out_galaxies(card, out_of_fold):
@@ -265,7 +268,7 @@ def test_the_detection_is_calibrated_on_held_out_galaxies(card, out_of_fold):
     assert table.slope > 0
     # Platt's fit is balanced: the mean probability of each kind mirrors that of the other.
     assert p_detect[seen].mean() + p_detect[~seen].mean() == pytest.approx(1, abs=0.01)
-    assert np.mean(p_detect[seen] >= table.threshold) == pytest.approx(training.COMPLETENESS, abs=0.03)
+    assert np.mean(p_detect[seen] >= table.threshold) == pytest.approx(COMPLETENESS, abs=0.03)
     scores = table.ood_score(distance)
     assert (scores.min(), scores.max()) == pytest.approx((0, 100), abs=0.01)
     # Both kinds count alike.
@@ -275,17 +278,17 @@ def test_the_detection_is_calibrated_on_held_out_galaxies(card, out_of_fold):
 
 
 def test_the_flags_say_what_training_does():
-    assert f"{training.OOD_PERCENTILE:g}%" in Flag.OUT_OF_DISTRIBUTION.summary
-    assert f"{100 * training.COMPLETENESS:g}%" in Flag.UNLIKELY_DETECTION.summary
+    assert f"{OOD_PERCENTILE:g}%" in Flag.OUT_OF_DISTRIBUTION.summary
+    assert f"{100 * COMPLETENESS:g}%" in Flag.UNLIKELY_DETECTION.summary
 
 
 def test_training_twice_gives_the_same_model(trained, card, data_folder, tmp_path, monkeypatch):
     # The simple models beside the network take half of the time, and nothing of the model depends on them.
     monkeypatch.setattr(training, "N_FOLDS", card.folds["n_folds"])
     monkeypatch.setattr(
-        training, "cross_validation_table", lambda *_, **__: trained.tables["cross_validation"].copy()
+        evaluation, "cross_validation_table", lambda *_, **__: trained.tables["cross_validation"].copy()
     )
-    monkeypatch.setattr(training, "_strange", lambda *_: trained.tables["strange"].copy())
+    monkeypatch.setattr(evaluation, "_ood_tests", lambda *_: trained.tables["ood_tests"].copy())
     training.train_structure(str(tmp_path / "tiny"), data=data_folder, name="tiny", seed=7)
     again = ModelCard.read(tmp_path / "tiny")
     assert again.sha256 == card.sha256
@@ -308,7 +311,8 @@ def test_a_folder_can_be_written_over(trained, sample, tmp_path):
 def test_a_script_that_differs_from_the_weights_is_refused(trained, sample, tmp_path):
     folder = tmp_path / "mixed"
     shutil.copytree(trained.folder, folder)
-    training._require_equal_artefacts(folder, sample.pixels[:4])
+    network = load_model(folder, device="cpu", runtime="eager").network
+    require_same_answers(folder, network, sample.pixels[:4], 1e-5)
     other = StructureNet(128)
     other.load_state_dict(load_model(folder, device="cpu", runtime="eager").network.state_dict())
     other.fraction.bias.data += 0.01
@@ -317,8 +321,8 @@ def test_a_script_that_differs_from_the_weights_is_refused(trained, sample, tmp_
     facts = json.loads((folder / "card.json").read_text())
     facts["files"]["model.pt"] = files["model.pt"]
     (folder / "card.json").write_text(json.dumps(facts))
-    with pytest.raises(ModelError, match=r"^the TorchScript file differs from its weights by 0.01 dex"):
-        training._require_equal_artefacts(folder, sample.pixels[:4])
+    with pytest.raises(ModelError, match=r"differs from the trained one by 0.01 \(estimate, torchscript\)$"):
+        require_same_answers(folder, network, sample.pixels[:4], 1e-5)
 
 
 def test_nothing_is_written_when_the_data_are_not_there(tmp_path):
@@ -338,12 +342,12 @@ def test_an_unknown_parent_population_is_refused_before_anything_is_read(tmp_pat
 def quick(trained, monkeypatch):
     """What takes time and is tested elsewhere is left out, and no picture is measured twice."""
     monkeypatch.setattr(training, "N_FOLDS", 3)
-    for function in (measure, altered_features):
-        monkeypatch.setattr(training, function.__name__, trained.remembering(function))
+    for function in (measure, augmented_features):
+        monkeypatch.setattr(measurements, function.__name__, trained.remembering(function))
     monkeypatch.setattr(
-        training, "cross_validation_table", lambda *_, **__: trained.tables["cross_validation"].copy()
+        evaluation, "cross_validation_table", lambda *_, **__: trained.tables["cross_validation"].copy()
     )
-    monkeypatch.setattr(training, "_strange", lambda *_: trained.tables["strange"].copy())
+    monkeypatch.setattr(evaluation, "_ood_tests", lambda *_: trained.tables["ood_tests"].copy())
 
 
 def test_another_parent_population_is_another_estimate_of_the_same_network(
@@ -371,7 +375,7 @@ def test_a_model_is_written_whole_or_not_at_all(data_folder, tmp_path, quick, tr
     def differ(*_):
         raise ModelError("the TorchScript file differs")
 
-    monkeypatch.setattr(training, "_require_equal_artefacts", differ)
+    monkeypatch.setattr(write_model, "require_same_answers", differ)
     with pytest.raises(ModelError, match="differs"):
         training.train_structure(folder, data=data_folder, name="tiny", seed=8)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
@@ -382,11 +386,11 @@ def test_a_model_is_written_whole_or_not_at_all(data_folder, tmp_path, quick, tr
 def unmeasured(quick, monkeypatch):
     """Where labels are refused, measurements do not matter."""
     monkeypatch.setattr(
-        training, "measure", lambda network, pixels: np.zeros((len(pixels), network.n_measured))
+        measurements, "measure", lambda network, pixels: np.zeros((len(pixels), network.n_measured))
     )
     monkeypatch.setattr(
-        training,
-        "altered_features",
+        measurements,
+        "augmented_features",
         lambda network, _, rows, __: np.zeros((7, len(rows), network.n_measured)),
     )
 
@@ -460,7 +464,7 @@ def test_the_committed_figures_follow_from_the_committed_answers(bundled):
     np.testing.assert_allclose([figures["coverage_68"], figures["coverage_90"]], [0.68, 0.9], atol=0.04)
 
 
-def test_the_committed_flag_of_strange_pictures_does_its_work(bundled):
+def test_the_committed_flag_of_ood_pictures_does_its_work(bundled):
     _, folder = bundled
     table = Table.read(folder / "ood_tests.ecsv")
     assert np.all(table["flagged"][~table["real"]] > 0.8)
@@ -472,17 +476,17 @@ def test_the_committed_figures_are_of_these_data_and_folds(real_data, bundled):
     card, folder = bundled
     assert card.figures["rmse"] < 0.234
     assert card.figures["auc"] >= 0.96
-    sample, beyond = read_sample(real_data), read_deep(real_data)
+    sample, deep = read_sample(real_data), read_deep(real_data)
     seen = sample.detected
-    assert (seen.sum(), (~seen).sum(), len(beyond.objid)) == (259, 6751, 47)
+    assert (seen.sum(), (~seen).sum(), len(deep.objid)) == (259, 6751, 47)
     assert card.training_set.startswith("259 ALFALFA")
     assert "against 6751 undetected" in card.training_set
     assert "47 RESOLVE" in card.training_set
 
     fold = assign_folds(seen, sample.group, card.folds["n_folds"], card.folds["seed"])
     assert set(fold) == set(range(card.folds["n_folds"]))
-    assert training._fold_hash(sample.objid, fold) == card.folds["sha256"]
-    _, labels, folds = combine(sample, beyond, fold)
+    assert split_hash(Table({"objid": sample.objid, "fold": fold})) == card.folds["sha256"]
+    _, labels, folds = combine(sample, deep, fold)
     answers = Table.read(folder / "out_of_fold.ecsv")
     np.testing.assert_array_equal(answers["fold"], folds)
     np.testing.assert_array_equal(answers["gas_poor"], labels.gas_poor)
@@ -514,7 +518,7 @@ def test_the_committed_figures_are_of_these_data_and_folds(real_data, bundled):
     # So do the network's own, of the fold with the number 0: trained here on what was measured of the others.
     # (The detection head needs all 7,010 pictures, and minutes; the estimate does not know of it.)
     network = StructureNet(sample.pixels.shape[1])
-    pixels, labels, folds = combine(sample, beyond, fold)
+    pixels, labels, folds = combine(sample, deep, fold)
     measured = labels.detected | labels.gas_poor
     known, rest = labels[measured], folds[measured] != 0
     features = with_ebv(measure(network, pixels[measured]), known.ebv)

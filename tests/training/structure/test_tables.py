@@ -12,7 +12,7 @@ from scipy.stats import kstest, norm
 from hifrac.models.calibration import LEVELS, ConformalTable, PopulationTable
 from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import StructureNet
-from hifrac.training.evaluation import crossfold_coverage
+from hifrac.training.evaluation import coverage_across
 from hifrac.training.structure import tables as evaluation
 from hifrac.training.structure.cross_validation import Calibrated, OutOfFold, calibrate, calibrate_across
 from hifrac.training.structure.sample import Labels
@@ -248,7 +248,7 @@ def test_the_conformal_coverage_is_that_of_other_folds():
     rng = np.random.default_rng(0)
     truth, estimate = rng.normal(size=200), rng.normal(size=200)
     fold = np.arange(200) % 4
-    shares = crossfold_coverage(truth, estimate, fold)
+    shares = coverage_across(truth - estimate, fold)
     inside = []
     for row in range(200):
         residuals = (truth - estimate)[fold != fold[row]]

@@ -1,0 +1,85 @@
+"""The folder of a model: written whole and verified, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from torch import nn
+
+from hifrac.core.exceptions import ModelError
+from hifrac.models import Model, ModelCard, _artifact, load_model
+from hifrac.training.splits import write_split
+
+CARD, SPLITS = "card.json", "splits.ecsv"
+
+
+def write_model(
+    folder: Path,
+    network: nn.Module,
+    card: ModelCard,
+    pixels: np.ndarray,
+    *,
+    tables: Mapping[str, Table],
+    split: Table | None = None,
+    tolerance: float = 1e-5,
+    obsolete: Sequence[str] = (),
+) -> ModelCard:
+    """Write a trained network with its card and its tables, and return the card.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if missing. Only a whole and verified model takes the place of another one.
+    network : Module
+        The trained network, on the CPU.
+    card : ModelCard
+        All but ``files`` and ``created``, which are filled in.
+    pixels : array of uint8, shape (n, width, width, 3)
+        Pictures that the written files must answer as the network does.
+    tables : mapping of str to Table
+        Written as ``<name>.ecsv``; their ``meta`` say the command and the model.
+    split : Table, optional
+        Which galaxies were held out.
+    tolerance : float, optional
+        Of the answers, relative where they are above 1.
+    obsolete : sequence of str, optional
+        Tables of an earlier training that are removed.
+    """
+    staged = folder / ".staged"
+    shutil.rmtree(staged, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = replace(card, files=_artifact.save(network, staged), created=datetime.now(UTC).date().isoformat())
+    card.write(staged)
+    require_same_answers(staged, network, pixels, tolerance)
+    for name, table in tables.items():
+        table.meta = {"command": card.command, "model": card.sha256, **table.meta}
+        table.write(staged / f"{name}.ecsv", overwrite=True)
+    if split is not None:
+        write_split(split, staged / SPLITS)
+    for name in obsolete:
+        (folder / f"{name}.ecsv").unlink(missing_ok=True)
+    # The card comes last: a folder without one is no model.
+    for path in sorted(staged.iterdir(), key=lambda path: path.name == CARD):
+        path.replace(folder / path.name)
+    staged.rmdir()
+    return card
+
+
+def require_same_answers(folder: Path, network: nn.Module, pixels: np.ndarray, tolerance: float) -> None:
+    """Refuse a folder whose weights or whose TorchScript do not answer as the trained network."""
+    card = ModelCard.read(folder)
+    trained = Model(card=card, device="cpu", runtime="eager", network=network.eval()).run(pixels)
+    for runtime in ("eager", "torchscript"):
+        written = load_model(folder, device="cpu", runtime=runtime).run(pixels)
+        for name, expected in trained.items():
+            difference = float(np.abs(written[name] - expected).max())
+            if not difference <= tolerance * max(1.0, float(np.abs(expected).max())):
+                raise ModelError(
+                    f"the written model differs from the trained one by {difference:.2g} ({name}, {runtime})"
+                )
