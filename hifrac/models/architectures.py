@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hifrac.models import xresnet
 from hifrac.models.structure import StructureNet
@@ -15,7 +15,7 @@ from hifrac.models.xresnet import PAPER_MEAN, PAPER_STD, PixelNet
 
 
 def _pixel_net(
-    make: Callable[..., xresnet.XResNet],
+    make: Callable[..., nn.Module],
     *,
     n_outputs: int = 1,
     n_channels: int = 3,
@@ -26,14 +26,39 @@ def _pixel_net(
     return PixelNet(make(n_outputs, n_channels), mean=mean, std=std, monochrome=monochrome)
 
 
+class _Residual(nn.Module):
+    """A residual network of torchvision (He et al. 2016, CVPR), in the parts that `PixelNet` asks for."""
+
+    def __init__(self, name: str, n_outputs: int, n_channels: int) -> None:
+        from torchvision.models import get_model
+
+        super().__init__()
+        network = get_model(name, weights=None, num_classes=n_outputs)
+        if n_channels != 3:
+            network.conv1 = nn.Conv2d(n_channels, 64, 7, stride=2, padding=3, bias=False)
+        self.n_channels = n_channels
+        stem = (network.conv1, network.bn1, network.relu, network.maxpool)
+        self.features = nn.Sequential(*stem, network.layer1, network.layer2, network.layer3, network.layer4)
+        self.head = network.fc
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """Return the last map."""
+        return self.features(pictures)
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """Return the answers of the last map."""
+        return self.head(maps.mean((2, 3)))
+
+
 #: Name in ``card.architecture``, and what makes the network of ``card.options``. The
-#: networks of the paper take ``n_outputs``, ``n_channels``, ``mean``, ``std`` and ``monochrome``.
+#: networks of pixels take ``n_outputs``, ``n_channels``, ``mean``, ``std`` and ``monochrome``.
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "StructureNet": StructureNet,
     "xresnet18": partial(_pixel_net, xresnet.xresnet18),
     "xresnet34": partial(_pixel_net, xresnet.xresnet34),
     "xresnet50": partial(_pixel_net, xresnet.xresnet50),
     "shallow": partial(_pixel_net, xresnet.shallow),
+    **{name: partial(_pixel_net, partial(_Residual, name)) for name in ("resnet18", "resnet34", "resnet50")},
 }
 
 

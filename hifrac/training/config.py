@@ -105,7 +105,9 @@ class SplitConfig:
 class NetworkConfig:
     """Section ``[network]``: architecture, loss, and the weights to start from."""
 
-    architecture: Literal["xresnet18", "xresnet34", "xresnet50", "shallow"] = "xresnet34"
+    architecture: Literal[
+        "xresnet18", "xresnet34", "xresnet50", "shallow", "resnet18", "resnet34", "resnet50"
+    ] = "xresnet34"
     loss: Literal["rmse", "gaussian_nll", "tobit_nll", "smoothed_cross_entropy"] = "rmse"
     smoothing: _Share = 0.05
     monochrome: _Switch = False
