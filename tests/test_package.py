@@ -210,3 +210,9 @@ def test_public_names_are_documented(room):
         if inspect.isfunction(value) and inspect.signature(value).parameters:
             described = "Parameters\n----------" in inspect.getdoc(value)
             assert described, f"{name}: its parameters are not described"
+
+
+def test_there_are_few_public_names():
+    pytest.importorskip("sklearn")
+    counts = {room: len(importlib.import_module(f"hifrac.{room}").__all__) for room in ROOMS}
+    assert sum(counts.values()) + len(hifrac.__all__) <= 150, counts

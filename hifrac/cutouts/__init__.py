@@ -11,14 +11,11 @@ from hifrac.cutouts.hips import HiPSCutouts
 from hifrac.cutouts.legacy import LegacyCutouts
 from hifrac.cutouts.local import LocalCutouts
 from hifrac.cutouts.panstarrs import PanSTARRSCutouts
-from hifrac.cutouts.recipe import HIPS_RECIPE, LEGACY_RECIPE, PANSTARRS_RECIPE, SDSS_RECIPE, CutoutRecipe
+from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
 from hifrac.cutouts.skyserver import SkyServerCutouts
 
 __all__ = [
-    "HIPS_RECIPE",
-    "LEGACY_RECIPE",
-    "PANSTARRS_RECIPE",
     "SDSS_RECIPE",
     "SURVEYS",
     "Cutout",

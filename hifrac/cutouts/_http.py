@@ -177,7 +177,7 @@ class Errand:
 
         Raises
         ------
-        ~hifrac.core.exceptions.FetchError
+        ~hifrac.core.FetchError
             If the host is not to be asked any more.
         StoppedError
             If the run ended meanwhile.
@@ -208,8 +208,8 @@ class Errand:
         params : dict of str
             The query.
         accept : callable
-            Turns an `Answer` into the result, or raises a `~hifrac.core.exceptions.RowError`: with a
-            `~hifrac.core.exceptions.BadImageError` the request is repeated.
+            Turns an `Answer` into the result, or raises a `~hifrac.core.RowError`: with a
+            `~hifrac.core.BadImageError` the request is repeated.
 
         Returns
         -------
@@ -218,7 +218,7 @@ class Errand:
 
         Raises
         ------
-        ~hifrac.core.exceptions.RowError
+        ~hifrac.core.RowError
             What ``accept`` raised; or if no answer came, only such as ask to come again, or each was cut off.
         StoppedError
             If the run ended meanwhile.

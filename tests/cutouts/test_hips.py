@@ -13,7 +13,8 @@ from pictures import encode, galaxy
 from survey_services import answering, brightest, failing_first, impatience, only_cutout
 
 from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
-from hifrac.cutouts import HIPS_RECIPE, HiPSCutouts
+from hifrac.cutouts import HiPSCutouts
+from hifrac.cutouts.recipe import HIPS_RECIPE
 
 RA, DEC = 184.957, 5.1215
 

@@ -23,7 +23,8 @@ from survey_services import (
 
 from hifrac import images
 from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
-from hifrac.cutouts import LEGACY_RECIPE, LegacyCutouts
+from hifrac.cutouts import LegacyCutouts
+from hifrac.cutouts.recipe import LEGACY_RECIPE
 
 RA, DEC, WIDTH = 184.957, 5.1215, 224
 STAR = 184.9605, 5.1190

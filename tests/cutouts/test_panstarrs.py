@@ -14,7 +14,8 @@ from survey_services import answering, brightest, failing_first, fits_file, impa
 
 from hifrac import images
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError
-from hifrac.cutouts import PANSTARRS_RECIPE, PanSTARRSCutouts
+from hifrac.cutouts import PanSTARRSCutouts
+from hifrac.cutouts.recipe import PANSTARRS_RECIPE
 
 RA, DEC, WIDTH = 184.957, 5.1215, 240
 # Of the projection cell, far from the cutout.

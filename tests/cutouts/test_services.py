@@ -17,9 +17,6 @@ from hifrac import conf, images
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
 from hifrac.cutouts import (
-    HIPS_RECIPE,
-    LEGACY_RECIPE,
-    PANSTARRS_RECIPE,
     SDSS_RECIPE,
     SURVEYS,
     HiPSCutouts,
@@ -27,6 +24,7 @@ from hifrac.cutouts import (
     PanSTARRSCutouts,
     source_for,
 )
+from hifrac.cutouts.recipe import HIPS_RECIPE, LEGACY_RECIPE, PANSTARRS_RECIPE
 
 RA, DEC = 184.957, 5.1215
 
