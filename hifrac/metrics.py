@@ -304,7 +304,7 @@ def score_estimates(
     -------
     figures : dict
         ``n``, `regression_metrics` and ``coverage`` of the detections, ``n_limits`` and
-        `limits_violated` of the limits, an ``_error`` for each figure, ``left_out``. NaN where there are
+        ``limits_violated`` of the limits, an ``_error`` for each figure, ``left_out``. NaN where there are
         too few rows for a figure; and for the error of a share of 0 or 1, which samples of the sample
         do not tell.
 

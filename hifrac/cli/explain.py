@@ -68,7 +68,6 @@ def explain(
     Pictures come from where `hifrac predict` takes them.
     """
     from hifrac.attribution.report import PAGE, write_report
-    from hifrac.core.flags import UNSERVED
     from hifrac.core.tables import read_table
     from hifrac.estimator import HIFractionEstimator
     from hifrac.models import load_model
@@ -78,9 +77,8 @@ def explain(
     service, is_local = check_source_options(service, survey, cutouts, frames)
     rows = read_table(table)
     if name is not None and name not in rows.colnames:
-        raise ValueError(
-            f"--name: {table} has no column {name!r}; its columns are {', '.join(rows.colnames)}"
-        )
+        columns = ", ".join(rows.colnames)
+        raise ValueError(f"--name: {table} has no column {name!r}; its columns are {columns}")
     with ExitStack() as stack:
         stack.enter_context(temporary_settings(cache_dir, max_rate))
         loaded = load_model(model, device=device)
@@ -102,10 +100,18 @@ def explain(
             figures=not no_figures,
             progress=progress,
         )
-    n_unserved = sum((flags & int(UNSERVED)) != 0 for flags in recorder.flags)
-    click.echo(f"{len(rows)} rows, {len(rows) - n_unserved} explained, {n_unserved} not")
+    _report_outcome(recorder.flags, page)
+
+
+def _report_outcome(all_flags: list[int], page: Path) -> None:
+    """Print how many rows were explained; exit with status 1 if none was."""
+    from hifrac.core.flags import UNSERVED
+
+    n_rows = len(all_flags)
+    n_unserved = sum((flags & int(UNSERVED)) != 0 for flags in all_flags)
+    click.echo(f"{n_rows} rows, {n_rows - n_unserved} explained, {n_unserved} not")
     click.echo(f"written to {page}")
-    if len(rows) and n_unserved == len(rows):
+    if n_rows and n_unserved == n_rows:
         raise SystemExit(1)
 
 
