@@ -95,40 +95,27 @@ def _fill(ra: np.ndarray, dec: np.ndarray) -> None:
     """A store that holds pictures of all positions, as far as planning looks at them."""
     from hifrac import SkyServerCutouts
     from hifrac.cutouts._positions import position_keys
-    from hifrac.cutouts._store import Outcome
+    from hifrac.cutouts._store import Outcome, _shard_of
 
     with SkyServerCutouts(base_url="http://127.0.0.1:9/")._store() as store:
-        store.put(int(position_keys(ra[:1], dec[:1])[0]), b"first")
         keys = position_keys(ra, dec).tolist()
+        store.put(keys[0], b"first")
         state = (int(Outcome.STORED), 5, b"\0" * 32, time.time())
-        statement = "INSERT OR REPLACE INTO cutouts VALUES (?, ?, ?, ?, ?)"
-        trouble = store._manifest.write([(statement, (key, *state)) for key in keys])
-        if trouble is not None:
-            raise trouble
-        if store.facts["layout"] == "file":
-            store._pictures._database.write(
-                [("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (key, b"first")) for key in keys]
-            )
-            return
-        first: dict[str, str] = {}
-        for name in map(store._pictures._name, keys):
-            parent = os.path.dirname(name)
-            if parent not in first:
-                Path(parent).mkdir(parents=True, exist_ok=True)
-                Path(name).write_bytes(b"first")
-                first[parent] = name
-            elif not os.path.exists(name):
-                os.link(first[parent], name)
+        groups: list[list[tuple[str, tuple]]] = [[] for _ in store._shards]
+        for key in keys:
+            groups[_shard_of(key)] += [
+                ("INSERT OR REPLACE INTO cutouts VALUES (?, ?, ?, ?, ?)", (key, *state)),
+                ("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (key, b"first")),
+            ]
+        for shard, statements in zip(store._shards, groups, strict=True):
+            shard.write(statements)
 
 
 def _resume(folder: Path, rows: int) -> tuple[float, float]:
     """Seconds to go over rows that are all in the store, and peak MiB."""
-    from hifrac import conf
-
     ra, dec = _sky(rows)
     os.environ["HIFRAC_CACHE_DIR"] = str(folder / "cache")
-    with conf.set_temp("store_layout", "folders"):
-        _fill(ra, dec)
+    _fill(ra, dec)
     np.save(folder / "positions.npy", (ra, dec))
     seconds, missing, peak = map(
         float, _run(_RESUME, folder / "positions.npy", cache=folder / "cache").split()

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
+from stores import stored_pictures
 from survey_server import Position, ServerLog, canonical, is_outside, picture_at
 
 from hifrac.core.flags import Flag
@@ -31,7 +32,6 @@ CONNECTIONS = 4
 QUICK = {"timeout": 0.7, "cutout_timeout": 30.0, "retries": 6, "retry_backoff": 0.1}
 
 _TEMPORARY = int(Flag.FETCH_FAILED | Flag.BAD_IMAGE)
-_STORED = re.compile(r"(\d+\.\d{6})([+-])(\d+\.\d{6})\.jpg")
 # A script started in the background may ignore SIGINT, and then so do its children.
 _CLIENT = """
 import json, signal, sys
@@ -236,13 +236,12 @@ class Trial:
         finally:
             client.kill()
 
-    def stored(self) -> dict[Position, Path]:
-        """The files of the store, by the position in their names."""
+    def stored(self) -> dict[Position, bytes]:
+        """The pictures of the store, by position."""
         found = {}
-        for path in self.cache.glob("cutouts/*/pictures/*/*"):
-            if (match := _STORED.fullmatch(path.name)) is not None:
-                sign = "" if match[2] == "+" else "-"
-                found[match[1], sign + match[3]] = path
+        for key, data in stored_pictures(self.cache / "cutouts").items():
+            ra, dec = divmod(key, 180_000_001)
+            found[canonical(ra / 1e6, (dec - 90_000_000) / 1e6)] = data
         return found
 
     def flags(self, client: Client) -> np.ndarray:
@@ -275,7 +274,7 @@ class Trial:
     def wrong_files(self) -> int:
         """Files of the store that are not, byte for byte, the picture of their position."""
         stored = self.stored()
-        wrong = sum(path.read_bytes() != picture_at(position) for position, path in stored.items())
+        wrong = sum(data != picture_at(position) for position, data in stored.items())
         return wrong + len(stored.keys() - self.pictures)
 
     def asked_again(self, log: ServerLog) -> tuple[int, int]:

@@ -25,11 +25,11 @@ from getjpeg_server import Reply, serve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encode, fits_cube, galaxy, printed
+from stores import stored_pictures
 
 import hifrac
 from hifrac import Flag, HIFractionEstimator, LocalCutouts, SkyServerCutouts, conf, images, load_model
 from hifrac.core.columns import RESULT_COLUMNS, columns_of
-from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import (
     BadCoordinateError,
     BadImageError,
@@ -1034,7 +1034,7 @@ def test_the_service_gives_what_the_files_give_and_then_the_store(model, demo_re
         )
         assert result.meta["hifrac"]["source"].startswith("SDSS SkyServer getjpeg DR16 (http://127.0.0.1:")
         # The blank picture is not kept; the others need no service any more.
-        assert len(list(cache_dir().rglob("*.jpg"))) == 26
+        assert len(stored_pictures()) == 26
         del server.requests[:]
         again = HIFractionEstimator(model).predict(data[:26])
         assert server.requests == []

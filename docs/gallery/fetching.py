@@ -64,13 +64,17 @@ report = download(galaxies, source)
 print(len(asked), "requests:", *decode_flags(report["flags"]))
 
 # %%
-# Every attempt is in the manifest of the store, a plain SQLite file. The repeats are there as well.
+# Every attempt is in the store, in plain SQLite files. The repeats are there as well.
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
-record = sqlite3.connect(*Path(folder.name).rglob("manifest.sqlite"))
-print(*record.execute("SELECT outcome, status, COUNT(*) FROM attempts GROUP BY 1, 2"), sep="\n")
-record.close()
+attempts = Counter()
+for path in Path(folder.name).rglob("*.sqlite"):
+    record = sqlite3.connect(path)
+    attempts.update(record.execute("SELECT outcome, status FROM attempts"))
+    record.close()
+print(*attempts.items(), sep="\n")
 
 # %%
 # **Resume.** The service has recovered. The same call asks for what is missing, and nothing else; not for a

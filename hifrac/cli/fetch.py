@@ -157,10 +157,8 @@ def info(cache_dir: Path | None) -> None:
                     f"{n} {outcome.name.lower()}" for outcome, n in sorted(store.counts().items())
                 )
                 last = "never" if at is None else datetime.fromtimestamp(at, UTC).isoformat(" ", "seconds")
-                click.echo(f"\n{store.folder.name}\n  {store.recipe}\n  {store.facts['address']}")
-                click.echo(
-                    f"  {counts or 'nothing'}; {size / 1e6:.1f} MB in {store.facts['layout']}; last {last}"
-                )
+                click.echo(f"\n{store.folder.name}\n  {store.recipe}\n  {store.layer}".rstrip())
+                click.echo(f"  {counts or 'nothing'}; {size / 1e6:.1f} MB; last {last}")
         _name_illegible(illegible)
 
 
@@ -180,7 +178,7 @@ def verify(cache_dir: Path | None, repair: bool) -> None:
                 report = store.verify(repair=repair, progress=progress)
             click.echo(
                 f"{store.folder.name}: {report.intact} intact, {len(report.damaged)} damaged, "
-                f"{report.missing} missing, {report.unrecorded} not in the manifest, "
+                f"{report.missing} missing, {report.unrecorded} not noted, "
                 f"{report.leftovers} left over"
             )
             for position in report.damaged[:20]:
@@ -189,13 +187,34 @@ def verify(cache_dir: Path | None, repair: bool) -> None:
     _name_illegible(illegible)
     if damaged:
         click.echo("removed" if repair else "say --repair to remove what is damaged")
-    if damaged or illegible:
+    if damaged or any(not (folder / "manifest.sqlite").exists() for folder in illegible):
         raise SystemExit(1)
 
 
 def _name_illegible(folders: list[Path]) -> None:
     for folder in folders:
-        click.echo(f"{folder.name}: store.json is damaged; the next fetch into this store mends it")
+        if (folder / "manifest.sqlite").exists():
+            click.echo(f"{folder.name}: of an earlier version; its pictures are copied when they are used")
+        else:
+            click.echo(f"{folder.name}: store.json is damaged; the next fetch into this store mends it")
+
+
+@cache.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@_cache_option
+@one_line_errors
+def export(folder: Path, cache_dir: Path | None) -> None:
+    """Write the stored pictures into DIR as plain files, a folder for each store.
+
+    Each has a table positions.ecsv: `hifrac predict positions.ecsv --cutouts . --name name` reads them.
+    """
+    from hifrac.cutouts._store import stores
+
+    with temporary_settings(cache_dir):
+        for store in stores()[0]:
+            with store:
+                count = store.export(folder / store.folder.name)
+            click.echo(f"{store.folder.name}: {count} pictures")
 
 
 @cache.command()

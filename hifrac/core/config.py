@@ -71,11 +71,6 @@ class Conf(ConfigNamespace):
     offline = _item(
         False, "Never touch the network: what is not in the local store is flagged.", cfgtype="boolean"
     )
-    store_layout = _item(
-        ["folders", "file"],
-        "How a new store keeps its pictures: each in a file of its own, or all in one file "
-        "(for systems with a limit on the number of files).",
-    )
     skyserver_url = _item(
         "https://skyserver.sdss.org/{data_release}/SkyServerWS/ImgCutout/getjpeg",
         "Address of the SDSS image cutout service; {data_release} is replaced, e.g. by dr16.",

@@ -82,13 +82,18 @@ class Line:
         self.broken_off, self._deadline = False, time.monotonic() + seconds
         body = bytearray()
         try:
-            with self.session.send(
+            response = self.session.send(
                 request, stream=True, allow_redirects=False, timeout=seconds, **settings
-            ) as response:
+            )
+            try:
                 for part in response.raw.stream(2**16, decode_content=True):
                     body += part
                     if len(body) > most_bytes:
                         raise TooLongError(f"the answer is longer than {most_bytes} bytes")
+            except BaseException:
+                response.close()
+                raise
+            response.raw.release_conn()
             if self.broken_off:  # headers that end there pass for complete ones
                 raise requests.Timeout("broken off")
             return response, bytes(body)

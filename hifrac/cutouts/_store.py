@@ -1,18 +1,16 @@
-"""The local store of downloaded pictures, and its manifest.
+"""The local store of downloaded pictures, with a record of every attempt.
 
 Layout below `hifrac.core.cache_dir`::
 
     cutouts/<survey>-<release>-<service>-<digest>/
         store.json          what is kept here
-        manifest.sqlite     every attempt, and what became of each position
-        pictures/<three hex digits>/<ra><dec>.jpg        or
-        pictures.sqlite     with ``conf.store_layout = "file"``
+        0.sqlite ...        pictures, outcomes and attempts, spread over sixteen files
 
-The digest is of everything that decides the pixels apart from the position,
-so that services, data releases and recipes never mix. The position is the one
-asked for, in whole microdegrees (`canonical_position`). A picture is
-written before it is noted, so that what the manifest says is there, is there,
-whenever the process dies.
+The digest is of the recipe, and of a layer where the service has several: so
+recipes never mix, and a picture is found whatever mirror it came from. The
+position is the one asked for, in whole microdegrees (`canonical_position`). A
+picture and what is known of it are written in one transaction, so that what
+the record says is there, is there, whenever the process dies.
 """
 
 from __future__ import annotations
@@ -32,26 +30,33 @@ from typing import Any
 
 import numpy as np
 
-from hifrac.core.config import cache_dir, conf
+from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
+from hifrac.core.files import write_whole
 from hifrac.cutouts._database import THESE, Database, listed
-from hifrac.cutouts._http import Attempt, shown
-from hifrac.cutouts._layouts import Folders, SingleFile, write_whole
-from hifrac.cutouts._positions import position_keys, position_of
+from hifrac.cutouts._http import Attempt
+from hifrac.cutouts._old_store import OldStore
+from hifrac.cutouts._positions import position_of
 from hifrac.cutouts.recipe import CutoutRecipe
 
-__all__ = ["Outcome", "PictureStore", "StoreReport", "stores"]
-
 _FACTS = "store.json"
-_MANIFEST = "manifest.sqlite"
+_SHARDS = 16
+_GOLDEN = 0x9E3779B97F4A7C15  # Fibonacci's multiplicative hash: no survey is spread evenly on the sky
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cutouts (
     position INTEGER PRIMARY KEY, outcome INTEGER NOT NULL, bytes INTEGER, sha256 BLOB, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS pictures (position INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS attempts (
-    position INTEGER NOT NULL, at REAL NOT NULL, request TEXT NOT NULL, outcome TEXT NOT NULL,
-    status INTEGER, bytes INTEGER, sha256 BLOB, message TEXT);
+    number INTEGER PRIMARY KEY, position INTEGER NOT NULL, at REAL NOT NULL, request TEXT NOT NULL,
+    outcome TEXT NOT NULL, status INTEGER, bytes INTEGER, sha256 BLOB, message TEXT);
 """
+# After damage: what is noted must be there.
+_MEND = "DELETE FROM cutouts WHERE outcome = 1 AND position NOT IN (SELECT position FROM pictures)"
+_ATTEMPT = "INSERT INTO attempts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
+_STATE = """INSERT INTO cutouts VALUES (?, ?, ?, ?, ?) ON CONFLICT (position) DO UPDATE SET
+outcome = excluded.outcome, bytes = excluded.bytes, sha256 = excluded.sha256, at = excluded.at"""
 
 
 class BlankError(OutOfFootprintError):
@@ -59,7 +64,7 @@ class BlankError(OutOfFootprintError):
 
 
 class Outcome(enum.IntEnum):
-    """What became of a position; the numbers stand in the manifest."""
+    """What became of a position; the numbers stand in the store."""
 
     UNKNOWN = 0
     #: The picture is in the store.
@@ -94,15 +99,15 @@ class StoreReport:
     Parameters
     ----------
     intact : int
-        Pictures that decode and are the bytes that the manifest knows.
+        Pictures that decode and are the bytes that were noted.
     damaged : tuple of str
         Positions whose picture is not.
     missing : int
-        Pictures that the manifest has and the store has not.
+        Pictures that are noted and not there.
     unrecorded : int
-        Intact pictures that the manifest does not know.
+        Intact pictures that are not noted.
     leftovers : int
-        Temporary files of processes that died.
+        Files that were put aside because they were damaged.
     """
 
     intact: int
@@ -113,16 +118,14 @@ class StoreReport:
 
 
 class PictureStore:
-    """The stored pictures of one service and recipe. Thread-safe; processes may share it.
+    """The stored pictures of one recipe. Thread-safe; processes may share it.
 
     Parameters
     ----------
-    address : str
-        Address of the service, data release included.
     recipe : `~hifrac.cutouts.CutoutRecipe`
-        What is asked of it.
-    suffix : str, optional
-        Of the files of pictures.
+        How the pictures are made.
+    layer : str, optional
+        What else decides their pixels.
 
     Attributes
     ----------
@@ -133,53 +136,36 @@ class PictureStore:
         raises for this.
     """
 
-    def __init__(self, address: str, recipe: CutoutRecipe, *, suffix: str = ".jpg") -> None:
-        facts = json.dumps({"address": address, **recipe.to_dict()}, sort_keys=True)
-        digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
+    def __init__(self, recipe: CutoutRecipe, layer: str = "") -> None:
+        self.recipe, self.layer = recipe, layer
+        self._facts = json.dumps({"recipe": recipe.to_dict(), "layer": layer}, sort_keys=True, indent=1)
         name = "-".join(part for part in (recipe.survey, recipe.data_release, recipe.service) if part)
-        self.folder = cache_dir() / "cutouts" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{digest}"
-        self._facts = {
-            "address": shown(address),
-            "recipe": recipe.to_dict(),
-            "suffix": suffix,
-            "layout": conf.store_layout,
-        }
-        self._prepare()
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower())
+        root = cache_dir() / "cutouts"
+        self.folder = root / f"{slug}-{hashlib.sha256(self._facts.encode()).hexdigest()[:12]}"
+        self.trouble: Exception | None = None
+        self._is_made = False
+        self._shards = [
+            Database(self.folder / f"{number:x}.sqlite", _SCHEMA, _MEND) for number in range(_SHARDS)
+        ]
+        self._old: list[OldStore] = []
+        for manifest in root.glob(f"{slug}-*/manifest.sqlite"):
+            with contextlib.suppress(ValueError):
+                old = OldStore(manifest.parent)
+                if (old.recipe_facts, old.layer) == (recipe.to_dict(), layer):
+                    self._old.append(old)
 
     @classmethod
     def at(cls, folder: Path) -> PictureStore:
-        """The store in a folder.
-
-        Raises
-        ------
-        ValueError
-            If there is none.
-        """
-        store = cls.__new__(cls)
-        store.folder = folder
-        store._facts = None
-        store._prepare()
-        if store._facts is None:
-            raise ValueError(f"no store of cutouts: {folder}")
+        """Return the store in a folder; a ValueError if it does not say what it holds, or something else."""
+        try:
+            facts = json.loads((folder / _FACTS).read_text())
+            store = cls(CutoutRecipe.from_dict(facts["recipe"]), str(facts["layer"]))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"no store of cutouts: {folder}") from error
+        if store.folder.name != folder.name:
+            raise ValueError(f"no store of cutouts: {folder} is that of something else")
         return store
-
-    def _prepare(self) -> None:
-        self.trouble: Exception | None = None
-        self._described = False
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            written = json.loads((self.folder / _FACTS).read_text())
-            CutoutRecipe.from_dict(written["recipe"])
-            self._facts = {key: str(written[key]) for key in ("address", "suffix", "layout")} | {
-                "recipe": written["recipe"]
-            }
-            self._described = True
-        if self._facts is not None:
-            self.recipe = CutoutRecipe.from_dict(self._facts["recipe"])
-            self._manifest = Database(self.folder / _MANIFEST, _SCHEMA)
-            if self._facts["layout"] == "file":
-                self._pictures: Folders | SingleFile = SingleFile(self.folder / "pictures.sqlite")
-            else:
-                self._pictures = Folders(self.folder / "pictures", self._facts["suffix"])
 
     def __enter__(self) -> PictureStore:
         return self
@@ -189,98 +175,113 @@ class PictureStore:
 
     def close(self) -> None:
         """Close the files; the store can be used again."""
-        self._manifest.close()
-        self._pictures.close()
+        for shard in self._shards:
+            shard.close()
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Address, recipe, suffix and layout."""
-        return dict(self._facts)
+    def check(self) -> None:
+        """Note as ``trouble`` if the store was removed while it was in use."""
+        try:
+            for shard in self._shards:
+                shard.check()
+        except OSError as error:
+            self.trouble = error
 
-    def path(self, ra: str, dec: str) -> Path | None:
-        """Where the picture of a canonical position is, or would be; None in the layout ``"file"``."""
-        key = int(position_keys(np.array([float(ra)]), np.array([float(dec)]))[0])
-        return self._pictures.path(key) if isinstance(self._pictures, Folders) else None
-
-    def is_whole(self) -> bool:
-        """Whether there are as many pictures as the manifest knows: none was removed behind its back."""
-        return self._pictures.holds(self.counts()[Outcome.STORED])
-
-    def plan(self, keys: Sequence[int], *, look: bool = True) -> dict[int, int]:
-        """The outcomes that are known of positions, as numbers of `Outcome`. Unknown positions are left out.
-
-        A picture that the manifest has and the store has not is unknown, too;
-        without ``look`` the manifest is believed, in a third of the time.
-        """
-        statement = f"SELECT position, outcome FROM cutouts WHERE position IN {THESE}"
-        known = dict(self._manifest.read(statement, (listed(keys),)))
-        if look:
-            stored = int(Outcome.STORED)
-            claimed = {key for key, outcome in known.items() if outcome == stored}
-            for key in claimed - self._pictures.present(claimed):
-                del known[key]
+    def plan(self, keys: Sequence[int]) -> dict[int, int]:
+        """Return the outcomes that are known of positions, as numbers of `Outcome`."""
+        by_shard: list[list[int]] = [[] for _ in range(_SHARDS)]
+        for key in keys:
+            by_shard[_shard_of(key)].append(key)
+        known: dict[int, int] = {}
+        # A picture has a sha256 and nothing else has: an outcome that was changed by damage is not believed.
+        statement = f"""SELECT position, outcome FROM cutouts
+            WHERE position IN {THESE} AND (outcome = 1) = (sha256 IS NOT NULL)"""
+        for shard, group in zip(self._shards, by_shard, strict=True):
+            if group:
+                known.update(shard.read(statement, (listed(group),)))
+        for old in self._old:
+            known = old.plan([key for key in keys if key not in known]) | known
         return known
 
     def get(self, key: int) -> tuple[bytes, np.ndarray | None] | None:
-        """The stored picture of a position, and its pixels where they had to be decoded.
+        """Return the stored picture of a position, and its pixels where they had to be decoded.
 
-        A picture that the manifest knows must have the noted sha256; any
-        other is decoded, and noted.
-
-        Returns
-        -------
-        found : (bytes, `~numpy.ndarray` or None), or None
-            None if there is none. One that is damaged is removed, and counts as none.
+        A picture must have the noted sha256; where none is noted it is decoded, and noted. One that is
+        damaged is removed, and counts as none.
         """
-        data = self._pictures.read(key)
-        if data is None:
-            return None
-        known = self._digest(key)
-        if known is not None:
-            # Once more where it differs: another process may just have put a new one.
-            if hashlib.sha256(data).digest() in (known, self._digest(key)):
+        shard = self._shards[_shard_of(key)]
+        statement = """SELECT data, sha256 FROM pictures LEFT JOIN cutouts USING (position)
+            WHERE pictures.position = ?"""
+        for data, digest in shard.read(statement, (key,)):
+            if digest == hashlib.sha256(data).digest():
                 return data, None
-        else:
             with contextlib.suppress(RowError):
-                pixels = self.recipe.decode(data)
-                self._note(key, Outcome.STORED, (), data)
-                return data, pixels
-        self._remove(key)
+                if digest is None:
+                    pixels = self.recipe.decode(data)
+                    self.put(key, data)
+                    return data, pixels
+            self._remove(key)
+        for old in self._old:
+            if (picture := old.get(key)) is not None:
+                data, digest = picture
+                with contextlib.suppress(RowError):
+                    pixels = None if digest == hashlib.sha256(data).digest() else self.recipe.decode(data)
+                    self.put(key, data)
+                    return data, pixels
         return None
 
-    def put(self, key: int, data: bytes, attempts: Sequence[Attempt] = ()) -> None:
+    def put(self, key: int, data: bytes, attempts: Iterable[Attempt] = ()) -> None:
         """Keep a picture that `hifrac.images.decode` has accepted, and the attempts that led to it."""
-        try:
-            self._make()
-            self._pictures.write(key, data)
-        except (OSError, sqlite3.Error) as error:
-            self.trouble = error
-            return
-        self._note(key, Outcome.STORED, attempts, data)
+        state = key, int(Outcome.STORED), len(data), hashlib.sha256(data).digest(), time.time()
+        self._write(key, [*_attempts(key, attempts), (_PICTURE, (key, data)), (_STATE, state)])
 
-    def record(self, key: int, error: RowError, attempts: Sequence[Attempt]) -> None:
+    def record(self, key: int, error: RowError, attempts: Iterable[Attempt]) -> None:
         """Note a position for which there is no picture."""
-        try:
-            self._make()
-        except OSError as trouble:
-            self.trouble = trouble
-            return
-        self._note(key, Outcome.of(error), attempts, None)
+        state = key, int(Outcome.of(error)), None, None, time.time()
+        # Another process may have had more luck meanwhile: its picture stays known.
+        unless = f"{_STATE} WHERE outcome != {int(Outcome.STORED)}"
+        self._write(key, [*_attempts(key, attempts), (unless, state)])
 
     def counts(self) -> Counter[Outcome]:
-        """How many positions had which outcome."""
-        rows = self._manifest.read("SELECT outcome, COUNT(*) FROM cutouts GROUP BY outcome")
-        return Counter({Outcome(outcome): count for outcome, count in rows})
+        """Return how many positions had which outcome."""
+        counts: Counter[Outcome] = Counter()
+        for outcome, count in self._read("SELECT outcome, COUNT(*) FROM cutouts GROUP BY outcome"):
+            counts[Outcome(outcome)] += count
+        return counts
 
     def size(self) -> tuple[int, float | None]:
-        """Bytes of all pictures, and the time (Unix) of the last attempt."""
-        (found,) = self._manifest.read("SELECT TOTAL(bytes), MAX(at) FROM cutouts") or [(0, None)]
-        return int(found[0]), found[1]
+        """Return the bytes of all pictures, and the time (Unix) of the last attempt."""
+        rows = list(self._read("SELECT TOTAL(bytes), MAX(at) FROM cutouts"))
+        return int(sum(total for total, _ in rows)), max((at for _, at in rows if at), default=None)
 
     def attempts(self) -> Iterator[tuple[Any, ...]]:
-        """All attempts: (ra, dec, at, request, outcome, status, bytes, sha256, message)."""
-        for key, *rest in self._manifest.read("SELECT * FROM attempts ORDER BY rowid"):
+        """Yield all attempts: (ra, dec, at, request, outcome, status, bytes, sha256, message)."""
+        rows = self._read("SELECT * FROM attempts ORDER BY number")
+        for _, key, *rest in sorted(rows, key=lambda row: row[2]):
             yield *position_of(key), *rest
+
+    def pictures(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the key and the file of each picture that is intact."""
+        for shard in self._shards:
+            for (key,) in shard.read("SELECT position FROM pictures"):
+                if (picture := self.get(key)) is not None:
+                    yield key, picture[0]
+
+    def export(self, folder: Path) -> int:
+        """Write all pictures as plain files with a table of their positions; return how many."""
+        from astropy.table import Table
+
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for key, data in self.pictures():
+            ra, dec = position_of(key)
+            name = f"{ra}{'' if dec[0] == '-' else '+'}{dec}"
+            suffix = ".fits" if data.startswith(b"SIMPLE") else ".png" if data[1:4] == b"PNG" else ".jpg"
+            write_whole(folder / f"{name}{suffix}", data)
+            rows.append((name, float(ra), float(dec)))
+        table = Table(rows=rows, names=("name", "ra", "dec"), dtype=("U32", float, float))
+        table["ra"].unit = table["dec"].unit = "deg"
+        table.write(folder / "positions.ecsv", overwrite=True)
+        return len(rows)
 
     def verify(self, *, repair: bool = False, progress: Any = None) -> StoreReport:
         """Read, compare and decode every picture.
@@ -288,104 +289,88 @@ class PictureStore:
         Parameters
         ----------
         repair : bool, optional
-            Remove the damaged pictures and what dead processes left, and
-            correct the manifest: the next round asks for what is missing.
+            Remove what is damaged, and correct the record: the next round asks for what is missing.
         progress : callable, optional
             Called with 1 after each picture.
         """
-        digests = dict(
-            self._manifest.read(
-                "SELECT position, sha256 FROM cutouts WHERE outcome = ?", (int(Outcome.STORED),)
-            )
-        )
-        intact, unrecorded, damaged = 0, 0, []
-        for key in self._pictures.keys():  # noqa: SIM118 (no mapping)
-            data = self._pictures.read(key)
-            known = digests.pop(key, None)
-            if data is None:  # removed meanwhile
-                continue
-            try:
-                self.recipe.decode(data)
-                sound = known is None or hashlib.sha256(data).digest() in (known, self._digest(key))
-            except RowError:
-                sound = False
-            if sound:
-                intact += 1
-                unrecorded += known is None
-                if repair and known is None:
-                    self._note(key, Outcome.STORED, (), data)
-            else:
-                damaged.append("{} {}".format(*position_of(key)))
-                if repair:
+        intact, unrecorded, missing, damaged = 0, 0, 0, []
+        for shard in self._shards:
+            digests = dict(shard.read("SELECT position, sha256 FROM cutouts WHERE outcome = 1"))
+            for (key,) in shard.read("SELECT position FROM pictures"):
+                rows = shard.read("SELECT data FROM pictures WHERE position = ?", (key,))
+                digest = digests.pop(key, None)
+                if not rows:  # removed meanwhile
+                    continue
+                ((data,),) = rows
+                try:
+                    self.recipe.decode(data)
+                    is_sound = digest is None or digest == hashlib.sha256(data).digest()
+                except RowError:
+                    is_sound = False
+                intact, unrecorded = intact + is_sound, unrecorded + (is_sound and digest is None)
+                if not is_sound:
+                    damaged.append("{} {}".format(*position_of(key)))
+                if repair and digest is None and is_sound:
+                    self.put(key, data)
+                elif repair and not is_sound:
                     self._remove(key)
-            if progress is not None:
-                progress(1)
-        missing = digests.keys() - self._pictures.present(digests)
-        if repair:
-            for key in missing:
-                self._forget(key)
-        leftovers = self._pictures.leftovers(remove=repair)
-        return StoreReport(intact, tuple(damaged), len(missing), unrecorded, leftovers)
+                if progress is not None:
+                    progress(1)
+            missing += len(digests)
+            for key in digests if repair else ():
+                self._remove(key)
+        leftovers = list(self.folder.glob("*.damaged-*"))
+        for path in leftovers if repair else ():
+            path.unlink(missing_ok=True)
+        return StoreReport(intact, tuple(damaged), missing, unrecorded, len(leftovers))
 
-    def _digest(self, key: int) -> bytes | None:
-        rows = self._manifest.read("SELECT sha256 FROM cutouts WHERE position = ?", (key,))
-        return rows[0][0] if rows else None
+    def _read(self, statement: str) -> Iterator[tuple[Any, ...]]:
+        for shard in self._shards:
+            yield from shard.read(statement)
 
-    def _make(self) -> None:
-        if not self._described:  # or not legibly
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.folder / _FACTS, json.dumps(self._facts, indent=1).encode())
-            self._described = True
-
-    def _note(self, key: int, outcome: Outcome, attempts: Iterable[Attempt], data: bytes | None) -> None:
-        """One transaction: the state of a position and the attempts that led to it."""
-        digest = None if data is None else hashlib.sha256(data).digest()
-        size = None if data is None else len(data)
-        statements: list[tuple[str, tuple[Any, ...]]] = [
-            (
-                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (key, one.when, one.request, *_attempt_outcome(one)),
-            )
-            for one in attempts
-        ]
-        state = "INSERT INTO cutouts VALUES (?, ?, ?, ?, ?) ON CONFLICT (position) DO UPDATE SET "
-        state += (
-            "outcome = excluded.outcome, bytes = excluded.bytes, sha256 = excluded.sha256, at = excluded.at"
-        )
-        if outcome != Outcome.STORED:
-            # Another process may have had more luck meanwhile: its picture stays known.
-            state += f" WHERE outcome != {int(Outcome.STORED)}"
-        statements.append((state, (key, int(outcome), size, digest, time.time())))
-        trouble = self._manifest.write(statements)
-        if trouble is not None:
-            self.trouble = trouble
-
-    def _forget(self, key: int) -> None:
-        trouble = self._manifest.write([("DELETE FROM cutouts WHERE position = ?", (key,))])
-        self.trouble = trouble or self.trouble
-
-    def _remove(self, key: int) -> None:
+    def _write(self, key: int, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
         try:
-            self._pictures.remove(key)
+            self._make()
+            self._shards[_shard_of(key)].write(statements)
         except (OSError, sqlite3.Error) as error:
             self.trouble = error
-        else:
-            self._forget(key)
+
+    def _make(self) -> None:
+        """Make the folder, or mend what it says of itself; once, for it may be removed later."""
+        if not self._is_made:
+            path = self.folder / _FACTS
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not path.exists() or path.read_bytes() != self._facts.encode():
+                write_whole(path, self._facts)
+            self._is_made = True
+
+    def _remove(self, key: int) -> None:
+        tables = "cutouts", "pictures"
+        self._write(key, [(f"DELETE FROM {table} WHERE position = ?", (key,)) for table in tables])
 
 
 def stores() -> tuple[list[PictureStore], list[Path]]:
-    """The stores below `hifrac.core.cache_dir`, and the folders that do not say what they hold."""
-    found, illegible = [], []
-    for manifest in sorted((cache_dir() / "cutouts").glob(f"*/{_MANIFEST}")):
+    """Return the stores in `hifrac.core.cache_dir`, and the folders that do not say what they hold."""
+    legible, illegible = [], []
+    for folder in sorted({path.parent for path in (cache_dir() / "cutouts").glob("*/*.sqlite")}):
         try:
-            found.append(PictureStore.at(manifest.parent))
+            legible.append(PictureStore.at(folder))
         except ValueError:
-            illegible.append(manifest.parent)
-    return found, illegible
+            illegible.append(folder)
+    return legible, illegible
 
 
-def _attempt_outcome(attempt: Attempt) -> tuple[Any, ...]:
-    """Outcome, status, bytes, sha256 and message of an attempt."""
-    error = attempt.error
-    outcome = "answered" if error is None else Outcome.of(error).name.lower()
-    return outcome, attempt.status, attempt.size, attempt.sha256, error and str(error)[:500]
+def _shard_of(key: int) -> int:
+    return ((key * _GOLDEN & 0xFFFFFFFFFFFFFFFF) >> 60) % _SHARDS
+
+
+def _attempts(key: int, attempts: Iterable[Attempt]) -> list[tuple[str, tuple[Any, ...]]]:
+    """The statements that note attempts."""
+    statements: list[tuple[str, tuple[Any, ...]]] = []
+    for attempt in attempts:
+        error = attempt.error
+        outcome = "answered" if error is None else Outcome.of(error).name.lower()
+        message = None if error is None else str(error)[:500]
+        values = outcome, attempt.status, attempt.size, attempt.sha256, message
+        statements.append((_ATTEMPT, (key, attempt.when, attempt.request, *values)))
+    return statements

@@ -97,7 +97,6 @@ class LegacyCutouts(RemoteCutouts):
         if layer is not None and not (isinstance(layer, str) and re.fullmatch(r"[\w.-]+", layer)):
             raise ValueError(f'layer must be like "ls-dr9", got {layer!r}')
         self._layer = self._layer_of_release() if layer is None else layer
-        self.suffix = ".fits" if self._is_fits else ".jpg"
 
     def _check(self, recipe: CutoutRecipe) -> None:
         if recipe.survey != "legacy" or recipe.service not in ("viewer-jpg", "viewer-fits"):
@@ -124,9 +123,6 @@ class LegacyCutouts(RemoteCutouts):
     @property
     def _is_fits(self) -> bool:
         return self._recipe.service == "viewer-fits"
-
-    def _identity(self) -> str:
-        return f"{self.url} {self._layer}"
 
     def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
         recipe = self._recipe

@@ -81,7 +81,6 @@ class PanSTARRSCutouts(RemoteCutouts):
     title = "Pan-STARRS1 fitscut"
     default_recipe = PANSTARRS_RECIPE
     url_item = "panstarrs_url"
-    suffix = ".fits"
 
     def _check(self, recipe: CutoutRecipe) -> None:
         if (recipe.survey, recipe.service) != ("panstarrs", "fitscut"):

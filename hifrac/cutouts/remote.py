@@ -91,8 +91,9 @@ class RemoteCutouts:
     default_recipe: ClassVar[CutoutRecipe]
     #: The item of ``hifrac.core.config.conf`` that has the address.
     url_item: ClassVar[str]
-    suffix: str = ".jpg"
     name_column = None
+    #: What decides the pixels beside recipe and position.
+    _layer: str = ""
 
     def __init__(
         self,
@@ -318,12 +319,12 @@ class RemoteCutouts:
     def _ensure(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[RowError | None]:
         with _Round(self, keep_pictures=False) as pass_:
             for _, outcome in pass_.run(ra, dec):
-                if pass_.store is not None and pass_.store.trouble is not None:
-                    raise OSError(
-                        f"pictures cannot be kept in {pass_.store.folder}: {pass_.store.trouble}"
-                    ) from pass_.store.trouble
+                pass_.raise_trouble()
                 pass_.warn()
                 yield outcome if isinstance(outcome, RowError) else None
+            if pass_.store is not None:
+                pass_.store.check()
+                pass_.raise_trouble()
 
     def _frozen(self) -> RemoteCutouts:
         """The source with the settings in force now, whatever becomes of ``conf``."""
@@ -331,12 +332,8 @@ class RemoteCutouts:
         source._recipe, source._base_url, source._offline = self.recipe, self.url, self.offline
         return source
 
-    def _identity(self) -> str:
-        """What decides the pixels beside recipe and position."""
-        return self.url
-
     def _store(self) -> PictureStore:
-        return PictureStore(self._identity(), self.recipe, suffix=self.suffix)
+        return PictureStore(self.recipe, self._layer)
 
 
 # What became of a position: what stopped it, or its picture as a file and decoded where that was asked for.
@@ -394,6 +391,11 @@ class _Round:
         if self.store is not None:
             self.store.close()
 
+    def raise_trouble(self) -> None:
+        """Raise an OSError if something could not be kept."""
+        if self.store is not None and (trouble := self.store.trouble) is not None:
+            raise OSError(f"pictures cannot be kept in {self.store.folder}: {trouble}") from trouble
+
     def warn(self) -> None:
         """Warn of what the threads have noticed."""
         if self.warning is not None:
@@ -415,7 +417,6 @@ class _Round:
 
     def _begin_all(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, _Found | _Stored | _Job]]:
         """The key of each position, and what is known of it or its job."""
-        look = self.store is not None and (len(ra) <= _PLANNED or not self.store.is_whole())
         # Rows of one page of the manifest are read together: of a million, that is four at a time.
         part = max(_PLANNED, min(4 * _PLANNED, len(ra) // 16))
         begin, stored, brief = self._begin, int(Outcome.STORED), not self._keep_pictures
@@ -423,7 +424,7 @@ class _Round:
             part_ra, part_dec = ra[start : start + part], dec[start : start + part]
             good = _on_sphere(part_ra, part_dec)
             keys = position_keys(np.where(good, part_ra, 0.0), np.where(good, part_dec, 0.0))
-            known = {} if self.store is None else self.store.plan(np.unique(keys[good]).tolist(), look=look)
+            known = {} if self.store is None else self.store.plan(np.unique(keys[good]).tolist())
             for row, (key, is_good) in enumerate(zip(keys.tolist(), good.tolist(), strict=True)):
                 if not is_good:
                     yield key, _bad_coordinate(part_ra[row], part_dec[row])

@@ -16,6 +16,7 @@ from getjpeg_server import Reply, serve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encode, galaxy, sky
+from stores import stored_pictures
 
 from hifrac import cli
 from hifrac.catalogs import durbala2020, labels
@@ -176,7 +177,7 @@ def test_an_interrupted_run_goes_on_where_it_was(source, quick_service, tmp_path
     with pytest.raises(KeyboardInterrupt):
         write_directory(table, source, tmp_path, progress=interrupt)
     assert list((tmp_path / "cutouts").iterdir()) == []
-    done = {path.stem for path in config.cache_dir().rglob("*.jpg")}
+    done = stored_pictures()
     assert len(done) >= 3
     quick_service.requests.clear()
     assert set(write_directory(table, source, tmp_path)["flags"]) == {0}

@@ -4,6 +4,7 @@ import pytest
 from astropy.table import Table
 from click.testing import CliRunner
 from getjpeg_server import Reply
+from stores import change_picture, stored_pictures
 
 from hifrac import cli
 from hifrac.core.config import cache_dir
@@ -40,7 +41,7 @@ def test_a_download_and_its_resume(quick_service, rows, tmp_path):
 
 def test_the_folder_of_the_command_line_comes_before_the_environment(quick_service, rows, tmp_path):
     assert call("fetch", rows, "--cache-dir", tmp_path / "mine").exit_code == 0
-    assert list((tmp_path / "mine").rglob("*.jpg"))
+    assert stored_pictures(tmp_path / "mine")
     assert not cache_dir().exists()
 
 
@@ -95,28 +96,36 @@ def test_the_store_is_shown_checked_mended_and_removed(quick_service, rows):
     call("fetch", rows)
     shown = call("cache", "info").stdout
     assert "2 stored, 1 outside" in shown
-    assert quick_service.address in shown
     assert "2 intact, 0 damaged, 0 missing" in call("cache", "verify").stdout
-    picture = next(cache_dir().rglob("*.jpg"))
-    picture.write_bytes(b"")
+    key = next(iter(stored_pictures()))
+    change_picture(key, b"")
     result = call("cache", "verify")
     assert result.exit_code == 1
     assert "1 intact, 1 damaged" in result.stdout
-    assert picture.exists()
+    assert key in stored_pictures()
     assert call("cache", "verify", "--repair").exit_code == 1
-    assert not picture.exists()
+    assert key not in stored_pictures()
     assert call("cache", "verify").exit_code == 0
     call("fetch", rows)
-    assert picture.exists()
+    assert key in stored_pictures()
 
     beside = cache_dir() / "cutouts" / "notes.txt"
     beside.write_text("mine")
     assert call("cache", "clear", input="n\n").exit_code == 0
-    assert picture.exists()
+    assert key in stored_pictures()
     assert "there is no store 'x'" in call("cache", "clear", "--store", "x").stderr
     assert call("cache", "clear", "--yes").exit_code == 0
-    assert not picture.exists()
+    assert not stored_pictures()
     assert beside.read_text() == "mine"
+
+
+def test_stored_pictures_become_plain_files_that_predict_reads(quick_service, rows, tmp_path):
+    call("fetch", rows)
+    assert ": 2 pictures" in call("cache", "export", tmp_path / "plain").stdout
+    (table,) = (tmp_path / "plain").rglob("positions.ecsv")
+    assert {path.read_bytes() for path in table.parent.glob("*.jpg")} == set(stored_pictures().values())
+    out = tmp_path / "out.ecsv"
+    assert call("predict", table, "--cutouts", table.parent, "--name", "name", "-o", out).exit_code == 0
 
 
 def test_a_store_that_does_not_say_what_it_holds_is_named(quick_service, rows):

@@ -6,10 +6,10 @@ import pytest
 from astropy.coordinates import SkyCoord
 from getjpeg_server import OUTSIDE, Reply
 from pictures import encode, galaxy, printed
+from stores import change_picture, stored_pictures
 
 import hifrac
 from hifrac import conf
-from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import (
     BadCoordinateError,
     BadImageError,
@@ -35,7 +35,7 @@ def fetch(source, ra, dec=None):
 
 
 def stored_files():
-    return list(cache_dir().rglob("*.jpg"))
+    return list(stored_pictures())
 
 
 # Requests
@@ -358,19 +358,20 @@ def test_without_store_nothing_is_kept(quick_service):
     assert not stored_files()
 
 
-def test_services_have_stores_of_their_own(quick_service):
+def test_releases_have_stores_of_their_own_and_mirrors_have_not(quick_service):
+    fetch(SkyServerCutouts(base_url=quick_service.address + "/mirror"), [1])
+    assert fetch(SkyServerCutouts(offline=True), [1])[0].data == quick_service.pictures[1.0, 0.0]
     fetch(SkyServerCutouts(), [1])
     fetch(SkyServerCutouts(data_release="DR17"), [1])
-    fetch(SkyServerCutouts(base_url=quick_service.address + "/other"), [1])
-    assert [request.path.split("/")[1] for request in quick_service.requests] == ["dr16", "dr17", "other"]
+    assert [request.path.split("/")[1] for request in quick_service.requests] == ["mirror", "dr17"]
 
 
 def test_a_damaged_stored_picture_is_fetched_again(quick_service):
     fetch(SkyServerCutouts(), [1])
-    (file,) = stored_files()
-    file.write_bytes(file.read_bytes()[:100])
+    ((key, data),) = stored_pictures().items()
+    change_picture(key, data[:100])
     assert fetch(SkyServerCutouts(), [1])[0].data == quick_service.pictures[1.0, 0.0]
-    assert file.read_bytes() == quick_service.pictures[1.0, 0.0]
+    assert stored_pictures() == {key: quick_service.pictures[1.0, 0.0]}
 
 
 def test_a_store_that_cannot_be_written_loses_no_picture_and_warns_once(quick_service, tmp_path, monkeypatch):

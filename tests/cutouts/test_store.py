@@ -1,23 +1,23 @@
 import hashlib
-import os
-import threading
+import json
+import shutil
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from pictures import encode, galaxy
+from stores import change_picture, shards, stored_pictures
 
-from hifrac import conf
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import FetchError, OutOfFootprintError
 from hifrac.cutouts import CutoutRecipe
 from hifrac.cutouts._http import Attempt
-from hifrac.cutouts._layouts import Folders
 from hifrac.cutouts._positions import canonical_position, position_keys, position_of
-from hifrac.cutouts._store import Outcome, PictureStore, stores
+from hifrac.cutouts._store import BlankError, Outcome, PictureStore, stores
 
 RECIPE = CutoutRecipe(
     survey="sdss", data_release="DR16", service="getjpeg", bands=("i", "r", "g"), pixel_scale=0.4, width=128
@@ -26,16 +26,6 @@ URL = "https://example.org/dr16/getjpeg"
 PICTURE = encode(galaxy())
 HERE = ("184.957000", "5.121500")
 KEY = int(position_keys(np.array([184.957]), np.array([5.1215]))[0])
-
-
-@pytest.fixture(params=["folders", "file"])
-def layout(request):
-    with conf.set_temp("store_layout", request.param):
-        yield request.param
-
-
-def pictures():
-    return sorted(cache_dir().rglob("*.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -68,44 +58,23 @@ def test_keys_hold_the_canonical_position(ra, dec):
     assert key == int(position_keys(*(np.array([float(text)]) for text in position_of(key)))[0])
 
 
-def test_what_is_put_is_got(layout):
-    store = PictureStore(URL, RECIPE)
+def test_what_is_put_is_got():
+    store = PictureStore(RECIPE)
     assert store.get(KEY) is None
     store.put(KEY, PICTURE)
-    other = PictureStore(URL, RECIPE)
+    other = PictureStore(RECIPE)
     assert other.get(KEY) == (PICTURE, None)
     assert other.plan([KEY, KEY + 1]) == {KEY: Outcome.STORED}
     assert other.counts() == {Outcome.STORED: 1}
-    assert other.is_whole()
+    assert other.size()[0] == len(PICTURE)
     assert store.trouble is None
-    assert (store.path(*HERE) is None) == (layout == "file")
 
 
-def test_a_store_keeps_the_layout_that_it_began_with():
-    with conf.set_temp("store_layout", "file"):
-        PictureStore(URL, RECIPE).put(KEY, PICTURE)
-    again = PictureStore(URL, RECIPE)
-    again.put(KEY + 1, PICTURE)
-    assert not pictures()
-    assert again.get(KEY + 1) == (PICTURE, None)
-
-
-def test_services_and_recipes_never_mix():
-    kept = [
-        PictureStore(URL, RECIPE),
-        PictureStore(URL + "2", RECIPE),
-        *(
-            PictureStore(URL, CutoutRecipe(**{**RECIPE.to_dict(), **change}))
-            for change in (
-                {"width": 64},
-                {"pixel_scale": 0.5},
-                {"data_release": "DR17"},
-                {"bands": ("z", "r", "g")},
-            )
-        ),
-    ]
+def test_recipes_and_layers_never_mix():
+    changes = ({"width": 64}, {"pixel_scale": 0.5}, {"data_release": "DR17"}, {"bands": ("z", "r", "g")})
+    recipes = [RECIPE, *(CutoutRecipe(**{**RECIPE.to_dict(), **change}) for change in changes)]
+    kept = [*map(PictureStore, recipes), PictureStore(RECIPE, "layer")]
     assert len({store.folder for store in kept}) == len(kept)
-    assert len({store.path("1.000000", dec) for store in kept[:1] for dec in ("2.000000", "-2.000000")}) == 2
 
 
 DAMAGE = {
@@ -119,71 +88,40 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_picture_is_found_and_removed(damage):
-    store = PictureStore(URL, RECIPE)
-    store.put(KEY, PICTURE)
-    store.put(KEY + 1, PICTURE)
-    path = store.path(*HERE)
-    path.write_bytes(damage(PICTURE))
+    with PictureStore(RECIPE) as store:
+        store.put(KEY, PICTURE)
+        store.put(KEY + 1, PICTURE)
+    change_picture(KEY, damage(PICTURE))
     report = store.verify()
     assert (report.intact, report.damaged) == (1, (" ".join(HERE),))
-    assert path.exists()
+    assert KEY in stored_pictures()
     assert store.get(KEY) is None
-    assert not path.exists()
+    assert KEY not in stored_pictures()
     assert store.plan([KEY, KEY + 1]) == {KEY + 1: Outcome.STORED}
 
 
 def test_repair_removes_what_is_damaged_and_notes_what_is_not():
-    store = PictureStore(URL, RECIPE)
-    for number in range(4):
-        store.put(KEY + number, PICTURE)
-    names = [store.path(*position_of(KEY + number)) for number in range(5)]
-    names[0].write_bytes(b"")
-    names[1].unlink()
-    names[4].parent.mkdir(exist_ok=True, parents=True)
-    names[4].write_bytes(PICTURE)
-    old = names[2].with_name(".old.part")
-    old.write_bytes(b"half")
-    os.utime(old, (1, 1))
+    with PictureStore(RECIPE) as store:
+        for number in range(5):
+            store.put(KEY + number, PICTURE)
+    change_picture(KEY, b"")
+    change_picture(KEY + 1, None)
+    for path in shards():
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("DELETE FROM cutouts WHERE position = ?", (KEY + 4,))
+            connection.commit()
+    (store.folder / "0.sqlite.damaged-1").write_bytes(b"half")
     report = store.verify(repair=True)
-    assert (report.intact, len(report.damaged), report.missing, report.unrecorded, report.leftovers) == (
-        3,
-        1,
-        1,
-        1,
-        1,
-    )
+    counts = report.intact, len(report.damaged), report.missing, report.unrecorded, report.leftovers
+    assert counts == (3, 1, 1, 1, 1)
     report = store.verify()
-    assert (report.intact, report.damaged, report.missing, report.unrecorded, report.leftovers) == (
-        3,
-        (),
-        0,
-        0,
-        0,
-    )
+    counts = report.intact, len(report.damaged), report.missing, report.unrecorded, report.leftovers
+    assert counts == (3, 0, 0, 0, 0)
     assert store.plan(range(KEY, KEY + 5)) == dict.fromkeys((KEY + 2, KEY + 3, KEY + 4), Outcome.STORED)
 
 
-def test_a_picture_that_was_written_but_not_noted_is_found_again(layout):
-    store = PictureStore(URL, RECIPE)
-    store.put(KEY + 1, PICTURE)
-    store._pictures.write(KEY, PICTURE)  # as by a process that died then
-    data, pixels = store.get(KEY)
-    assert data == PICTURE
-    assert np.array_equal(pixels, RECIPE.decode(PICTURE))
-    assert store.plan([KEY]) == {KEY: Outcome.STORED}
-
-
-def test_a_picture_that_was_removed_is_unknown():
-    store = PictureStore(URL, RECIPE)
-    store.put(KEY, PICTURE)
-    store.path(*HERE).unlink()
-    assert not store.is_whole()
-    assert store.plan([KEY]) == {}
-    assert store.plan([KEY], look=False) == {KEY: Outcome.STORED}
-
-
-def test_the_manifest_has_every_attempt_and_no_failure_undoes_a_picture(layout):
-    store = PictureStore(URL, RECIPE)
+def test_the_store_has_every_attempt_and_no_failure_undoes_a_picture():
+    store = PictureStore(RECIPE)
     busy = FetchError("busy", status=503)
     attempts = [Attempt(1.0, URL, 503, 4, b"\1", busy), Attempt(2.0, URL, error=FetchError("silence"))]
     store.record(KEY, busy, attempts)
@@ -191,7 +129,12 @@ def test_the_manifest_has_every_attempt_and_no_failure_undoes_a_picture(layout):
     store.put(KEY, PICTURE, [Attempt(3.0, URL, 200, len(PICTURE), hashlib.sha256(PICTURE).digest())])
     store.record(KEY, busy, [Attempt(4.0, URL, 503, 4, b"\1", busy)])
     store.record(KEY + 1, OutOfFootprintError("outside"), [])
-    assert store.plan([KEY, KEY + 1]) == {KEY: Outcome.STORED, KEY + 1: Outcome.OUTSIDE}
+    store.record(KEY + 2, BlankError("blank"), [])
+    assert store.plan(range(KEY, KEY + 3)) == {
+        KEY: Outcome.STORED,
+        KEY + 1: Outcome.OUTSIDE,
+        KEY + 2: Outcome.BLANK,
+    }
     rows = [(at, outcome, status, size) for _, _, at, _, outcome, status, size, _, _ in store.attempts()]
     assert rows == [
         (1.0, "failed", 503, 4),
@@ -199,33 +142,85 @@ def test_the_manifest_has_every_attempt_and_no_failure_undoes_a_picture(layout):
         (3.0, "answered", 200, len(PICTURE)),
         (4.0, "failed", 503, 4),
     ]
-    digests = [row[7] for row in store.attempts()]
-    assert digests[2] == hashlib.sha256(PICTURE).digest()
+    assert [row[7] for row in store.attempts()][2] == hashlib.sha256(PICTURE).digest()
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"garbage" * 500, b"SQLite format 3\0" + b"\xff" * 5000], ids=["empty", "text", "header"]
-)
-def test_a_damaged_manifest_is_begun_anew_and_costs_no_picture(content):
-    with PictureStore(URL, RECIPE) as store:
+def test_outcomes_that_nobody_knows_or_that_damage_made_are_not_believed():
+    with PictureStore(RECIPE) as store:
+        for number in range(3):
+            store.put(KEY + number, PICTURE)
+        store.record(KEY + 3, OutOfFootprintError("outside"), [])
+    for key, outcome in ((KEY, 77), (KEY + 1, 2), (KEY + 3, 1)):
+        for path in shards():
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("UPDATE cutouts SET outcome = ? WHERE position = ?", (outcome, key))
+                connection.commit()
+    assert store.plan(range(KEY, KEY + 4)) == {KEY + 2: Outcome.STORED}
+    assert store.counts()[Outcome.UNKNOWN] == 1
+    assert store.get(KEY + 1) == (PICTURE, None)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 500, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_shard_that_is_beyond_help_is_begun_anew(content):
+    with PictureStore(RECIPE) as store:
         store.put(KEY, PICTURE)
-    manifest = store.folder / "manifest.sqlite"
-    for path in store.folder.glob("manifest.sqlite*"):
-        path.unlink()
-    manifest.write_bytes(content)
-    with PictureStore(URL, RECIPE) as store:
+    (shard,) = shards()
+    shard.write_bytes(content)
+    with PictureStore(RECIPE) as store:
         assert store.plan([KEY]) == {}
-        assert store.get(KEY)[0] == PICTURE
+        assert store.get(KEY) is None
+        store.put(KEY, PICTURE)
+        assert store.trouble is None
         assert store.plan([KEY]) == {KEY: Outcome.STORED}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_damaged_page_costs_only_what_is_on_it(seed):
+    rng = np.random.default_rng(seed)
+    keys = range(KEY, KEY + 600)
+    with PictureStore(RECIPE) as store:
+        for key in keys:
+            store.put(key, PICTURE, [Attempt(1.0, URL, 200, len(PICTURE), b"1")])
+    largest = max(shards(), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    page = int(rng.integers(2, len(content) // 4096))
+    content[4096 * page : 4096 * page + 4096] = rng.bytes(4096)
+    largest.write_bytes(content)
+    with PictureStore(RECIPE) as store:
+        intact = sum(store.get(key) == (PICTURE, None) for key in keys)
+        assert intact >= 600 - 45  # the whole shard has as many, and mostly far fewer are lost
+        report = store.verify(repair=True)
+        assert report.intact >= intact
+        known = store.plan(keys)
+        assert all(store.get(key) is not None for key in known)
         assert store.trouble is None
 
 
+def test_a_single_damaged_byte_costs_few_pictures():
+    lost = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        keys = range(KEY, KEY + 160)
+        with PictureStore(RECIPE) as store:
+            for key in keys:
+                store.put(key, PICTURE)
+        largest = max(shards(), key=lambda path: path.stat().st_size)
+        content = bytearray(largest.read_bytes())
+        content[rng.integers(4096, len(content))] ^= 0xFF
+        largest.write_bytes(content)
+        with PictureStore(RECIPE) as store:
+            lost.append(160 - sum(store.get(key) is not None for key in keys))
+        shutil.rmtree(store.folder)
+    assert max(lost) <= 16
+    assert np.median(lost) <= 1
+
+
 def test_a_damaged_description_is_mended_by_the_next_picture():
-    with PictureStore(URL, RECIPE) as store:
+    with PictureStore(RECIPE) as store:
         store.put(KEY, PICTURE)
     (store.folder / "store.json").write_text("{")
     assert stores() == ([], [store.folder])
-    with PictureStore(URL, RECIPE) as store:
+    with PictureStore(RECIPE) as store:
         store.put(KEY + 1, PICTURE)
     ((found,), illegible) = stores()
     assert illegible == []
@@ -233,30 +228,37 @@ def test_a_damaged_description_is_mended_by_the_next_picture():
     assert found.counts() == {Outcome.STORED: 2}
 
 
-def test_threads_may_write_at_once(layout):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layer": "../../elsewhere"},
+        {"layer": 7},
+        {"recipe": {**RECIPE.to_dict(), "width": 64}},
+        {"recipe": {**RECIPE.to_dict(), "width": "wide"}},
+        {"recipe": []},
+        {"recipe": None},
+    ],
+)
+def test_a_description_of_something_else_is_not_believed(change):
+    with PictureStore(RECIPE) as store:
+        store.put(KEY, PICTURE)
+    facts = json.loads((store.folder / "store.json").read_text())
+    (store.folder / "store.json").write_text(json.dumps(facts | change))
+    assert stores() == ([], [store.folder])
+
+
+def test_threads_may_write_at_once():
     with ThreadPoolExecutor(8) as threads:
-        kept = [PictureStore(URL, RECIPE) for _ in range(3)]
+        kept = [PictureStore(RECIPE) for _ in range(3)]
         list(threads.map(lambda number: kept[number % 3].put(KEY + number, PICTURE), range(120)))
     assert [store.trouble for store in kept] == [None] * 3
-    assert PictureStore(URL, RECIPE).counts() == {Outcome.STORED: 120}
-
-
-def test_a_failed_write_leaves_nothing_behind(monkeypatch):
-    store = PictureStore(URL, RECIPE)
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    store.put(KEY, PICTURE)
-    assert "No space left" in str(store.trouble)
-    assert not [path for path in cache_dir().rglob("*") if path.is_file()]
+    assert PictureStore(RECIPE).counts() == {Outcome.STORED: 120}
 
 
 def test_a_folder_that_cannot_be_made_is_trouble_and_no_error():
     cache_dir().parent.mkdir(parents=True, exist_ok=True)
     cache_dir().write_text("a file where the folder should be")
-    store = PictureStore(URL, RECIPE)
+    store = PictureStore(RECIPE)
     store.put(KEY, PICTURE)
     store.record(KEY, FetchError("x"), [])
     assert isinstance(store.trouble, OSError)
@@ -264,33 +266,84 @@ def test_a_folder_that_cannot_be_made_is_trouble_and_no_error():
     assert store.plan([KEY]) == {}
 
 
-def test_readers_never_see_half_a_file():
-    store = PictureStore(URL, RECIPE)
-    versions = [encode(galaxy(seed)) for seed in range(2)]
-    store.put(KEY, versions[0])
-    path = store.path(*HERE)
-    seen = set()
-
-    def read():
-        for _ in range(100):
-            seen.add(path.read_bytes())
-
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for turn in range(100):
-        store.put(KEY, versions[turn % 2])
-    for reader in readers:
-        reader.join()
-    assert seen <= set(versions)
-    assert len(list(path.parent.iterdir())) == 1
+def test_a_store_that_is_removed_under_a_run_is_said():
+    with PictureStore(RECIPE) as store:
+        store.put(KEY, PICTURE)
+        store.check()
+        assert store.trouble is None
+        shutil.rmtree(store.folder)
+        store.check()
+        assert "removed while it was in use" in str(store.trouble)
+    with PictureStore(RECIPE) as store:
+        store.put(KEY, PICTURE)
+        shutil.rmtree(store.folder)
+        store.put(KEY, PICTURE)
+        assert "removed while it was in use" in str(store.trouble)
 
 
-@given(st.floats(0, 360), st.floats(-90, 90))
-@example(0.0, -0.0000004)
-@example(359.9999999, 90.0)
-@example(12.5, -0.000001)
-def test_a_file_has_one_name_however_many_are_asked_for(ra, dec):
-    folders = Folders(Path("pictures"), ".jpg")
-    key = int(position_keys(np.array([ra]), np.array([dec]))[0])
-    assert folders._names([key]) == [folders._name(key)]
+# Stores of the kind before
+
+
+def old_store(layout, address="https://mirror.org/dr16/getjpeg", recipe=RECIPE, suffix=".jpg", noted=True):
+    """A store as versions before 1.0 wrote it, with a picture at KEY and nothing at KEY + 1."""
+    folder = cache_dir() / "cutouts" / "sdss-dr16-getjpeg-0123456789ab"
+    folder.mkdir(parents=True)
+    facts = {"address": address, "recipe": recipe.to_dict(), "suffix": suffix, "layout": layout}
+    (folder / "store.json").write_text(json.dumps(facts))
+    with closing(sqlite3.connect(folder / "manifest.sqlite")) as manifest:
+        manifest.execute("CREATE TABLE cutouts (position INTEGER PRIMARY KEY, outcome, bytes, sha256, at)")
+        digest = hashlib.sha256(PICTURE).digest()
+        if noted:
+            manifest.execute("INSERT INTO cutouts VALUES (?, 1, ?, ?, 1.0)", (KEY, len(PICTURE), digest))
+        manifest.execute("INSERT INTO cutouts VALUES (?, 2, NULL, NULL, 1.0)", (KEY + 1,))
+        manifest.commit()
+    if layout == "file":
+        with closing(sqlite3.connect(folder / "pictures.sqlite")) as pictures:
+            pictures.execute("CREATE TABLE pictures (position INTEGER PRIMARY KEY, data BLOB NOT NULL)")
+            pictures.execute("INSERT INTO pictures VALUES (?, ?)", (KEY, PICTURE))
+            pictures.commit()
+    else:
+        place = (KEY * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 52
+        path = folder / "pictures" / f"{place:03x}" / f"{HERE[0]}+{HERE[1]}.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(PICTURE)
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["folders", "file"])
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_store_of_the_kind_before_is_read_and_its_pictures_are_taken_over(layout, noted):
+    folder = old_store(layout, noted=noted)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with PictureStore(RECIPE) as store:
+        expected = {KEY: Outcome.STORED} if noted else {}
+        assert store.plan([KEY, KEY + 1, KEY + 2]) == {**expected, KEY + 1: Outcome.OUTSIDE}
+        data, pixels = store.get(KEY)
+        assert data == PICTURE
+        assert (pixels is None) == noted
+        assert store.get(KEY + 1) is None
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    shutil.rmtree(folder)
+    assert PictureStore(RECIPE).get(KEY) == (PICTURE, None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"recipe": CutoutRecipe(**{**RECIPE.to_dict(), "width": 64})},
+        {"address": "https://mirror.org layer"},
+        {"suffix": "/../../../../etc/passwd"},
+        {"suffix": 7},
+    ],
+)
+def test_a_store_of_something_else_or_with_strange_facts_is_left_alone(options):
+    old_store("folders", **options)
+    assert PictureStore(RECIPE).plan([KEY, KEY + 1]) == {}
+
+
+def test_a_damaged_picture_of_the_kind_before_is_not_taken_over():
+    folder = old_store("folders")
+    next(folder.rglob("*.jpg")).write_bytes(PICTURE[:500])
+    with PictureStore(RECIPE) as store:
+        assert store.get(KEY) is None
+        assert not stored_pictures(store.folder)

@@ -58,10 +58,12 @@ def test_an_interrupt_keeps_what_is_there_and_says_so(tmp_path):
         stored = trial.stored()
         assert 20 <= len(stored) < len(trial.pictures)
         assert trial.wrong_files() == 0
-        (manifest,) = trial.cache.glob("cutouts/*/manifest.sqlite")
-        with closing(sqlite3.connect(manifest)) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            (noted,) = connection.execute("SELECT COUNT(*) FROM cutouts WHERE outcome = 1").fetchone()
+        noted = 0
+        for shard in trial.cache.glob("cutouts/*/*.sqlite"):
+            with closing(sqlite3.connect(shard)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+                (count,) = connection.execute("SELECT COUNT(*) FROM cutouts WHERE outcome = 1").fetchone()
+                noted += count
         assert noted == len(stored)
         again = trial.fetch()
         assert again.wait(30) == 0
