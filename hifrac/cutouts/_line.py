@@ -104,6 +104,9 @@ class Line:
     def watch(self, connection: HTTPConnection, sock: socket.socket) -> None:
         """Keep a second handle of a socket: it ends the connection, whatever is put around the first."""
         with self._lock:
+            for earlier in [pair for pair in self._watched if pair[0] is connection]:
+                earlier[1].close()  # of before it was opened again
+                self._watched.remove(earlier)
             self._watched.append((connection, sock))
 
     def _forget_closed(self) -> None:

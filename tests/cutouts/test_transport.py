@@ -64,7 +64,7 @@ def test_long_leaves_among_many_requests_are_pauses_and_no_end(own_pictures, mon
     with conf.set_temp("patience", 5.0):
         assert kinds(fetch(SkyServerCutouts(), np.arange(160) / 10)) == [None] * 160
     times = [request.time for request in own_pictures.requests]
-    assert sum(np.diff(times) > 0.9) == 4
+    assert 3 <= sum(np.diff(times) > 0.9) <= 4  # two may come at once
 
 
 def test_leaves_longer_than_the_patience_end_the_run_only_if_nothing_succeeds_in_between(own_pictures):
