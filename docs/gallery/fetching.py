@@ -7,8 +7,7 @@ Fetching pictures politely
 """
 
 # %%
-# The stand-in. One of ten positions is outside its survey, one fails for now. To ask SkyServer itself leave
-# this cell out, and ``base_url`` below.
+# The stand-in: one of ten positions is outside its survey, one fails for now. SkyServer needs no such cell.
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -17,8 +16,7 @@ from hifrac.demo import PICTURES, sample_table
 
 galaxies = sample_table()[:10]
 pictures = {f"{one['ra']:.6f}": (PICTURES / f"{one['name']}.jpg").read_bytes() for one in galaxies}
-outside, failing, *_ = pictures
-asked, troubled = [], True
+(outside, failing, *_), asked, troubled = pictures, [], True
 
 
 class Survey(BaseHTTPRequestHandler):
@@ -41,8 +39,7 @@ server = ThreadingHTTPServer(("127.0.0.1", 0), Survey)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 
 # %%
-# Where the store is, how many requests a second are allowed, and how often a failed one is repeated: all have
-# defaults (:doc:`/configuration`). What would be asked can be looked at first; nothing is sent by that.
+# Where the store is and how fast it asks: both have defaults (:doc:`/configuration`). What it would ask:
 import os
 from tempfile import TemporaryDirectory
 
@@ -77,8 +74,7 @@ for path in Path(folder.name).rglob("*.sqlite"):
 print(*attempts.items(), sep="\n")
 
 # %%
-# **Resume.** The service has recovered. The same call asks for what is missing, and nothing else; not for a
-# position outside the survey either.
+# **Resume.** The service has recovered. The same call asks for what is missing inside the survey only.
 troubled, asked = False, []
 report = download(galaxies, source)
 print(len(asked), "request:", *decode_flags(report["flags"]))
