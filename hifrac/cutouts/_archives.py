@@ -7,6 +7,7 @@ them, and reads a place from any thread in any order.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
@@ -22,22 +23,27 @@ from typing import IO, Any, Protocol
 
 from hifrac.core.exceptions import BadImageError
 
-__all__ = ["Collection", "Folder", "TarArchive", "ZipArchive", "is_tar"]
+# How many times larger than the archive its pictures may be, and the bytes that are no matter.
+_MOST_UNPACKED, _NO_MATTER = 50, 2**26
 
 _UNPACKERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
 
 class Collection(Protocol):
-    """Files below one path. Damage of the whole is a ValueError, of one file a BadImageError."""
+    """Files below one path. Damage of the whole is a ValueError, of one file a BadImageError.
 
-    def __init__(self, path: Path) -> None: ...
+    So is a file of more than ``most_bytes``, which is not read: an archive may hold what fills a memory or a
+    disk.
+    """
+
+    def __init__(self, path: Path, most_bytes: int) -> None: ...
 
     def files(self) -> Iterator[tuple[str, Any]]:
-        """Name (with ``/``) and place of each file."""
+        """Yield the name (with ``/``) and the place of each file."""
         ...
 
     def read(self, place: Any) -> bytes:
-        """Content of a file."""
+        """Return the content of a file."""
         ...
 
     def close(self) -> None:
@@ -48,16 +54,18 @@ class Collection(Protocol):
 class Folder:
     """The files directly in a folder; a place is a file name."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        self._path, self._most_bytes = path, most_bytes
 
     def files(self) -> Iterator[tuple[str, str]]:
         with os.scandir(self._path) as entries:
             # Sorted: an error that names two files must not depend on the file system.
-            yield from sorted((entry.name, entry.name) for entry in entries if entry.is_file())
+            yield from sorted((entry.name, entry.name) for entry in entries if _is_file(entry))
 
     def read(self, place: str) -> bytes:
-        return (self._path / place).read_bytes()
+        path = self._path / place
+        _check_size(path.stat().st_size, self._most_bytes)
+        return path.read_bytes()
 
     def close(self) -> None:
         pass
@@ -66,7 +74,8 @@ class Folder:
 class ZipArchive:
     """The members of a zip archive; a place is a `zipfile.ZipInfo`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
@@ -79,48 +88,69 @@ class ZipArchive:
 
     def read(self, place: zipfile.ZipInfo) -> bytes:
         try:
-            return self._zip.read(place)
+            with self._zip.open(place) as file:
+                data = file.read(self._most_bytes + 1)  # what the archive says of the size may be false
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
             raise BadImageError(f"the archive is damaged there ({error})") from error
         except (NotImplementedError, RuntimeError) as error:  # exotic compression, encryption
             raise BadImageError(f"the archive cannot be read there ({error})") from error
+        _check_size(len(data), self._most_bytes)
+        return data
 
     def close(self) -> None:
         self._zip.close()
 
 
 class TarArchive:
-    """The members of a tar archive; a place is an offset and a size."""
+    """The members of a tar archive; a place is an offset and a size.
 
-    def __init__(self, path: Path) -> None:
+    Of a compressed one the files are copied into an unnamed temporary file, as long as that takes no more
+    than pictures can.
+    """
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
         self._lock = threading.Lock()
-        self._path = path
+        self._path, self._most_bytes = path, most_bytes
         unpack = _unpacker(path)
-        self._file: IO[bytes]
-        if unpack is None:
-            self._file = path.open("rb")
-            return
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        try:
-            with unpack(path, "rb") as packed:
-                shutil.copyfileobj(packed, self._file, 2**20)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            self._file.close()
-            raise ValueError(f"path is a damaged tar archive ({error}): {path}") from error
+        self._file: IO[bytes] = path.open("rb") if unpack is None else tempfile.TemporaryFile()  # noqa: SIM115
+        self._unpacked: list[tuple[str, tuple[int, int]]] | None = None
+        if unpack is not None:
+            try:
+                with unpack(path, "rb") as packed:
+                    self._unpacked = list(
+                        self._unpack(packed, max(_NO_MATTER, _MOST_UNPACKED * path.stat().st_size))
+                    )
+            except BaseException:
+                self._file.close()
+                raise
 
     def files(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        if self._unpacked is not None:
+            yield from self._unpacked
+            return
         self._file.seek(0)
-        try:
-            with tarfile.open(fileobj=self._file, mode="r:") as archive:
-                while (member := archive.next()) is not None:
-                    if member.isreg() and not member.issparse():
-                        yield member.name, (member.offset_data, member.size)
-                    archive.members.clear()  # tarfile keeps a kilobyte of each otherwise
-        except (tarfile.TarError, EOFError) as error:
-            raise ValueError(f"path is a damaged tar archive ({error}): {self._path}") from error
+        with _damage_said(self._path), tarfile.open(fileobj=self._file, mode="r:") as archive:
+            for member in _members(archive):
+                yield member.name, (member.offset_data, member.size)
+
+    def _unpack(self, packed: IO[bytes], most_bytes: int) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Copy the files of a compressed archive; what is too large, or would make all so, is left out."""
+        place = 0
+        with _damage_said(self._path), tarfile.open(fileobj=packed, mode="r|") as archive:
+            for member in _members(archive):
+                content = archive.extractfile(member)
+                if content is None or member.size > min(self._most_bytes, most_bytes - place):
+                    yield member.name, (place, self._most_bytes + 1)
+                    continue
+                shutil.copyfileobj(content, self._file, 2**20)
+                yield member.name, (place, member.size)
+                place += member.size
+            while packed.read(2**20):  # to the end, where a checksum is
+                pass
 
     def read(self, place: tuple[int, int]) -> bytes:
         offset, size = place
+        _check_size(size, self._most_bytes)
         with self._lock:
             self._file.seek(offset)
             data = self._file.read(size)
@@ -132,8 +162,36 @@ class TarArchive:
         self._file.close()
 
 
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The plain files of an archive."""
+    while (member := archive.next()) is not None:
+        if member.isreg() and not member.issparse():
+            yield member
+        archive.members.clear()  # type: ignore[attr-defined] # tarfile keeps a kilobyte of each otherwise
+
+
+@contextlib.contextmanager
+def _damage_said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"path is a damaged tar archive ({error}): {path}") from error
+
+
+def _check_size(size: int, most_bytes: int) -> None:
+    if size > most_bytes:
+        raise BadImageError(f"the file has more than the {most_bytes} bytes that a picture can have")
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
 def is_tar(path: Path) -> bool:
-    """Whether a file begins as a tar archive does, compressed or not."""
+    """Return whether a file begins as a tar archive does, compressed or not."""
     try:
         unpack = _unpacker(path) or open
         with unpack(path, "rb") as file:

@@ -22,6 +22,9 @@ __all__ = ["LocalCutouts"]
 # What is taken first when a name has files of several formats: pictures made for display before raw planes.
 _RANK = {"jpg": 0, "jpeg": 0, "png": 1, "fits": 2}
 
+# Of one file, where no recipe says how large a picture is: three planes of fluxes with 3,000 pixels a side.
+_MOST_BYTES = 2**27
+
 
 class LocalCutouts:
     """Pictures from files: ``<value of a column>.jpg``, ``.jpeg``, ``.png`` or ``.fits``.
@@ -204,7 +207,8 @@ class LocalCutouts:
             if self._closed:
                 raise ValueError(f"{self!r} is closed")
             if self._collection is None:
-                collection = self._kind(self._path)
+                most_bytes = _MOST_BYTES if self.recipe is None else 2**20 + 32 * self.recipe.width**2
+                collection = self._kind(self._path, most_bytes)
                 try:
                     self._list(collection)
                 except BaseException:

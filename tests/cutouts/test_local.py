@@ -12,6 +12,7 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import encode, galaxy
 
 from hifrac import HIFractionEstimator, images
 from hifrac.core.exceptions import BadImageError, FetchError
@@ -378,3 +379,66 @@ def test_the_genuine_archive(real_data):
     assert len(found) == 259
     for cutout in found:
         assert images.decode(cutout.data, width=128).shape == (128, 128, 3)
+
+
+# What would fill a memory or a disk
+
+
+def bomb(path, kind):
+    """An archive with a picture, and a member a thousand times as large as the archive."""
+    zeros = bytes(2**20)
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("good.jpg", encode(galaxy()))
+            with archive.open("bomb.jpg", "w", force_zip64=True) as file:
+                for _ in range(200):
+                    file.write(zeros)
+        return
+    with tarfile.open(path, f"w:{kind}") as archive:
+        for name, data in (("bomb.jpg", 200 * zeros), ("good.jpg", encode(galaxy()))):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz", "bz2", "xz"])
+def test_a_member_that_unpacks_to_more_than_a_picture_is_an_error_of_its_row(tmp_path, kind):
+    path = tmp_path / "pictures"
+    bomb(path, kind)
+    with LocalCutouts(path) as source:
+        found = list(source.fetch([0.0] * 2, [0.0] * 2, ["bomb", "good"]))
+        assert isinstance(found[0].error, BadImageError)
+        assert "more than the" in str(found[0].error)
+        assert found[1].data == encode(galaxy())
+        if kind != "zip":
+            assert source._open()._file.seek(0, 2) < 2**20
+
+
+def test_many_members_that_unpack_to_more_than_pictures_do_not_fill_the_disk(tmp_path):
+    path = tmp_path / "pictures"
+    with tarfile.open(path, "w:gz") as archive:
+        for number in range(40):
+            info = tarfile.TarInfo(f"{number}.jpg")
+            info.size = 2**22
+            archive.addfile(info, io.BytesIO(bytes(2**22)))
+    with LocalCutouts(path) as source:
+        found = list(source.fetch([0.0] * 40, [0.0] * 40, [str(number) for number in range(40)]))
+        assert source._open()._file.seek(0, 2) <= 2**26
+    assert [type(cutout.error) for cutout in found] == [type(None)] * 16 + [BadImageError] * 24
+
+
+def test_a_file_larger_than_any_picture_is_an_error_of_its_row(tmp_path):
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(2**30)
+    with LocalCutouts(tmp_path) as source:
+        (cutout,) = source.fetch([0.0], [0.0], ["large"])
+    assert isinstance(cutout.error, BadImageError)
+
+
+def test_a_link_to_itself_stops_nothing(tmp_path):
+    (tmp_path / "good.jpg").write_bytes(encode(galaxy()))
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    with LocalCutouts(tmp_path) as source:
+        found = list(source.fetch([0.0] * 2, [0.0] * 2, ["good", "loop"]))
+    assert found[0].error is None
+    assert isinstance(found[1].error, FetchError)
