@@ -443,6 +443,8 @@ def _decode_fits(data: bytes, width: int | None, stretch: Stretch | None) -> np.
         display = np.moveaxis(planes.astype(np.uint8), 0, -1)
     elif not np.isfinite(planes).any():
         raise OutOfFootprintError("every pixel is NaN: the survey has no image of this position")
+    elif not np.isfinite(planes).any(axis=(1, 2)).all():
+        raise BadImageError("FITS: one of the three planes has no pixel that is a number")
     else:
         display = lupton_rgb(*planes) if stretch is None else stretch.rgb(*planes)
     return np.ascontiguousarray(display[::-1])

@@ -589,3 +589,11 @@ def test_no_genuine_cutout_is_refused(real_data):
         assert len(names) == 21181
         for name in names:
             assert decode(archive.read(name), width=128).shape == (128, 128, 3), name
+
+
+@pytest.mark.parametrize("plane", range(3))
+def test_a_fits_file_with_a_plane_of_no_numbers_is_no_picture(plane):
+    planes = np.random.default_rng(0).normal(0, 0.02, (3, 32, 32)).astype("f4")
+    planes[plane] = np.nan
+    with pytest.raises(BadImageError, match="no pixel that is a number"):
+        decode(fits_cube(planes), width=32, stretch=STRETCHES["sdss"])

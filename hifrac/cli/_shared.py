@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, cast
@@ -225,6 +226,26 @@ def exit_on_interrupt(*, fetching: bool) -> Iterator[None]:
         advice = "; the pictures fetched so far are kept: run it again to go on" if fetching else ""
         click.echo(f"interrupted{advice}", err=True)
         raise SystemExit(130) from None
+
+
+def write_result(table, path: Path, *, overwrite: bool) -> None:
+    """Write a table that took hours; where that fails, keep it elsewhere and raise an OSError that says so."""
+    import tempfile
+
+    from hifrac.core.tables import write_table
+
+    try:
+        write_table(table, path, overwrite=overwrite)
+    except (OSError, ValueError) as error:
+        for root in (Path.home(), Path(tempfile.gettempdir())):
+            rescued = root / "hifrac-rescued" / f"{path.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S}.ecsv"
+            try:
+                rescued.parent.mkdir(parents=True, exist_ok=True)
+                write_table(table, rescued)
+            except (OSError, ValueError):
+                continue
+            raise OSError(f"{error}; the result is kept in {rescued}") from error
+        raise
 
 
 def exit_unless_complete(result, n_served: int, *, fetching: bool) -> None:

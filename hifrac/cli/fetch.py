@@ -21,6 +21,7 @@ from hifrac.cli._shared import (
     progress_bar,
     survey_options,
     temporary_settings,
+    write_result,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def fetch(
     What is in the store already is not asked for, so an interrupted or partly
     failed run is finished by running it again.
     """
-    from hifrac.core.tables import check_output, output_format, read_table, write_table
+    from hifrac.core.tables import check_output, output_format, read_table
     from hifrac.cutouts.download import download
 
     if output is not None:
@@ -116,7 +117,7 @@ def fetch(
         report = download(rows, source, progress=progress)
     del rows  # its columns are in the report: a large table need not be in memory twice
     if output is not None:
-        write_table(report, output, overwrite=overwrite)
+        write_result(report, output, overwrite=overwrite)
     lines, stored = count_outcomes(report, first, served="with a picture")
     click.echo("\n".join(lines))
     if output is not None:

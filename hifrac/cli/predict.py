@@ -22,6 +22,7 @@ from hifrac.cli._shared import (
     picture_options,
     progress_bar,
     temporary_settings,
+    write_result,
 )
 
 
@@ -57,7 +58,7 @@ def predict(
     model, through the local store: what `hifrac fetch` got is not asked for
     again, and what is fetched here is kept.
     """
-    from hifrac.core.tables import check_output, output_format, read_table, write_table
+    from hifrac.core.tables import check_output, output_format, read_table
     from hifrac.estimator import HIFractionEstimator
     from hifrac.models import load_model
 
@@ -83,7 +84,7 @@ def predict(
         progress = stack.enter_context(progress_bar(len(rows), "estimating"))
         stack.enter_context(exit_on_interrupt(fetching=not is_local))
         result = estimator.predict(rows, overwrite=replace_columns, progress=progress)
-    write_table(result, output, overwrite=overwrite)
+    write_result(result, output, overwrite=overwrite)
     lines, n_estimated = count_outcomes(result, first_failures)
     click.echo("\n".join(lines))
     click.echo(f"written to {output}")

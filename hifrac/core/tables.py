@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import mmap
+import re
 import warnings
 from itertools import chain
 from pathlib import Path
@@ -19,6 +21,8 @@ from hifrac.core.measurements import known_unit
 
 # Astropy knows a VOTable by its content, which a file to be written does not have.
 _VOTABLE = (".vot", ".votable", ".xml")
+
+_REMOTE_STREAM = re.compile(rb"<STREAM\b[^>]*\bhref\s*=\s*[\"']\s*((?:https?|ftp)://[^\"'?]*)", re.IGNORECASE)
 
 # Messages about what a format cannot hold; the documentation says it once.
 _FORMAT_LIMITS = (
@@ -58,6 +62,7 @@ def read_table(path: str | Path) -> Table:
         raise IsADirectoryError(f"{path} is a folder, not a table")
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
+    _refuse_remote_rows(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -75,6 +80,20 @@ def read_table(path: str | Path) -> Table:
         if isinstance(getattr(column, "unit", None), u.UnrecognizedUnit):
             column.unit = known_unit(column.unit)
     return table
+
+
+def _refuse_remote_rows(path: Path) -> None:
+    """Refuse a VOTable whose rows are at another address: reading a file must not touch the network."""
+    with path.open("rb") as file:
+        if b"<VOTABLE" not in file.read(2000).upper():
+            return
+        file.seek(0)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            addresses = [match[1].decode("utf-8", "replace") for match in _REMOTE_STREAM.finditer(content)]
+    if addresses:
+        raise ValueError(
+            f"{path} cannot be read as a table: its rows are at another address ({addresses[0]}); fetch them first"
+        )
 
 
 def output_format(path: str | Path) -> str:

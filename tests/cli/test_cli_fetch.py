@@ -128,6 +128,39 @@ def test_stored_pictures_become_plain_files_that_predict_reads(quick_service, ro
     assert call("predict", table, "--cutouts", table.parent, "--name", "name", "-o", out).exit_code == 0
 
 
+def test_a_result_whose_folder_is_gone_is_kept_elsewhere(quick_service, rows, tmp_path, monkeypatch):
+    home, gone = tmp_path / "home", tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    picture_at = quick_service.picture_at
+
+    def picture_and_removal(params):
+        if gone.exists():
+            gone.rmdir()
+        return picture_at(params)
+
+    quick_service.picture_at = picture_and_removal
+    result = call("predict", rows, "-o", gone / "out.ecsv")
+    assert result.exit_code == 1
+    assert "no such folder" in result.stderr
+    (kept,) = (home / "hifrac-rescued").iterdir()
+    assert f"the result is kept in {kept}" in " ".join(result.stderr.split())
+    assert len(Table.read(kept)) == len(Table.read(rows))
+
+
+def test_missing_pictures_are_told_by_the_exit_status(quick_service, rows, tmp_path):
+    quick_service.script = dict.fromkeys(range(20), Reply(500, b""))
+    for command in (["fetch", rows], ["predict", rows, "-o", tmp_path / "a.ecsv"]):
+        quick_service.requests.clear()
+        quick_service.script = {0: Reply(404, b"no")}
+        result = call(*command)
+        assert result.exit_code == 1
+        assert "1 rows lack their picture for the moment: run it again" in result.stderr
+        quick_service.script = {}
+        assert call(*command, *(["--overwrite"] if "-o" in command else [])).exit_code == 0
+        call("cache", "clear", "--yes")
+
+
 def test_a_store_that_does_not_say_what_it_holds_is_named(quick_service, rows):
     call("fetch", rows)
     next(cache_dir().rglob("store.json")).write_text("?")

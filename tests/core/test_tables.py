@@ -312,3 +312,17 @@ def test_what_is_not_there(tmp_path):
         read_table(tmp_path / "nothing.fits")
     with pytest.raises(IsADirectoryError, match=r"is a folder, not a table"):
         read_table(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9/rows", "HTTPS://host/rows?token=1", "ftp://host/rows"]
+)
+def test_a_table_whose_rows_are_elsewhere_is_refused_without_asking(tmp_path, address):
+    path = tmp_path / "a.vot"
+    path.write_text(
+        f'''<?xml version="1.0"?><VOTABLE version="1.3"><RESOURCE><TABLE>
+        <FIELD name="ra" datatype="double"/><DATA><BINARY><STREAM encoding="base64" href="{address}"/>
+        </BINARY></DATA></TABLE></RESOURCE></VOTABLE>'''
+    )
+    with pytest.raises(ValueError, match="its rows are at another address"):
+        read_table(path)
