@@ -229,7 +229,7 @@ def exit_on_interrupt(*, fetching: bool) -> Iterator[None]:
 
 
 def write_result(table, path: Path, *, overwrite: bool) -> None:
-    """Write a table that took hours; where that fails, keep it elsewhere and raise an OSError that says so."""
+    """Write a table that took hours; where that fails, keep it elsewhere; the OSError says so."""
     import tempfile
 
     from hifrac.core.tables import write_table

@@ -91,9 +91,7 @@ def _refuse_remote_rows(path: Path) -> None:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             addresses = [match[1].decode("utf-8", "replace") for match in _REMOTE_STREAM.finditer(content)]
     if addresses:
-        raise ValueError(
-            f"{path} cannot be read as a table: its rows are at another address ({addresses[0]}); fetch them first"
-        )
+        raise ValueError(f"{path} cannot be read as a table: its rows are at another address: {addresses[0]}")
 
 
 def output_format(path: str | Path) -> str:

@@ -17,7 +17,6 @@ from hifrac.cutouts.skyserver import SkyServerCutouts
 
 __all__ = [
     "SDSS_RECIPE",
-    "SURVEYS",
     "Cutout",
     "CutoutRecipe",
     "CutoutSource",
@@ -50,7 +49,7 @@ _SERVICES = {
 
 
 def source_for(recipe: CutoutRecipe, **options: Any) -> CutoutSource:
-    """The survey service that gives the pictures of a recipe.
+    """Return the survey service that gives the pictures of a recipe.
 
     Parameters
     ----------
@@ -78,9 +77,9 @@ def source_for(recipe: CutoutRecipe, **options: Any) -> CutoutSource:
     >>> source_for(recipe)
     <SkyServerCutouts: SDSS SkyServer getjpeg DR16>
     """
-    if (kind := _SERVICES.get(recipe.service.lower())) is None:
+    if (service := _SERVICES.get(recipe.service.lower())) is None:
         raise ValueError(
             f"recipe names the service {recipe.survey} {recipe.service}, which has no source; "
             f"known services: {', '.join(_SERVICES)}"
         )
-    return kind(recipe, **options)
+    return service(recipe, **options)

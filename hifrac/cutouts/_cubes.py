@@ -17,8 +17,6 @@ from hifrac.cutouts._http import Answer
 if TYPE_CHECKING:
     from astropy.io import fits
 
-__all__ = ["compose", "read_image"]
-
 
 def read_image(answer: Answer) -> tuple[np.ndarray, fits.Header]:
     """Planes and header of the first image of a FITS answer.

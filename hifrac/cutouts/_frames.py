@@ -24,8 +24,6 @@ import numpy as np
 from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, RowError
 from hifrac.cutouts.recipe import CutoutRecipe
 
-__all__ = ["FrameIndex", "Plan", "load"]
-
 _NAME = re.compile(r"frame-([ugriz])-(\d{6})-([1-6])-(\d{4})\.fits(|\.gz|\.bz2)")
 _UNPACKERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 # When a frame is there in several forms, the one that is read fastest.
@@ -110,7 +108,7 @@ class FrameIndex:
             lost = np.flatnonzero(~usable[:, band])
             self.frames[lost, band] = self.frames[lost, other[lost]]
         self.frames["usable"] = usable
-        known = usable.any(axis=1)
+        known: np.ndarray = np.asarray(usable.any(axis=1))
         nowhere = [fault for (field, _), fault in self._faults.items() if not known[field]]
         if nowhere:
             warnings.warn(
@@ -236,10 +234,10 @@ def frame_of(text: bytes) -> np.void:
     for name, value in (("BSCALE", 1), ("BZERO", 0)):
         if name in cards and number(name) != value:
             raise ValueError(f"its pixels are scaled ({name})")
-    for name, value in (("CTYPE1", b"'RA---TAN'"), ("CTYPE2", b"'DEC--TAN'")):
-        if not cards[name].strip().startswith(value):
-            raise ValueError(f"its coordinates are not gnomonic: {name} is not {value.decode()}")
-    frame = np.zeros((), _FRAME)
+    for name, projection in (("CTYPE1", b"'RA---TAN'"), ("CTYPE2", b"'DEC--TAN'")):
+        if not cards[name].strip().startswith(projection):
+            raise ValueError(f"its coordinates are not gnomonic: {name} is not {projection.decode()}")
+    frame = np.zeros(1, _FRAME)[0]
     frame["sky"] = number("CRVAL1"), number("CRVAL2")
     frame["pixel"] = number("CRPIX1"), number("CRPIX2")
     matrix = np.array([[number(f"CD{i}_{j}") for j in (1, 2)] for i in (1, 2)])
@@ -253,7 +251,7 @@ def frame_of(text: bytes) -> np.void:
         raise ValueError("its coordinates or the size of its image cannot be")
     frame["inverse"], frame["shape"] = np.linalg.inv(matrix), shape
     frame["offset"], frame["usable"] = len(text), True
-    return frame[()]
+    return frame
 
 
 def load(path: Path, frame: np.void) -> np.ndarray | RowError:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 import requests
@@ -140,8 +140,8 @@ class Client:
         """Return a request with proxies and certificates; what all of an address share is worked out once."""
         if url not in self._prepared:
             session = self.line().session
-            settings = session.merge_environment_settings(url, {}, None, None, None)
-            settings.pop("stream")
+            named = session.merge_environment_settings(url, {}, None, None, None)
+            settings = {key: value for key, value in named.items() if key != "stream"}
             prepared = session.prepare_request(requests.Request("GET", url)), settings
             if not params:  # a redirect: there may be one for each position
                 return prepared
@@ -227,7 +227,7 @@ class Errand:
         answers = health.answers
 
         def is_hopeless(state: tenacity.RetryCallState) -> bool:
-            trouble, pause = state.outcome.exception(), state.upcoming_sleep
+            trouble, pause = _trouble_of(state), state.upcoming_sleep
             if trouble.is_final or (self._repeats <= client.retries and pause <= self._seconds):
                 return trouble.is_final
             # The repeats of this row are used up. Is it the row, or has the host served nobody meanwhile?
@@ -251,8 +251,9 @@ class Errand:
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Seconds before the next repeat; none where the host named them, for turns wait for these."""
-        trouble = state.outcome.exception()
+        trouble = _trouble_of(state)
         # Frames of its traceback hold the error in turn, and the answer that it was about.
+        error: Exception
         for error in (trouble, trouble.error):
             error.__traceback__ = error.__cause__ = error.__context__ = None
         if getattr(trouble.error, "retry_after", None) is not None:
@@ -369,6 +370,11 @@ class Errand:
             sha256=hashlib.sha256(answer.body).digest(),
             error=error,
         )
+
+
+def _trouble_of(state: tenacity.RetryCallState) -> _TroubleError:
+    outcome = cast("tenacity.Future", state.outcome)
+    return cast("_TroubleError", outcome.exception())
 
 
 def _host(url: str) -> str:

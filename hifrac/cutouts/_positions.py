@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["PARALLELS", "PER_DEGREE", "POLE", "canonical_position", "position_keys", "position_of"]
-
 PER_DEGREE = 1_000_000
 POLE = 90 * PER_DEGREE
 PARALLELS = 2 * POLE + 1

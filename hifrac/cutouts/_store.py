@@ -216,9 +216,9 @@ class PictureStore:
                 return data, None
             with contextlib.suppress(RowError):
                 if digest is None:
-                    pixels = self.recipe.decode(data)
+                    decoded = self.recipe.decode(data)
                     self.put(key, data)
-                    return data, pixels
+                    return data, decoded
             self._remove(key)
         for old in self._old:
             if (picture := old.get(key)) is not None:

@@ -15,8 +15,6 @@ from hifrac.cutouts.recipe import CutoutRecipe
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-__all__ = ["Cutout", "CutoutSource"]
-
 
 @dataclass(frozen=True, eq=False)
 class Cutout:

@@ -15,8 +15,6 @@ from hifrac.core.flags import Flag
 from hifrac.core.input import parse
 from hifrac.cutouts.remote import RemoteCutouts
 
-__all__ = ["download"]
-
 
 def download(
     data: Any, source: RemoteCutouts, *, progress: Callable[[RowError | None], object] | None = None

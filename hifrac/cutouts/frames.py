@@ -24,8 +24,6 @@ from hifrac.cutouts._frames import FrameIndex, Plan, load
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 
-__all__ = ["FrameCutouts"]
-
 # Bilinear interpolation neither averages many pixels nor sees between them; and over larger fields the
 # mapping of pixels is not straight enough.
 _SCALES, _MAX_FIELD = (0.1, 0.8), 600.0
@@ -324,7 +322,7 @@ class _Recent:
 
 def _black_out(planes: list[np.ndarray], name: str) -> None:
     """Leave only pixels that all bands have; an OutOfFootprintError if the middle is not among them."""
-    covered = np.isfinite(planes).all(axis=0)
+    covered: np.ndarray = np.asarray(np.isfinite(planes).all(axis=0))
     width = len(covered)
     middle = slice((width - 1) // 2, width // 2 + 1)
     if not covered[middle, middle].all():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
+from typing import Self
 
 from hifrac.core.exceptions import FetchError, RowError
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import HIPS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
-
-__all__ = ["HiPSCutouts"]
 
 _LARGEST = 7000  # the service gives at most 50 million pixels
 
@@ -101,7 +100,7 @@ class HiPSCutouts(RemoteCutouts):
     def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
         return [(self.url, self._parameters | {"ra": ra, "dec": dec})]
 
-    def _frozen(self) -> HiPSCutouts:
+    def _frozen(self) -> Self:
         self._parameters  # noqa: B018 (worked out once, before threads begin)
         return super()._frozen()
 

@@ -13,8 +13,6 @@ from hifrac.cutouts._store import BlankError
 from hifrac.cutouts.recipe import LEGACY_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import Get, RemoteCutouts
 
-__all__ = ["LegacyCutouts"]
-
 # The service clips larger sizes without a word (maxsize in map/views.py of its source).
 _LARGEST = 3000
 _BANDS = "griz"

@@ -17,8 +17,6 @@ from hifrac.cutouts._archives import Collection, Folder, TarArchive, ZipArchive,
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import CutoutRecipe
 
-__all__ = ["LocalCutouts"]
-
 # What is taken first when a name has files of several formats: pictures made for display before raw planes.
 _RANK = {"jpg": 0, "jpeg": 0, "png": 1, "fits": 2}
 

@@ -11,8 +11,6 @@ from hifrac.cutouts._store import BlankError
 from hifrac.cutouts.recipe import PANSTARRS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import Get, RemoteCutouts
 
-__all__ = ["PanSTARRSCutouts"]
-
 _SCALE = 0.25
 _LARGEST = 6000  # about a skycell
 

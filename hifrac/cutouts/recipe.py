@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import numpy as np
     from astropy.wcs import WCS
 
-__all__ = ["HIPS_RECIPE", "LEGACY_RECIPE", "PANSTARRS_RECIPE", "SDSS_RECIPE", "CutoutRecipe"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CutoutRecipe:

@@ -11,12 +11,12 @@ import copy
 import re
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from random import randrange
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -39,8 +39,6 @@ from hifrac.cutouts.recipe import CutoutRecipe
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
-
-__all__ = ["Get", "RemoteCutouts"]
 
 T = TypeVar("T")
 Get = Callable[[str, dict[str, str], Callable[[Answer], T]], T]
@@ -269,7 +267,7 @@ class RemoteCutouts:
         """
         return self._fetch(*_same_length(ra, dec))
 
-    def ensure(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[RowError | None]:
+    def ensure(self, ra: np.ndarray, dec: np.ndarray) -> Generator[RowError | None]:
         """Fetch into the store what is not there yet, without reading what is.
 
         Parameters
@@ -316,7 +314,7 @@ class RemoteCutouts:
                         data, pixels=pixels, position=(float(ra_text), float(dec_text)), recipe=recipe
                     )
 
-    def _ensure(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[RowError | None]:
+    def _ensure(self, ra: np.ndarray, dec: np.ndarray) -> Generator[RowError | None]:
         with _Round(self, keep_pictures=False) as pass_:
             for _, outcome in pass_.run(ra, dec):
                 pass_.raise_trouble()
@@ -326,7 +324,7 @@ class RemoteCutouts:
                 pass_.store.check()
                 pass_.raise_trouble()
 
-    def _frozen(self) -> RemoteCutouts:
+    def _frozen(self) -> Self:
         """The source with the settings in force now, whatever becomes of ``conf``."""
         source = copy.copy(self)
         source._recipe, source._base_url, source._offline = self.recipe, self.url, self.offline
@@ -510,7 +508,7 @@ class _Round:
             outcome = entry.future.result()
             self._jobs.pop(key, None)
         else:
-            outcome = entry
+            outcome = cast("_Found", entry)  # what was stored has been read
         window.popleft()
         return outcome
 
@@ -522,7 +520,7 @@ class _Round:
 
     def _fetch(self, job: _Job) -> _Found:
         """One position, from the service; its failure is its own."""
-        key, store, errand = job.key, self.store, Errand(self._client)
+        key, store, errand = job.key, self.store, Errand(cast("Client", self._client))
         try:
             if store is not None:
                 # Another process may have put it there, or one that died before it could note it;

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Self
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import OutOfFootprintError, RowError
 from hifrac.cutouts._http import Answer
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
-
-__all__ = ["SkyServerCutouts"]
 
 # The service clips requests to these limits without a word.
 _WIDTHS, _SCALES = (64, 2048), (0.015, 60.0)
@@ -110,7 +109,7 @@ class SkyServerCutouts(RemoteCutouts):
             return self._recipe
         return replace(self._recipe, data_release=release.upper())
 
-    def _frozen(self) -> SkyServerCutouts:
+    def _frozen(self) -> Self:
         source = super()._frozen()
         source._data_release = source._recipe.data_release
         return source
