@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, field, replace
+from dataclasses import Field, asdict, field, fields, replace
 from importlib import resources
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, dataclass_transform, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -62,12 +62,19 @@ _Limits = Annotated[
 ]
 
 
-def _section(cls: type) -> Any:
+class _Section:
+    """What a type checker must know of pydantic's dataclasses for `dataclasses.replace`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def _section(cls: type) -> type:
     return dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})(cls)
 
 
 @_section
-class DataConfig:
+class DataConfig(_Section):
     """Section ``[data]``: pictures and labels, of the data directory or of a table."""
 
     sample: Literal["hi_fraction", "detection", "estimates"] = "hi_fraction"
@@ -93,7 +100,7 @@ class DataConfig:
 
 
 @_section
-class SplitConfig:
+class SplitConfig(_Section):
     """Section ``[split]``: which galaxies are held out, for the figures and the calibration."""
 
     file: _Text | None = None
@@ -102,7 +109,7 @@ class SplitConfig:
 
 
 @_section
-class NetworkConfig:
+class NetworkConfig(_Section):
     """Section ``[network]``: architecture, loss, and the weights to start from."""
 
     architecture: Literal[
@@ -125,7 +132,7 @@ class NetworkConfig:
 
 
 @_section
-class OptimizerConfig:
+class OptimizerConfig(_Section):
     """Section ``[optimizer]``: steps, learning rate and rotations; the defaults are the paper's."""
 
     lr: _Positive = 0.01
@@ -139,7 +146,7 @@ class OptimizerConfig:
 
 
 @_section
-class RunConfig:
+class RunConfig(_Section):
     """Section ``[run]``: machine and chance."""
 
     seed: _Seed = 12345
@@ -149,7 +156,7 @@ class RunConfig:
 
 
 @_section
-class TrainingConfig:
+class TrainingConfig(_Section):
     """All that decides what a training gives; read one with `read_config`.
 
     Attributes
@@ -319,9 +326,11 @@ def read_config(source: str | Path) -> TrainingConfig:
         raise ValueError(f"{path}: not a TOML file: {error}") from error
     except (TypeError, ValueError) as error:
         raise type(error)(f"{path}: {error}") from error
-    data = {key: _beside(path, getattr(config.data, key)) for key in ("table", "cutouts")}
-    split = replace(config.split, file=_beside(path, config.split.file))
-    return replace(config, data=replace(config.data, **data), split=split)
+    table, cutouts, file = (
+        _beside(path, value) for value in (config.data.table, config.data.cutouts, config.split.file)
+    )
+    data = replace(config.data, table=table, cutouts=cutouts)
+    return replace(config, data=data, split=replace(config.split, file=file))
 
 
 def _beside(config: Path, value: str | None) -> str | None:
@@ -348,9 +357,9 @@ def _plain_error(errors: list[ErrorDetails]) -> TypeError | ValueError:
     if error["type"] == "missing":
         return ValueError(f"{key} is missing")
     if error["type"] == "unexpected_keyword_argument":
-        holder = TrainingConfig if len(section) == 1 else TrainingConfig.__annotations__[section[0]]
-        holder = globals()[holder] if isinstance(holder, str) else holder
-        return ValueError(f"{key} is unknown; known here: {', '.join(holder.__dataclass_fields__)}")
+        holder = TrainingConfig if len(section) == 1 else get_type_hints(TrainingConfig)[section[0]]
+        names = ", ".join(entry.name for entry in fields(holder))
+        return ValueError(f"{key} is unknown; known here: {names}")
     if error["type"] == "literal_error":
         allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
         return ValueError(f"{key} must be one of {allowed}, got {value!r}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -56,17 +57,17 @@ def read_undetected(folder: Path, columns: Sequence[str] = ()) -> Table:
 
 
 def pictures_or_errors(
-    names: Sequence, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid"
+    names: Sequence | np.ndarray, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid"
 ) -> Iterator[np.ndarray | RowError]:
     """Yield the decoded picture (width, width, 3) of each name, or the error that stands in its place."""
     nowhere = np.zeros(len(names))
     with LocalCutouts(cutouts, name=column) as source:
-        for cutout in source.fetch(nowhere, nowhere, names):
+        for cutout in source.fetch(nowhere, nowhere, list(names)):
             if cutout.error is not None:
                 yield cutout.error
                 continue
             try:
-                picture = recipe.decode(cutout.data)
+                picture = recipe.decode(cast(bytes, cutout.data))  # what has no error has data
             except RowError as error:
                 yield error
             else:
@@ -74,7 +75,7 @@ def pictures_or_errors(
 
 
 def decode_all(
-    names: Sequence, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid"
+    names: Sequence | np.ndarray, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid"
 ) -> np.ndarray:
     """Decode the pictures of some names: uint8 (n, width, width, 3); a RowError if one cannot be had."""
     pixels = np.empty((len(names), recipe.width, recipe.width, 3), dtype=np.uint8)
@@ -119,13 +120,11 @@ class LabelledPictures:
     def __getitem__(self, rows: np.ndarray) -> LabelledPictures:
         """Return the rows of an index array or mask."""
         rows = np.arange(len(self))[rows]
-        columns = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return LabelledPictures(
-            **{
-                name: None if values is None else values[torch.from_numpy(rows) if name == "pixels" else rows]
-                for name, values in columns.items()
-            }
-        )
+        columns: dict[str, Any] = {
+            name: None if values is None else values[torch.from_numpy(rows) if name == "pixels" else rows]
+            for name, values in vars(self).items()
+        }
+        return LabelledPictures(**columns)
 
 
 def read_labelled(

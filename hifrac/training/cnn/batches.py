@@ -77,12 +77,12 @@ class PictureData(lightning.LightningDataModule):
 
     def _loader(self, pictures: LabelledPictures, *, shuffle: bool) -> DataLoader:
         rank = 0 if self.trainer is None else self.trainer.global_rank
-        sampler = DistributedSampler(
-            pictures, self.n_devices, rank, shuffle=shuffle, seed=self.seed, drop_last=shuffle
+        batches = _Batches(pictures)
+        sampler: DistributedSampler = DistributedSampler(
+            batches, self.n_devices, rank, shuffle=shuffle, seed=self.seed, drop_last=shuffle
         )
-        return DataLoader(
-            _Batches(pictures), self.batch_size, sampler=sampler, drop_last=shuffle, collate_fn=_as_it_is
-        )
+        # A batch is a tuple already.
+        return DataLoader(batches, self.batch_size, sampler=sampler, drop_last=shuffle, collate_fn=tuple)
 
     def train_dataloader(self) -> DataLoader:
         """Load complete batches in an order of the epoch."""
@@ -100,15 +100,12 @@ class PictureData(lightning.LightningDataModule):
         dataloader_idx: int,  # noqa: ARG002 (Lightning's)
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Turn and mirror the pictures of a training batch, each on its own."""
-        if not self.trainer.training:
+        trainer = self.trainer
+        if trainer is None or not trainer.training:
             return batch
         pixels, target, is_limit = batch
-        chance = np.random.SeedSequence((self.seed, self.trainer.global_step, self.trainer.global_rank))
+        chance = np.random.SeedSequence((self.seed, trainer.global_step, trainer.global_rank))
         # manual_seed takes a signed integer of 64 bits.
         number = int(chance.generate_state(1, np.uint64)[0] >> np.uint64(1))
         turn = Augmentation(torch.Generator().manual_seed(number), max_degrees=self.max_degrees)
         return turn(pixels), target, is_limit
-
-
-def _as_it_is(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    return batch

@@ -44,7 +44,8 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
         The data directory; `~hifrac.core.data_dir` by default.
     """
     data, name, target = config.data, "objid", config.data.target
-    if data.table is not None:
+    cutouts: str | Path
+    if data.table is not None and data.cutouts is not None:
         table, cutouts, name = read_table(data.table), data.cutouts, data.name
     else:
         root = data_folder(folder)

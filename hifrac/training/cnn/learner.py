@@ -119,7 +119,7 @@ def train_network(
     folder = Path(output)
     _require_column(config)
     # Lightning starts the same command once more for each further device; the first has prepared the folder.
-    helping = rank_zero_only.rank > 0
+    helping = rank_zero_only.rank > 0  # type: ignore[attr-defined]  # Lightning's function has it
     if not helping:
         _require_place(folder, config, resume)
     resume = resume and checkpoint_of(folder).is_file()
@@ -330,6 +330,7 @@ def _finish(
     held_out, classifies = galaxies.held_out, config.network.classifies
     if classifies:
         network = one_logit(network)
+    outputs: tuple[str, ...]
     once, mean = (answer(network, held_out.pixels, orientations=n) for n in (1, N_ORIENTATIONS))
     if classifies:
         outputs = ("detection_logit",) if _detects(config) else ("estimate",)

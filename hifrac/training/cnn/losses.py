@@ -9,10 +9,10 @@ label is a ValueError, which names the first such row.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -132,12 +132,12 @@ class _LogPhi(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, z: Tensor) -> Tensor:
+    def forward(ctx: Any, z: Tensor) -> Tensor:
         ctx.save_for_backward(z)
         return torch.special.log_ndtr(z)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (z,) = ctx.saved_tensors
         # phi(z) / Phi(z), and Phi(z) = exp(-z^2 / 2) erfcx(-z / sqrt 2) / 2.
         return gradient * math.sqrt(2 / math.pi) / torch.special.erfcx(-z / math.sqrt(2))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from hifrac.core.exceptions import ModelError
@@ -22,7 +23,7 @@ from hifrac.training.config import NetworkConfig, OptimizerConfig
 def build(config: NetworkConfig, n_channels: int = 3) -> PixelNet:
     """Build the network of a configuration, its weights random, for uint8 pixels (n, n_channels, h, w)."""
     options = {"n_outputs": config.n_outputs, "n_channels": n_channels, "monochrome": config.monochrome}
-    return architectures.build(config.architecture, options)
+    return cast(PixelNet, architectures.build(config.architecture, options))
 
 
 class PictureNetwork(lightning.LightningModule):
@@ -68,7 +69,7 @@ class PictureNetwork(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log where the schedule is."""
         # After the last step of all it has ended: what it says then is the rate of that step.
-        self.log("lr", self.lr_schedulers().get_last_lr()[0])
+        self.log("lr", self.trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0])
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         """Keep the answers of a batch."""
@@ -81,7 +82,7 @@ class PictureNetwork(lightning.LightningModule):
         self._held_out.clear()
         if self.trainer.world_size > 1:
             output, target, is_limit = (
-                self.all_gather(part).flatten(0, 1) for part in (output, target, is_limit)
+                cast(Tensor, self.all_gather(part)).flatten(0, 1) for part in (output, target, is_limit)
             )
         self.log("valid_loss", self.loss(output, target, is_limit), rank_zero_only=True)
         scored = torch.isfinite(target) & ~is_limit
@@ -91,7 +92,7 @@ class PictureNetwork(lightning.LightningModule):
         else:
             self.log("valid_rmse", rmse(output[scored, 0], target[scored]), rank_zero_only=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Set up the paper's optimizer and its schedule, stepped after each batch."""
         options = self.options
         optimizer = radam_lookahead(self.network, options.lr, weight_decay=options.weight_decay)

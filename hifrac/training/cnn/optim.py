@@ -72,6 +72,7 @@ def radam_lookahead(
     alpha : float, optional
         How far the slow weights then move towards the fast ones, which go on from there.
     """
+    groups: list[Any]
     if isinstance(model_or_params, nn.Module):
         groups = [group for group in parameter_groups(model_or_params, weight_decay) if group["params"]]
     else:

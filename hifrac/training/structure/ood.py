@@ -201,12 +201,12 @@ def _star(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _magnified(picture: np.ndarray) -> np.ndarray:
     width = picture.shape[0]
     box = (width // 4, width // 4, width - width // 4, width - width // 4)
-    return np.asarray(Image.fromarray(picture).resize((width, width), Image.BICUBIC, box=box))
+    return np.asarray(Image.fromarray(picture).resize((width, width), Image.Resampling.BICUBIC, box=box))
 
 
 def _reduced(picture: np.ndarray) -> np.ndarray:
     width = picture.shape[0]
-    return np.asarray(Image.fromarray(picture).resize((width // 2, width // 2), Image.LANCZOS))
+    return np.asarray(Image.fromarray(picture).resize((width // 2, width // 2), Image.Resampling.LANCZOS))
 
 
 def _part(photograph: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -214,4 +214,4 @@ def _part(photograph: np.ndarray, width: int, rng: np.random.Generator) -> np.nd
     size = int(rng.integers(width, min(photograph.shape[:2]) + 1))
     top, left = (int(rng.integers(0, side - size + 1)) for side in photograph.shape[:2])
     part = Image.fromarray(photograph[top : top + size, left : left + size])
-    return np.asarray(part.resize((width, width), Image.BILINEAR))
+    return np.asarray(part.resize((width, width), Image.Resampling.BILINEAR))

@@ -17,7 +17,7 @@ from hifrac.core.exceptions import HifracWarning, ModelError
 from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
 from hifrac.metrics import regression_metrics
-from hifrac.models import Model, ModelCard, load_model
+from hifrac.models import ModelCard, load_model
 from hifrac.models.calibration import ConformalTable
 from hifrac.models.cards import require_free_column
 from hifrac.models.structure import NetworkOutput, StructureNet
@@ -104,7 +104,8 @@ def refit(
         raise ValueError(f"target must be a column whose name is an identifier, got {target!r}")
     require_free_column("target", target)
     base = load_model(model, device="cpu", runtime="eager")
-    if not isinstance(base.network, StructureNet):
+    network = base.network
+    if not isinstance(network, StructureNet):
         raise ModelError(f"from: {base.card.name!r} is of the architecture {base.card.architecture}")
     if command is None:
         call = f"{base.card.name!r}, TABLE, CUTOUTS, OUTPUT, target={target!r}, name={name!r}, seed={seed}"
@@ -113,10 +114,10 @@ def refit(
     pictures = read_labelled(rows, cutouts, base.card.recipe, name=name, target=target)
     _require_labels(pictures, target)
     pixels = pictures.pixels.permute(0, 2, 3, 1).contiguous().numpy()
-    learned = _measure(base, pictures, pixels)
+    learned = _measure(network, base.card, pictures, pixels)
     split = draw_folds(pictures.name, learned.group, n_folds=N_FOLDS, seed=seed)
-    scaled, figures = _cross_validate(base.network, learned, np.asarray(split["fold"]))
-    _fit(base.network, learned, np.ones(len(pictures), dtype=bool))
+    scaled, figures = _cross_validate(network, learned, np.asarray(split["fold"]))
+    _fit(network, learned, np.ones(len(pictures), dtype=bool))
     card = replace(
         _card(base.card, folder.name, target, learned.target),
         calibration=ConformalTable.from_residuals(scaled),
@@ -124,7 +125,7 @@ def refit(
         folds={"n_folds": N_FOLDS, "seed": seed},
         command=command,
     )
-    write_model(folder, base.network, card, pixels[:64], tables={}, split=split)
+    write_model(folder, network, card, pixels[:64], tables={}, split=split)
     return figures
 
 
@@ -153,15 +154,16 @@ class _Measured:
     group: np.ndarray
 
 
-def _measure(base: Model, pictures: LabelledPictures, pixels: np.ndarray) -> _Measured:
+def _measure(
+    network: StructureNet, card: ModelCard, pictures: LabelledPictures, pixels: np.ndarray
+) -> _Measured:
     """Measure the pictures; warn if too many are unlike those that the model knows."""
-    network = base.network
     ebv = galactic_ebv(pictures.ra, pictures.dec, pictures.ebv)
     features = with_ebv(measure(network, pixels), ebv)
     with torch.inference_mode():
         distance = network.forward_head(torch.from_numpy(features).float()).distance.numpy()
         standard = network.standardise(torch.from_numpy(features)).numpy()
-    _warn_of_unlike(base.card, distance)
+    _warn_of_unlike(card, distance)
     group = galaxy_groups(pictures.name, pictures.ra, pictures.dec)
     return _Measured(features, standard, pictures.target, group)
 
@@ -169,6 +171,8 @@ def _measure(base: Model, pictures: LabelledPictures, pixels: np.ndarray) -> _Me
 def _warn_of_unlike(card: ModelCard, distance: np.ndarray) -> None:
     """Warn of another scale or other bands: they can be learned from, but all estimates would be flagged."""
     detection, recipe = card.detection, card.recipe
+    if detection is None:
+        return
     unlike = int(np.count_nonzero(detection.ood_score(distance) >= detection.ood_threshold))
     if unlike > MOST_UNLIKE * len(distance):
         warnings.warn(
