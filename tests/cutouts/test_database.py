@@ -22,9 +22,9 @@ from hifrac.cutouts._database import Database
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
 start = float(sys.stdin.readline())
-for turn in range({ROUNDS}):
+for turn, path in enumerate(sys.argv[3:]):
     time.sleep(max(0.0, start + turn / 20 - time.time()))
-    database = Database(folder / f"{{turn}}.sqlite", {SCHEMA!r})
+    database = Database(folder / path, {SCHEMA!r})
     for step in range({EACH}):
         database.write([("INSERT INTO kept VALUES (?)", ({EACH} * number + step,))])
         assert (({EACH} * number + step,)) in database.read("SELECT number FROM kept")
@@ -46,14 +46,18 @@ def numbers(path):
     return found
 
 
-@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
-def test_processes_that_begin_at_once_lose_nothing(tmp_path, content):
-    if content is not None:
-        for turn in range(ROUNDS):
-            (tmp_path / f"{turn}.sqlite").write_bytes(content)
+@pytest.fixture(scope="module")
+def written_by_processes(tmp_path_factory):
+    """A folder of files that processes began to write at once, for each damage that was there before."""
+    folder = tmp_path_factory.mktemp("processes")
+    names = [f"{damage}-{turn}.sqlite" for damage in DAMAGE for turn in range(ROUNDS)]
+    for name in names:
+        content = DAMAGE[name.partition("-")[0]]
+        if content is not None:
+            (folder / name).write_bytes(content)
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path), str(number)],
+            [sys.executable, "-c", WRITER, str(folder), str(number), *names],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -70,10 +74,16 @@ def test_processes_that_begin_at_once_lose_nothing(tmp_path, content):
     for writer in writers:
         _, errors = writer.communicate(timeout=120)
         assert (writer.returncode, errors) == (0, "")
+    return folder
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_processes_that_begin_at_once_lose_nothing(written_by_processes, damage):
     for turn in range(ROUNDS):
-        assert numbers(tmp_path / f"{turn}.sqlite") == [*range(PROCESSES * EACH)]
-        aside = len([*tmp_path.glob(f"{turn}.sqlite.damaged-*")])
-        assert aside == (1 if content else 0)
+        path = written_by_processes / f"{damage}-{turn}.sqlite"
+        assert numbers(path) == [*range(PROCESSES * EACH)]
+        aside = len([*written_by_processes.glob(f"{path.name}.damaged-*")])
+        assert aside == (1 if DAMAGE[damage] else 0)
 
 
 @pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)

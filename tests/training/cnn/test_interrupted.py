@@ -84,7 +84,9 @@ class Stop(Callback):
 def press(output):
     """The command in a process of its own, which is sent the signal of Ctrl-C after three steps."""
     script = (
-        "import os, signal, sys\nfrom hifrac.training.cnn import learner as run\n"
+        # A process started in the background of a shell ignores the signal, and so would its children.
+        "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from hifrac.training.cnn import learner as run\n"
         "from lightning.pytorch.callbacks import Callback\n"
         "class Press(Callback):\n"
         "    def on_train_batch_end(self, trainer, *args):\n"
