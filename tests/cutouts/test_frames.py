@@ -281,6 +281,29 @@ def damage(path, how):
         path.unlink()
 
 
+@pytest.fixture(scope="module")
+def noisy_fields(tmp_path_factory):
+    """Copy two fields of noise, which are written once, into a folder; return the files of the first."""
+    written = {}
+
+    def copy(folder, suffix):
+        if suffix not in written:
+            root, rng = tmp_path_factory.mktemp("fields"), np.random.default_rng(1)
+            options = {
+                "shape": SMALL,
+                "suffix": suffix,
+                "background": lambda ra, _: rng.normal(0, 0.02, ra.shape),
+            }
+            first = write_field(root, 185.0, 5.0, field=1, **options)
+            write_field(root, 186.0, 5.0, field=2, **options)
+            written[suffix] = root, [path.relative_to(root) for path in first]
+        root, first = written[suffix]
+        shutil.copytree(root, folder, dirs_exist_ok=True)
+        return [folder / path for path in first]
+
+    return copy
+
+
 @pytest.mark.parametrize(
     ("suffix", "how"),
     [
@@ -296,11 +319,10 @@ def damage(path, how):
     ],
 )
 @pytest.mark.parametrize("after_the_index", [False, True])
-def test_a_damaged_file_is_an_error_of_its_rows_that_names_it(tmp_path, suffix, how, after_the_index):
-    rng = np.random.default_rng(1)
-    noise = lambda ra, dec: rng.normal(0, 0.02, ra.shape)  # noqa: E731
-    bad = write_field(tmp_path, 185.0, 5.0, field=1, shape=SMALL, suffix=suffix, background=noise)
-    write_field(tmp_path, 186.0, 5.0, field=2, shape=SMALL, suffix=suffix, background=noise)
+def test_a_damaged_file_is_an_error_of_its_rows_that_names_it(
+    noisy_fields, tmp_path, suffix, how, after_the_index
+):
+    bad = noisy_fields(tmp_path, suffix)
     with FrameCutouts(tmp_path) as source:
         if after_the_index:
             source._open()
