@@ -46,6 +46,27 @@ print(time.perf_counter() - start, missing, peak())
 """
 
 
+# What a script without any care does: four threads, nothing kept, nothing looked at.
+_PLAIN = f"""{_PEAK}
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import local
+import numpy as np, requests
+thread = local()
+def get(position):
+    if not hasattr(thread, "session"):
+        thread.session = requests.Session()
+    ra, dec = position
+    query = dict(ra=f"{{ra:.6f}}", dec=f"{{dec:.6f}}", scale="0.4", width="128", height="128")
+    return len(thread.session.get(sys.argv[1], params=query, timeout=30).content)
+positions = np.load(sys.argv[2]).T.tolist()
+start = time.perf_counter()
+with ThreadPoolExecutor(4) as threads:
+    sum(threads.map(get, positions))
+print(len(positions) / (time.perf_counter() - start), peak())
+"""
+
+
 def _sky(rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions spread evenly over the sphere, in whole microdegrees."""
     rng = np.random.default_rng(rows)
@@ -89,6 +110,15 @@ def _fetch(folder: Path, rows: int, kind: str) -> tuple[float, float, float]:
         raise click.ClickException(f"{rows} rows took {len(requests)} requests:\n{said}")
     times = [request.time for request in requests]
     return (rows - 1) / (max(times) - min(times)), seconds, float(said.split("PEAK")[1])
+
+
+def _plain(folder: Path, rows: int) -> tuple[float, float]:
+    """Cutouts per second, and peak MiB, of plain requests in a pool of four threads."""
+    np.save(folder / "plain.npy", _sky(rows))
+    with SurveyProcess(folder / "plain.log", faults=0) as server:
+        url = server.url.replace("{data_release}", "dr16")
+        rate, peak = map(float, _run(_PLAIN, url, folder / "plain.npy", cache=folder / "cache").split())
+    return rate, peak
 
 
 def _fill(ra: np.ndarray, dec: np.ndarray) -> None:
@@ -146,6 +176,10 @@ def main(rows: int, sizes: str, resumed: int, kind: str, quick: bool) -> None:
                 f"{'hifrac fetch, no limit':<34} {length:>8} {seconds:>8.1f} {rate:>10.0f} {peak:>9.1f}"
             )
             peaks.append((rate, peak))
+        rate, peak = _plain(Path(name), rows // part)
+        click.echo(
+            f"{'plain requests, four threads':<34} {rows // part:>8} {'':>8} {rate:>10.0f} {peak:>9.1f}"
+        )
         seconds, peak = _resume(Path(name), resumed // part)
         click.echo(
             f"{'ensure, all in the store':<34} {resumed // part:>8} {seconds:>8.1f} {'':>10} {peak:>9.1f}"

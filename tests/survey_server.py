@@ -156,13 +156,22 @@ class SurveyServer:
     """Answers requests, well or badly; to be used within one event loop."""
 
     def __init__(
-        self, log: Path, *, seed: int = 0, faults: Mapping[str, float] = FAULTS, latency: float = 0.0
+        self,
+        log: Path,
+        *,
+        seed: int = 0,
+        faults: Mapping[str, float] = FAULTS,
+        latency: float = 0.0,
+        leaves: int = 0,
+        leave: float = 61.0,
     ) -> None:
         if not faults.keys() <= FAULTS.keys() or sum(faults.values()) > 1:
             raise ValueError(f"faults must be shares of {', '.join(FAULTS)}, got {faults}")
         self.seed = seed
         self.latency = latency
         self.open = 0
+        # So often, after every 500 requests, it asks to be left alone for so many seconds.
+        self.leaves, self.leave = leaves, leave
         self._faults = dict(faults)
         self._asked: Counter[Position] = Counter()
         if log.exists():
@@ -175,6 +184,8 @@ class SurveyServer:
         number = self._asked[position]
         self._asked[position] += 1
         draw, detail = _uniform(self.seed, *position, number)
+        if 0 < self._asked.total() // 500 <= self.leaves and self._asked.total() % 500 == 0:
+            return "leave", detail
         for fault, share in self._faults.items():
             draw -= share
             if draw < 0:
@@ -242,6 +253,10 @@ class _Connection(asyncio.Protocol):
             self._answer("503 Service Unavailable", _HTML, "text/html")
         elif answer == "429":
             self._answer("429 Too Many Requests", b"", "text/html", "Retry-After: 1\r\n")
+        elif answer == "leave":
+            self._answer(
+                "429 Too Many Requests", b"", "text/html", f"Retry-After: {self._server.leave:g}\r\n"
+            )
         elif answer == "html":
             self._answer("200 OK", _HTML, "text/html")
         elif answer == "reset":
@@ -316,10 +331,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faults", type=float, default=1.0, help="how many times the usual share; 0: none")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--leaves", type=int, default=0, help="how often it wants to be left alone")
+    parser.add_argument("--leave", type=float, default=61.0, help="for so many seconds")
     options = parser.parse_args()
     faults = {fault: share * options.faults for fault, share in FAULTS.items()}
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    server = SurveyServer(options.log, seed=options.seed, faults=faults, latency=options.latency)
+    server = SurveyServer(
+        options.log,
+        seed=options.seed,
+        faults=faults,
+        latency=options.latency,
+        leaves=options.leaves,
+        leave=options.leave,
+    )
     asyncio.run(serve(server, options.port))
 
 

@@ -219,8 +219,13 @@ class Trial:
                 )
             time.sleep(0.02)
 
-    def live(self, kills: Sequence[float], restarts: Sequence[float], say: Callable = str) -> None:
-        """Fetch all, with a SIGKILL of the client and restarts of the server at shares of the pictures."""
+    def live(
+        self, kills: Sequence[float], restarts: Sequence[float], say: Callable = str, outage: float = 1.0
+    ) -> None:
+        """Fetch all, with a SIGKILL of the client and restarts of the server at shares of the pictures.
+
+        The server is gone for ``outage`` seconds each time.
+        """
         client, log = self.fetch(), ServerLog()
         try:
             for share, event in sorted([(at, "kill") for at in kills] + [(at, "restart") for at in restarts]):
@@ -231,7 +236,7 @@ class Trial:
                     self.killed.append((time.monotonic(), set(self.stored())))
                     client = self.fetch()
                 else:
-                    self.server.restart()
+                    self.server.restart(outage)
             client.wait()
         finally:
             client.kill()
@@ -293,12 +298,18 @@ class Trial:
         ends = np.searchsorted(times, starts + seconds)
         return int(np.sum(ends - np.searchsorted(times, starts + after)))
 
-    def checks(self, asked_again: float = 0.01, late: int = 0, connections: int = CONNECTIONS) -> list[Check]:
+    def checks(
+        self,
+        asked_again: float = 0.01,
+        late: int = 0,
+        connections: int = CONNECTIONS,
+        given_up: float = 0,
+    ) -> list[Check]:
         """All that must be true in the end; what has failed for the moment is fetched by one more run first.
 
         ``asked_again`` is the share of pictures that may be asked for although they were sent before;
         ``late`` the number of requests, and of ends of connections, that a busy computer may deliver late;
-        ``connections`` how many all clients may have open at a time.
+        ``connections`` how many all clients may have open at a time; ``given_up`` how many rows may fail.
         """
         last = self.clients[-1]
         temporary = self.temporary_failures(last)
@@ -315,6 +326,7 @@ class Trial:
         return [
             Check("rows without their picture or the right flag", self.wrong_rows(last), 0),
             Check("rows left to one more run", temporary, 0.001 * len(self.rows), "(temporary failures)"),
+            Check("rows given up while the service would have answered", temporary, given_up),
             Check("pictures damaged or missing by `cache verify`", damaged, 0, verified.stdout.strip()),
             Check("exit status of `cache verify`", verified.process.returncode, 0),
             Check("pictures that `cache verify` did not see", self._unseen(verified), 0),
