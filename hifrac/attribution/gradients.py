@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -120,8 +120,7 @@ def mean_galaxy(network: StructureNet) -> np.ndarray:
     """
     edges = np.array(network.CIRCLES)
     columns = network.columns(("circles",))
-    center = cast(Tensor, network.center)
-    levels = 255.0 * center[columns].detach().cpu().numpy().reshape(3, -1)
+    levels = 255.0 * network.center[columns].detach().cpu().numpy().reshape(3, -1)
     axis = np.arange(network.width) - (network.width - 1) / 2
     radius = np.hypot(axis[None, :], axis[:, None])
     middles = (edges[1:] + edges[:-1]) / 2

@@ -15,7 +15,7 @@ from hifrac.models.xresnet import PAPER_MEAN, PAPER_STD, PixelNet
 
 
 def _pixel_net(
-    make: Callable[..., nn.Module],
+    make: Callable[..., Any],  # an `XResNet`, or what has its parts
     *,
     n_outputs: int = 1,
     n_channels: int = 3,
