@@ -12,6 +12,7 @@ from torch import Tensor
 from hifrac.attribution.maps import GRADIENTS, HeatMaps, as_batch, named_outputs
 from hifrac.attribution.targets import Target
 from hifrac.core.exceptions import ModelError
+from hifrac.models._torch import plain_torch
 from hifrac.models.structure import StructureNet
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def mean_galaxy(network: StructureNet) -> np.ndarray:
     return np.stack(planes, -1).astype(np.float32)
 
 
+@plain_torch()
 def baseline_picture(model: Model) -> np.ndarray:
     """Return the picture that the maps of a model start from: `mean_galaxy` of its network."""
     return mean_galaxy(_with_settable_segment(model))

@@ -18,6 +18,7 @@ from hifrac.attribution.maps import (
 )
 from hifrac.attribution.targets import resolve_target
 from hifrac.core.exceptions import ModelError
+from hifrac.models._torch import plain_torch
 
 if TYPE_CHECKING:
     from hifrac.models import Model
@@ -28,6 +29,7 @@ METHODS = ("cam", "gradcam", "occlusion")
 _GRADIENTS_OF = ("torchscript", "eager")
 
 
+@plain_torch()
 def heat_maps(
     model: Model,
     pixels: np.ndarray,

@@ -15,6 +15,7 @@ import numpy as np
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
+from hifrac.models._torch import plain_torch
 from hifrac.models.answer import Answer
 from hifrac.models.cards import FILE_NAME, ModelCard
 
@@ -168,7 +169,7 @@ class Model:
             if np.shape(ebv) != (len(pixels),):
                 raise ValueError(f"ebv must have the shape ({len(pixels)},), got {np.shape(ebv)}")
             reddening = torch.from_numpy(np.array(ebv, dtype=np.float32))
-        with torch.inference_mode():
+        with plain_torch(), torch.inference_mode():
             # Writable, or PyTorch warns; only then is anything copied.
             batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2)
             parts = in_parts(
@@ -200,6 +201,7 @@ class Model:
         return tuple(column.cpu() for column in columns)
 
 
+@plain_torch()
 def load_model(
     model: str | PathLike[str] | None = None, *, device: str | None = None, runtime: str | None = None
 ) -> Model:
@@ -289,7 +291,7 @@ def _network(folder: Path, card: ModelCard, runtime: str | None) -> tuple[torch.
         except ModelError as error:
             if runtime is not None:
                 raise
-            warnings.warn(f"{error}; the Python network takes its place", HifracWarning, stacklevel=3)
+            warnings.warn(f"{error}; the Python network takes its place", HifracWarning, stacklevel=4)
     network = _artifact.load_eager(folder, card)
     if runtime in ("openvino", "half"):
         from hifrac.models import runtimes

@@ -1,0 +1,106 @@
+"""What a process has set for all of PyTorch changes nothing in the answers."""
+
+import threading
+from contextlib import contextmanager, suppress
+
+import numpy as np
+import pytest
+import torch
+
+from hifrac import HIFractionEstimator, LocalCutouts
+from hifrac.demo import PICTURES, sample_table
+from hifrac.models._torch import plain_torch
+
+TABLE = sample_table()[[3, 9]]
+
+
+@contextmanager
+def default_dtype(dtype):
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def default_device():
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+STATES = {
+    "float64": lambda: default_dtype(torch.float64),
+    "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "device": default_device,
+    "device context": lambda: torch.device("meta"),
+    "inference": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+}
+
+
+def estimator(model):
+    return HIFractionEstimator(model, cutouts=LocalCutouts(PICTURES, name="name"), device="cpu")
+
+
+def columns(result):
+    names = [name for name in result.colnames if name.startswith(("log_hi", "p_detect", "ood"))]
+    return np.array([np.ma.filled(np.ma.asarray(result[name].filled(np.nan).value)) for name in names])
+
+
+@pytest.fixture(scope="module", params=["default", "gas-classes"])
+def plain(request):
+    loaded = estimator(request.param)
+    method = "cam" if request.param == "default" else "gradcam"
+    target = "log_hi_fraction" if request.param == "default" else "gas-rich"
+    explain = {"method": method, "target": target}
+    first = loaded.explain(TABLE, **explain)[1]
+    return request.param, loaded, explain, columns(loaded.predict(TABLE)), first.values, first.prediction
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("is_loaded_within", [False, True])
+def test_states_change_nothing(plain, state, is_loaded_within):
+    model, loaded, explain, numbers, values, prediction = plain
+    with STATES[state]():
+        tested = estimator(model) if is_loaded_within else loaded
+        result, explanation = tested.predict(TABLE), tested.explain(TABLE, **explain)[1]
+    np.testing.assert_allclose(columns(result), numbers, atol=1e-5)
+    np.testing.assert_allclose(explanation.values, values, atol=1e-5)
+    assert explanation.prediction == pytest.approx(prediction, abs=1e-5)
+    if is_loaded_within:  # and the model is as good outside
+        np.testing.assert_allclose(columns(tested.predict(TABLE)), numbers, atol=1e-5)
+        np.testing.assert_allclose(tested.explain(TABLE, **explain)[1].values, values, atol=1e-5)
+
+
+def test_the_state_is_found_again():
+    with default_dtype(torch.float64), torch.autocast("cpu", dtype=torch.bfloat16):
+        with suppress(RuntimeError), plain_torch():
+            within = torch.zeros(1).dtype, torch.is_autocast_enabled("cpu")
+            raise RuntimeError
+        assert within == (torch.float32, False)
+        assert torch.zeros(1).dtype == torch.float64
+        assert torch.is_autocast_enabled("cpu")
+
+
+def test_the_default_type_comes_back_after_the_last_thread():
+    entered, leave = threading.Event(), threading.Event()
+
+    def compute():
+        with plain_torch():
+            entered.set()
+            leave.wait(30)
+
+    with default_dtype(torch.float64):
+        other = threading.Thread(target=compute)
+        with plain_torch():
+            other.start()
+            assert entered.wait(30)
+        assert torch.get_default_dtype() == torch.float32  # the other still needs it
+        leave.set()
+        other.join()
+        assert torch.get_default_dtype() == torch.float64
