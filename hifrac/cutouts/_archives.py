@@ -11,13 +11,16 @@ import contextlib
 import gzip
 import lzma
 import os
+import posixpath
 import shutil
+import stat
 import tarfile
 import tempfile
 import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -25,6 +28,9 @@ from hifrac.core.exceptions import BadImageError
 
 # How many times larger than the archive its pictures may be, and the bytes that are no matter.
 _MOST_UNPACKED, _NO_MATTER = 50, 2**26
+
+# Bytes of the target of a link, as on Linux.
+_LONGEST_LINK = 4096
 
 _UNPACKERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
@@ -82,9 +88,17 @@ class ZipArchive:
             raise ValueError(f"path is a damaged zip archive ({error}): {path}") from error
 
     def files(self) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+        links = []
+        places: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
-            if not member.is_dir():
+            if stat.S_ISLNK(member.external_attr >> 16):
+                if member.file_size <= _LONGEST_LINK:
+                    with suppress(BadImageError):
+                        links.append((member.filename, os.fsdecode(self.read(member))))
+            elif not member.filename.endswith(("/", "\\")):
+                places[member.filename] = member
                 yield member.filename, member
+        yield from _follow(links, places)
 
     def read(self, place: zipfile.ZipInfo) -> bytes:
         try:
@@ -117,9 +131,9 @@ class TarArchive:
         if unpack is not None:
             try:
                 with unpack(path, "rb") as packed:
-                    self._unpacked = list(
-                        self._unpack(packed, max(_NO_MATTER, _MOST_UNPACKED * path.stat().st_size))
-                    )
+                    most, links = max(_NO_MATTER, _MOST_UNPACKED * path.stat().st_size), []
+                    files = list(self._unpack(packed, most, links))
+                    self._unpacked = [*files, *_follow(links, dict(files))]
             except BaseException:
                 self._file.close()
                 raise
@@ -128,16 +142,24 @@ class TarArchive:
         if self._unpacked is not None:
             yield from self._unpacked
             return
+        links: list[tuple[str, str]] = []
+        yield from self._plain_files(links)
+        if links:  # a second time, for a million names are remembered only where links want them
+            yield from _follow(links, dict(self._plain_files([])))
+
+    def _plain_files(self, links: list[tuple[str, str]]) -> Iterator[tuple[str, tuple[int, int]]]:
         self._file.seek(0)
         with _damage_said(self._path), tarfile.open(fileobj=self._file, mode="r:") as archive:
-            for member in _members(archive):
+            for member in _members(archive, links):
                 yield member.name, (member.offset_data, member.size)
 
-    def _unpack(self, packed: IO[bytes], most_bytes: int) -> Iterator[tuple[str, tuple[int, int]]]:
+    def _unpack(
+        self, packed: IO[bytes], most_bytes: int, links: list[tuple[str, str]]
+    ) -> Iterator[tuple[str, tuple[int, int]]]:
         """Copy the files of a compressed archive; what is too large, or would make all so, is left out."""
         place = 0
         with _damage_said(self._path), tarfile.open(fileobj=packed, mode="r|") as archive:
-            for member in _members(archive):
+            for member in _members(archive, links):
                 content = archive.extractfile(member)
                 if content is None or member.size > min(self._most_bytes, most_bytes - place):
                     yield member.name, (place, self._most_bytes + 1)
@@ -162,10 +184,14 @@ class TarArchive:
         self._file.close()
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The plain files of an archive."""
+def _members(archive: tarfile.TarFile, links: list[tuple[str, str]]) -> Iterator[tarfile.TarInfo]:
+    """Yield the plain files of an archive, and add its links, each with its target, to a list."""
     while (member := archive.next()) is not None:
-        if member.isreg() and not member.issparse():
+        if member.issym():
+            links.append((member.name, member.linkname))
+        elif member.islnk():  # named from the top of the archive
+            links.append((member.name, f"/{member.linkname}"))
+        elif member.isreg() and not member.issparse():
             yield member
         archive.members.clear()  # type: ignore[attr-defined] # tarfile keeps a kilobyte of each otherwise
 
@@ -188,6 +214,22 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:  # a link to itself
         return False
+
+
+def _follow(links: list[tuple[str, str]], places: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the links that lead to files of the archive, with the places of these."""
+    places = {posixpath.normpath(name): place for name, place in places.items()}
+    targets = {}
+    for name, target in links:
+        path = target[1:] if target.startswith("/") else posixpath.join(posixpath.dirname(name), target)
+        targets[posixpath.normpath(name)] = posixpath.normpath(path)
+    for name, _ in links:
+        path, seen = posixpath.normpath(name), set()
+        while path in targets and path not in seen:
+            seen.add(path)
+            path = targets[path]
+        if path in places:
+            yield name, places[path]
 
 
 def is_tar(path: Path) -> bool:
