@@ -84,6 +84,11 @@ class _PictureEstimator:
         mine, theirs = self.model.card.recipe, self.cutouts.recipe
         if theirs is not None and replace(theirs, data_release=mine.data_release) != mine:
             raise ValueError(f"cutouts gives {theirs}, but the model was trained on {mine}")
+        bands = getattr(self.cutouts, "bands", None)
+        if bands is not None and tuple(bands) != mine.bands:
+            raise ValueError(
+                f"cutouts gives the bands {', '.join(bands)}, but the model reads {', '.join(mine.bands)}"
+            )
 
     def _warn_of_release(self) -> None:
         """Warn of another data release: the same sky and stretch, but not the same reduction."""
@@ -137,6 +142,8 @@ class _PictureEstimator:
             for row, cutout in cutouts:
                 try:
                     pixels[len(batch)] = self._pixels(cutout)
+                    if recipe.step(cutout.pixel_scale) is not None:
+                        flags[row] |= int(Flag.RESAMPLED)
                 except RowError as error:
                     if stop:
                         error.add_note(f"in row {row} of data")
@@ -189,7 +196,7 @@ class _PictureEstimator:
             return cutout.pixels
         if cutout.data is None:
             raise cutout.error or FetchError("the source gave neither a picture nor an error")
-        return self.model.card.recipe.decode(cutout.data)
+        return self.model.card.recipe.decode(cutout.data, cutout.pixel_scale)
 
     def _run(
         self,
@@ -442,7 +449,7 @@ class HIFractionEstimator(_PictureEstimator):
             self.model,
             positions.table,
             fetch,
-            self.model.card.recipe.decode,
+            self._pixels,
             (positions.ra, positions.dec),
             method=method,
             target=target,

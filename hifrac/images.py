@@ -11,32 +11,24 @@ import io
 import math
 import re
 import struct
-import threading
-import warnings
 import zlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
+from hifrac._fits import FITS_LOCK as FITS_LOCK  # what is said so is taken from here by other rooms
+from hifrac._fits import check_size, is_fits, read_fits
+from hifrac._fits import flip_wcs as flip_wcs
+from hifrac._fits import header_wcs as header_wcs
+from hifrac._fits import resampled_wcs as resampled_wcs
 from hifrac._stretch import STRETCHES, Stretch, lupton_rgb
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError
-
-if TYPE_CHECKING:
-    from astropy.wcs import WCS
 
 __all__ = ["STRETCHES", "Stretch", "decode", "lupton_rgb"]
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
-_FITS = b"SIMPLE  ="
-
-# Refused before anything is decoded; Pillow itself warns from 89 million pixels on.
-_MAX_PIXELS = 8192 * 8192
-
-#: Held while astropy reads headers: the warnings filters are those of the whole process.
-FITS_LOCK = threading.Lock()
 
 
 #: How the surveys' own JPEG pictures are compressed, as `to_jpeg` has it, by survey; others are not known.
@@ -49,6 +41,7 @@ def decode(
     width: int | None = None,
     stretch: Stretch | str | None = None,
     quality: int | None = None,
+    step: float | None = None,
 ) -> np.ndarray:
     """Decode a picture.
 
@@ -59,8 +52,8 @@ def decode(
         name. JPEG and PNG must be colour pictures; an alpha channel is dropped
         if it is opaque everywhere. FITS: the first image of the file must have
         three planes in the order red, green, blue. Integer planes (0 to 255)
-        are display values; floating-point planes are calibrated fluxes and go
-        through `lupton_rgb` with its defaults.
+        are display values, black where they are BLANK; so are integers with BSCALE or BZERO that stand for
+        whole numbers. Other numbers are calibrated fluxes and go through `lupton_rgb` with its defaults.
     width : int, optional
         The side in pixels that the square picture must have. By default every
         size is accepted.
@@ -70,6 +63,9 @@ def decode(
     quality : int, optional
         A picture that does not come as a JPEG of this quality goes through ``compress``: what compression
         leaves of the noise tells a network where a picture is from. By default it stays as it is.
+    step : float, optional
+        Pixels of the file in one pixel of the result, along each axis, for a picture of another scale: its
+        middle is resampled (bicubic) to ``width`` pixels. Fluxes become those in pixels of the new size.
 
     Returns
     -------
@@ -82,11 +78,11 @@ def decode(
     TypeError
         If ``data`` is not bytes.
     ValueError
-        If ``stretch`` is not the name of one.
+        If ``stretch`` is not the name of one, or ``step`` is given without ``width``.
     ~hifrac.core.BadImageError
         If ``data`` is not a picture, is damaged or cut off, has no colour, has
-        transparent parts, has more than 67 million pixels, or does not
-        have the side ``width``.
+        transparent parts, has more than 67 million pixels, does not
+        have the side ``width``, or does not cover as much sky.
     ~hifrac.core.OutOfFootprintError
         If the picture is blank; see ``is_blank``.
     """
@@ -97,17 +93,26 @@ def decode(
         if stretch not in STRETCHES:
             raise ValueError(f"stretch must be one of {', '.join(STRETCHES)}, got {stretch!r}")
         stretch = STRETCHES[stretch]
-    compression = None
+    if step is not None and width is None:
+        raise ValueError("step needs width: the pixels that the result has")
+    compression, side = None, width if step is None else None
     if data.startswith(_JPEG):
-        pixels, subsampling = _decode_jpeg(data, width)
-        if quality is not None:
+        pixels, subsampling = _decode_jpeg(data, side)
+        if quality is not None and step is None:
             compression = subsampling, _quantisation(data)
     elif data.startswith(_PNG):
-        pixels = _decode_png(data, width)
-    elif data.startswith(_FITS):
-        pixels = _decode_fits(data, width, stretch)
+        pixels = _decode_png(data, side)
+    elif is_fits(data):
+        planes = read_fits(data, side)[0]
+        if step is not None and width is not None and planes.dtype.kind == "f":
+            fluxes = np.nan_to_num(planes.astype(np.float32), posinf=0, neginf=0)
+            planes = np.stack([_resample(plane, width, step) for plane in fluxes]) * np.float32(step**2)
+            step = None
+        pixels = _display(planes, stretch)
     else:
         raise BadImageError(describe_bytes(data))
+    if step is not None and width is not None:
+        pixels = _resample(pixels, width, step)
     if is_blank(pixels):
         raise OutOfFootprintError("the picture is blank: the survey has no image of this position")
     if _has_no_colour(pixels):
@@ -115,67 +120,6 @@ def decode(
     if quality is not None and compression != _compression_of(quality):
         pixels = compress(pixels, quality=quality)
     return pixels
-
-
-def header_wcs(data: bytes) -> WCS | None:
-    """Read the world coordinates in the header of a FITS picture, for the rows as `decode` gives them.
-
-    Parameters
-    ----------
-    data : bytes
-        A picture file; JPEG and PNG have no world coordinates.
-
-    Returns
-    -------
-    wcs : `~astropy.wcs.WCS` or None
-        Celestial, two axes, first row on top; None if the file is not FITS
-        or its first image has no celestial coordinates.
-    """
-    if not data.startswith(_FITS):
-        return None
-    from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
-    from astropy.wcs import WCS
-
-    try:
-        with FITS_LOCK, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=AstropyWarning)
-            with fits.open(io.BytesIO(data), mode="readonly", memmap=False) as hdus:
-                image = next(hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) > 0)
-                wcs = WCS(image.header).celestial
-                height, width = image.shape[-2:]
-    except Exception:
-        return None
-    if wcs.naxis != 2 or not wcs.has_celestial:
-        return None
-    flipped = flip_wcs(wcs, height)
-    flipped.array_shape = height, width
-    return flipped
-
-
-def flip_wcs(wcs: WCS, height: int) -> WCS:
-    """Return the world coordinates of an image of which the rows are taken in the opposite order.
-
-    Parameters
-    ----------
-    wcs : `~astropy.wcs.WCS`
-        Of two axes; it is left as it is.
-    height : int
-        The number of rows.
-    """
-    flipped = wcs.deepcopy()
-    flipped.wcs.crpix = wcs.wcs.crpix[0], height + 1 - wcs.wcs.crpix[1]
-    # World = cdelt * pc * pixel: the flip of the second pixel axis is a sign of its column.
-    signs = np.array([1.0, -1.0])
-    if wcs.wcs.has_cd():
-        flipped.wcs.cd = wcs.wcs.cd * signs
-    elif not ((matrix := wcs.wcs.get_pc())[0, 1] or matrix[1, 0]):
-        flipped.wcs.cdelt = wcs.wcs.cdelt * signs  # as most images have it: no matrix at all
-    else:
-        flipped.wcs.pc = matrix * signs
-    flipped.array_shape = wcs.array_shape
-    flipped.wcs.set()
-    return flipped
 
 
 def is_blank(pixels: np.ndarray) -> bool:
@@ -324,20 +268,11 @@ def _range(pixels: np.ndarray) -> int:
     return int((flat.max(axis=0).astype(int) - flat.min(axis=0)).max())
 
 
-def _check_size(columns: int, rows: int, width: int | None) -> None:
-    """Refuse a size that is not the asked one, or beyond all sense."""
-    if width is not None and (columns, rows) != (width, width):
-        raise BadImageError(f"the picture has {columns} x {rows} pixels instead of {width} x {width}")
-    limit = min(_MAX_PIXELS, Image.MAX_IMAGE_PIXELS or _MAX_PIXELS)
-    if columns < 1 or rows < 1 or columns * rows > limit:
-        raise BadImageError(f"the picture claims to have {columns} x {rows} pixels: refused")
-
-
 def _decode_jpeg(data: bytes, width: int | None) -> tuple[np.ndarray, str]:
     """Decode a complete and undamaged JPEG; return its pixels and the subsampling of its colour."""
     try:
         rows, columns, colours, subsampling = simplejpeg.decode_jpeg_header(data)
-        _check_size(columns, rows, width)
+        check_size(columns, rows, width)
         if colours == "Gray":
             raise BadImageError("greyscale JPEG: it has no colour")
         if colours not in ("YCbCr", "RGB"):
@@ -352,7 +287,7 @@ def _decode_jpeg(data: bytes, width: int | None) -> tuple[np.ndarray, str]:
 def _decode_png(data: bytes, width: int | None) -> np.ndarray:
     """Decode a PNG by Pillow."""
     data, size = _strip_png(data)
-    _check_size(*size, width)
+    check_size(*size, width)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as file:
             picture: Image.Image = file
@@ -410,32 +345,8 @@ def describe_bytes(data: bytes) -> str:
     return f"not a JPEG, PNG or FITS picture: it begins with the bytes {data[:8]!r}"
 
 
-def _decode_fits(data: bytes, width: int | None, stretch: Stretch | None) -> np.ndarray:
-    """Decode the first image of a FITS file to display colours, top row first."""
-    from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
-
-    planes = None
-    try:
-        # The lock keeps our own threads from restoring each other's filters.
-        with FITS_LOCK, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=AstropyWarning)
-            with fits.open(io.BytesIO(data), mode="readonly", memmap=False) as hdus:
-                for hdu in hdus:
-                    if hdu.is_image and hdu.header.get("NAXIS", 0) > 0:
-                        shape = tuple(hdu.shape)
-                        if len(shape) == 3 and shape[0] == 3:
-                            _check_size(shape[2], shape[1], width)
-                            planes = np.array(hdu.data)
-                        break
-                else:
-                    shape = ()
-    except BadImageError:
-        raise
-    except Exception as error:  # astropy raises whatever it meets in damaged bytes
-        raise BadImageError(f"damaged or cut-off FITS: {error}") from error
-    if planes is None:
-        raise BadImageError(f"FITS: the image must have three planes (3, height, width), got shape {shape}")
+def _display(planes: np.ndarray, stretch: Stretch | None) -> np.ndarray:
+    """Return the display colours of the planes of a FITS file, top row first."""
     if planes.dtype.kind in "iu":
         if planes.min() < 0 or planes.max() > 255:
             span = f"{planes.min()} to {planes.max()}"
@@ -448,3 +359,19 @@ def _decode_fits(data: bytes, width: int | None, stretch: Stretch | None) -> np.
     else:
         display = lupton_rgb(*planes) if stretch is None else stretch.rgb(*planes)
     return np.ascontiguousarray(display[::-1])
+
+
+def _resample(pixels: np.ndarray, width: int, step: float) -> np.ndarray:
+    """Resample the middle of a picture, or of a plane of float32, to ``width`` pixels."""
+    rows, columns = pixels.shape[:2]
+    field = width * step
+    if field > min(rows, columns) + 1:  # a pixel of rounding is forgiven
+        raise BadImageError(
+            f"the picture has {columns} x {rows} pixels of its scale, and {math.ceil(field)} x "
+            f"{math.ceil(field)} are needed for the field of the model"
+        )
+    field = min(field, rows, columns)
+    left, top = (columns - field) / 2, (rows - field) / 2
+    box = (left, top, left + field, top + field)
+    # Pillow widens the kernel for smaller pictures, so that nothing is aliased.
+    return np.array(Image.fromarray(pixels).resize((width, width), Image.Resampling.BICUBIC, box))

@@ -19,8 +19,8 @@ import hifrac
 from hifrac.attribution.methods import heat_maps, resolve_method
 from hifrac.attribution.targets import Target, resolve_target
 from hifrac.core.exceptions import BadImageError, RowError
-from hifrac.core.flags import decode_flags
-from hifrac.images import flip_wcs
+from hifrac.core.flags import Flag, decode_flags
+from hifrac.images import flip_wcs, resampled_wcs
 from hifrac.models.answer import Answer
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from hifrac.cutouts import Cutout
     from hifrac.models import Model
+
+#: The former name of `hifrac.images.flip_wcs`.
+upside_down = flip_wcs
 
 # That of the estimator: errors of rows are logged in one place.
 log = logging.getLogger("hifrac.estimator")
@@ -180,7 +183,7 @@ class Explanations(Sequence):
     fetch : callable
         Given an array of row numbers, yields for each the row number and its `~hifrac.cutouts.Cutout`.
     decode : callable
-        Returns the pixels of the bytes of a picture, or raises `~hifrac.core.RowError`.
+        Returns the pixels of a cutout, or raises `~hifrac.core.RowError`.
     positions : tuple of array of float, shape (n,)
         ICRS right ascension and declination in degrees; NaN where unknown.
     method, target : str
@@ -207,7 +210,7 @@ class Explanations(Sequence):
         model: Model,
         table: Table,
         fetch: Callable[[np.ndarray], Generator[tuple[int, Cutout]]],
-        decode: Callable[[bytes], np.ndarray],
+        decode: Callable[[Cutout], np.ndarray],
         positions: tuple[np.ndarray, np.ndarray],
         *,
         method: str = "cam",
@@ -263,15 +266,16 @@ class Explanations(Sequence):
         """Return the picture of a row, or why there is none; no map yet."""
         width = self.model.card.recipe.width
         blank = np.full((width, width), np.nan, dtype=np.float32)
-        empty = Explanation(
-            row, blank, None, self._wcs(row, cutout), self.target, self.method, meta=self.meta
-        )
+        recipe = self.model.card.recipe
+        ra, dec = (float(values[row]) for values in self._positions)
+        # A picture that says nothing of its place has the row's position in the middle.
+        wcs = recipe.wcs(ra, dec) if np.isfinite(ra) and np.isfinite(dec) else None
+        empty = Explanation(row, blank, None, wcs, self.target, self.method, meta=self.meta)
+        step = recipe.step(cutout.pixel_scale)
         try:
-            if cutout.error is not None:
-                raise cutout.error
-            pixels = cutout.pixels
-            if pixels is None:
-                pixels = self._decode(cast(bytes, cutout.data))  # a cutout without error has one of the two
+            pixels = self._decode(cutout)
+            if (own := cutout.wcs) is not None:
+                wcs = own if step is None else resampled_wcs(own, width, step)
             if pixels.shape != (width, width, 3):
                 raise BadImageError(f"a picture of shape {pixels.shape} for a model of {width} pixels")
         except RowError as error:
@@ -280,14 +284,7 @@ class Explanations(Sequence):
                 raise
             log.info("row %d: %s", row, error, extra={"flag": error.flag})
             return replace(empty, flags=int(error.flag), error=error)
-        return replace(empty, pixels=pixels)
-
-    def _wcs(self, row: int, cutout: Cutout) -> WCS | None:
-        """Return the WCS of a picture; if it has none of its own, the row's position is its centre."""
-        if cutout.error is None and (wcs := cutout.wcs) is not None:
-            return wcs
-        ra, dec = (float(values[row]) for values in self._positions)
-        return self.model.card.recipe.wcs(ra, dec) if np.isfinite(ra) and np.isfinite(dec) else None
+        return replace(empty, pixels=pixels, wcs=wcs, flags=0 if step is None else int(Flag.RESAMPLED))
 
     def _finish(self, waiting: list[Explanation]) -> Iterator[Explanation]:
         """Yield the waiting explanations, with maps where there are pictures."""
@@ -312,7 +309,7 @@ class Explanations(Sequence):
                 prediction=float(maps.prediction[number]),
                 offset=float(maps.offset[number]),
                 answers=_numbers(answer, number),
-                flags=int(answer.flags[number]),
+                flags=explanation.flags | int(answer.flags[number]),
                 meta={**explanation.meta, **maps.details},
             )
             number += 1

@@ -131,6 +131,12 @@ class Flag(BitFlag):
         "The estimate is an extrapolation: what the dust hides is corrected for in part only, and "
         "the galaxy looks fainter and redder than the model has learned. The interval is not calibrated.",
     )
+    RESAMPLED = (
+        256,
+        "the picture has another pixel scale, and was resampled to that of the model's recipe",
+        "Its noise and sharpness are not those that the model has learned from: compare some galaxies "
+        "with their pictures of the recipe before you rely on the estimates. The interval is not calibrated.",
+    )
 
 
 #: The flags of rows for which nothing could be estimated.

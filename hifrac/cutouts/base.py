@@ -33,6 +33,8 @@ class Cutout:
         ICRS right ascension and declination of the centre, in degrees.
     recipe : `~hifrac.cutouts.CutoutRecipe` or None
         How the picture was made, where the source knows it.
+    pixel_scale : float or None
+        Arcsec per pixel of ``data``, where that may be another than that of the model's recipe.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Cutout:
     pixels: np.ndarray | None = None
     position: tuple[float, float] | None = None
     recipe: CutoutRecipe | None = None
+    pixel_scale: float | None = None
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.error is None):
@@ -55,7 +58,7 @@ class Cutout:
         """World coordinates of the pixels, the first row on top as `hifrac.images.decode` gives them.
 
         From the header of a FITS file, else from ``position`` and ``recipe``;
-        None where neither says it.
+        None where neither says it. `~hifrac.core.BadImageError` if the header cannot be read.
         """
         if self.data is not None and (wcs := images.header_wcs(self.data)) is not None:
             return wcs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import unicodedata
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,11 +15,13 @@ import numpy as np
 
 from hifrac.core.exceptions import BadImageError, FetchError, RowError
 from hifrac.cutouts._archives import Collection, Folder, TarArchive, ZipArchive, is_tar
+from hifrac.cutouts._bands import display_order, join_bands, parse_bands, reorder_cube
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import CutoutRecipe
 
 # What is taken first when a name has files of several formats: pictures made for display before raw planes.
 _RANK = {"jpg": 0, "jpeg": 0, "png": 1, "fits": 2}
+_BANDS_RANK = {"fits": 0}
 
 # Of one file, where no recipe says how large a picture is: three planes of fluxes with 3,000 pixels a side.
 _MOST_BYTES = 2**27
@@ -41,6 +44,14 @@ class LocalCutouts:
     recipe : `CutoutRecipe`, optional
         How the pictures were made, where that is known: files do not tell. It gives them world coordinates,
         and an estimator then refuses a model of another recipe.
+    bands : str or sequence of str, optional
+        The filters of FITS pictures, which then need not be in the order red, green, blue: ``"g,r,i"``, or
+        ``"gri"``. For cubes, in the order of their planes. Where there is no cube of a name, there are three
+        files of it, one a band, of one plane each: ``<name>-g.fits``, ``<name>_g.fits`` or ``<name>.g.fits``.
+        Other formats are then ignored. The filter of the longest wavelength is shown as red.
+    pixel_scale : float, optional
+        Arcsec per pixel of the pictures, where that is not the scale of the model: they are resampled, and
+        their rows have the flag RESAMPLED. They must cover the field that the model reads.
 
     Attributes
     ----------
@@ -48,20 +59,26 @@ class LocalCutouts:
         ``recipe``.
     name_column : str
         ``name``.
+    bands : tuple of str or None
+        ``bands``, in the order red, green, blue.
+    pixel_scale : float or None
+        ``pixel_scale``.
 
     Raises
     ------
     TypeError
-        If ``name`` is not text, or ``recipe`` is no recipe.
+        If ``name`` is not text, ``recipe`` is no recipe, or ``pixel_scale`` no number.
     FileNotFoundError
         If ``path`` does not exist.
     ValueError
-        If ``path`` is neither a folder nor an intact archive, or ``name`` is
-        empty.
+        If ``path`` is neither a folder nor an intact archive, ``name`` is
+        empty, ``bands`` are not three filters of known order, or ``pixel_scale`` is not positive or is not
+        that of ``recipe``.
 
     Notes
     -----
-    The extension may be in capitals; the name must match exactly. If a name has files of several
+    The extension may be in capitals; the name must match exactly, but for the way in which accents are
+    encoded (Unicode NFC or NFD). If a name has files of several
     formats, the JPEG is taken before the PNG, and the PNG before the FITS. Two
     files of one format with the same name, say in two folders of an archive,
     are an error of that row, because nothing tells which is meant. Files whose names begin
@@ -93,7 +110,13 @@ class LocalCutouts:
     name_column: str = "objid"
 
     def __init__(
-        self, path: str | os.PathLike[str], name: str = "objid", *, recipe: CutoutRecipe | None = None
+        self,
+        path: str | os.PathLike[str],
+        name: str = "objid",
+        *,
+        recipe: CutoutRecipe | None = None,
+        bands: str | Sequence[str] | None = None,
+        pixel_scale: float | None = None,
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name must be the name of a column, got {name!r}")
@@ -103,6 +126,11 @@ class LocalCutouts:
             raise TypeError(f"recipe must be a CutoutRecipe, got {type(recipe).__name__}")
         self.name_column = name
         self.recipe = recipe
+        self.pixel_scale = _checked_scale(pixel_scale, recipe)
+        self._planes: tuple[str, ...] = () if bands is None else parse_bands(bands)
+        self.bands: tuple[str, ...] | None = None
+        if self._planes:
+            self.bands = display_order(self._planes, None if recipe is None else recipe.bands)
         self._path = Path(path).expanduser()
         if not self._path.exists():
             raise FileNotFoundError(f"path does not exist: {self._path}")
@@ -122,7 +150,8 @@ class LocalCutouts:
 
     def __reduce__(self) -> tuple:
         # Another process opens the collection itself.
-        return partial(type(self), self._path, self.name_column, recipe=self.recipe), ()
+        options = {"recipe": self.recipe, "bands": self._planes or None, "pixel_scale": self.pixel_scale}
+        return partial(type(self), self._path, self.name_column, **options), ()
 
     def __enter__(self) -> LocalCutouts:
         return self
@@ -135,7 +164,9 @@ class LocalCutouts:
 
     def describe(self) -> str:
         """One line for the provenance of a result: the name of the folder or archive, not its place."""
-        return f"local files in {self._path.name}, by {self.name_column}"
+        bands = f", bands {', '.join(self._planes)}" if self._planes else ""
+        scale = f", at {self.pixel_scale:g} arcsec/px" if self.pixel_scale else ""
+        return f"local files in {self._path.name}, by {self.name_column}{bands}{scale}"
 
     def close(self) -> None:
         """Close the archive; pictures cannot be read any more. Closing twice is harmless."""
@@ -194,10 +225,12 @@ class LocalCutouts:
 
     def _fetch_one(self, value: Any, ra: float, dec: float) -> Cutout:
         try:
-            data = self._read(self._stem(value))
+            stem = self._stem(value)
+            data = self._read(stem) if self.bands is None else self._read_bands(stem, self.bands)
         except RowError as error:
             return Cutout(error=error)
-        return Cutout(data=data, position=(float(ra), float(dec)), recipe=self.recipe)
+        position = (float(ra), float(dec))
+        return Cutout(data=data, position=position, recipe=self.recipe, pixel_scale=self.pixel_scale)
 
     def _open(self) -> Collection:
         """The collection, its files listed."""
@@ -218,9 +251,12 @@ class LocalCutouts:
     def _list(self, collection: Collection) -> None:
         """Build the index: of each stem the file of the best format, and the stems with two of these."""
         index: dict[str, tuple[int, str, Any]] = {}
+        ranks = _BANDS_RANK if self._planes else _RANK
         for file_name, place in collection.files():
-            stem, _, extension = file_name.rpartition("/")[2].rpartition(".")
-            rank = _RANK.get(extension.lower())
+            # Backslashes are of old programs for Windows; macOS decomposes accents.
+            base = unicodedata.normalize("NFC", file_name.replace("\\", "/").rpartition("/")[2])
+            stem, _, extension = base.rpartition(".")
+            rank = ranks.get(extension.lower())
             if rank is None or not stem or stem.startswith("."):
                 continue
             known = index.get(stem)
@@ -232,6 +268,23 @@ class LocalCutouts:
             elif rank == known[0]:
                 self._twins[stem] = (known[1], file_name)
         self._index = {stem: place for stem, (_, _, place) in index.items()}
+
+    def _read_bands(self, stem: str, bands: tuple[str, ...]) -> bytes:
+        """Return a picture of known bands as one FITS file in the order red, green, blue."""
+        self._open()
+        try:
+            if stem in self._index or stem in self._twins:
+                return reorder_cube(self._read(stem), [self._planes.index(band) for band in bands])
+            for sign in "-_.":
+                names = [f"{stem}{sign}{band}" for band in bands]
+                if any(name in self._index for name in names):
+                    return join_bands([self._read(name) for name in names])
+        except BadImageError as error:
+            raise BadImageError(f"{stem}: {error}") from error
+        raise FetchError(
+            f"no picture named {stem!r} (.fits), and none of one band ({stem}-{bands[0]}.fits), "
+            f"in {self._path}"
+        )
 
     def _read(self, stem: str) -> bytes:
         collection = self._open()
@@ -267,10 +320,23 @@ class LocalCutouts:
             )
         if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | np.integer):
             raise FetchError(f"{column} must be an integer or text, got {value!r}")
-        stem = str(value).strip()
+        stem = unicodedata.normalize("NFC", str(value).strip())
         if not stem or stem in (".", "..") or any(sign in stem for sign in "/\\\0"):
             raise FetchError(f"{column} is no plain file name: {stem!r}")
         return stem
+
+
+def _checked_scale(pixel_scale: float | None, recipe: CutoutRecipe | None) -> float | None:
+    """Return ``pixel_scale`` as a float, if it is one."""
+    if pixel_scale is None:
+        return None
+    if isinstance(pixel_scale, bool) or not isinstance(pixel_scale, int | float | np.integer | np.floating):
+        raise TypeError(f"pixel_scale must be a number in arcsec, got {pixel_scale!r}")
+    if not 0 < pixel_scale < np.inf:
+        raise ValueError(f"pixel_scale must be positive and finite, got {pixel_scale}")
+    if recipe is not None and recipe.step(float(pixel_scale)) is not None:
+        raise ValueError(f"pixel_scale must be that of recipe, {recipe.pixel_scale}, got {pixel_scale}")
+    return float(pixel_scale)
 
 
 def _are_floats(names: Sequence[Any]) -> bool:

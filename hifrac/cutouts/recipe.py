@@ -75,7 +75,16 @@ class CutoutRecipe:
         """Side of the picture on the sky, in arcsec."""
         return self.pixel_scale * self.width
 
-    def decode(self, data: bytes) -> np.ndarray:
+    def step(self, pixel_scale: float | None) -> float | None:
+        """Pixels of another scale, in arcsec, that a pixel of this recipe has along an axis.
+
+        None if the scale is unknown, or this recipe's to a part in ten thousand.
+        """
+        if pixel_scale is None or abs(pixel_scale / self.pixel_scale - 1) < 1e-4:
+            return None
+        return self.pixel_scale / pixel_scale
+
+    def decode(self, data: bytes, pixel_scale: float | None = None) -> np.ndarray:
         """Pixels of a picture, as all pictures of this recipe have them.
 
         Parameters
@@ -84,6 +93,8 @@ class CutoutRecipe:
             A complete JPEG, PNG or FITS file. Fluxes of a FITS file go through the stretch of the
             survey (`hifrac.images.STRETCHES`), and what was not compressed as the survey's own pictures are
             (``hifrac.images.JPEG_QUALITY``) is so now.
+        pixel_scale : float, optional
+            Arcsec per pixel of the picture, where it is not that of the recipe: its middle is resampled.
 
         Returns
         -------
@@ -100,6 +111,7 @@ class CutoutRecipe:
             width=self.width,
             stretch=images.STRETCHES.get(self.survey),
             quality=images.JPEG_QUALITY.get(self.survey),
+            step=self.step(pixel_scale),
         )
 
     def wcs(self, ra: float, dec: float) -> WCS:

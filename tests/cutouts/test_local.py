@@ -1,22 +1,28 @@
 import io
+import pickle
+import stat
 import tarfile
 import tempfile
 import threading
+import unicodedata
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import Column, MaskedColumn, Table
 from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import encode, galaxy
 
-from hifrac import HIFractionEstimator, images
+from hifrac import Flag, HIFractionEstimator, images
 from hifrac.core.exceptions import BadImageError, FetchError
-from hifrac.cutouts import LocalCutouts
+from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
 
 OBJID = 1237648720693755918
 FILES = {
@@ -369,6 +375,218 @@ def test_threads_read_what_is_there(tmp_path, kind):
         for thread in threads:
             thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("kind", ["zip", "deflated", "tar"])
+def test_backslashes_of_windows_are_folders(tmp_path, kind):
+    files = {"cutouts\\a.jpg": b"a", "cutouts\\deep/b.png": b"b"}
+    path = KINDS[kind](tmp_path, {})
+    if kind == "tar":
+        path = in_tar(tmp_path, files)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("cutouts\\", b"")
+            for name, content in files.items():
+                member = zipfile.ZipInfo("x")
+                member.filename = name
+                archive.writestr(member, content)
+    with LocalCutouts(path) as source:
+        assert [cutout.data for cutout in fetch(source, ["a", "b"])] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_are_one_letter_however_they_are_encoded(tmp_path, kind, forms):
+    there, wanted = (unicodedata.normalize(form, "V\u00e9ron \u00c5 1") for form in forms)
+    path = KINDS[kind](tmp_path, {f"{there}.jpg": b"here"})
+    with LocalCutouts(path) as source:
+        assert one(source, wanted).data == b"here"
+
+
+LINKS = [
+    ("cutouts/b.jpg", "a.jpg"),
+    ("c.jpg", "cutouts/b.jpg"),
+    ("more/d.jpg", "../cutouts/a.jpg"),
+    ("circle.jpg", "circle.jpg"),
+    ("outside.jpg", "../../etc/passwd"),
+    ("absolute.jpg", "/etc/passwd"),
+]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "folder"])
+def test_links_lead_to_files_of_the_archive_and_to_no_others(tmp_path, kind):
+    path = KINDS[kind](tmp_path, {"cutouts/a.jpg": b"here"})
+    if kind == "zip":
+        with zipfile.ZipFile(path, "a") as archive:
+            for name, target in LINKS:
+                member = zipfile.ZipInfo(name)
+                member.create_system, member.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+                archive.writestr(member, target)
+    elif kind == "folder":
+        path = path / "cutouts"
+        for name, target in [("b.jpg", "a.jpg"), ("c.jpg", "b.jpg"), ("d.jpg", "a.jpg"), *LINKS[3:4]]:
+            (path / name).symlink_to(target)
+    else:
+        with tarfile.open(path, f"w:{kind[4:]}") as archive:
+            for name, target in LINKS:  # before the file that they lead to
+                member = tarfile.TarInfo(name)
+                member.type, member.linkname = tarfile.SYMTYPE, target
+                archive.addfile(member)
+            member = tarfile.TarInfo("cutouts/a.jpg")
+            member.size = 4
+            archive.addfile(member, io.BytesIO(b"here"))
+            member = tarfile.TarInfo("hard/e.jpg")
+            member.type, member.linkname = tarfile.LNKTYPE, "cutouts/a.jpg"
+            archive.addfile(member)
+    with LocalCutouts(path) as source:
+        names = ["a", "b", "c", "d", *(["e"] if kind.startswith("tar") else [])]
+        assert [cutout.data for cutout in fetch(source, names)] == [b"here"] * len(names)
+        for cutout in fetch(source, ["circle", "outside", "absolute"]):
+            assert isinstance(cutout.error, FetchError)
+
+
+# Filters
+
+
+PLANES = {band: np.moveaxis(galaxy(3), -1, 0)[i][::-1].astype(np.float32) for i, band in enumerate("irg")}
+
+
+def band_file(plane, **cards) -> bytes:
+    hdu, file = fits.PrimaryHDU(plane), io.BytesIO()
+    hdu.header.update(cards)
+    hdu.writeto(file)
+    return file.getvalue()
+
+
+PLACE = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 5.0}
+PLACE |= {"CRPIX1": 64.5, "CRPIX2": 64.5, "CDELT1": -1e-4, "CDELT2": 1e-4}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("name", ["{}-{}.fits", "{}_{}.FITS", "{}.{}.fits"])
+def test_three_files_of_one_band_are_one_picture(tmp_path, kind, name):
+    files = {name.format("a", band): band_file(PLANES[band], **PLACE) for band in "gri"}
+    expected = np.stack([PLANES[band] for band in "irg"])
+    with LocalCutouts(KINDS[kind](tmp_path, files | {"a.jpg": b"not this"}), bands="g,r,i") as source:
+        cutout = one(source, "a")
+        np.testing.assert_array_equal(images.decode(cutout.data), images.decode(band_file(expected)))
+        assert cutout.wcs.pixel_to_world(63.5, 63.5).ra.deg == pytest.approx(150)
+        assert source.bands == ("i", "r", "g")
+        assert "bands g, r, i" in source.describe()
+        assert pickle.loads(pickle.dumps(source)).bands == ("i", "r", "g")
+
+
+@pytest.mark.parametrize("bands", ["gri", "g,i,r", ["r", "g", "i"], ("i", "r", "g")])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, ">i2"])
+def test_cubes_in_any_order_of_planes(tmp_path, bands, dtype):
+    order = [band for band in bands if band != ","]
+    cube = np.stack([PLANES[band] for band in order]).astype(dtype)
+    cards = {"BLANK": -1, "BSCALE": 2.0} if dtype == ">i2" else {}
+    data = band_file(cube // 2 if cards else cube, **PLACE, **cards)
+    expected = np.stack([PLANES[band] for band in "irg"]).astype(dtype)
+    with LocalCutouts(in_folder(tmp_path, {"a.fits": data}), bands=bands) as source:
+        pixels = images.decode(one(source, "a").data)
+    expected = images.decode(band_file(expected // 2 * 2 if cards else expected))
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_bands_that_do_not_belong_together_are_errors_of_their_rows(tmp_path):
+    whole, moved = band_file(PLANES["g"], **PLACE), band_file(PLANES["r"], **PLACE | {"CRPIX1": 60.0})
+    files = {
+        "moved-g.fits": whole,
+        "moved-r.fits": moved,
+        "moved-i.fits": whole,
+        "size-g.fits": whole,
+        "size-r.fits": band_file(PLANES["r"][1:]),
+        "size-i.fits": whole,
+        "kind-g.fits": whole,
+        "kind-r.fits": band_file(np.ones((128, 128), "u1")),
+        "kind-i.fits": whole,
+        "cube-g.fits": whole,
+        "cube-r.fits": band_file(np.ones((3, 9, 9))),
+        "cube-i.fits": whole,
+        "bad-g.fits": whole,
+        "bad-r.fits": whole[:5000],
+        "bad-i.fits": whole,
+        "lacks-g.fits": whole,
+        "lacks-r.fits": whole,
+    }
+    with LocalCutouts(in_folder(tmp_path, files), bands="gri") as source:
+        cutouts = fetch(source, ["moved", "size", "kind", "cube", "bad", "lacks", "none"])
+    said = ["grid of pixels", "different sizes", "integers", "one plane", "damaged", "lacks-i", "none-i.fits"]
+    for cutout, words in zip(cutouts, said, strict=True):
+        assert words in str(cutout.error)
+    assert [type(cutout.error) for cutout in cutouts] == [BadImageError] * 5 + [FetchError] * 2
+
+
+@pytest.mark.parametrize("bands", ["gr", "griz", "ggr", "g,r,", "g,r,F606W", ["g", "r"]])
+def test_bands_are_three_known_filters(tmp_path, bands):
+    with pytest.raises(ValueError, match="bands"):
+        LocalCutouts(tmp_path, bands=bands)
+
+
+def test_a_recipe_says_how_other_filters_are_shown(tmp_path):
+    recipe = replace(SDSS_RECIPE, bands=("F814W", "F606W", "F435W"))
+    source = LocalCutouts(tmp_path, bands="F435W,F606W,F814W", recipe=recipe)
+    assert source.bands == recipe.bands
+    with pytest.raises(ValueError, match="those of recipe"):
+        LocalCutouts(tmp_path, bands="gri", recipe=recipe)
+    with pytest.raises(TypeError, match="bands"):
+        LocalCutouts(tmp_path, bands=[1, 2, 3])
+
+
+def test_a_model_refuses_other_bands(tmp_path):
+    HIFractionEstimator(cutouts=LocalCutouts(tmp_path, bands="gri"))
+    with pytest.raises(ValueError, match="bands z, r, g, but the model reads i, r, g"):
+        HIFractionEstimator(cutouts=LocalCutouts(tmp_path, bands="grz"))
+
+
+# Scale
+
+
+def test_pictures_of_another_scale_are_resampled_and_flagged(tmp_path):
+    small = np.moveaxis(galaxy(4)[::-1], -1, 0)
+    large = small.repeat(2, 1).repeat(2, 2)
+    header = PLACE | {"CRPIX1": 128.5, "CRPIX2": 128.5, "CDELT1": -0.2 / 3600, "CDELT2": 0.2 / 3600}
+    files = {
+        "a.fits": band_file(large, **header),
+        "b.jpg": encode(galaxy(5, 256)),
+        "c.jpg": encode(galaxy(5)),
+    }
+    path = in_folder(tmp_path, files)
+    table = Table({"objid": ["a", "b", "c"], "ra": [150.0] * 3 * u.deg, "dec": [5.0] * 3 * u.deg})
+    estimator = HIFractionEstimator(cutouts=LocalCutouts(path, pixel_scale=0.2))
+    result = estimator.predict(table)
+    resampled = int(Flag.RESAMPLED)
+    assert list(result["flags"] & resampled) == [resampled, resampled, 0]
+    assert result["flags"][2] == int(Flag.BAD_IMAGE)  # it does not cover the field
+    assert not result["log_hi_fraction"].mask[:2].any()
+    assert "at 0.2 arcsec/px" in result.meta["hifrac"]["source"]
+    first, second, third = estimator.explain(table, method="occlusion")
+    assert [bool(one.flags & resampled) for one in (first, second, third)] == [True, True, False]
+    assert first.wcs.pixel_to_world(63.5, 63.5).separation(SkyCoord(150, 5, unit="deg")).arcsec < 1e-3
+    assert first.wcs.pixel_to_world(63.5, 63.5).separation(first.wcs.pixel_to_world(64.5, 63.5)).arcsec == (
+        pytest.approx(0.4)
+    )
+    np.testing.assert_array_equal(first.pixels, SDSS_RECIPE.decode(files["a.fits"], 0.2))
+    # At the scale of the recipe there is nothing to do.
+    with LocalCutouts(in_folder(tmp_path / "own", {"c.jpg": encode(galaxy(5))}), pixel_scale=0.4) as source:
+        own = HIFractionEstimator(estimator.model, cutouts=source).predict(table[2:])
+    assert not own["flags"][0] & resampled
+
+
+@pytest.mark.parametrize(
+    ("scale", "error"), [("0.4", TypeError), (True, TypeError), (0, ValueError), (np.nan, ValueError)]
+)
+def test_scales_are_positive_numbers(tmp_path, scale, error):
+    with pytest.raises(error, match="pixel_scale"):
+        LocalCutouts(tmp_path, pixel_scale=scale)
+
+
+def test_a_scale_does_not_contradict_a_recipe(tmp_path):
+    assert LocalCutouts(tmp_path, recipe=SDSS_RECIPE, pixel_scale=0.4).pixel_scale == 0.4
+    with pytest.raises(ValueError, match="that of recipe"):
+        LocalCutouts(tmp_path, recipe=SDSS_RECIPE, pixel_scale=0.5)
 
 
 @pytest.mark.real_data
