@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import binom
 
-from hifrac.reproduce.calibration import reliability_table
+from hifrac.reproduce.probabilities import reliability_table
 
 answers = Table.read(resources.files("hifrac.models") / "weights" / "default" / "out_of_fold.ecsv")
 detected = np.asarray(answers["detected"])

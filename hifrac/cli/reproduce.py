@@ -83,7 +83,7 @@ _STATUSES = {"done": "done", "kept": "kept", "missing": "without their data", "f
 
 def _inventory(names: str | tuple[str, ...], where: Setting) -> Iterator[str]:
     """Yield a line for each experiment; then, once, what is missing and what of the paper is not used."""
-    from hifrac.reproduce._registry import select
+    from hifrac.reproduce._run import select
 
     missing: dict[str, list[str]] = {}
     without: dict[str, list[str]] = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from hifrac.reproduce._benchmark import benchmark
 from hifrac.reproduce._experiment import setting
-from hifrac.reproduce._registry import EXPERIMENTS
-from hifrac.reproduce._run import numbers_table, reproduce, result
+from hifrac.reproduce._run import EXPERIMENTS, numbers_table, reproduce, result
 
 __all__ = ["EXPERIMENTS", "benchmark", "numbers_table", "reproduce", "result", "setting"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,24 @@ from astropy.utils.masked import Masked
 
 from hifrac import catalogs, relations
 from hifrac.catalogs import CatalogFlag, _files, match_ids, match_positions, plain_values
+from hifrac.catalogs.columns import CATALOG_COLUMNS, catalog_column
 from hifrac.catalogs.samples import with_stellar_mass
 from hifrac.core import config
 from hifrac.core.measurements import plain_floats
+from hifrac.cutouts import LocalCutouts
+from hifrac.estimator import HIFractionEstimator
 from hifrac.metrics import metrics_table, score_estimates
+from hifrac.models import load_model
+from hifrac.models.registry import held_out_answers
 
+#: The surveys: names of catalogues, and of samples in Wu (2020).
+SURVEYS = {
+    "xgass": "xGASS",
+    "nibles": "NIBLES",
+    "resolve": "",
+    "durbala2020": "alpha.100",
+    "alfalfa_a40": "alpha.40A",
+}
 #: The columns of photometry that an estimator may need, by the names of the catalogues.
 PHOTOMETRY = ("nuv_minus_r", "u_minus_r", "u_minus_i", "g_minus_r", "g_minus_i", "mu_i")
 _ECKERT = ("g-r", "g-i", "u-r", "u-i")
@@ -27,26 +39,9 @@ _BOUNDS = ("log_hi_fraction_p16", "log_hi_fraction_p84")
 _FOLDS = 10
 _MATCH = 5 * u.arcsec
 
-
-@dataclass
-class _Sample:
-    """A survey's table, and what to know of it."""
-
-    table: QTable
-    notes: list[str] = field(default_factory=list)
-    published: str = ""  # the name of the sample in Wu (2020)
-
-
-@dataclass
-class _Answer:
-    """What one estimator says of the rows: NaN for nothing, ``out_of_range`` where by its own rule."""
-
-    estimate: np.ndarray
-    p16: np.ndarray | None = None
-    p84: np.ndarray | None = None
-    out_of_range: np.ndarray | None = None
-
-
+#: Of one estimator, for each row: ``estimate``, and maybe ``lower`` and ``upper``, NaN for nothing, and
+#: ``out_of_range`` where by its own rule.
+_Answer = dict[str, np.ndarray]
 #: What an estimator makes: its answers, each by what to add to the name of the estimator.
 _Answers = dict[str, _Answer]
 
@@ -108,31 +103,33 @@ def benchmark(
     """
     if survey not in SURVEYS:
         raise ValueError(f"survey must be one of {', '.join(SURVEYS)}, got {survey!r}")
-    sample = _SAMPLES[survey]()
+    sample, notes = _read_survey(survey)
     if photometry is not None:
-        _take_photometry(sample, photometry)
-    truth = plain_values(sample.table, "log_hi_fraction")
-    is_limit = np.asarray(sample.table["log_mhi_limit"].filled(False))
+        notes.append(_take_photometry(sample, photometry))
+    truth = plain_values(sample, "log_hi_fraction")
+    is_limit = np.asarray(sample["log_mhi_limit"].filled(False))
     answers: _Answers = {}
     not_run: dict[str, str] = {}
-    for name, estimate in _estimators(sample, truth, is_limit, cutouts, model).items():
+    for name, estimate in _estimators(sample, notes, truth, is_limit, cutouts, model).items():
         try:
             answers |= {name + suffix: answer for suffix, answer in estimate().items()}
         except _CannotRunError as reason:
             not_run[name] = str(reason)
     rows = np.isfinite(truth)
-    answers = {name: answer for name, answer in answers.items() if np.isfinite(answer.estimate[rows]).any()}
+    answers = {
+        name: answer for name, answer in answers.items() if np.isfinite(answer["estimate"][rows]).any()
+    }
     if not answers:
         reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
         raise ValueError(f"survey: no estimator can run on {survey} ({reasons})")
     if common:
-        rows &= np.all([np.isfinite(answer.estimate) for answer in answers.values()], axis=0)
+        rows &= np.all([np.isfinite(answer["estimate"]) for answer in answers.values()], axis=0)
         if not rows.any():
             raise ValueError("common: no galaxy has an estimate of every estimator")
     table = metrics_table(
         {name: _score(answer, truth, is_limit, rows, draws) for name, answer in answers.items()}
     )
-    provenance = sample.table.meta.get("hifrac_masses") or sample.table.meta.get("hifrac", {})
+    provenance = sample.meta.get("hifrac_masses") or sample.meta.get("hifrac", {})
     table.meta = {
         "survey": survey,
         "rows": len(truth),
@@ -140,9 +137,9 @@ def benchmark(
         "limits": int((is_limit & np.isfinite(truth)).sum()),
         "stellar_mass": str(provenance.get("stellar_mass", "unknown")),
         "common": common,
-        "notes": sample.notes,
+        "notes": notes,
         "not_run": not_run,
-        "published": sample.published,
+        "published": SURVEYS[survey],
     }
     return table
 
@@ -150,60 +147,13 @@ def benchmark(
 def _score(
     answer: _Answer, truth: np.ndarray, is_limit: np.ndarray, rows: np.ndarray, draws: int
 ) -> dict[str, float]:
-    bounds = {"lower": answer.p16, "upper": answer.p84}
-    interval = {name: values[rows] for name, values in bounds.items() if values is not None}
-    scores = score_estimates(
-        truth[rows], answer.estimate[rows], is_limit=is_limit[rows], draws=draws, **interval
-    )
-    out_of_range = 0 if answer.out_of_range is None else int(answer.out_of_range[rows].sum())
+    chosen: dict[str, Any] = {name: values[rows] for name, values in answer.items()}
+    out_of_range = int(np.sum(chosen.pop("out_of_range", 0)))
+    scores = score_estimates(truth[rows], is_limit=is_limit[rows], draws=draws, **chosen)
     return scores | {"no_input": scores.pop("left_out") - out_of_range, "out_of_range": out_of_range}
 
 
 # The surveys
-
-
-def _xgass() -> _Sample:
-    return _with_alfalfa_photometry(_Sample(catalogs.xgass(), published="xGASS"), "agc")
-
-
-def _nibles() -> _Sample:
-    references = [read() for read in (catalogs.alfalfa_a100, catalogs.tmrs) if _at_hand(read.__name__)]
-    note = "The file does not tell upper limits: all are taken for values."
-    sample = _Sample(catalogs.nibles(signs_from=references), [note], published="NIBLES")
-    return _with_alfalfa_photometry(sample, "position")
-
-
-def _resolve() -> _Sample:
-    table = catalogs.resolve()
-    sample = _Sample(table)
-    if {"i_mag", "r50"} <= set(table.colnames):
-        table["mu_i"] = relations.mu_i(table["i_mag"], table["r50"])
-        sample.notes.append(
-            "mu_i is made of i_mag and r50 of RESOLVE, which are not the Petrosian ones of zhang2009."
-        )
-    return sample
-
-
-def _durbala2020() -> _Sample:
-    return _Sample(_good_photometry(catalogs.durbala2020()), [_DURBALA_COLOURS], published="alpha.100")
-
-
-def _alfalfa_a40() -> _Sample:
-    table = with_stellar_mass(catalogs.alfalfa_a40(), catalogs.durbala2020(), by="agc")
-    note = "Stellar masses of Durbala et al. (2020); the colours u-r are those of alpha.40, of SDSS DR7."
-    return _with_alfalfa_photometry(_Sample(table, [note], published="alpha.40A"), "agc")
-
-
-_SAMPLES: dict[str, Callable[[], _Sample]] = {
-    "xgass": _xgass,
-    "nibles": _nibles,
-    "resolve": _resolve,
-    "durbala2020": _durbala2020,
-    "alfalfa_a40": _alfalfa_a40,
-}
-
-#: The surveys: names of catalogues.
-SURVEYS = tuple(_SAMPLES)
 
 _DURBALA_COLOURS = (
     "Colours g-i are those of Durbala et al. (2020), corrected for extinction inside the galaxies as well; "
@@ -211,33 +161,54 @@ _DURBALA_COLOURS = (
 )
 
 
-def _with_alfalfa_photometry(sample: _Sample, by: str) -> _Sample:
-    """Add colours and object identifiers of ALFALFA-SDSS, for the galaxies that ALFALFA detected."""
+def _read_survey(name: str) -> tuple[QTable, list[str]]:
+    """Return the table of a survey with the photometry that there is, and what to know of it."""
+    notes: list[str] = []
+    by = "agc"
+    if name == "durbala2020":
+        return _good_photometry(catalogs.durbala2020()), [_DURBALA_COLOURS]
+    if name == "resolve":
+        table = catalogs.resolve()
+        if {"i_mag", "r50"} <= set(table.colnames):
+            table["mu_i"] = relations.mu_i(table["i_mag"], table["r50"])
+            text = "mu_i is made of i_mag and r50 of RESOLVE, which are not the Petrosian ones of zhang2009."
+            notes.append(text)
+        return table, notes
+    if name == "nibles":
+        references = [read() for read in (catalogs.alfalfa_a100, catalogs.tmrs) if _at_hand(read.__name__)]
+        table, by = catalogs.nibles(signs_from=references), "position"
+        notes.append("The file does not tell upper limits: all are taken for values.")
+    elif name == "alfalfa_a40":
+        table = with_stellar_mass(catalogs.alfalfa_a40(), catalogs.durbala2020(), by="agc")
+        text = "Stellar masses of Durbala et al. (2020); the colours u-r are those of alpha.40, of SDSS DR7."
+        notes.append(text)
+    else:
+        table = catalogs.xgass()
+    return table, [*notes, _with_alfalfa_photometry(table, by)]
+
+
+def _with_alfalfa_photometry(table: QTable, by: str) -> str:
+    """Add colours and identifiers of ALFALFA-SDSS, where ALFALFA detected; return a note."""
     if not _at_hand("durbala2020"):
-        sample.notes.append(
-            "Durbala et al. (2020) is not on this computer: no optical photometry from there."
-        )
-        return sample
+        return "Durbala et al. (2020) is not on this computer: no optical photometry from there."
     durbala = _good_photometry(catalogs.durbala2020())
     if by == "position":
-        match = match_positions(sample.table, durbala, _MATCH)
+        match = match_positions(table, durbala, _MATCH)
     else:
-        match = match_ids(sample.table[by], durbala[by])
-    is_matched = _join(sample.table, durbala, match["row"], ("g_minus_i", "objid"))
-    limits = np.asarray(sample.table["log_mhi_limit"].filled(False))
+        match = match_ids(table[by], durbala[by])
+    is_matched = _join(table, durbala, match["row"], ("g_minus_i", "objid"))
+    limits = np.asarray(table["log_mhi_limit"].filled(False))
     of_limits = f", {np.sum(is_matched & limits)} of {limits.sum()} limits," if limits.any() else ""
-    sample.notes.append(
+    return (
         f"{is_matched.sum()} of {len(is_matched)} galaxies{of_limits} are in ALFALFA-SDSS, and have its g-i "
         f"and objid. {_DURBALA_COLOURS}"
     )
-    return sample
 
 
 def _good_photometry(durbala: QTable) -> QTable:
     bad = (np.asarray(durbala["catalog_flags"].filled(0)) & int(CatalogFlag.BAD_PHOTOMETRY)) != 0
-    durbala["g_minus_i"] = catalogs.columns.catalog_column(
-        "g_minus_i", np.where(bad, np.nan, plain_values(durbala, "g_minus_i"))
-    )
+    colour = np.where(bad, np.nan, plain_values(durbala, "g_minus_i"))
+    durbala["g_minus_i"] = catalog_column("g_minus_i", colour)
     return durbala
 
 
@@ -253,14 +224,15 @@ def _join(table: QTable, other: Table, row, names: tuple[str, ...]) -> np.ndarra
             mask = ~is_matched | hidden[place]
         else:
             values = np.where(is_matched, plain_values(other, name)[place], np.nan)
-        if name in catalogs.CATALOG_COLUMNS:
-            table[name] = catalogs.columns.catalog_column(name, values, mask)
+        if name in CATALOG_COLUMNS:
+            table[name] = catalog_column(name, values, mask)
         else:
             table[name] = Masked(values, mask=~np.isfinite(values))
     return is_matched
 
 
-def _take_photometry(sample: _Sample, photometry: Table) -> None:
+def _take_photometry(table: QTable, photometry: Table) -> str:
+    """Take photometry from another table, and return a note."""
     names = tuple(name for name in (*PHOTOMETRY, "objid") if name in photometry.colnames)
     if not names:
         raise ValueError(
@@ -270,13 +242,13 @@ def _take_photometry(sample: _Sample, photometry: Table) -> None:
     if "objid" in names and photometry["objid"].dtype.kind == "f":
         raise ValueError("photometry: objid must be text or integers: a float cannot hold its digits")
     try:
-        match = match_positions(sample.table, photometry, _MATCH)
+        match = match_positions(table, photometry, _MATCH)
     except KeyError as error:
         raise ValueError(f"photometry: {error.args[0]}") from error
-    is_matched = _join(sample.table, photometry, match["row"], names)
+    is_matched = _join(table, photometry, match["row"], names)
     if not is_matched.any():
         raise ValueError(f"photometry has no galaxy of the survey within {_MATCH}")
-    sample.notes.append(f"{', '.join(names)} of {is_matched.sum()} galaxies from the table given.")
+    return f"{', '.join(names)} of {is_matched.sum()} galaxies from the table given."
 
 
 def _at_hand(name: str) -> bool:
@@ -288,41 +260,42 @@ def _at_hand(name: str) -> bool:
 
 
 def _estimators(
-    sample: _Sample, truth: np.ndarray, is_limit: np.ndarray, cutouts: Any, model: Any
+    table: QTable, notes: list[str], truth: np.ndarray, is_limit: np.ndarray, cutouts: Any, model: Any
 ) -> dict[str, Callable[[], _Answers]]:
-    table = sample.table
     name = Path(str(model or config.conf.model)).name
+    eckert = {
+        f"eckert2015_{band.replace('-', '')}": partial(
+            _relation, table, partial(relations.eckert2015_pgf, band=band), color=band.replace("-", "_minus_")
+        )
+        for band in _ECKERT
+    }
     return {
-        "zhang2009": partial(_zhang, table),
-        **{f"eckert2015_{band.replace('-', '')}": partial(_eckert, table, band) for band in _ECKERT},
+        "zhang2009": partial(_relation, table, relations.zhang2009, g_minus_r="g_minus_r", mu_i="mu_i"),
+        **eckert,
         "linear fit": partial(_linear_fit, table, truth, is_limit),
         "teimoorinia2017": partial(_teimoorinia, table),
-        name: partial(_pictures, name, sample, cutouts, model),
+        name: partial(_pictures, name, table, notes, cutouts, model),
     }
 
 
-def _column(table: QTable, name: str):
-    if name not in table.colnames:
-        raise _CannotRunError(f"no {name}")
-    return table[name]
-
-
-def _zhang(table: QTable) -> _Answers:
-    g_minus_r, mu_i = _column(table, "g_minus_r"), _column(table, "mu_i")
-    return {"": _of_relation(relations.zhang2009(g_minus_r=g_minus_r, mu_i=mu_i))}
-
-
-def _eckert(table: QTable, band: str) -> _Answers:
-    colour = _column(table, band.replace("-", "_minus_"))
-    return {"": _of_relation(relations.eckert2015_pgf(colour, band=band))}
+def _relation(table: QTable, relation: Callable[..., QTable], **columns: str) -> _Answers:
+    for column in columns.values():
+        if column not in table.colnames:
+            raise _CannotRunError(f"no {column}")
+    return {"": _of_relation(relation(**{name: table[column] for name, column in columns.items()}))}
 
 
 def _of_relation(result: QTable) -> _Answer:
     flags = np.asarray(result["relation_flags"])
     out_of_range = (flags & int(relations.RelationFlag.OUT_OF_RANGE)) != 0
     out_of_range &= (flags & int(relations.RelationFlag.MISSING_INPUT)) == 0
-    estimate, p16, p84 = (plain_floats(result[name]) for name in ("log_hi_fraction", *_BOUNDS))
-    return _Answer(estimate, p16, p84, out_of_range)
+    return _interval(result) | {"out_of_range": out_of_range}
+
+
+def _interval(result: Table) -> _Answer:
+    """Return the estimates of a table, and their bounds where it has these."""
+    columns = {"estimate": "log_hi_fraction", "lower": _BOUNDS[0], "upper": _BOUNDS[1]}
+    return {name: plain_floats(result[c]) for name, c in columns.items() if c in result.colnames}
 
 
 def _linear_fit(table: QTable, truth: np.ndarray, is_limit: np.ndarray) -> _Answers:
@@ -336,15 +309,14 @@ def _linear_fit(table: QTable, truth: np.ndarray, is_limit: np.ndarray) -> _Answ
         raise _CannotRunError("no colour of enough detections to fit a line to")
     fold = np.full(len(table), -1)
     fold[fitted_on] = np.random.default_rng(0).permutation(fitted_on.sum()) % _FOLDS
-    estimate, p16, p84 = np.full((3, len(table)), np.nan)
-    answer = _Answer(estimate, p16, p84, np.zeros(len(table), bool))
+    answer: _Answer = {}
     for number in range(-1, _FOLDS):  # -1: what was not fitted to, limits among them
         rows = fold == number
         train = fitted_on & ~rows
         line = relations.fit_linear_relation(truth[train], colour=values[train])
         part = _of_relation(line.predict(colour=values[rows]))
-        for name in ("estimate", "p16", "p84", "out_of_range"):
-            getattr(answer, name)[rows] = getattr(part, name)
+        for name, values in part.items():
+            answer.setdefault(name, np.full(len(table), np.nan))[rows] = values
     return {f" ({colour})": answer}
 
 
@@ -359,7 +331,7 @@ def _teimoorinia(table: QTable) -> _Answers:
     else:
         raise _CannotRunError("that catalogue has no positions, and the survey no objid_dr7")
     estimate = plain_values(other, "log_hi_fraction_estimate")[np.asarray(row.filled(0))]
-    return {"": _Answer(np.where(np.asarray(row.mask), np.nan, estimate))}
+    return {"": {"estimate": np.where(np.asarray(row.mask), np.nan, estimate)}}
 
 
 def _find_cutouts(cutouts: str | Path | None) -> str | Path:
@@ -372,12 +344,8 @@ def _find_cutouts(cutouts: str | Path | None) -> str | Path:
     return path
 
 
-def _pictures(name: str, sample: _Sample, cutouts: str | Path | None, model: Any) -> _Answers:
-    """The model's answers of galaxies that it does not know, and its held-out ones of those that it does."""
-    from hifrac.models import load_model
-    from hifrac.models.registry import held_out_answers
-
-    table = sample.table
+def _pictures(name: str, table: QTable, notes: list[str], cutouts: str | Path | None, model: Any) -> _Answers:
+    """Return the model's answers of galaxies that it does not know, and held-out ones of the others."""
     if "objid" not in table.colnames:
         raise _CannotRunError("no objid to name the pictures")
     objid = np.asarray(table["objid"].filled(""))
@@ -385,33 +353,23 @@ def _pictures(name: str, sample: _Sample, cutouts: str | Path | None, model: Any
     loaded = load_model(model)
     held_out = None if loaded.folder is None else held_out_answers(loaded.folder)
     if held_out is None:
-        sample.notes.append(f"{name} does not tell which galaxies it learned from: some may be among these.")
+        notes.append(f"{name} does not tell which galaxies it learned from: some may be among these.")
     learned = np.zeros(len(table), bool) if held_out is None else np.isin(objid, held_out["objid"])
     new = (objid != "") & ~learned & np.isfinite(plain_values(table, "log_hi_fraction"))
-    answers = {"": _predictions(table, new, path, loaded)}
-    sample.notes.append(f"Masses that {name} learned: {loaded.card.mass_scale}.")
+    answers = {"": dict.fromkeys(("estimate", "lower", "upper"), np.full(len(table), np.nan))}
+    if new.any():
+        with LocalCutouts(path, name="objid") as source:
+            result = HIFractionEstimator(loaded, cutouts=source).predict(table["ra", "dec", "objid"][new])
+        place = np.cumsum(new) - 1
+        answers[""] = {key: np.where(new, values[place], np.nan) for key, values in _interval(result).items()}
+    notes.append(f"Masses that {name} learned: {loaded.card.mass_scale}.")
     if held_out is not None and learned.any():
+        if not set(_BOUNDS) <= set(held_out.colnames):
+            notes.append(f"{name}, held out: no coverage, for no held-out intervals are kept with the model.")
+            held_out.remove_columns(set(_BOUNDS) & set(held_out.colnames))
         place = np.asarray(match_ids(objid, held_out["objid"])["row"].filled(0))
-        bounds = _BOUNDS if set(_BOUNDS) <= set(held_out.colnames) else ()
-        if not bounds:
-            sample.notes.append(
-                f"{name}, held out: no coverage, for no held-out intervals are kept with the model."
-            )
-        columns = (plain_floats(held_out[column])[place] for column in ("log_hi_fraction", *bounds))
-        answers[", held out"] = _Answer(*(np.where(learned, values, np.nan) for values in columns))
-    if not any(np.isfinite(answer.estimate).any() for answer in answers.values()):
+        own = {key: np.where(learned, values[place], np.nan) for key, values in _interval(held_out).items()}
+        answers[", held out"] = own
+    if not any(np.isfinite(answer["estimate"]).any() for answer in answers.values()):
         raise _CannotRunError(f"none of its galaxies has a picture in {path}")
     return answers
-
-
-def _predictions(table: QTable, rows: np.ndarray, cutouts: str | Path, model: Any) -> _Answer:
-    from hifrac.cutouts import LocalCutouts
-    from hifrac.estimator import HIFractionEstimator
-
-    columns = np.full((3, len(table)), np.nan)
-    if rows.any():
-        with LocalCutouts(cutouts, name="objid") as source:
-            result = HIFractionEstimator(model, cutouts=source).predict(table["ra", "dec", "objid"][rows])
-        for values, name in zip(columns, ("log_hi_fraction", *_BOUNDS), strict=True):
-            values[rows] = plain_floats(result[name])
-    return _Answer(*columns)

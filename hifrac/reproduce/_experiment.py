@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import wraps
+from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from astropy.table import Table
+from matplotlib.figure import Figure
 
 from hifrac.catalogs import CATALOGS, _files
 from hifrac.catalogs.labels import SAMPLES
 from hifrac.core.config import conf, data_dir
 from hifrac.core.exceptions import UnknownModelError
-from hifrac.core.files import file_sha256
 from hifrac.models import ModelCard
 from hifrac.models.cards import FILE_NAME
 from hifrac.models.registry import bundled_models
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: How far the data of an experiment are those of the paper.
 TIERS = {
@@ -35,19 +33,6 @@ LABELS = "cutouts/hi_labels.ecsv"
 DEEP = "cutouts/resolve_labels.ecsv"
 ARCHIVE = "cutouts/sdss_cutouts.zip"
 DENSITY_FILE = "catalogs/sdss_dr7_volume_limited.fits"
-ANSWERS = "model/out_of_fold.ecsv"
-WEIGHTS = "model/weights.safetensors"
-#: The catalogues behind the samples of the paper.
-SURVEYS = ("alfalfa_a40", "alfalfa_a100", "durbala2020", "xgass", "nibles", "tmrs")
-
-#: What of the paper's own data the experiments do not use.
-NO_MASSES = "the stellar masses of MPA-JHU: those of Durbala+2020 instead"
-NO_A40 = "the pictures of alpha.40: the labelled cutouts instead"
-NO_OTHERS = "the pictures of alpha.100, NIBLES and xGASS galaxies"
-NO_ATLAS = "the NASA-Sloan Atlas: a volume-limited sample of SDSS DR7 instead"
-
-#: Optional packages that an experiment may need, and the extra that brings them.
-_EXTRAS = {"train": "sklearn"}
 #: What every experiment lacks in a setting without a data directory.
 _NO_FOLDER = "the data directory (set HIFRAC_DATA_DIR or conf.data_dir, or give --data)"
 
@@ -198,40 +183,59 @@ class Experiment:
 
     def files(self, setting: Setting) -> tuple[list[Path], list[str]]:
         """Return the files that it reads, and what of its inputs is missing, as sentences."""
-        paths, missing = input_files(self.inputs, setting)
-        return paths, ([] if setting.folder is not None else [_NO_FOLDER]) + missing
+        located = [_locate(name, setting) for name in self.inputs]
+        missing = [lacking for _, lacking in located if lacking]
+        missing = missing if setting.folder is not None else [_NO_FOLDER, *missing]
+        return [path for paths, _ in located for path in paths], missing
 
 
-#: Every experiment by its name, as the modules define them.
-REGISTERED: dict[str, Experiment] = {}
+def panels(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, Any]:
+    """Return a figure of a size in inches, and its axes, an array of shape (rows, columns)."""
+    import matplotlib.pyplot as plt
+
+    size = (width, height)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
 
 
-def experiment(title: str, inputs: tuple[str, ...], plot=None, *, name: str = "", tier="sample", **options):
-    """Register the decorated function as the computation of an `Experiment` of its name."""
+_FACTS = Table.read(resources.files("hifrac") / "data" / "experiments.ecsv").filled("")
+_COMPUTED: dict[str, Experiment] = {}
+
+
+def experiment(plot: Callable[..., Figure] | None = None, *, name: str = "", shows_pictures: bool = False):
+    """Register the decorated function as the computation of the `Experiment` of its name.
+
+    Its ``meta["numbers"]`` may have ours alone where nothing is published.
+    """
 
     def register(compute: Callable[[Setting], Table]) -> Callable[[Setting], Table]:
-        key = name or compute.__name__
-        REGISTERED[key] = Experiment(key, title, tier, compute, inputs, plot, **options)
-        return compute
+        @wraps(compute)
+        def paired(setting: Setting) -> Table:
+            table = compute(setting)
+            numbers = table.meta["numbers"]
+            table.meta["numbers"] = {
+                quantity: ours if isinstance(ours, tuple) else (float(ours), None)
+                for quantity, ours in numbers.items()
+            }
+            return table
+
+        (row,) = _FACTS[_FACTS["name"] == (name or compute.__name__)]
+        key, title, tier, inputs, without = (str(value) for value in row)
+        options = {"without": without, "shows_pictures": shows_pictures}
+        _COMPUTED[key] = Experiment(key, title, tier, paired, tuple(inputs.split()), plot, **options)
+        return paired
 
     return register
 
 
-def input_files(inputs: Iterable[str], setting: Setting) -> tuple[list[Path], list[str]]:
-    """Return the files behind the inputs of an experiment, and what is missing, as sentences."""
-    paths: list[Path] = []
-    missing = []
-    for name in inputs:
-        located, lacking = _locate(name, setting)
-        paths += located
-        missing += [lacking] if lacking else []
-    return paths, missing
+def registered() -> dict[str, Experiment]:
+    """Return every experiment by its name in the paper; then those that go beyond it."""
+    return {name: _COMPUTED[name] for name in _FACTS["name"].tolist()}
 
 
 def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
     scheme, _, rest = name.partition(":")
     if scheme == "extra":
-        return [], f"the packages of the extra hifrac[{rest}]" if find_spec(_EXTRAS[rest]) is None else ""
+        return [], "" if find_spec("sklearn") else f"the packages of the extra hifrac[{rest}]"
     if scheme == "bundled":
         folder = bundled_models().get(rest)
         return ([], f"the bundled model {rest}") if folder is None else ([folder / "weights.safetensors"], "")
@@ -248,14 +252,3 @@ def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
     else:
         path = setting.folder / name
     return ([path], "") if path.is_file() else ([], f"the file {path}")
-
-
-def sha256(path: Path) -> str:
-    """Return the sha256 of a file, computed once for a file that does not change meanwhile."""
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _sha256(path: Path, _size: int, _time: int) -> str:
-    return file_sha256(path)

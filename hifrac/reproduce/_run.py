@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache
-from hashlib import sha256 as digest
+from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -24,11 +24,23 @@ from joblib import Memory
 import hifrac
 from hifrac.core.config import cache_dir, conf
 from hifrac.core.exceptions import HifracWarning
-from hifrac.core.files import write_whole
+from hifrac.core.files import file_sha256, write_whole
 from hifrac.core.tables import plain_table, read_table, write_table
-from hifrac.reproduce._experiment import TIERS, Experiment, Setting, setting, sha256
-from hifrac.reproduce._registry import select
 
+# Each module registers its experiments.
+from hifrac.reproduce import (  # noqa: F401
+    appendices,
+    environment,
+    gradcam,
+    probabilities,
+    regression,
+    samples,
+    simulated,
+)
+from hifrac.reproduce._experiment import TIERS, Experiment, Setting, registered, setting
+
+#: Every experiment by its name in the paper; then those that go beyond it.
+EXPERIMENTS = registered()
 MANIFEST = "manifest.json"
 SUMMARY = "summary.ecsv"
 _PACKAGES = ("numpy", "scipy", "astropy", "matplotlib", "torch")
@@ -150,6 +162,17 @@ def numbers_table(table: Table) -> Table:
     return result
 
 
+def select(names: str | Iterable[str | Experiment]) -> list[Experiment]:
+    """Return experiments by name, each once; "all" is all of them."""
+    names = [names] if isinstance(names, str) else list(names)
+    if "all" in names:
+        return list(EXPERIMENTS.values())
+    if unknown := [name for name in names if isinstance(name, str) and name not in EXPERIMENTS]:
+        raise ValueError(f"name must be all or one of {', '.join(EXPERIMENTS)}; got {', '.join(unknown)}")
+    chosen = [EXPERIMENTS[name] if isinstance(name, str) else name for name in names]
+    return list({experiment.name: experiment for experiment in chosen}.values())
+
+
 def _attempt(experiment: Experiment, where: Setting, redo: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The entry of an experiment, and the files of its result."""
     paths, missing = experiment.files(where)
@@ -159,7 +182,7 @@ def _attempt(experiment: Experiment, where: Setting, redo: bool) -> tuple[dict[s
         entry["without"] = experiment.without
     if missing:
         return entry | {"status": "missing", "missing": missing}, {}
-    entry["inputs"] = {str(path): sha256(path) for path in paths}
+    entry["inputs"] = {str(path): file_sha256(path) for path in paths}
     entry |= {"versions": _versions(), **where.bootstrap}
     # Where the inputs lie does not matter.
     key = json.dumps([experiment.name, entry | {"inputs": sorted(entry["inputs"].values())}], sort_keys=True)
@@ -264,7 +287,7 @@ def _versions() -> dict[str, str]:
 @cache
 def _code() -> str:
     """A digest of the package's code: a development version has many states."""
-    total = digest()
+    total = sha256()
     for path in sorted(Path(hifrac.__file__).parent.rglob("*.py")):
         total.update(path.read_bytes())
     return total.hexdigest()[:16]

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy import constants, units
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
+from matplotlib.figure import Figure
 
 from hifrac import catalogs
 from hifrac.catalogs import plain_values
 from hifrac.core.measurements import plain_floats
 from hifrac.environment import AS_CODED, AS_PRINTED, HIGH_DENSITY, overdensity, surface_density
 from hifrac.metrics import bootstrap_errors
-from hifrac.reproduce._experiment import ANSWERS, ARCHIVE, DENSITY_FILE, LABELS, NO_ATLAS, Setting, experiment
+from hifrac.reproduce._experiment import DENSITY_FILE, Setting, experiment, panels
 from hifrac.reproduce._inputs import fraction_features, held_out, labels, model_note, pictures, ridge
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-#: What the densities of labelled galaxies are computed from.
-DENSITY_INPUTS = ("alfalfa_a100", DENSITY_FILE)
 
 H0, C = 70, 300_000  # km/s/Mpc and km/s, as in the original code
 _COVERED = (140.0, 230.0)  # RA in degrees that the sample of SDSS DR7 covers
@@ -63,12 +58,10 @@ def _log_overdensity(coords: SkyCoord, z: Any, reference: tuple, **options: Any)
 
 
 def survey_densities(a40: Table, reference: tuple[SkyCoord, Any]) -> Table:
-    """Compute overdensities of alpha.40 as the paper prints them and as its code computed them: Figure 8.
+    """Compute log10(1 + delta5) of alpha.40 as the paper prints it and as its code computed it: Figure 8.
 
-    ``reference`` is of `reference_galaxies`. The table has a row for each galaxy beyond 10 Mpc:
-    ``covered``, ``in_sdss`` (in the cross-match), and ``as_coded`` and ``as_printed``, log10(1 + delta5),
-    NaN where there is none. As printed only covered galaxies are asked for: their median is that of the
-    survey there.
+    The table has a row for each galaxy beyond 10 Mpc: ``covered``, ``in_sdss``, ``as_coded`` and
+    ``as_printed``: of covered galaxies alone, whose median is that of the survey there.
     """
     a40 = a40[plain_values(a40, "distance") > 10]
     coords = SkyCoord(a40["ra"].unmasked, a40["dec"].unmasked)
@@ -83,15 +76,11 @@ def survey_densities(a40: Table, reference: tuple[SkyCoord, Any]) -> Table:
 
 def plot_densities(table: Table) -> Figure:
     """Plot Figure 8: histograms of the overdensity, of the galaxies in SDSS and of all (grey)."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    figure, (axes,) = panels(1, 2, 9, 3.8, sharey=True)
     bins = np.arange(-2, 3.01, 0.1)
     covered = np.asarray(table["covered"], bool)
-    for axis, name, text in (
-        (axes[0], "as_coded", "as coded: no velocity window"),
-        (axes[1], "as_printed", "as printed: ±1000 km/s"),
-    ):
+    titles = {"as_coded": "as coded: no velocity window", "as_printed": "as printed: ±1000 km/s"}
+    for axis, (name, text) in zip(axes, titles.items(), strict=True):
         chosen = covered & np.isfinite(table[name])
         matched = chosen & np.asarray(table["in_sdss"], bool)
         axis.hist(table[name][chosen], bins, density=True, color="0.8", label=f"alpha.40 ({chosen.sum():,})")
@@ -99,21 +88,15 @@ def plot_densities(table: Table) -> Figure:
         axis.hist(table[name][matched], bins, density=True, **step)
         for place, style in zip(np.percentile(table[name][matched], [20, 80]), (":", "--"), strict=True):
             axis.axvline(place, color="k", ls=style, lw=1)
-        text_line = f"the paper's threshold, {HIGH_DENSITY}"
-        axis.axvline(HIGH_DENSITY, color="C3", lw=3, alpha=0.4, label=text_line)
+        threshold = {"color": "C3", "lw": 3, "alpha": 0.4, "label": f"the paper's threshold, {HIGH_DENSITY}"}
+        axis.axvline(HIGH_DENSITY, **threshold)
         axis.set(xlabel=r"$\log_{10}(1+\delta_5)$", xlim=(-1.7, 2.9), title=text)
         axis.legend(fontsize="small", loc="upper right")
     axes[0].set_ylabel("galaxies per dex, normalised")
     return figure
 
 
-@experiment(
-    "Figure 8: overdensities of alpha.40",
-    ("alfalfa_a40", DENSITY_FILE),
-    plot_densities,
-    tier="full",
-    without=NO_ATLAS,
-)
+@experiment(plot_densities)
 def fig8(setting: Setting) -> Table:
     """Make Figure 8 from the catalogues of the data directory."""
     table = survey_densities(catalogs.alfalfa_a40(setting.root), reference_galaxies(setting))
@@ -123,21 +106,17 @@ def fig8(setting: Setting) -> Table:
         f"1 + delta5 as coded, quantile {level}": (float(ours), published)
         for (level, published), ours in zip(_PUBLISHED_QUANTILES.items(), quantiles, strict=True)
     }
-    covered = coded[np.asarray(table["covered"])]
-    for name, values in (
-        ("log(1 + delta5) as coded, 80th percentile where SDSS covers", covered),
-        ("log(1 + delta5) as printed, 80th percentile", printed),
-    ):
-        numbers[name] = (float(np.nanpercentile(values, 80)), HIGH_DENSITY)
+    where = {"as coded, 80th percentile where SDSS covers": coded[table["covered"]]}
+    for name, values in (where | {"as printed, 80th percentile": printed}).items():
+        numbers[f"log(1 + delta5) {name}"] = (float(np.nanpercentile(values, 80)), HIGH_DENSITY)
     table.meta = {"numbers": numbers, "notes": [DENSITY_NOTE + " (as printed); as coded, all of alpha.40"]}
     return table
 
 
 def galaxy_densities(table: Table, setting: Setting) -> np.ndarray:
-    """Compute overdensities of labelled galaxies with respect to the whole survey, as printed.
+    """Compute log10(1 + delta5) at ``ra``, ``dec`` (degrees) and ``v_helio`` (km/s), as printed.
 
-    The table has ``ra``, ``dec`` (degrees) and ``v_helio`` (km/s). The result is log10(1 + delta5), the
-    median taken over all of ALFALFA's covered galaxies; NaN where there is none.
+    The median is that of all of ALFALFA's covered galaxies. NaN where there is none.
     """
     reference = reference_galaxies(setting)
     survey = catalogs.alfalfa_a100(setting.root)
@@ -146,7 +125,7 @@ def galaxy_densities(table: Table, setting: Setting) -> np.ndarray:
     coords = SkyCoord(ra[rows], dec[rows], unit=units.deg)
     options = {name: value for name, value in AS_PRINTED.items() if name != "median"}
     population = surface_density(coords, z[rows], reference, **options)["surface_density"].filled(np.nan)
-    finite = np.isfinite(population.value)
+    finite = np.isfinite(population)
     own_ra = plain_floats(table["ra"])
     own_z = (units.Quantity(plain_floats(table["v_helio"]), "km/s") / constants.c).decompose().value
     result = np.full(len(table), np.nan)
@@ -161,14 +140,12 @@ def galaxy_densities(table: Table, setting: Setting) -> np.ndarray:
 def split_errors(
     features: np.ndarray, truth: np.ndarray, density: np.ndarray, *, repeats: int = 5, seed: int = 0
 ) -> Table:
-    """Measure how well one environment is predicted from the others: Table 4.
+    """Measure how well one environment is predicted from the others, by ``features`` (n, m): Table 4.
 
-    The estimate is read from ``features``, float of shape (n, m); measured values are in dex; galaxies are
-    ordered by the overdensity. ``repeats`` are random splits, and bootstrap samples of the training
-    galaxies of the other two. The table has a row for each validation set, the fifth of lowest and of
-    highest density, and a random fifth: ``n_train``, ``n_valid``, ``sigma`` (standard deviation of the
-    measured values), ``rmse`` and ``normalised`` (their quotient), means over repeats, with standard
-    deviations ``_error``.
+    ``repeats`` are random splits, and bootstrap samples of the training galaxies of the other two. The
+    table has a row for each validation set, the fifth of lowest and of highest density, and a random
+    fifth: ``sigma`` (standard deviation of the measured values, dex), ``rmse`` and ``normalised`` (their
+    quotient), means over repeats, with standard deviations ``_error``.
     """
     order = np.argsort(density, kind="stable")
     fifth = len(order) // 5
@@ -196,11 +173,7 @@ def _with_density(table: Table, setting: Setting) -> Table:
     return table[np.isfinite(table["log_overdensity"])]
 
 
-@experiment(
-    "Table 4: one environment predicted from the others",
-    (LABELS, ANSWERS, ARCHIVE, *DENSITY_INPUTS, "extra:train"),
-    without=NO_ATLAS,
-)
+@experiment()
 def table4(setting: Setting) -> Table:
     """Make Table 4 with the labelled galaxies."""
     rows = _with_density(held_out(setting), setting)
@@ -231,12 +204,10 @@ def window_residuals(
     draws: int = 200,
     seed: int = 0,
 ) -> Table:
-    """Measure residuals in a window that slides over quantiles of the density: Figure 10.
+    """Measure residuals in a window that slides over quantiles of log10(1 + delta5): Figure 10.
 
-    Measured values and estimates are in dex, the density is log10(1 + delta5); all are finite. The table
-    has a row for each window: ``quantile`` (its centre), ``log_overdensity`` there, ``n``, ``rmse``,
-    ``normalised`` (over the standard deviation of the measured values) with ``normalised_error``, and
-    ``offset``.
+    All are finite. The table has a row for each window: ``quantile`` (its centre), ``log_overdensity``
+    there, and ``normalised``, the ``rmse`` over the standard deviation of the measured values.
     """
     truth, estimate, density = (np.asarray(values, dtype=float) for values in (truth, estimate, density))
     order = np.argsort(density, kind="stable")
@@ -259,32 +230,21 @@ def window_residuals(
 
 def plot_windows(table: Table) -> Figure:
     """Plot Figure 10: the normalised error along the density."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, ((axes,),) = panels(1, 1, 6, 4)
     error = table["normalised_error"]
     axes.errorbar(table["quantile"], table["normalised"], error, xerr=0.1, fmt="ko", ms=5, elinewidth=0.8)
     for row in table:
-        text = f"{row['log_overdensity']:.2f}"
-        axes.annotate(
-            text, (row["quantile"], 0.97), xycoords=("data", "axes fraction"), ha="center", va="top"
-        )
-    axes.set(
-        xlabel=r"quantile of $\delta_5$ at the centre of the window (above: $\log_{10}(1+\delta_5)$)",
-        ylabel="RMSE / standard deviation of measured values",
-        xlim=(0, 1),
-    )
+        place = (row["quantile"], 0.97)
+        style = {"ha": "center", "va": "top", "transform": axes.get_xaxis_transform()}
+        axes.text(*place, f"{row['log_overdensity']:.2f}", **style)
+    axes.set_xlabel(r"quantile of $\delta_5$ at the centre of the window (above: $\log_{10}(1+\delta_5)$)")
+    axes.set(ylabel="RMSE / standard deviation of measured values", xlim=(0, 1))
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.12 * (high - low))
     return figure
 
 
-@experiment(
-    "Figure 10: errors along the density",
-    (LABELS, ANSWERS, *DENSITY_INPUTS),
-    plot_windows,
-    without=NO_ATLAS,
-)
+@experiment(plot_windows)
 def fig10(setting: Setting) -> Table:
     """Make Figure 10 with held-out answers of the labelled galaxies."""
     rows = _with_density(held_out(setting), setting)
@@ -295,9 +255,9 @@ def fig10(setting: Setting) -> Table:
     numbers = {
         "normalised RMSE, window at quantile 0.2": (float(table["normalised"][1]), 0.40),
         "log(1 + delta5) of that window": (float(table["log_overdensity"][1]), -0.20),
-        "normalised RMSE, densest window": (float(table["normalised"][-1]), None),
-        f"mean residual at log(1 + delta5) >= {HIGH_DENSITY} (dex)": (float(residual[dense].mean()), None),
-        "mean residual below (dex)": (float(residual[~dense].mean()), None),
+        "normalised RMSE, densest window": table["normalised"][-1],
+        f"mean residual at log(1 + delta5) >= {HIGH_DENSITY} (dex)": residual[dense].mean(),
+        "mean residual below (dex)": residual[~dense].mean(),
     }
     notes = [DENSITY_NOTE, model_note(setting.model), _WINDOW_NOTE]
     table.meta = {"numbers": numbers, "galaxies": len(rows), "dense": int(dense.sum()), "notes": notes}
@@ -305,10 +265,8 @@ def fig10(setting: Setting) -> Table:
 
 
 def plot_examples(table: Table, pixels: np.ndarray) -> Figure:
-    """Plot Figure 9: pictures, uint8 of shape (n, width, width, 3), of the galaxies."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(5, len(table) // 5, figsize=(7, 7.4), layout="constrained", squeeze=False)
+    """Plot Figure 9: the pictures of the galaxies."""
+    figure, axes = panels(5, len(table) // 5, 7, 7.4)
     for axis, picture, row in zip(axes.ravel(), pixels, table, strict=True):
         axis.imshow(picture)
         axis.set(xticks=[], yticks=[])
@@ -319,26 +277,19 @@ def plot_examples(table: Table, pixels: np.ndarray) -> Figure:
 
 
 @experiment(
-    "Figure 9: galaxies in different environments",
-    (LABELS, ARCHIVE, *DENSITY_INPUTS),
-    lambda table, setting: plot_examples(table, pictures(table["objid"], setting)),
-    shows_pictures=True,
-    without=NO_ATLAS,
+    lambda table, setting: plot_examples(table, pictures(table["objid"], setting)), shows_pictures=True
 )
 def fig9(setting: Setting) -> Table:
     """Make Figure 9: five labelled galaxies near each of five densities."""
     rows = _with_density(labels(setting), setting)
     density = np.asarray(rows["log_overdensity"])
+    aims = np.quantile(density, (0.1, 0.3, 0.5, 0.7, 0.9))
     chosen: list[int] = []
-    aims = []
-    is_free = np.ones(len(rows), bool)
-    for level in (0.1, 0.3, 0.5, 0.7, 0.9):
-        aim = np.quantile(density, level)
-        nearest = np.argsort(np.where(is_free, np.abs(density - aim), np.inf), kind="stable")[:5]
-        is_free[nearest] = False
-        chosen += list(nearest)
-        aims += 5 * [aim]
-    table = Table({"objid": rows["objid"][chosen], "log_overdensity": density[chosen], "aim": aims})
+    for aim in aims:
+        order = np.argsort(np.abs(density - aim), kind="stable")
+        chosen += order[~np.isin(order, chosen)][:5].tolist()
+    table = Table({"objid": rows["objid"][chosen], "log_overdensity": density[chosen]})
+    table["aim"] = np.repeat(aims, 5)
     table["log_hi_fraction_true"] = plain_floats(rows["log_hi_fraction_true"])[chosen]
     table.meta = {"numbers": {}, "notes": [DENSITY_NOTE]}
     return table

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
+from matplotlib.figure import Figure
 
+from hifrac.attribution import Explanation, plot_explanation
 from hifrac.core.measurements import plain_floats
 from hifrac.cutouts import LocalCutouts
 from hifrac.estimator import HIFractionEstimator
 from hifrac.metrics import detection_auc
-from hifrac.reproduce._experiment import ARCHIVE, LABELS, NO_A40, Setting, experiment
+from hifrac.models import Model, load_model
+from hifrac.reproduce._experiment import ARCHIVE, Setting, experiment, panels
 from hifrac.reproduce._inputs import labels, pictures
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from hifrac.attribution import Explanation
-    from hifrac.models import Model
 
 #: M below the first is gas-poor, above the second gas-rich (Wu 2020, section 8.1).
 CLASS_LIMITS = (-0.5, 0.5)
 #: The bundled networks, with colour and without, and their published accuracies.
 MODELS = {"colour": ("gas-classes", 0.98), "monochrome": ("gas-classes-monochrome", 0.90)}
-#: Galaxies that the figure shows.
-SHOWN = 4
 
 
 def gas_classes(table: Table, pixels: np.ndarray, models: dict[str, Model]) -> Table:
-    """Return what networks say of galaxies whose class was measured.
+    """Return ``truth``, whether galaxies are ``gas_rich``, and the log odds of that by each network.
 
-    The table has ``objid`` and ``log_hi_fraction_true``, and only rows of the classes; ``pixels`` are
-    their pictures, uint8 of shape (n, width, width, 3); the models answer with the log odds of gas-rich.
-    The result has ``objid``, ``ra``, ``dec``, ``truth`` (log10 of M_HI/M*), ``gas_rich`` (whether it was
-    measured to be), and the log odds by each network, in a column by its name.
+    The table has only galaxies of the classes; ``pixels`` are their pictures.
     """
-    truth = plain_floats(table["log_hi_fraction_true"])
     result = table["objid", "ra", "dec"]
-    result["truth"] = truth
-    result["gas_rich"] = truth > CLASS_LIMITS[1]
+    result["truth"] = plain_floats(table["log_hi_fraction_true"])
+    result["gas_rich"] = result["truth"] > CLASS_LIMITS[1]
     for name, model in models.items():
         result[name] = np.concatenate(
             [model.run(pixels[start : start + 64])["estimate"] for start in range(0, len(pixels), 64)]
@@ -51,14 +42,12 @@ def gas_classes(table: Table, pixels: np.ndarray, models: dict[str, Model]) -> T
 
 def examples(table: Table) -> list[int]:
     """Return rows of `gas_classes` to show: of each class the surest, and the most wrong or least sure."""
-    rich = np.asarray(table["gas_rich"])
-    odds = np.asarray(table["colour"])
     rows = []
     for is_rich, sign in ((False, -1), (True, 1)):
-        own = np.flatnonzero(rich == is_rich)
-        order = own[np.argsort(sign * odds[own])]
+        own = np.flatnonzero(np.asarray(table["gas_rich"]) == is_rich)
+        order = own[np.argsort(sign * np.asarray(table["colour"])[own])]
         rows += [int(order[-1]), int(order[0])]
-    return rows[:SHOWN]
+    return rows
 
 
 def maps(table: Table, model: str, setting: Setting) -> list[tuple[Explanation, Explanation]]:
@@ -74,27 +63,18 @@ def maps(table: Table, model: str, setting: Setting) -> list[tuple[Explanation, 
 def plot_maps(
     pairs: Mapping[str, Sequence[tuple[Explanation, Explanation]]], titles: Sequence[str]
 ) -> Figure:
-    """Plot for each galaxy a picture and its two maps, with colour and without.
-
-    ``pairs`` are of `maps`, by "colour" and "monochrome"; there is a title for each galaxy.
-    """
-    import matplotlib.pyplot as plt
-
-    from hifrac.attribution import plot_explanation
-
-    figure, axes = plt.subplots(
-        len(titles), 3 * len(pairs), figsize=(13.5, 2.5 * len(titles)), layout="constrained", squeeze=False
-    )
+    """Plot for each galaxy a picture and its two `maps`, with colour and without."""
+    figure, axes = panels(len(titles), 3 * len(pairs), 13.5, 2.5 * len(titles))
     for number, (network, galaxies) in enumerate(pairs.items()):
         for line, (poor, rich), title in zip(axes, galaxies, titles, strict=True):
-            panels = line[3 * number : 3 * number + 3]
-            plot_explanation(poor, rich, ax=panels, title="")
-            for panel in panels[1:]:
+            trio = line[3 * number : 3 * number + 3]
+            plot_explanation(poor, rich, ax=trio, title="")
+            for panel in trio[1:]:
                 panel.set_title(panel.get_title().strip(), fontsize=8)
             if network == "monochrome" and poor.pixels is not None:
                 grey = poor.pixels[::-1].mean(2, keepdims=True) / 255
-                panels[0].images[0].set_data(grey.repeat(3, axis=2))
-            panels[0].set_title(title if number == 0 else network, fontsize=8)
+                trio[0].images[0].set_data(grey.repeat(3, axis=2))
+            trio[0].set_title(title if number == 0 else network, fontsize=8)
     return figure
 
 
@@ -106,33 +86,28 @@ def plot_fig11(table: Table, setting: Setting) -> Figure:
     return plot_maps(pairs, [f"{name}, M = {m:.2f}" for name, m in zip(classes, rows["truth"], strict=True)])
 
 
-@experiment(
-    "Figure 11: evidence for gas-poor and gas-rich, Grad-CAM",
-    (LABELS, ARCHIVE, *(f"bundled:{name}" for name, _ in MODELS.values())),
-    plot_fig11,
-    shows_pictures=True,
-    without=NO_A40,
-)
+@experiment(plot_fig11, shows_pictures=True)
 def fig11(setting: Setting) -> Table:
     """Make Figure 11 with labelled galaxies, and how many of the two classes are told right."""
-    from hifrac.models import load_model
-
     table = labels(setting)
     truth = plain_floats(table["log_hi_fraction_true"])
     table = table[(truth < CLASS_LIMITS[0]) | (truth > CLASS_LIMITS[1])]
     networks = {network: load_model(name, device="cpu") for network, (name, _) in MODELS.items()}
     result = gas_classes(table, pictures(table["objid"], setting), networks)
     rich = np.asarray(result["gas_rich"])
-    numbers: dict[str, tuple[float, float | None]] = {}
+    numbers: dict[str, Any] = {}
     for network, (_, published) in MODELS.items():
         right = (np.asarray(result[network]) > 0) == rich
         numbers[f"{network}: accuracy, measured galaxies"] = (float(np.mean(right)), published)
         # Classes are not equally frequent here; this does not mind.
-        by_class = [float(np.mean(right[rich == is_rich])) for is_rich in (False, True)]
-        numbers[f"{network}: accuracy, mean of the classes"] = (float(np.mean(by_class)), None)
-        numbers[f"{network}: area under the ROC"] = (float(detection_auc(rich, result[network])), None)
-        held_out = networks[network].card.figures["accuracy"]
-        numbers[f"{network}: agreement with the teacher on held-out pictures"] = (float(held_out), None)
+        by_class = [np.mean(right[rich == is_rich]) for is_rich in (False, True)]
+        numbers |= {
+            f"{network}: accuracy, mean of the classes": np.mean(by_class),
+            f"{network}: area under the ROC": detection_auc(rich, result[network]),
+            f"{network}: agreement with the teacher on held-out pictures": networks[network].card.figures[
+                "accuracy"
+            ],
+        }
     result["shown"] = np.isin(np.arange(len(result)), examples(result))
     result.meta = {
         "numbers": numbers,

@@ -1,14 +1,23 @@
-"""Held-out estimates against measured values: Figures 2 to 4 and Table 2 of Wu (2020), and both slopes."""
+"""Held-out estimates against measured values: Figures 2 to 4 and Table 2 of Wu (2020), and both slopes.
+
+And the estimates of Teimoorinia et al. (2017) beside ours: Figures 6 and 7 and Table 3.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy import constants, units
-from astropy.table import Table, vstack
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable, Table, vstack
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 
+from hifrac import catalogs
+from hifrac.catalogs import match_positions, plain_values
 from hifrac.core.measurements import plain_floats
 from hifrac.metrics import (
     metrics_table,
@@ -17,19 +26,16 @@ from hifrac.metrics import (
     score_estimates,
     share_interval,
 )
-from hifrac.reproduce._experiment import ANSWERS, DEEP, LABELS, NO_A40, NO_OTHERS, Setting, experiment
+from hifrac.reproduce._experiment import Setting, experiment, panels
 from hifrac.reproduce._inputs import deep_sample, held_out, limits_of, model_note
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from matplotlib.figure import Figure
 
 #: Thresholds of ``p_detect`` in Table 2 of the paper.
 CUTS = {"all": -np.inf, "p>0.5": 0.5, "p>0.8": 0.8, "p>0.9": 0.9}
 #: The figures of merit that the paper prints.
 FIGURES = ("n", "rmse", "slope", "sigma", "offset")
 
+#: The axis of measured values.
+MEASURED = r"measured $\log_{10}(M_\mathrm{HI}/M_*)$"
 ALFALFA = "ALFALFA, held out"
 RESOLVE = "RESOLVE beyond ALFALFA, held out"
 _AS_VALUES = f"{RESOLVE}, limits as values"
@@ -47,27 +53,33 @@ _SLOPES = {
 }
 
 
+def _scores_by_cut(
+    truth: Any, estimates: Mapping[str, Any], cuts: Mapping[str, Any], **options: Any
+) -> Table:
+    """Score estimators on the galaxies of each cut: a row for each cut and estimator."""
+    parts = []
+    is_limit = options.pop("is_limit", np.zeros(truth.shape, bool))
+    for cut, rows in cuts.items():
+        scores = {
+            name: score_estimates(truth[rows], estimate[rows], is_limit=is_limit[rows], **options)
+            for name, estimate in estimates.items()
+        }
+        parts.append(label(metrics_table(scores), cut=cut))
+    table = vstack(parts)
+    table["cut"].info.description = "which galaxies"
+    table.remove_column("left_out")
+    return table
+
+
 def cut_metrics(
     truth: Any, estimate: Any, p_detect: Any, *, is_limit: Any = None, draws: int = 1000, seed: int = 0
 ) -> Table:
-    """Score the galaxies above each threshold of the pattern recognition.
-
-    The arguments are those of `hifrac.metrics.score_estimates` and the probability of a detection. The
-    table has a row for each of `CUTS`: ``cut`` and the figures, where ``slope`` and ``slope_inverse`` are
-    the regressions both ways.
-    """
+    """Apply `hifrac.metrics.score_estimates` to the galaxies above each threshold of `CUTS`."""
     truth, estimate, p_detect = (np.asarray(values, dtype=float) for values in (truth, estimate, p_detect))
     limit = np.zeros(truth.shape, bool) if is_limit is None else np.asarray(is_limit, bool)
-    scores = {}
-    for cut, threshold in CUTS.items():
-        above = p_detect > threshold
-        scores[cut] = score_estimates(
-            truth[above], estimate[above], is_limit=limit[above], draws=draws, seed=seed
-        )
-    table = metrics_table(scores)
-    table.rename_column("estimator", "cut")
-    table["cut"].info.description = "which galaxies"
-    table.remove_column("left_out")
+    cuts = {cut: p_detect > threshold for cut, threshold in CUTS.items()}
+    table = _scores_by_cut(truth, {"": estimate}, cuts, is_limit=limit, draws=draws, seed=seed)
+    table.remove_column("estimator")
     return table
 
 
@@ -76,9 +88,8 @@ def residual_trends(
 ) -> Table:
     """Correlate residuals with properties of the galaxies, which are not finite where unknown.
 
-    The table has a row for each property: ``n`` galaxies, Spearman's rank correlation ``rho`` of estimate
-    minus truth with it, and ``p_value``, the share of random permutations with a correlation at least as
-    strong; ``slope``, of the linear regression of the residual on it.
+    ``rho`` is Spearman's, ``p_value`` the share of random permutations with a correlation at least as strong,
+    ``slope`` that of the linear regression of the residual on the property.
     """
     from scipy.stats import rankdata
 
@@ -151,16 +162,14 @@ def _scatter_result(table: Table, published: str, setting: Setting) -> Table:
 
 def plot_scatter(table: Table) -> Figure:
     """Plot Figures 2 and 4: estimates against measured values, upper limits as arrows."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5.4, 4.6), layout="constrained")
+    figure, ((axes,),) = panels(1, 1, 5.4, 4.6)
     points, ours = scatter_panel(axes, table, span_of(table), size=16)
     figure.colorbar(points, label="probability of detection")
     limit = limits_of(table)
     text = f"{np.sum(~limit)} measured: RMSE {ours['rmse']:.3f} dex, offset {ours['offset']:+.3f}\n"
     text += f"slope {ours['slope']:.2f}; of measured on estimate {ours['slope_inverse']:.2f}"
     axes.set_title(text, fontsize="medium")
-    axes.set(xlabel=r"measured $\log_{10}(M_\mathrm{HI}/M_*)$", ylabel=r"held-out estimate")
+    axes.set(xlabel=MEASURED, ylabel="held-out estimate")
     if limit.any():
         axes.legend(loc="upper left")
     return figure
@@ -187,20 +196,13 @@ def scatter_panel(
     return points, regression_metrics(truth[~limit], estimate[~limit])
 
 
-@experiment(
-    "Figure 2: estimates against measured values, ALFALFA", (LABELS, ANSWERS), plot_scatter, without=NO_A40
-)
+@experiment(plot_scatter)
 def fig2(setting: Setting) -> Table:
     """Make Figure 2 with held-out answers: a row a galaxy of ALFALFA."""
     return _scatter_result(held_out(setting), "validation", setting)
 
 
-@experiment(
-    "Figure 4: estimates against measured values beyond the training set (RESOLVE)",
-    (DEEP, ANSWERS),
-    plot_scatter,
-    without=NO_OTHERS,
-)
+@experiment(plot_scatter)
 def fig4(setting: Setting) -> Table:
     """Make Figure 4 with held-out answers: a row a galaxy of RESOLVE that ALFALFA did not detect."""
     return _scatter_result(deep_sample(setting), "xGASS", setting)
@@ -208,14 +210,10 @@ def fig4(setting: Setting) -> Table:
 
 def plot_residuals(table: Table) -> Figure:
     """Plot Figure 3: residuals against properties, with medians in bins of equal numbers."""
-    import matplotlib.pyplot as plt
-
     names = [name for name in _PROPERTIES if name in table.colnames]
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(2.5 * len(names), 3), sharey=True, layout="constrained", squeeze=False
-    )
+    figure, (axes,) = panels(1, len(names), 2.5 * len(names), 3, sharey=True)
     residual = plain_floats(table["residual"])
-    for name, axis in zip(names, axes[0], strict=True):
+    for name, axis in zip(names, axes, strict=True):
         values = plain_floats(table[name])
         axis.scatter(values, residual, s=5, color="0.6")
         axis.axhline(0, color="k", lw=0.8)
@@ -224,16 +222,11 @@ def plot_residuals(table: Table) -> Figure:
             error = [[middle - low], [high - middle]]
             axis.errorbar(np.median(values[part]), middle, error, fmt="o", color="C0", ms=4)
         axis.set_xlabel(_PROPERTIES[name])
-    axes[0, 0].set_ylabel("estimate - measured (dex)")
+    axes[0].set_ylabel("estimate - measured (dex)")
     return figure
 
 
-@experiment(
-    "Figure 3: residuals against properties of the galaxies",
-    (LABELS, ANSWERS),
-    plot_residuals,
-    without="the pictures, star formation rates and metallicities of alpha.40B",
-)
+@experiment(plot_residuals)
 def fig3(setting: Setting) -> Table:
     """Make Figure 3 with held-out answers: residuals against properties, a row a galaxy."""
     table = held_out(setting)
@@ -247,7 +240,7 @@ def fig3(setting: Setting) -> Table:
     missing = "star formation rate and metallicity need MPA-JHU: colour and shape instead"
     result.meta = {
         "numbers": {
-            f"Spearman's rho of the residual with {_PROPERTIES[row['property']]}": (float(row["rho"]), None)
+            f"Spearman's rho of the residual with {_PROPERTIES[row['property']]}": row["rho"]
             for row in trends
         },
         "trends": {name: trends[name].tolist() for name in trends.colnames},
@@ -256,20 +249,20 @@ def fig3(setting: Setting) -> Table:
     return result
 
 
-def sample_cuts(table: Table, setting: Setting, *, limits: bool = True) -> Table:
-    """Apply `cut_metrics` to ``truth``, ``estimate`` and ``p_detect``; limits may count as values."""
+def sample_cuts(table: Table, setting: Setting) -> Table:
+    """Apply `cut_metrics` to ``truth``, ``estimate``, ``p_detect`` and ``is_limit``."""
     columns = (table[name] for name in ("truth", "estimate", "p_detect"))
-    return cut_metrics(*columns, is_limit=limits_of(table) if limits else None, **setting.bootstrap)
+    return cut_metrics(*columns, is_limit=limits_of(table), **setting.bootstrap)
 
 
-@experiment("Table 2: pattern recognition and estimates combined", (LABELS, DEEP, ANSWERS), without=NO_OTHERS)
+@experiment()
 def table2(setting: Setting) -> Table:
     """Make Table 2 with held-out answers: ALFALFA's galaxies, RESOLVE's that it missed, and as published."""
     deep = deep_sample(setting)
     parts = {
         ALFALFA: sample_cuts(held_out(setting), setting),
         RESOLVE: sample_cuts(deep, setting),
-        _AS_VALUES: sample_cuts(deep, setting, limits=False),
+        _AS_VALUES: sample_cuts(deep["truth", "estimate", "p_detect"], setting),
     }
     numbers = {}
     for name, paper in ((ALFALFA, "alpha.40A"), (_AS_VALUES, "xGASS")):
@@ -286,9 +279,7 @@ def table2(setting: Setting) -> Table:
 
 def plot_slopes(table: Table) -> Figure:
     """Plot both slopes of each sample, and the share of upper limits violated, for each cut."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    figure, (axes,) = panels(1, 3, 11, 3.6)
     cuts = list(dict.fromkeys(str(cut) for cut in table["cut"]))
     for axis, (name, text) in zip(axes, _SLOPES.items(), strict=True):
         for shift, colour, sample in ((-0.08, "C0", ALFALFA), (0.08, "C1", RESOLVE)):
@@ -311,7 +302,7 @@ def plot_slopes(table: Table) -> Figure:
     return figure
 
 
-@experiment("Both regression slopes, and upper limits violated", (LABELS, DEEP, ANSWERS), plot_slopes)
+@experiment(plot_slopes)
 def slopes(setting: Setting) -> Table:
     """Make a table of both regression slopes and the upper limits violated, with errors, for each cut."""
     samples = {ALFALFA: held_out(setting), RESOLVE: deep_sample(setting)}
@@ -320,11 +311,134 @@ def slopes(setting: Setting) -> Table:
     violated = np.round(np.nan_to_num(table["limits_violated"]) * table["n_limits"]).astype(int)
     table["limits_violated_low"], table["limits_violated_high"] = share_interval(violated, table["n_limits"])
     numbers = {
-        f"{row['sample']}, {figure}{ending}": (float(row[figure + ending]), None)
+        f"{row['sample']}, {figure}{ending}": row[figure + ending]
         for row in table[table["cut"] == "all"]
         for figure in _SLOPES
         for ending in ("", "_error")
         if np.isfinite(row[figure + ending])
     }
     table.meta = {"numbers": numbers, "notes": [model_note(setting.model)]}
+    return table
+
+
+ESTIMATORS = ("CNN", "FCNN")
+#: Thresholds of their robustness in Table 3.
+_ROBUSTNESS = (0.5, 0.7, 0.9)
+_MATCHED = (
+    "galaxies of ALFALFA with pictures in the data directory that the catalogue has within 1 arcsec; CNN "
+    "stands for the default model, held out"
+)
+
+
+def compare(
+    truth: Any, ours: Any, theirs: Any, p_detect: Any, c_fgas: Any = None, *, draws: int = 1000, seed: int = 0
+) -> Table:
+    """Score two estimators on the same galaxies, for each cut of Table 3 that can be made.
+
+    ``c_fgas`` is the robustness that Teimoorinia et al. (2017) give; "CNN" is ours, as in the paper.
+    """
+    truth, ours, theirs, p_detect = (np.asarray(values, float) for values in (truth, ours, theirs, p_detect))
+    cuts = {cut: p_detect > threshold for cut, threshold in CUTS.items()}
+    if c_fgas is not None:
+        cuts |= {f"Cfgas>{threshold}": np.asarray(c_fgas) > threshold for threshold in _ROBUSTNESS}
+    estimates = dict(zip(ESTIMATORS, (ours, theirs), strict=True))
+    table = _scores_by_cut(truth, estimates, cuts, draws=draws, seed=seed)
+    table.remove_columns(["n_limits", "limits_violated", "limits_violated_error"])
+    return table
+
+
+def match_catalogue(table: Table, catalogue: QTable) -> Table:
+    """Return the galaxies that a catalogue has within 1 arcsec, with ``theirs`` and maybe ``c_fgas``."""
+    coords = SkyCoord(plain_floats(table["ra"]), plain_floats(table["dec"]), unit="deg")
+    row = match_positions(coords, catalogue, 1 * units.arcsec)["row"]
+    is_matched = ~np.asarray(row.mask)
+    result = Table({name: table[name][is_matched] for name in ("objid", "truth", "estimate", "p_detect")})
+    row = np.asarray(row[is_matched])
+    for name, column in (("theirs", "log_hi_fraction_estimate"), ("c_fgas", "c_fgas")):
+        if column in catalogue.colnames:
+            result[name] = plain_values(catalogue, column)[row]
+    result = result[np.isfinite(result["theirs"])]
+    if not len(result):
+        raise ValueError("catalogue: it has none of the galaxies within 1 arcsec")
+    return result
+
+
+def _matched(setting: Setting) -> Table:
+    table = match_catalogue(held_out(setting), catalogs.teimoorinia2017(setting.root))
+    table.meta = {"notes": [_MATCHED, model_note(setting.model)]}
+    return table
+
+
+def _compared(table: Table, setting: Setting) -> Table:
+    names = ("truth", "estimate", "theirs", "p_detect", "c_fgas")
+    return compare(*(table[name] for name in names if name in table.colnames), **setting.bootstrap)
+
+
+@experiment()
+def table3(setting: Setting) -> Table:
+    """Make Table 3 with held-out answers, beside the published rows."""
+    matched = _matched(setting)
+    ours = label(_compared(matched, setting), origin="ours", sample="ALFALFA, held out")
+    numbers = {}
+    for row in ours[ours["cut"] == "all"]:
+        name = str(row["estimator"])
+        paper = published_row("alpha.100", estimator=name, number=3)
+        numbers[f"{name}, all, RMSE (dex; published: alpha.100)"] = (float(row["rmse"]), paper["rmse"])
+    table = vstack([ours, published_rows(3, "estimator")], metadata_conflicts="silent")
+    table.meta = {"numbers": numbers, **matched.meta}
+    return table
+
+
+def plot_both(table: Table) -> Figure:
+    """Plot Figure 6: both estimates against measured values."""
+    figure, (axes,) = panels(1, 2, 8, 4, sharex=True, sharey=True)
+    right = (np.ones(len(table), bool), "all")
+    if "c_fgas" in table.colnames:
+        right = (table["c_fgas"] > 0.5, "Cfgas > 0.5")
+    for axis, rows, text in ((axes[0], table["p_detect"] > 0.9, "p > 0.9"), (axes[1], *right)):
+        rows = table[np.asarray(rows, bool)]
+        axis.scatter(rows["truth"], rows["theirs"], marker="x", s=14, color="C3", label="Teimoorinia+2017")
+        axis.scatter(rows["truth"], rows["estimate"], s=10, color="C0", label="default model, held out")
+        axis.axline((0, 0), slope=1, color="0.6", lw=1)
+        axis.set(xlabel=r"measured $M$ (dex)", title=f"{text} ({len(rows)})")
+    axes[0].set_ylabel("estimate (dex)")
+    axes[0].legend(fontsize="small")
+    return figure
+
+
+@experiment(plot_both)
+def fig6(setting: Setting) -> Table:
+    """Make Figure 6: both estimates, a row a galaxy."""
+    table = _matched(setting)
+    table.meta["numbers"] = {
+        f"{name}, RMSE (dex)": np.sqrt(np.mean((table[column] - table["truth"]) ** 2))
+        for name, column in zip(ESTIMATORS, ("estimate", "theirs"), strict=True)
+    }
+    return table
+
+
+def plot_bars(table: Table) -> Figure:
+    """Plot Figure 7: bars of the errors of both."""
+    figure, ((axes,),) = panels(1, 1, 6.5, 3.8)
+    cuts = list(dict.fromkeys(table["cut"]))
+    for shift, name, colour in zip((-0.2, 0.2), ESTIMATORS, ("C0", "C3"), strict=True):
+        rows = table[table["estimator"] == name]
+        axes.bar(
+            np.arange(len(rows)) + shift, rows["rmse"], 0.4, yerr=rows["rmse_error"], color=colour, label=name
+        )
+    counts = table["n"][table["estimator"] == ESTIMATORS[0]]
+    labels = [f"{cut}\n{n}" for cut, n in zip(cuts, counts, strict=True)]
+    axes.set_xticks(np.arange(len(cuts)), labels)
+    axes.set_ylabel("RMSE (dex)")
+    axes.legend()
+    return figure
+
+
+@experiment(plot_bars)
+def fig7(setting: Setting) -> Table:
+    """Make Figure 7: the errors of both for each cut, and how many galaxies it leaves."""
+    matched = _matched(setting)
+    table = _compared(matched, setting)
+    numbers = {f"{row['estimator']}, {row['cut']}, RMSE (dex)": row["rmse"] for row in table}
+    table.meta = {"numbers": numbers, **matched.meta}
     return table

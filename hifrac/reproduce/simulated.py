@@ -9,39 +9,23 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from astropy import units as u
 from astropy.table import Table, vstack
+from matplotlib.figure import Figure
 
 from hifrac.catalogs import CatalogWarning, durbala2020, match_positions
 from hifrac.catalogs.samples import paper_samples
+from hifrac.core.files import file_sha256
 from hifrac.core.measurements import plain_floats
 from hifrac.metrics import regression_metrics
-from hifrac.reproduce._experiment import (
-    ANSWERS,
-    ARCHIVE,
-    DEEP,
-    LABELS,
-    NO_OTHERS,
-    SURVEYS,
-    WEIGHTS,
-    Setting,
-    experiment,
-    input_files,
-    sha256,
-)
+from hifrac.models import Model, load_model
+from hifrac.reproduce._experiment import Setting, experiment, panels, registered
 from hifrac.reproduce._inputs import answers, deep_sample, held_out, labels, limits_of, pictures, reddening
-from hifrac.reproduce.photometry import (
-    LABELLED_SAMPLE,
-    SAME_GALAXY,
-    alfalfa_photometry,
-    labelled_photometry,
-    nibles_photometry,
-    xgass_photometry,
-)
 from hifrac.reproduce.regression import (
+    MEASURED,
     label,
     published_row,
     published_rows,
@@ -49,12 +33,15 @@ from hifrac.reproduce.regression import (
     scatter_panel,
     span_of,
 )
+from hifrac.reproduce.samples import (
+    LABELLED_SAMPLE,
+    SAME_GALAXY,
+    alfalfa_photometry,
+    labelled_photometry,
+    nibles_photometry,
+    xgass_photometry,
+)
 from hifrac.simulate import render_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from hifrac.models import Model
 
 #: Galaxies of each survey at most, drawn at random; and labelled galaxies at most: all of them.
 LARGEST = 150
@@ -68,8 +55,6 @@ _LIMITS = "xGASS, limits as values"
 #: The samples of simulated pictures, and what each is called in Table 2 of the paper.
 SAMPLES = {LABELLED_SAMPLE: None, "alpha.100": "alpha.100", "NIBLES": "NIBLES", "xGASS": "xGASS"}
 _SCORES = ("rmse", "offset", "sigma", "slope", "slope_inverse")
-#: What both experiments read: catalogues, the labelled cutouts, and the model.
-_INPUTS = (*SURVEYS, LABELS, DEEP, ARCHIVE, ANSWERS, WEIGHTS)
 
 
 def estimate_simulated(table: Table, model: Model, *, seed: int = 0) -> Table:
@@ -124,22 +109,19 @@ def _samples(setting: Setting) -> list[Table]:
 
 @lru_cache(maxsize=2)
 def _estimates(setting: Setting, _inputs: tuple[str, ...], _sizes: tuple[int, int]) -> Table:
-    from hifrac.models import load_model
-
     model = load_model(setting.model)
     return vstack([estimate_simulated(table, model, seed=setting.seed) for table in _samples(setting)])
 
 
 def _all(setting: Setting) -> Table:
     """All samples with their estimates, computed once for the figure and the table."""
-    inputs = tuple(sha256(path) for path in input_files((*_INPUTS, "model/card.json"), setting)[0])
+    paths = [*registered()["fig4-simulated"].files(setting)[0], setting.model / "card.json"]
+    inputs = tuple(file_sha256(path) for path in paths)
     return _estimates(setting, inputs, (LARGEST, LABELLED)).copy()
 
 
 def _real(setting: Setting, rendered: Table) -> dict[str, Table]:
     """Estimates of the real cutouts of the labelled galaxies that were rendered, held out and not."""
-    from hifrac.models import load_model
-
     table = held_out(setting)
     chosen = rendered["name"][rendered["sample"] == LABELLED_SAMPLE]
     table = table[np.isin(np.asarray(table["objid"]), np.asarray(chosen))]
@@ -147,6 +129,19 @@ def _real(setting: Setting, rendered: Table) -> dict[str, Table]:
     learned = Table({"truth": table["truth"], "estimate": answer.estimate, "p_detect": answer.p_detect})
     names = ["truth", "estimate", "p_detect"]
     return {_REAL: table[names], _LEARNED: learned[names]}
+
+
+def _parts(setting: Setting, table: Table) -> list[tuple[str, str, Table, str | None]]:
+    """Return what is scored: origin of the pictures, sample, rows, and its name in Table 2 of the paper."""
+    by_sample = {name: table[table["sample"] == name] for name in SAMPLES}
+    parts: list[tuple[str, str, Table, str | None]] = []
+    parts += [("real cutouts", name, rows, None) for name, rows in _real(setting, table).items()]
+    for name, paper in SAMPLES.items():
+        parts.append(("simulated", name, by_sample[name], None if name == "xGASS" else paper))
+    values = by_sample["xGASS"].copy()
+    values["is_limit"] = False
+    parts.append(("simulated", _LIMITS, values, "xGASS"))
+    return [part for part in parts if len(part[2])]
 
 
 def _notes(setting: Setting, table: Table) -> list[str]:
@@ -165,13 +160,9 @@ def _notes(setting: Setting, table: Table) -> list[str]:
 
 def plot_simulated(table: Table) -> Figure:
     """Plot Figure 4 with simulated pictures: a panel for each sample, upper limits as arrows."""
-    import matplotlib.pyplot as plt
-
     names = [name for name in SAMPLES if np.any(table["sample"] == name)]
     lines = (len(names) + 1) // 2
-    figure, axes = plt.subplots(
-        lines, 2, figsize=(7.6, 3.4 * lines), sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
+    figure, axes = panels(lines, 2, 7.6, 3.4 * lines, sharex=True, sharey=True)
     for name, axis in zip(names, axes.flat, strict=False):
         rows = table[table["sample"] == name]
         points, ours = scatter_panel(axis, rows, span_of(table), size=9)
@@ -179,11 +170,8 @@ def plot_simulated(table: Table) -> Figure:
         text = f"{name.partition(',')[0]}: {len(rows) - n_limits} measured"
         text += f", {n_limits} limits" if n_limits else ""
         axis.set_title(f"{text}\nRMSE {ours['rmse']:.2f} dex, offset {ours['offset']:+.2f}", fontsize="small")
-        axis.set_aspect("equal")
-    for axis in axes[-1]:
-        axis.set_xlabel(r"measured $\log_{10}(M_\mathrm{HI}/M_*)$")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("estimate of a simulated picture")
+        axis.set(aspect="equal", xlabel=MEASURED, ylabel="estimate of a simulated picture")
+        axis.label_outer()
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     figure.colorbar(points, ax=axes.ravel().tolist(), label="probability of detection")
@@ -191,63 +179,35 @@ def plot_simulated(table: Table) -> Figure:
     return figure
 
 
-@experiment(
-    "Figure 4 with simulated pictures: alpha.100, NIBLES and xGASS",
-    _INPUTS,
-    plot_simulated,
-    name="fig4-simulated",
-    tier="simulated",
-    without=NO_OTHERS,
-)
+@experiment(plot_simulated, name="fig4-simulated")
 def fig4(setting: Setting) -> Table:
     """Make Figure 4 with simulated pictures: a row a galaxy of alpha.100, NIBLES, xGASS, and the labelled."""
-    from hifrac.models import load_model
-
     table = _all(setting)
-    measured = table[~limits_of(table)]
-    parts: list[tuple[str, Table, str | None]] = []
-    parts += [(name, rows, None) for name, rows in _real(setting, table).items()]
-    for name, paper in SAMPLES.items():
-        text = f"{name}, simulated pictures" if paper else name
-        text, paper = (f"{text}, detections", None) if name == "xGASS" else (text, paper)
-        parts.append((text, measured[measured["sample"] == name], paper))
-    parts.append((f"{_LIMITS}, simulated pictures", table[table["sample"] == "xGASS"], "xGASS"))
-    numbers: dict[str, tuple[float, float | None]] = {}
-    for name, rows, paper in parts:
+    numbers: dict[str, Any] = {}
+    for origin, name, rows, paper in _parts(setting, table):
+        text = f"{name}, simulated pictures" if origin == "simulated" and name != LABELLED_SAMPLE else name
+        text += ", detections" if name == "xGASS" else ""
+        rows = rows[~limits_of(rows)]
         if len(rows) >= 3:
             ours, published = regression_metrics(rows["truth"], rows["estimate"]), published_row(paper)
-            numbers |= {f"{name}, {score}": (ours[score], published.get(score)) for score in _SCORES}
+            numbers |= {f"{text}, {score}": (ours[score], published.get(score)) for score in _SCORES}
     detection = load_model(setting.model).card.detection
     for name in SAMPLES:
         scores = table["ood_score"][table["sample"] == name]
         if len(scores) and detection is not None:
-            share = float(np.mean(scores >= detection.ood_threshold))
-            numbers[f"{name}, share flagged as unlike the training set"] = (share, None)
+            share = np.mean(scores >= detection.ood_threshold)
+            numbers[f"{name}, share flagged as unlike the training set"] = share
     table.meta = {"numbers": numbers, "notes": _notes(setting, table)}
     return table
 
 
-@experiment(
-    "Table 2 with simulated pictures: alpha.100, NIBLES and xGASS",
-    _INPUTS,
-    name="table2-simulated",
-    tier="simulated",
-    without=NO_OTHERS,
-)
+@experiment(name="table2-simulated")
 def table2(setting: Setting) -> Table:
     """Make Table 2 with simulated pictures, beside real cutouts of labelled galaxies, and as published."""
     table = _all(setting)
-    parts: list[tuple[str, str, Table, bool, str | None]] = []
-    parts += [("real cutouts", name, rows, True, None) for name, rows in _real(setting, table).items()]
-    for name, paper in SAMPLES.items():
-        rows = table[table["sample"] == name]
-        if len(rows) and name == "xGASS":
-            parts += [("simulated", name, rows, True, None), ("simulated", _LIMITS, rows, False, paper)]
-        elif len(rows):
-            parts.append(("simulated", name, rows, False, paper))
     cuts, numbers = [], {}
-    for origin, name, rows, limits, paper in parts:
-        cuts.append(label(sample_cuts(rows, setting, limits=limits), origin=origin, sample=name))
+    for origin, name, rows, paper in _parts(setting, table):
+        cuts.append(label(sample_cuts(rows, setting), origin=origin, sample=name))
         for row in cuts[-1]:
             published = published_row(paper, row["cut"])
             for score in ("n", *_SCORES):

@@ -14,7 +14,7 @@ from pictures import galaxy
 from reproduce_data import write_data
 
 from hifrac.attribution import plot_explanation
-from hifrac.reproduce import detection, environment, gradcam, regression, robustness
+from hifrac.reproduce import appendices, environment, gradcam, probabilities, regression
 from hifrac.reproduce._experiment import Setting
 
 compared = pytest.mark.mpl_image_compare(
@@ -45,7 +45,7 @@ def test_residuals_against_properties(setting):
 
 @compared
 def test_pattern_recognition(setting):
-    return detection.plot_detection(detection.fig5(setting))
+    return probabilities.plot_detection(probabilities.fig5(setting))
 
 
 @compared
@@ -70,13 +70,13 @@ def test_point_sources_in_pictures():
     rows = [
         (number, profile, color, rng.normal(0, 0.03))
         for number in range(2)
-        for profile in robustness.PROFILES
-        for color in robustness.COLOURS
+        for profile in appendices.PROFILES
+        for color in appendices.COLOURS
         for _ in range(50)
     ]
     table = Table(rows=rows, names=("picture", "profile", "color", "change"))
     table.meta = {"seed": 1, "truth": [-0.5, 0.5]}
-    return robustness.plot_injection(table, np.stack([galaxy(1), galaxy(2)]))
+    return appendices.plot_injection(table, np.stack([galaxy(1), galaxy(2)]))
 
 
 @compared

@@ -8,7 +8,7 @@ from scipy.stats import linregress, spearmanr
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from hifrac.metrics import published_metrics
-from hifrac.reproduce import detection, regression
+from hifrac.reproduce import probabilities, regression
 
 
 def by_name(answers, names):
@@ -91,7 +91,7 @@ def test_thresholds_agree_with_scikit_learn():
     rng = np.random.default_rng(4)
     detected = rng.random(300) < 0.4
     p = np.round(np.clip(rng.normal(np.where(detected, 0.7, 0.4), 0.2), 0, 1), 3)
-    table = detection.threshold_table(detected, p)
+    table = probabilities.threshold_table(detected, p)
     assert table.meta["auc"] == pytest.approx(roc_auc_score(detected, p))
     contamination, completeness, thresholds = roc_curve(detected, p, drop_intermediate=False)
     for row in table[::10]:
@@ -102,11 +102,11 @@ def test_thresholds_agree_with_scikit_learn():
 
 
 def test_fig5_counts_each_galaxy_in_one_sample(made):
-    table = detection.fig5(made[0])
+    table = probabilities.fig5(made[0])
     assert table.meta["counts"] == {"detected": N, "undetected": UNDETECTED, "gas_poor": BEYOND}
     at_zero = made[3]["p_detect"][np.isfinite(made[3]["log_hi_fraction"]) & ~made[3]["is_limit"]] == 0
     assert table["n_measured"][0] == N + BEYOND - LIMITS - at_zero.sum()
-    drawn = detection.plot_detection(table)
+    drawn = probabilities.plot_detection(table)
     shares = [patch.get_data().values.sum() for patch in drawn.axes[0].patches]
     np.testing.assert_allclose(shares, 1)
     plt.close(drawn)

@@ -14,7 +14,7 @@ from hifrac.core.config import cache_dir, conf
 from hifrac.core.exceptions import HifracWarning, UnknownModelError
 from hifrac.reproduce import EXPERIMENTS, numbers_table, reproduce, result, setting
 from hifrac.reproduce._experiment import TIERS, Experiment, Setting
-from hifrac.reproduce._registry import select
+from hifrac.reproduce._run import select
 
 
 class Counting:

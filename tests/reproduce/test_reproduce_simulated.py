@@ -14,7 +14,7 @@ from hifrac.catalogs import CatalogFlag
 from hifrac.core.reddening import galactic_ebv
 from hifrac.metrics import published_metrics
 from hifrac.reproduce import EXPERIMENTS, setting, simulated
-from hifrac.reproduce.photometry import (
+from hifrac.reproduce.samples import (
     LABELLED_SAMPLE,
     alfalfa_photometry,
     labelled_photometry,

@@ -14,10 +14,10 @@ from the galaxy.
 # and 0.84. The table has the ranks of galaxies in bins of equal numbers: by stellar mass, overdensity,
 # estimate, and Galactic reddening.
 
-from hifrac.reproduce import EXPERIMENTS, calibration, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, probabilities, setting
 
 here = setting()
-table = calibration.coverage(here)
+table = probabilities.coverage(here)
 shown = table["property", "n", "median", "coverage_68", "coverage_68_low", "coverage_68_high", "coverage_90"]
 shown.round(2)
 shown

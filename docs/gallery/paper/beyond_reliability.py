@@ -13,10 +13,10 @@ out.
 # Detections and others are to count alike, however many there are of each: at such odds ``p_detect`` is
 # calibrated (:doc:`/model`).
 
-from hifrac.reproduce import EXPERIMENTS, calibration, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, probabilities, setting
 
 here = setting()
-table = calibration.reliability(here)
+table = probabilities.reliability(here)
 shown = table.copy()
 shown.round(3)
 shown

@@ -11,10 +11,10 @@ ALFALFA; held out.
 # %%
 # Probabilities of detection of three kinds of galaxies, and what each threshold keeps of them.
 
-from hifrac.reproduce import EXPERIMENTS, detection, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, probabilities, setting
 
 here = setting()
-table = detection.fig5(here)
+table = probabilities.fig5(here)
 print(table.meta["counts"])
 shown = table["threshold", "completeness", "contamination", "purity", "n_measured", "rmse"][::10]
 shown.round(3)

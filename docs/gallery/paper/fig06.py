@@ -11,7 +11,7 @@ Figure 6: estimates beside those of Teimoorinia et al. (2017)
 # What the comparison needs, and whether it is there. (``hifrac catalogs fetch teimoorinia2017`` fetches it.)
 
 from hifrac.metrics import published_metrics
-from hifrac.reproduce import EXPERIMENTS, comparison, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, regression, setting
 
 here = setting()
 _, missing = EXPERIMENTS["fig6"].files(here)
@@ -33,7 +33,7 @@ panels["sample", "cut", "estimator", "n", "rmse", "slope", "sigma", "offset"]
 if missing:
     print("not computed")
 else:
-    table = comparison.fig6(here)
+    table = regression.fig6(here)
     figure = EXPERIMENTS["fig6"].draw(table, here)
     numbers_table(table).pprint(max_lines=-1, max_width=-1)
 

@@ -13,7 +13,7 @@ Figure 7: errors beside those of Teimoorinia et al. (2017), cut by cut
 import numpy as np
 
 from hifrac.metrics import published_metrics
-from hifrac.reproduce import EXPERIMENTS, comparison, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, regression, setting
 
 here = setting()
 _, missing = EXPERIMENTS["fig7"].files(here)
@@ -29,14 +29,14 @@ published = published[published["table"] == 3]
 for sample in dict.fromkeys(published["sample"]):
     rows = published[published["sample"] == sample]
     rows["rmse_error"] = np.zeros(len(rows))  # none published
-    figure = comparison.plot_bars(rows)
+    figure = regression.plot_bars(rows)
     figure.suptitle(f"{sample}, as published")
 
 # %%
 # The caption of the paper says that "in every case the CNN recovers M with lower scatter". Of the RMSE in the
 # bars that holds in so many of the published pairs:
 
-cnn, fcnn = (published["rmse"][published["estimator"] == name] for name in comparison.ESTIMATORS)
+cnn, fcnn = (published["rmse"][published["estimator"] == name] for name in regression.ESTIMATORS)
 print(f"{np.sum(cnn < fcnn)} of {len(cnn)}; the other way round in")
 print(published["sample", "cut"][published["estimator"] == "CNN"][cnn >= fcnn])
 
@@ -46,7 +46,7 @@ print(published["sample", "cut"][published["estimator"] == "CNN"][cnn >= fcnn])
 if missing:
     print("not computed")
 else:
-    table = comparison.fig7(here)
+    table = regression.fig7(here)
     figure = EXPERIMENTS["fig7"].draw(table, here)
     numbers_table(table).pprint(max_lines=-1, max_width=-1)
 

@@ -30,7 +30,7 @@ from astropy.table import Table
 from hifrac import LocalCutouts
 from hifrac.images import decode
 from hifrac.reproduce import numbers_table, result, setting
-from hifrac.reproduce.photometry import labelled_photometry
+from hifrac.reproduce.samples import labelled_photometry
 from hifrac.simulate import render_table
 
 here = setting()

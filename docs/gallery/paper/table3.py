@@ -13,7 +13,7 @@ Table 3: estimates beside those of Teimoorinia et al. (2017)
 import numpy as np
 
 from hifrac.metrics import format_metrics, published_metrics
-from hifrac.reproduce import EXPERIMENTS, comparison, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, numbers_table, regression, setting
 
 here = setting()
 _, missing = EXPERIMENTS["table3"].files(here)
@@ -43,7 +43,7 @@ for row, value in zip(rows, follows, strict=True):
 if missing:
     print("not computed")
 else:
-    table = comparison.table3(here)
+    table = regression.table3(here)
     mine = table[table["origin"] == "ours"]
     print(format_metrics(mine["cut", "estimator", "n", "rmse", "rmse_error", "slope", "sigma", "offset"]))
     numbers_table(table).pprint(max_lines=-1, max_width=-1)

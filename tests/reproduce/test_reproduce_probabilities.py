@@ -13,7 +13,7 @@ from sklearn.metrics import brier_score_loss
 
 from hifrac import metrics
 from hifrac.metrics import share_interval
-from hifrac.reproduce import calibration, numbers_table, regression, reproduce, setting
+from hifrac.reproduce import numbers_table, probabilities, regression, reproduce, setting
 
 ONE_SIGMA = norm.cdf(1) - norm.cdf(-1)
 
@@ -35,7 +35,7 @@ def test_reliability_agrees_with_scikit_learn_where_both_kinds_are_as_many():
     rng = np.random.default_rng(0)
     detected = np.arange(400) < 200
     p = np.clip(np.where(detected, 0.65, 0.35) + rng.normal(0, 0.2, 400), 0, 1)
-    table = calibration.reliability_table(detected, p, n_bins=6)
+    table = probabilities.reliability_table(detected, p, n_bins=6)
     share, stated = calibration_curve(detected, p, n_bins=6)
     np.testing.assert_allclose(table["share"], share)
     np.testing.assert_allclose(table["stated"], stated)
@@ -49,8 +49,8 @@ def test_many_more_galaxies_of_one_kind_change_nothing_but_the_errors():
     rng = np.random.default_rng(1)
     detected = np.arange(300) < 150
     p = np.clip(np.where(detected, 0.6, 0.4) + rng.normal(0, 0.2, 300), 0, 1)
-    once = calibration.reliability_table(detected, p, n_bins=4)
-    often = calibration.reliability_table(
+    once = probabilities.reliability_table(detected, p, n_bins=4)
+    often = probabilities.reliability_table(
         np.concatenate([detected, np.zeros(150 * 20, bool)]),
         np.concatenate([p, np.tile(p[~detected], 20)]),
         n_bins=4,
@@ -63,10 +63,10 @@ def test_many_more_galaxies_of_one_kind_change_nothing_but_the_errors():
 
 
 def test_an_empty_bin_has_no_share_and_the_widest_interval():
-    table = calibration.reliability_table([True, False], [0.9, 0.1], n_bins=3)
+    table = probabilities.reliability_table([True, False], [0.9, 0.1], n_bins=3)
     assert np.isnan(table["share"][1])
     assert (table["share_low"][1], table["share_high"][1]) == (0, 1)
-    drawn = calibration.plot_reliability(table)
+    drawn = probabilities.plot_reliability(table)
     assert len(drawn.axes) == 2
     plt.close(drawn)
 
@@ -84,7 +84,7 @@ def test_an_empty_bin_has_no_share_and_the_widest_interval():
 )
 def test_reliability_names_what_is_wrong(detected, p, options, message):
     with pytest.raises(ValueError, match=message):
-        calibration.reliability_table(detected, p, **options)
+        probabilities.reliability_table(detected, p, **options)
 
 
 def test_coverage_is_that_of_the_intervals_themselves():
@@ -93,7 +93,7 @@ def test_coverage_is_that_of_the_intervals_themselves():
     spread = 0.2 + np.abs(spread)
     quantiles = estimate[:, None] + spread[:, None] * norm.ppf([0.05, 0.16, 0.5, 0.84, 0.95])
     rank = metrics.pit(truth, quantiles, [0.05, 0.16, 0.5, 0.84, 0.95])
-    table = calibration.coverage_table(rank, {"estimate": estimate}, n_bins=4)
+    table = probabilities.coverage_table(rank, {"estimate": estimate}, n_bins=4)
     assert list(table["n"]) == [50] * 4
     for row in table:
         inside = (estimate >= row["low"]) & (estimate <= row["high"])
@@ -105,7 +105,7 @@ def test_coverage_is_that_of_the_intervals_themselves():
 
 def test_unknown_properties_are_left_out():
     values = [np.nan, 3.0, 1.0, np.inf, 2.0, -np.inf, 4.0]
-    table = calibration.coverage_table([0.99, 0.5, 0.01, 0.99, 0.1, 0.99, 0.2], {"x": values}, n_bins=2)
+    table = probabilities.coverage_table([0.99, 0.5, 0.01, 0.99, 0.1, 0.99, 0.2], {"x": values}, n_bins=2)
     assert list(table["n"]) == [2, 2]
     assert list(table["low"]) == [1, 3]
     assert list(table["coverage_68"]) == [0, 1]
@@ -122,12 +122,12 @@ def test_unknown_properties_are_left_out():
 )
 def test_coverage_names_what_is_wrong(pit, values, message):
     with pytest.raises(ValueError, match=message):
-        calibration.coverage_table(pit, {"x": values}, n_bins=2)
+        probabilities.coverage_table(pit, {"x": values}, n_bins=2)
 
 
 def test_reliability_of_a_model_counts_the_bright_undetected_and_no_others(made):
     where, _, _, answers = made
-    table = calibration.reliability(where)
+    table = probabilities.reliability(where)
     assert table["n"].sum() == N + UNDETECTED + BEYOND
     assert table["n_detected"].sum() == N
     numbers = numbers_table(table)
@@ -141,7 +141,7 @@ def ranked(made, monkeypatch):
     """The setting with ranks among its answers, and overdensities without a survey (tested elsewhere)."""
     where, labels, _, _ = made
     rows = np.where(np.arange(N) < 20, np.nan, np.linspace(-1, 1, N))
-    monkeypatch.setattr(calibration, "galaxy_densities", lambda table, where: rows)
+    monkeypatch.setattr(probabilities, "galaxy_densities", lambda table, where: rows)
     path = where.model / "out_of_fold.ecsv"
     table = Table.read(path)
     table["objid"] = table["objid"].astype(str)
@@ -157,7 +157,7 @@ def ranked(made, monkeypatch):
 
 def test_coverage_of_a_model_joins_ranks_by_identifier(ranked):
     where, labels, rank = ranked
-    table = calibration.coverage(where)
+    table = probabilities.coverage(where)
     assert {name: sum(table["n"][table["property"] == name]) for name in set(table["property"])} == {
         **dict.fromkeys(("log_mstar", "estimate", "ebv"), N),
         "log_overdensity": N - 20,
@@ -166,14 +166,14 @@ def test_coverage_of_a_model_joins_ranks_by_identifier(ranked):
     assert numbers["share inside the 68% interval"] == pytest.approx(np.mean((rank >= 0.16) & (rank <= 0.84)))
     rho = spearmanr(labels["log_mstar_taylor"], np.abs(rank - 0.5)).statistic
     assert numbers["rank correlation of |PIT - 1/2| with log_mstar"] == pytest.approx(rho)
-    drawn = calibration.plot_coverage(table)
+    drawn = probabilities.plot_coverage(table)
     assert len(drawn.axes) == 4
     plt.close(drawn)
 
 
 def test_answers_without_ranks_are_told(made):
     with pytest.raises(ValueError, match="lacks the column pit"):
-        calibration.coverage(made[0])
+        probabilities.coverage(made[0])
 
 
 def test_slopes_and_limits_agree_with_scipy(made):
