@@ -65,8 +65,7 @@ def benchmark(
     the survey's own detections by its first colour, scored on the tenths that it was not fitted to; the
     estimates of Teimoorinia et al. (2017) where that catalogue is on this computer; and a model, where
     pictures are. Galaxies that the model learned from are scored by the answers of cross-validation
-    that are kept with it, on a line of their own: its intervals too, where those are kept
-    (``log_hi_fraction_p16`` and ``log_hi_fraction_p84`` of ``out_of_fold.ecsv``); else a note says why not.
+    that are kept with it, on a line of their own, with their intervals where those are kept too.
 
     Parameters
     ----------
@@ -164,7 +163,6 @@ _DURBALA_COLOURS = (
 def _read_survey(name: str) -> tuple[QTable, list[str]]:
     """Return the table of a survey with the photometry that there is, and what to know of it."""
     notes: list[str] = []
-    by = "agc"
     if name == "durbala2020":
         return _good_photometry(catalogs.durbala2020()), [_DURBALA_COLOURS]
     if name == "resolve":
@@ -176,7 +174,7 @@ def _read_survey(name: str) -> tuple[QTable, list[str]]:
         return table, notes
     if name == "nibles":
         references = [read() for read in (catalogs.alfalfa_a100, catalogs.tmrs) if _at_hand(read.__name__)]
-        table, by = catalogs.nibles(signs_from=references), "position"
+        table = catalogs.nibles(signs_from=references)
         notes.append("The file does not tell upper limits: all are taken for values.")
     elif name == "alfalfa_a40":
         table = with_stellar_mass(catalogs.alfalfa_a40(), catalogs.durbala2020(), by="agc")
@@ -184,18 +182,16 @@ def _read_survey(name: str) -> tuple[QTable, list[str]]:
         notes.append(text)
     else:
         table = catalogs.xgass()
-    return table, [*notes, _with_alfalfa_photometry(table, by)]
+    return table, [*notes, _with_alfalfa_photometry(table)]
 
 
-def _with_alfalfa_photometry(table: QTable, by: str) -> str:
+def _with_alfalfa_photometry(table: QTable) -> str:
     """Add colours and identifiers of ALFALFA-SDSS, where ALFALFA detected; return a note."""
     if not _at_hand("durbala2020"):
         return "Durbala et al. (2020) is not on this computer: no optical photometry from there."
     durbala = _good_photometry(catalogs.durbala2020())
-    if by == "position":
-        match = match_positions(table, durbala, _MATCH)
-    else:
-        match = match_ids(table[by], durbala[by])
+    by_id = "agc" in table.colnames
+    match = match_ids(table["agc"], durbala["agc"]) if by_id else match_positions(table, durbala, _MATCH)
     is_matched = _join(table, durbala, match["row"], ("g_minus_i", "objid"))
     limits = np.asarray(table["log_mhi_limit"].filled(False))
     of_limits = f", {np.sum(is_matched & limits)} of {limits.sum()} limits," if limits.any() else ""
@@ -217,11 +213,10 @@ def _join(table: QTable, other: Table, row, names: tuple[str, ...]) -> np.ndarra
     is_matched = ~np.asarray(row.mask)
     place = np.asarray(row.filled(0))
     for name in names:
-        mask = None
+        mask = ~is_matched
         if name == "objid":
             values = np.asarray(other[name].astype(str))[place]
-            hidden = np.asarray(getattr(other[name], "mask", np.zeros(len(other), bool)))
-            mask = ~is_matched | hidden[place]
+            mask |= np.asarray(getattr(other[name], "mask", np.zeros(len(other), bool)))[place]
         else:
             values = np.where(is_matched, plain_values(other, name)[place], np.nan)
         if name in CATALOG_COLUMNS:
@@ -263,15 +258,14 @@ def _estimators(
     table: QTable, notes: list[str], truth: np.ndarray, is_limit: np.ndarray, cutouts: Any, model: Any
 ) -> dict[str, Callable[[], _Answers]]:
     name = Path(str(model or config.conf.model)).name
-    eckert = {
-        f"eckert2015_{band.replace('-', '')}": partial(
-            _relation, table, partial(relations.eckert2015_pgf, band=band), color=band.replace("-", "_minus_")
-        )
-        for band in _ECKERT
+    estimators: dict[str, Callable[[], _Answers]] = {
+        "zhang2009": partial(_relation, table, relations.zhang2009, g_minus_r="g_minus_r", mu_i="mu_i")
     }
-    return {
-        "zhang2009": partial(_relation, table, relations.zhang2009, g_minus_r="g_minus_r", mu_i="mu_i"),
-        **eckert,
+    for band in _ECKERT:
+        estimate = partial(relations.eckert2015_pgf, band=band)
+        column = band.replace("-", "_minus_")
+        estimators[f"eckert2015_{band.replace('-', '')}"] = partial(_relation, table, estimate, color=column)
+    return estimators | {
         "linear fit": partial(_linear_fit, table, truth, is_limit),
         "teimoorinia2017": partial(_teimoorinia, table),
         name: partial(_pictures, name, table, notes, cutouts, model),
@@ -315,8 +309,8 @@ def _linear_fit(table: QTable, truth: np.ndarray, is_limit: np.ndarray) -> _Answ
         train = fitted_on & ~rows
         line = relations.fit_linear_relation(truth[train], colour=values[train])
         part = _of_relation(line.predict(colour=values[rows]))
-        for name, values in part.items():
-            answer.setdefault(name, np.full(len(table), np.nan))[rows] = values
+        for name, column in part.items():
+            answer.setdefault(name, np.full(len(table), np.nan))[rows] = column
     return {f" ({colour})": answer}
 
 
@@ -334,22 +328,15 @@ def _teimoorinia(table: QTable) -> _Answers:
     return {"": {"estimate": np.where(np.asarray(row.mask), np.nan, estimate)}}
 
 
-def _find_cutouts(cutouts: str | Path | None) -> str | Path:
-    if cutouts is not None:
-        return cutouts
-    folder = config.data_dir()
-    path = None if folder is None else folder / "cutouts" / "sdss_cutouts.zip"
-    if path is None or not path.is_file():
-        raise _CannotRunError("no pictures: give cutouts (--cutouts), or a data directory that has them")
-    return path
-
-
 def _pictures(name: str, table: QTable, notes: list[str], cutouts: str | Path | None, model: Any) -> _Answers:
     """Return the model's answers of galaxies that it does not know, and held-out ones of the others."""
     if "objid" not in table.colnames:
         raise _CannotRunError("no objid to name the pictures")
     objid = np.asarray(table["objid"].filled(""))
-    path = _find_cutouts(cutouts)
+    folder = config.data_dir()
+    path = cutouts if cutouts or folder is None else folder / "cutouts" / "sdss_cutouts.zip"
+    if path is None or not (cutouts or Path(path).is_file()):
+        raise _CannotRunError("no pictures: give cutouts (--cutouts), or a data directory that has them")
     loaded = load_model(model)
     held_out = None if loaded.folder is None else held_out_answers(loaded.folder)
     if held_out is None:

@@ -275,22 +275,14 @@ def _write_summary(entries: dict[str, dict[str, Any]], path: Path) -> None:
     write_table(summary, path, overwrite=True)
 
 
-def _versions() -> dict[str, str]:
-    return {
-        "hifrac": hifrac.__version__,
-        "code": _code(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in _PACKAGES},
-    }
-
-
 @cache
-def _code() -> str:
-    """A digest of the package's code: a development version has many states."""
-    total = sha256()
+def _versions() -> dict[str, str]:
+    """With a digest of the package's code: a development version has many states."""
+    code = sha256()
     for path in sorted(Path(hifrac.__file__).parent.rglob("*.py")):
-        total.update(path.read_bytes())
-    return total.hexdigest()[:16]
+        code.update(path.read_bytes())
+    own = {"hifrac": hifrac.__version__, "code": code.hexdigest()[:16], "python": platform.python_version()}
+    return own | {name: version(name) for name in _PACKAGES}
 
 
 def _peak_memory() -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,10 +35,8 @@ def block_means(pixels: np.ndarray, block: int = _BLOCK) -> np.ndarray:
     return block_reduce(pixels, (1, block, block, 1), np.mean).reshape(len(pixels), -1) / 255.0
 
 
-def cross_predict(
-    make: Callable[[], Any], features: np.ndarray, truth: np.ndarray, fold: np.ndarray
-) -> np.ndarray:
-    """Estimate galaxies by regressions of scikit-learn that were not fitted to those of their fold.
+def cross_predict(model: Any, features: np.ndarray, truth: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Estimate galaxies by a regression of scikit-learn, fitted anew without those of each fold.
 
     All that a regression learns, a principal component analysis included, it learns without the fold. (The
     original code fitted that on test galaxies as well.)
@@ -48,28 +45,22 @@ def cross_predict(
 
     if len(np.unique(fold)) < 2:
         raise ValueError("fold must have at least two values")
-    return np.asarray(cross_val_predict(make(), features, truth, groups=fold, cv=LeaveOneGroupOut()), float)
+    return np.asarray(cross_val_predict(model, features, truth, groups=fold, cv=LeaveOneGroupOut()), float)
 
 
-def _components(seed: int) -> Any:
-    from sklearn.decomposition import PCA
-
-    return PCA(16, svd_solver="randomized", random_state=seed)
-
-
-def simple_models(seed: int) -> Mapping[str, Callable[[], Any]]:
+def simple_models(seed: int) -> dict[str, Any]:
     """Return the regressions of Appendix A by name, and ridge regression for circular colours."""
+    from sklearn.decomposition import PCA
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.linear_model import LinearRegression
     from sklearn.pipeline import make_pipeline
 
+    components = PCA(16, svd_solver="randomized", random_state=seed)
     return {
-        "block means, linear": LinearRegression,
-        "PCA(16), linear": lambda: make_pipeline(_components(seed), LinearRegression()),
-        "PCA(16), random forest": lambda: make_pipeline(
-            _components(seed), RandomForestRegressor(100, random_state=seed)
-        ),
-        "circular colours, ridge": ridge,
+        "block means, linear": LinearRegression(),
+        "PCA(16), linear": make_pipeline(components, LinearRegression()),
+        "PCA(16), random forest": make_pipeline(components, RandomForestRegressor(100, random_state=seed)),
+        "circular colours, ridge": ridge(),
     }
 
 
@@ -93,8 +84,6 @@ def plot_simple(table: Table) -> Figure:
 @experiment(plot_simple)
 def fig12(setting: Setting) -> Table:
     """Make Figure 12: held-out estimates of the labelled galaxies, in the folds of the default model."""
-    from sklearn.linear_model import LinearRegression
-
     from hifrac.training.structure.tables import radial_colours
 
     rows = held_out(setting)
@@ -108,22 +97,21 @@ def fig12(setting: Setting) -> Table:
         "circular colours, ridge": radial_colours(measurements(pixels)),
     }
     table = Table({"objid": rows["objid"], "truth": truth})
-    for name, make in simple_models(setting.seed).items():
-        table[name] = cross_predict(make, features[name], truth, fold)
+    models = simple_models(setting.seed)
+    for name, model in models.items():
+        table[name] = cross_predict(model, features[name], truth, fold)
     table["default model"] = plain_floats(rows["estimate"])
     scores = {name: score_estimates(truth, table[name], **setting.bootstrap) for name in _PUBLISHED}
     columns = metrics_table(scores)["estimator", "n", "rmse", "rmse_error", "slope", "slope_inverse"]
     numbers: dict[str, Any] = {
-        f"{name}, RMSE (dex)": (scores[name]["rmse"], paper) for name, paper in _PUBLISHED.items()
+        f"{name}, RMSE (dex)": (scores[name]["rmse"], _PUBLISHED[name]) for name in scores
     }
     # Components that were fitted to the galaxies held out as well.
-    seen = _components(setting.seed).fit_transform(whole)
-    as_coded = cross_predict(LinearRegression, seen, truth, fold)
+    components, linear = models["PCA(16), linear"]
+    as_coded = cross_predict(linear, components.fit_transform(whole), truth, fold)
+    numbers["PCA(16) as coded, linear, RMSE (dex)"] = np.sqrt(np.mean((as_coded - truth) ** 2))
     table.meta = {
-        "numbers": {
-            **numbers,
-            "PCA(16) as coded, linear, RMSE (dex)": np.sqrt(np.mean((as_coded - truth) ** 2)),
-        },
+        "numbers": numbers,
         "figures": {name: columns[name].tolist() for name in columns.colnames},
         "notes": [
             model_note(setting.model),
@@ -143,7 +131,7 @@ def injection_trials(
     model: Model,
     pixels: np.ndarray,
     *,
-    ebv: np.ndarray | None = None,
+    ebv: Any = None,
     n: int = SOURCES,
     trials: int = TRIALS,
     seed: int = 0,

@@ -195,14 +195,7 @@ def table4(setting: Setting) -> Table:
 
 
 def window_residuals(
-    truth: Any,
-    estimate: Any,
-    density: Any,
-    *,
-    width: float = 0.2,
-    step: float = 0.1,
-    draws: int = 200,
-    seed: int = 0,
+    truth: Any, estimate: Any, density: Any, *, width: float = 0.2, step: float = 0.1, **bootstrap: int
 ) -> Table:
     """Measure residuals in a window that slides over quantiles of log10(1 + delta5): Figure 10.
 
@@ -220,7 +213,7 @@ def window_residuals(
         chosen = order[round(start * len(order)) : round((start + width) * len(order))]
         pair = truth[chosen], estimate[chosen]
         residual = pair[1] - pair[0]
-        error = bootstrap_errors(normalised, *pair, draws=draws, seed=seed)
+        error = bootstrap_errors(normalised, *pair, **{"draws": 200, **bootstrap})
         middle = np.quantile(density, start + width / 2)
         rmse = np.sqrt(np.mean(residual**2))
         rows.append((start + width / 2, middle, len(chosen), rmse, normalised(*pair), error, residual.mean()))
@@ -234,9 +227,8 @@ def plot_windows(table: Table) -> Figure:
     error = table["normalised_error"]
     axes.errorbar(table["quantile"], table["normalised"], error, xerr=0.1, fmt="ko", ms=5, elinewidth=0.8)
     for row in table:
-        place = (row["quantile"], 0.97)
         style = {"ha": "center", "va": "top", "transform": axes.get_xaxis_transform()}
-        axes.text(*place, f"{row['log_overdensity']:.2f}", **style)
+        axes.text(row["quantile"], 0.97, f"{row['log_overdensity']:.2f}", **style)
     axes.set_xlabel(r"quantile of $\delta_5$ at the centre of the window (above: $\log_{10}(1+\delta_5)$)")
     axes.set(ylabel="RMSE / standard deviation of measured values", xlim=(0, 1))
     low, high = axes.get_ylim()

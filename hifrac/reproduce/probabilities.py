@@ -199,7 +199,7 @@ def plot_reliability(table: Table) -> Figure:
     """Plot the reliability diagram, and the number of galaxies in each bin."""
     figure, ((upper,), (lower,)) = panels(2, 1, 4.8, 5.6, sharex=True, height_ratios=(3, 1))
     rows = table[table["n"] > 0]
-    error = [rows["share"] - rows["share_low"], rows["share_high"] - rows["share"]]
+    error = np.abs(rows["share"] - [rows["share_low"], rows["share_high"]])
     upper.plot([0, 1], [0, 1], color="0.6", lw=1)
     upper.errorbar(rows["stated"], rows["share"], error, fmt="o", color="k", capsize=2)
     upper.set(ylabel="share of detections, at equal odds", xlim=(0, 1), ylim=(-0.02, 1.02))
@@ -233,10 +233,10 @@ def plot_coverage(table: Table) -> Figure:
     figure, (axes,) = panels(1, len(names), 2.9 * len(names), 3.2, sharey=True)
     for name, axis in zip(names, axes, strict=True):
         rows = table[table["property"] == name]
-        across = [rows["median"] - rows["low"], rows["high"] - rows["median"]]
+        across = np.abs(rows["median"] - [rows["low"], rows["high"]])
         for nominal, colour in zip(_INTERVALS, ("C0", "C1"), strict=True):
             share = rows[f"coverage_{nominal}"]
-            error = [share - rows[f"coverage_{nominal}_low"], rows[f"coverage_{nominal}_high"] - share]
+            error = np.abs(share - [rows[f"coverage_{nominal}_low"], rows[f"coverage_{nominal}_high"]])
             axis.axhline(nominal / 100, color=colour, lw=1)
             style = {"fmt": "o", "color": colour, "ms": 4, "elinewidth": 1}
             axis.errorbar(rows["median"], share, error, across, label=f"{nominal}% interval", **style)

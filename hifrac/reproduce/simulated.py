@@ -22,25 +22,9 @@ from hifrac.core.files import file_sha256
 from hifrac.core.measurements import plain_floats
 from hifrac.metrics import regression_metrics
 from hifrac.models import Model, load_model
+from hifrac.reproduce import regression, samples
 from hifrac.reproduce._experiment import Setting, experiment, panels, registered
 from hifrac.reproduce._inputs import answers, deep_sample, held_out, labels, limits_of, pictures, reddening
-from hifrac.reproduce.regression import (
-    MEASURED,
-    label,
-    published_row,
-    published_rows,
-    sample_cuts,
-    scatter_panel,
-    span_of,
-)
-from hifrac.reproduce.samples import (
-    LABELLED_SAMPLE,
-    SAME_GALAXY,
-    alfalfa_photometry,
-    labelled_photometry,
-    nibles_photometry,
-    xgass_photometry,
-)
 from hifrac.simulate import render_table
 
 #: Galaxies of each survey at most, drawn at random; and labelled galaxies at most: all of them.
@@ -52,13 +36,13 @@ _BATCH = 64
 _REAL = "labelled, real cutouts, held out"
 _LEARNED = "labelled, real cutouts, learned from"
 _LIMITS = "xGASS, limits as values"
-#: The samples of simulated pictures, and what each is called in Table 2 of the paper.
-SAMPLES = {LABELLED_SAMPLE: None, "alpha.100": "alpha.100", "NIBLES": "NIBLES", "xGASS": "xGASS"}
+#: The samples of simulated pictures, and what each is called in Table 2 of the paper, limits apart.
+SAMPLES = {samples.LABELLED_SAMPLE: None, "alpha.100": "alpha.100", "NIBLES": "NIBLES", "xGASS": None}
 _SCORES = ("rmse", "offset", "sigma", "slope", "slope_inverse")
 
 
 def estimate_simulated(table: Table, model: Model, *, seed: int = 0) -> Table:
-    """Estimate pictures rendered from photometry of `hifrac.reproduce.photometry`.
+    """Estimate pictures rendered from photometry of `hifrac.reproduce.samples`.
 
     The result is a copy with ``estimate`` (dex), ``p_detect`` and ``ood_score``.
     """
@@ -93,16 +77,16 @@ def _samples(setting: Setting) -> list[Table]:
     with_label = vstack([own["ra", "dec"], deep_sample(setting)["ra", "dec"]], metadata_conflicts="silent")
     coords = Table({name: plain_floats(with_label[name]) * u.deg for name in ("ra", "dec")})
     # xGASS has no objid to tell the training set by.
-    new_xgass = np.asarray(match_positions(paper["xGASS"], coords, SAME_GALAXY)["row"].mask)
+    new_xgass = np.asarray(match_positions(paper["xGASS"], coords, samples.SAME_GALAXY)["row"].mask)
     mass_row = np.asarray(paper["alpha.100"]["mass_row"])
     surveys = [
-        alfalfa_photometry(paper["alpha.100"], photometry, mass_row, "alpha.100"),
-        nibles_photometry(paper["NIBLES"], photometry),
-        xgass_photometry(paper["xGASS"][new_xgass]),
+        samples.alfalfa_photometry(paper["alpha.100"], photometry, mass_row, "alpha.100"),
+        samples.nibles_photometry(paper["NIBLES"], photometry),
+        samples.xgass_photometry(paper["xGASS"][new_xgass]),
     ]
     new = [table[~np.isin(np.asarray(table["name"]), np.asarray(trained["objid"]))] for table in surveys]
     return [
-        _draw_rows(labelled_photometry(own), LABELLED, setting.seed),
+        _draw_rows(samples.labelled_photometry(own), LABELLED, setting.seed),
         *(_draw_rows(table, LARGEST, setting.seed) for table in new),
     ]
 
@@ -120,27 +104,23 @@ def _all(setting: Setting) -> Table:
     return _estimates(setting, inputs, (LARGEST, LABELLED)).copy()
 
 
-def _real(setting: Setting, rendered: Table) -> dict[str, Table]:
-    """Estimates of the real cutouts of the labelled galaxies that were rendered, held out and not."""
-    table = held_out(setting)
-    chosen = rendered["name"][rendered["sample"] == LABELLED_SAMPLE]
-    table = table[np.isin(np.asarray(table["objid"]), np.asarray(chosen))]
-    answer = load_model(setting.model).answer(pictures(table["objid"], setting), reddening(table))
-    learned = Table({"truth": table["truth"], "estimate": answer.estimate, "p_detect": answer.p_detect})
-    names = ["truth", "estimate", "p_detect"]
-    return {_REAL: table[names], _LEARNED: learned[names]}
-
-
 def _parts(setting: Setting, table: Table) -> list[tuple[str, str, Table, str | None]]:
-    """Return what is scored: origin of the pictures, sample, rows, and its name in Table 2 of the paper."""
+    """Return what is scored: origin of the pictures, sample, rows, and its name in Table 2 of the paper.
+
+    Real cutouts are those of the labelled galaxies that were rendered, held out and not.
+    """
     by_sample = {name: table[table["sample"] == name] for name in SAMPLES}
-    parts: list[tuple[str, str, Table, str | None]] = []
-    parts += [("real cutouts", name, rows, None) for name, rows in _real(setting, table).items()]
-    for name, paper in SAMPLES.items():
-        parts.append(("simulated", name, by_sample[name], None if name == "xGASS" else paper))
-    values = by_sample["xGASS"].copy()
-    values["is_limit"] = False
-    parts.append(("simulated", _LIMITS, values, "xGASS"))
+    real = held_out(setting)
+    real = real[np.isin(np.asarray(real["objid"]), np.asarray(by_sample[samples.LABELLED_SAMPLE]["name"]))]
+    answer = load_model(setting.model).answer(pictures(real["objid"], setting), reddening(real))
+    learned = Table({"truth": real["truth"], "estimate": answer.estimate, "p_detect": answer.p_detect})
+    as_values = by_sample["xGASS"]["truth", "estimate", "p_detect"]
+    parts: list[tuple[str, str, Table, str | None]] = [
+        ("real cutouts", _REAL, real["truth", "estimate", "p_detect"], None),
+        ("real cutouts", _LEARNED, learned, None),
+        *(("simulated", name, by_sample[name], paper) for name, paper in SAMPLES.items()),
+        ("simulated", _LIMITS, as_values, "xGASS"),
+    ]
     return [part for part in parts if len(part[2])]
 
 
@@ -165,12 +145,12 @@ def plot_simulated(table: Table) -> Figure:
     figure, axes = panels(lines, 2, 7.6, 3.4 * lines, sharex=True, sharey=True)
     for name, axis in zip(names, axes.flat, strict=False):
         rows = table[table["sample"] == name]
-        points, ours = scatter_panel(axis, rows, span_of(table), size=9)
+        points, ours = regression.scatter_panel(axis, rows, regression.span_of(table), size=9)
         n_limits = int(limits_of(rows).sum())
         text = f"{name.partition(',')[0]}: {len(rows) - n_limits} measured"
         text += f", {n_limits} limits" if n_limits else ""
         axis.set_title(f"{text}\nRMSE {ours['rmse']:.2f} dex, offset {ours['offset']:+.2f}", fontsize="small")
-        axis.set(aspect="equal", xlabel=MEASURED, ylabel="estimate of a simulated picture")
+        axis.set(aspect="equal", xlabel=regression.MEASURED, ylabel="estimate of a simulated picture")
         axis.label_outer()
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
@@ -184,12 +164,13 @@ def fig4(setting: Setting) -> Table:
     """Make Figure 4 with simulated pictures: a row a galaxy of alpha.100, NIBLES, xGASS, and the labelled."""
     table = _all(setting)
     numbers: dict[str, Any] = {}
-    for origin, name, rows, paper in _parts(setting, table):
-        text = f"{name}, simulated pictures" if origin == "simulated" and name != LABELLED_SAMPLE else name
+    for _, name, rows, paper in _parts(setting, table):
+        text = name if name.startswith("labelled") else f"{name}, simulated pictures"
         text += ", detections" if name == "xGASS" else ""
         rows = rows[~limits_of(rows)]
         if len(rows) >= 3:
-            ours, published = regression_metrics(rows["truth"], rows["estimate"]), published_row(paper)
+            ours = regression_metrics(rows["truth"], rows["estimate"])
+            published = regression.published_row(paper)
             numbers |= {f"{text}, {score}": (ours[score], published.get(score)) for score in _SCORES}
     detection = load_model(setting.model).card.detection
     for name in SAMPLES:
@@ -207,15 +188,15 @@ def table2(setting: Setting) -> Table:
     table = _all(setting)
     cuts, numbers = [], {}
     for origin, name, rows, paper in _parts(setting, table):
-        cuts.append(label(sample_cuts(rows, setting), origin=origin, sample=name))
+        cuts.append(regression.label(regression.sample_cuts(rows, setting), origin=origin, sample=name))
         for row in cuts[-1]:
-            published = published_row(paper, row["cut"])
+            published = regression.published_row(paper, row["cut"])
             for score in ("n", *_SCORES):
                 if np.isfinite(row[score]):
                     key = f"{origin}, {name}, {row['cut']}, {score}"
                     numbers[key] = (float(row[score]), published.get(score))
-    published = published_rows(2)
-    published = published[np.isin(published["sample"], [name for name in SAMPLES.values() if name])]
+    published = regression.published_rows(2)
+    published = published[np.isin(published["sample"], list(SAMPLES))]
     result = vstack([*cuts, published], metadata_conflicts="silent")
     result.meta = {"numbers": numbers, "notes": _notes(setting, table)}
     return result

@@ -26,11 +26,11 @@ def test_block_means_are_means_of_blocks():
 
 def test_no_estimate_has_seen_its_own_fold():
     truth, fold = np.arange(10.0), np.arange(10) % 2
-    found = appendices.cross_predict(DummyRegressor, np.zeros((10, 1)), truth, fold)
+    found = appendices.cross_predict(DummyRegressor(), np.zeros((10, 1)), truth, fold)
     np.testing.assert_allclose(found[fold == 0], truth[fold == 1].mean())
     np.testing.assert_allclose(found[fold == 1], truth[fold == 0].mean())
     with pytest.raises(ValueError, match="at least two"):
-        appendices.cross_predict(LinearRegression, np.zeros((10, 1)), truth, np.zeros(10))
+        appendices.cross_predict(LinearRegression(), np.zeros((10, 1)), truth, np.zeros(10))
 
 
 def test_fig12_has_held_out_estimates_of_every_model(made):
