@@ -115,19 +115,16 @@ def benchmark(
         except _CannotRunError as reason:
             not_run[name] = str(reason)
     rows = np.isfinite(truth)
-    answers = {
-        name: answer for name, answer in answers.items() if np.isfinite(answer["estimate"][rows]).any()
-    }
+    answers = {name: own for name, own in answers.items() if np.isfinite(own["estimate"][rows]).any()}
     if not answers:
         reasons = "; ".join(f"{name}: {why}" for name, why in not_run.items())
         raise ValueError(f"survey: no estimator can run on {survey} ({reasons})")
     if common:
-        rows &= np.all([np.isfinite(answer["estimate"]) for answer in answers.values()], axis=0)
+        rows &= np.all([np.isfinite(own["estimate"]) for own in answers.values()], axis=0)
         if not rows.any():
             raise ValueError("common: no galaxy has an estimate of every estimator")
-    table = metrics_table(
-        {name: _score(answer, truth, is_limit, rows, draws) for name, answer in answers.items()}
-    )
+    scores = {name: _score(own, truth, is_limit, rows, draws) for name, own in answers.items()}
+    table = metrics_table(scores)
     provenance = sample.meta.get("hifrac_masses") or sample.meta.get("hifrac", {})
     table.meta = {
         "survey": survey,

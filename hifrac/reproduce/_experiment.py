@@ -85,8 +85,7 @@ def setting(
     draws : int, optional
         Samples of the bootstrap behind each error; at least 2.
     needs_folder : bool, optional
-        Whether it is an error if no data directory is configured; if not, ``folder`` of the setting is
-        then None: every experiment lacks it, and can be listed but not run.
+        Whether it is an error if no data directory is configured; else experiments can be listed, not run.
 
     Returns
     -------
@@ -140,22 +139,18 @@ class Experiment:
             raise ValueError(f"tier must be one of {', '.join(TIERS)}, got {self.tier!r}")
 
     def tier_in(self, setting: Setting) -> str:
-        """Return `tier`; but "full" where the labelled galaxies at hand are a whole sample of the paper.
-
-        ``hifrac.catalogs.directory.write_directory`` writes its name into their ``meta``.
-        """
+        """Return `tier`; but "full" where the labelled galaxies at hand are a whole sample of the paper."""
         if self.tier != "sample" or LABELS not in self.inputs or setting.folder is None:
             return self.tier
         path = setting.folder / LABELS
         if not path.is_file():
             return self.tier
-        sample = Table.read(path, format="ascii.ecsv").meta.get("sample")
+        sample = Table.read(path, format="ascii.ecsv").meta.get("sample")  # as write_directory wrote it
         return "full" if sample in SAMPLES.values() else self.tier
 
     def data_line(self, setting: Setting) -> str:
         """Return in a line how far the data at hand are the paper's."""
-        tier = self.tier_in(setting)
-        return f"Data: {tier} ({TIERS[tier]})"
+        return f"Data: {(tier := self.tier_in(setting))} ({TIERS[tier]})"
 
     def draw(self, table: Table, setting: Setting) -> Figure:
         """Draw the figure of a result, with its title and `data_line` below."""

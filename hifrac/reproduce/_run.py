@@ -28,15 +28,7 @@ from hifrac.core.files import file_sha256, write_whole
 from hifrac.core.tables import plain_table, read_table, write_table
 
 # Each module registers its experiments.
-from hifrac.reproduce import (  # noqa: F401
-    appendices,
-    environment,
-    gradcam,
-    probabilities,
-    regression,
-    samples,
-    simulated,
-)
+from hifrac.reproduce import environment, networks, probabilities, regression, samples, simulated  # noqa: F401
 from hifrac.reproduce._experiment import TIERS, Experiment, Setting, registered, setting
 
 #: Every experiment by its name in the paper; then those that go beyond it.
@@ -67,8 +59,8 @@ def reproduce(
     where : Setting
         The data directory, the model and the seed: see `setting`.
     output : path-like
-        Folder, made if need be, for ``NAME.ecsv``, ``NAME.pdf`` and ``NAME.png``, ``summary.ecsv`` (our
-        numbers beside the published ones) and ``manifest.json`` (what this function returns).
+        Folder, made if need be, for the results ``NAME.ecsv``, ``NAME.pdf`` and ``NAME.png``,
+        ``summary.ecsv`` (our numbers beside the published ones) and ``manifest.json`` (the entries).
     redo : bool, optional
         Compute again what was computed from the same inputs by the same version.
     report : callable, optional
@@ -97,7 +89,8 @@ def reproduce(
     for experiment in select(experiments):
         entry, files = _attempt(experiment, where, redo)
         for name, content in files.items():
-            _write(output / name, content)
+            if not ((output / name).is_file() and (output / name).read_bytes() == content):
+                write_whole(output / name, content)
         entries[experiment.name] = entry
         write_whole(output / MANIFEST, json.dumps(entries, indent=1, sort_keys=True) + "\n")
         if report is not None:
@@ -248,12 +241,6 @@ def _figures(experiment: Experiment, table: Table, where: Setting) -> dict[str, 
             files[f"{experiment.name}.{ending}"] = content.getvalue()
         plt.close(figure)
     return files
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole, unless it is there already."""
-    if not (path.is_file() and path.read_bytes() == content):
-        write_whole(path, content)
 
 
 def _write_summary(entries: dict[str, dict[str, Any]], path: Path) -> None:

@@ -89,11 +89,11 @@ def fig5(setting: Setting) -> Table:
     detected = np.asarray(answered["detected"], bool)
     rows = detected | (np.asarray(answered["undetected"], bool) & ~gas_poor)
     p_detect = np.asarray(answered["p_detect"], float)
-    residual = np.full(len(answered), np.nan)
-    place = {objid: row for row, objid in enumerate(answered["objid"])}
+    residuals: dict[str, float] = {}
     for sample in (held_out(setting), deep_sample(setting)):
         measured = sample[~limits_of(sample)]
-        residual[[place[objid] for objid in measured["objid"]]] = measured["estimate"] - measured["truth"]
+        residuals |= zip(measured["objid"], measured["estimate"] - measured["truth"], strict=True)
+    residual = np.array([residuals.get(objid, np.nan) for objid in answered["objid"]])
     table = threshold_table(detected[rows], p_detect[rows])
     both = threshold_table(detected[rows | gas_poor], p_detect[rows | gas_poor], residual[rows | gas_poor])
     table["n_measured"], table["rmse"] = both["n"], both["rmse"]
@@ -160,8 +160,8 @@ def reliability_table(detected: Any, p_detect: Any, *, n_bins: int = 8) -> Table
     bounds = share_interval(n_detected, n)
     low, high = bounds * odds / (bounds * odds + 1 - bounds)
     edges = np.linspace(0, 1, n_bins + 1)
-    names = ("low", "high", "n", "n_detected", "stated", "share", "share_low", "share_high")
-    table = Table([edges[:-1], edges[1:], n, n_detected, stated, share, low, high], names=names)
+    table = Table({"low": edges[:-1], "high": edges[1:], "n": n, "n_detected": n_detected})
+    table["stated"], table["share"], table["share_low"], table["share_high"] = stated, share, low, high
     table.meta["brier"] = float(np.sum(weight * (p_detect - detected) ** 2))
     return table
 

@@ -54,14 +54,14 @@ _SLOPES = {
 
 
 def _scores_by_cut(
-    truth: Any, estimates: Mapping[str, Any], cuts: Mapping[str, Any], **options: Any
+    truth: Any, estimates: Mapping[str, Any], cuts: Mapping[str, Any], is_limit: Any = None, **bootstrap: int
 ) -> Table:
     """Score estimators on the galaxies of each cut: a row for each cut and estimator."""
+    limit = np.zeros(truth.shape, bool) if is_limit is None else np.asarray(is_limit, bool)
     parts = []
-    is_limit = options.pop("is_limit", np.zeros(truth.shape, bool))
     for cut, rows in cuts.items():
         scores = {
-            name: score_estimates(truth[rows], estimate[rows], is_limit=is_limit[rows], **options)
+            name: score_estimates(truth[rows], estimate[rows], is_limit=limit[rows], **bootstrap)
             for name, estimate in estimates.items()
         }
         parts.append(label(metrics_table(scores), cut=cut))
@@ -76,9 +76,8 @@ def cut_metrics(
 ) -> Table:
     """Apply `hifrac.metrics.score_estimates` to the galaxies above each threshold of `CUTS`."""
     truth, estimate, p_detect = (np.asarray(values, dtype=float) for values in (truth, estimate, p_detect))
-    limit = np.zeros(truth.shape, bool) if is_limit is None else np.asarray(is_limit, bool)
     cuts = {cut: p_detect > threshold for cut, threshold in CUTS.items()}
-    table = _scores_by_cut(truth, {"": estimate}, cuts, is_limit=limit, draws=draws, seed=seed)
+    table = _scores_by_cut(truth, {"": estimate}, cuts, is_limit, draws=draws, seed=seed)
     table.remove_column("estimator")
     return table
 
@@ -146,17 +145,12 @@ def _notes(setting: Setting) -> list[str]:
 
 def _scatter_result(table: Table, published: str, setting: Setting) -> Table:
     measured = ~limits_of(table)
-    result = table[
-        [name for name in ("objid", "truth", "estimate", "p_detect", "is_limit") if name in table.colnames]
-    ]
+    names = ("objid", "truth", "estimate", "p_detect", "is_limit")
+    result = table[[name for name in names if name in table.colnames]]
     ours = regression_metrics(table["truth"][measured], table["estimate"][measured])
     paper = {"rmse": 0.235} if published == "validation" else published_row(published)
-    result.meta = {
-        "numbers": {
-            name: (ours[name], paper.get(name)) for name in ("rmse", "slope", "slope_inverse", "offset")
-        },
-        "notes": [*_notes(setting), f"published: {published}"],
-    }
+    numbers = {name: (ours[name], paper.get(name)) for name in ("rmse", "slope", "slope_inverse", "offset")}
+    result.meta = {"numbers": numbers, "notes": [*_notes(setting), f"published: {published}"]}
     return result
 
 
@@ -238,11 +232,9 @@ def fig3(setting: Setting) -> Table:
     result = Table({"objid": table["objid"], **properties})
     result["residual"] = plain_floats(table["estimate"]) - plain_floats(table["truth"])
     missing = "star formation rate and metallicity need MPA-JHU: colour and shape instead"
+    correlation = "Spearman's rho of the residual with"
     result.meta = {
-        "numbers": {
-            f"Spearman's rho of the residual with {_PROPERTIES[row['property']]}": row["rho"]
-            for row in trends
-        },
+        "numbers": {f"{correlation} {_PROPERTIES[row['property']]}": row["rho"] for row in trends},
         "trends": {name: trends[name].tolist() for name in trends.colnames},
         "notes": [*_notes(setting), missing],
     }
@@ -392,11 +384,10 @@ def table3(setting: Setting) -> Table:
 def plot_both(table: Table) -> Figure:
     """Plot Figure 6: both estimates against measured values."""
     figure, (axes,) = panels(1, 2, 8, 4, sharex=True, sharey=True)
-    right = (np.ones(len(table), bool), "all")
+    cuts = {"p > 0.9": table[table["p_detect"] > 0.9], "all": table}
     if "c_fgas" in table.colnames:
-        right = (table["c_fgas"] > 0.5, "Cfgas > 0.5")
-    for axis, rows, text in ((axes[0], table["p_detect"] > 0.9, "p > 0.9"), (axes[1], *right)):
-        rows = table[np.asarray(rows, bool)]
+        cuts = {"p > 0.9": cuts["p > 0.9"], "Cfgas > 0.5": table[table["c_fgas"] > 0.5]}
+    for axis, (text, rows) in zip(axes, cuts.items(), strict=True):
         axis.scatter(rows["truth"], rows["theirs"], marker="x", s=14, color="C3", label="Teimoorinia+2017")
         axis.scatter(rows["truth"], rows["estimate"], s=10, color="C0", label="default model, held out")
         axis.axline((0, 0), slope=1, color="0.6", lw=1)
@@ -423,9 +414,8 @@ def plot_bars(table: Table) -> Figure:
     cuts = list(dict.fromkeys(table["cut"]))
     for shift, name, colour in zip((-0.2, 0.2), ESTIMATORS, ("C0", "C3"), strict=True):
         rows = table[table["estimator"] == name]
-        axes.bar(
-            np.arange(len(rows)) + shift, rows["rmse"], 0.4, yerr=rows["rmse_error"], color=colour, label=name
-        )
+        place = np.arange(len(rows)) + shift
+        axes.bar(place, rows["rmse"], 0.4, yerr=rows["rmse_error"], color=colour, label=name)
     counts = table["n"][table["estimator"] == ESTIMATORS[0]]
     labels = [f"{cut}\n{n}" for cut, n in zip(cuts, counts, strict=True)]
     axes.set_xticks(np.arange(len(cuts)), labels)

@@ -14,7 +14,7 @@ from pictures import galaxy
 from reproduce_data import write_data
 
 from hifrac.attribution import plot_explanation
-from hifrac.reproduce import appendices, environment, gradcam, probabilities, regression
+from hifrac.reproduce import environment, networks, probabilities, regression
 from hifrac.reproduce._experiment import Setting
 
 compared = pytest.mark.mpl_image_compare(
@@ -70,13 +70,13 @@ def test_point_sources_in_pictures():
     rows = [
         (number, profile, color, rng.normal(0, 0.03))
         for number in range(2)
-        for profile in appendices.PROFILES
-        for color in appendices.COLOURS
+        for profile in networks.PROFILES
+        for color in networks.COLOURS
         for _ in range(50)
     ]
     table = Table(rows=rows, names=("picture", "profile", "color", "change"))
     table.meta = {"seed": 1, "truth": [-0.5, 0.5]}
-    return appendices.plot_injection(table, np.stack([galaxy(1), galaxy(2)]))
+    return networks.plot_injection(table, np.stack([galaxy(1), galaxy(2)]))
 
 
 @compared
@@ -88,6 +88,6 @@ def test_an_explanation():
 def test_evidence_for_two_classes_with_colour_and_without():
     poor = random_explanation()
     rich = dataclasses.replace(poor, values=-poor.values, prediction=-poor.prediction)
-    return gradcam.plot_maps(
+    return networks.plot_maps(
         {"colour": [(poor, rich)], "monochrome": [(poor, rich)]}, ["gas-poor, M = -0.60"]
     )

@@ -11,30 +11,30 @@ from sklearn.linear_model import LinearRegression
 
 from hifrac import load_model
 from hifrac.catalogs import teimoorinia2017
-from hifrac.reproduce import appendices, regression
+from hifrac.reproduce import networks, regression
 
 pytestmark = pytest.mark.numeric
 
 
 def test_block_means_are_means_of_blocks():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-    means = appendices.block_means(pixels).reshape(2, 2, 2, 3)
+    means = networks.block_means(pixels).reshape(2, 2, 2, 3)
     np.testing.assert_allclose(means[1, 0, 1], pixels[1, :8, 8:].mean((0, 1)) / 255)
     with pytest.raises(ValueError, match="block must divide"):
-        appendices.block_means(pixels, 5)
+        networks.block_means(pixels, 5)
 
 
 def test_no_estimate_has_seen_its_own_fold():
     truth, fold = np.arange(10.0), np.arange(10) % 2
-    found = appendices.cross_predict(DummyRegressor(), np.zeros((10, 1)), truth, fold)
+    found = networks.cross_predict(DummyRegressor(), np.zeros((10, 1)), truth, fold)
     np.testing.assert_allclose(found[fold == 0], truth[fold == 1].mean())
     np.testing.assert_allclose(found[fold == 1], truth[fold == 0].mean())
     with pytest.raises(ValueError, match="at least two"):
-        appendices.cross_predict(LinearRegression(), np.zeros((10, 1)), truth, np.zeros(10))
+        networks.cross_predict(LinearRegression(), np.zeros((10, 1)), truth, np.zeros(10))
 
 
 def test_fig12_has_held_out_estimates_of_every_model(made):
-    table = appendices.fig12(made[0])
+    table = networks.fig12(made[0])
     names = table.meta["figures"]["estimator"]
     assert len(names) == 5
     assert all(np.isfinite(table[name]).all() for name in names)
@@ -43,26 +43,26 @@ def test_fig12_has_held_out_estimates_of_every_model(made):
     )
     assert as_coded[0] != held_out[0]
     assert as_coded[0] == pytest.approx(held_out[0], rel=0.5)
-    drawn = appendices.plot_simple(table)
+    drawn = networks.plot_simple(table)
     assert len(drawn.axes) == 5
     plt.close(drawn)
 
 
 def test_no_sources_change_nothing_and_sources_change_little_seen_from_the_same_seed(demo_pixels):
     model = load_model()
-    nothing = appendices.injection_trials(model, demo_pixels[:1], n=0, trials=2)
+    nothing = networks.injection_trials(model, demo_pixels[:1], n=0, trials=2)
     assert_same_estimates(nothing["change"], np.zeros(len(nothing)))
-    table = appendices.injection_trials(model, demo_pixels[:2], trials=3, seed=5)
+    table = networks.injection_trials(model, demo_pixels[:2], trials=3, seed=5)
     assert len(table) == 2 * 2 * 3 * 3
-    again = appendices.injection_trials(model, demo_pixels[:2], trials=3, seed=5)
+    again = networks.injection_trials(model, demo_pixels[:2], trials=3, seed=5)
     np.testing.assert_array_equal(table["change"], again["change"])
     assert np.abs(table["change"]).max() > 0
 
 
 def test_red_and_blue_sources_are_drawn_in_their_colours(demo_pixels):
-    table = appendices.injection_trials(load_model(), demo_pixels[:1], trials=2)
+    table = networks.injection_trials(load_model(), demo_pixels[:1], trials=2)
     table.meta |= {"truth": [0.1], "seed": 3}
-    drawn = appendices.plot_injection(table, demo_pixels[:1])
+    drawn = networks.plot_injection(table, demo_pixels[:1])
     assert len(drawn.axes) == 5
     red = drawn.axes[0].images[0].get_array().astype(int) - demo_pixels[0]
     assert red[..., 0].sum() > 1.5 * red[..., 2].sum() > 0

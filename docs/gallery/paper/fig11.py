@@ -15,10 +15,10 @@ Figure 11: evidence for gas-poor and gas-rich
 
 import numpy as np
 
-from hifrac.reproduce import EXPERIMENTS, gradcam, numbers_table, setting
+from hifrac.reproduce import EXPERIMENTS, networks, numbers_table, setting
 
 here = setting()
-table = gradcam.fig11(here)
+table = networks.fig11(here)
 shown = table["objid", "truth", "gas_rich", "colour", "monochrome"][:5]
 shown.round(2)
 shown
@@ -39,7 +39,7 @@ figure = EXPERIMENTS["fig11"].draw(table, here)
 
 import matplotlib.pyplot as plt
 
-estimates = {kind: gradcam.maps(table, name, here) for kind, (name, _) in gradcam.MODELS.items()}
+estimates = {kind: networks.maps(table, name, here) for kind, (name, _) in networks.MODELS.items()}
 y, x = np.indices((128, 128)) - 63.5
 ring = (np.hypot(x, y) * 0.4 // 2.5).astype(int)
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")

@@ -6,7 +6,7 @@ import pytest
 from astropy.table import Table
 
 from hifrac import load_model
-from hifrac.reproduce import EXPERIMENTS, gradcam
+from hifrac.reproduce import EXPERIMENTS, networks
 from hifrac.reproduce._inputs import pictures
 
 pytestmark = pytest.mark.numeric
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.numeric
 @pytest.fixture
 def found(made):
     setting, labels, *_ = made
-    return setting, labels, gradcam.fig11(setting)
+    return setting, labels, networks.fig11(setting)
 
 
 def test_only_measured_galaxies_of_the_two_classes_are_judged(found):
@@ -29,7 +29,7 @@ def test_accuracies_are_those_of_the_bundled_networks(found):
     setting, _, table = found
     numbers = table.meta["numbers"]
     pixels = pictures(table["objid"], setting)
-    for kind, (name, published) in gradcam.MODELS.items():
+    for kind, (name, published) in networks.MODELS.items():
         odds = load_model(name, device="cpu").run(pixels)["estimate"]
         np.testing.assert_allclose(table[kind], odds, atol=1e-5)
         right = np.mean((odds > 0) == table["gas_rich"])
@@ -38,14 +38,14 @@ def test_accuracies_are_those_of_the_bundled_networks(found):
 
 def test_the_surest_and_the_worst_of_each_class_are_shown():
     table = Table({"gas_rich": [False, False, False, True, True, True], "colour": [2.0, -3, 0, -1, 5, 1]})
-    assert gradcam.examples(table) == [1, 0, 4, 3]
+    assert networks.examples(table) == [1, 0, 4, 3]
 
 
 def test_without_colour_a_recoloured_galaxy_is_the_same(found):
     setting, _, table = found
     pixels = pictures(table["objid"][:4], setting)
     turned = pixels[..., [1, 2, 0]]
-    for kind, (name, _) in gradcam.MODELS.items():
+    for kind, (name, _) in networks.MODELS.items():
         model = load_model(name, device="cpu")
         change = np.abs(model.run(turned)["estimate"] - model.run(pixels)["estimate"])
         assert (change.max() < 1e-4) == (kind == "monochrome")
@@ -53,7 +53,7 @@ def test_without_colour_a_recoloured_galaxy_is_the_same(found):
 
 def test_the_figure_has_two_maps_for_each_network_and_galaxy(found):
     setting, _, table = found
-    figure = gradcam.plot_fig11(table, setting)
+    figure = networks.plot_fig11(table, setting)
     panels = [axis for axis in figure.axes if axis.get_label() != "<colorbar>"]
     titles = [axis.get_title() for axis in panels]
     n = int(np.sum(table["shown"]))
