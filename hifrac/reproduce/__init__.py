@@ -1,8 +1,4 @@
-"""The figures and tables of Wu (2020) made again, from what is at hand; and estimators on a survey.
-
-Each experiment is a function that computes a table, and for a figure one that
-draws it. `reproduce` runs them and writes results.
-"""
+"""The figures and tables of Wu (2020) made again, from what is at hand; and estimators on a survey."""
 
 from __future__ import annotations
 

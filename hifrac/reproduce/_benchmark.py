@@ -34,7 +34,6 @@ SURVEYS = {
 }
 #: The columns of photometry that an estimator may need, by the names of the catalogues.
 PHOTOMETRY = ("nuv_minus_r", "u_minus_r", "u_minus_i", "g_minus_r", "g_minus_i", "mu_i")
-_ECKERT = ("g-r", "g-i", "u-r", "u-i")
 _BOUNDS = ("log_hi_fraction_p16", "log_hi_fraction_p84")
 _FOLDS = 10
 _MATCH = 5 * u.arcsec
@@ -149,8 +148,6 @@ def _score(
     return scores | {"no_input": scores.pop("left_out") - out_of_range, "out_of_range": out_of_range}
 
 
-# The surveys
-
 _DURBALA_COLOURS = (
     "Colours g-i are those of Durbala et al. (2020), corrected for extinction inside the galaxies as well; "
     "where flagged BAD_PHOTOMETRY they are not used."
@@ -225,12 +222,11 @@ def _join(table: QTable, other: Table, row, names: tuple[str, ...]) -> np.ndarra
 
 def _take_photometry(table: QTable, photometry: Table) -> str:
     """Take photometry from another table, and return a note."""
-    names = tuple(name for name in (*PHOTOMETRY, "objid") if name in photometry.colnames)
+    accepted = (*PHOTOMETRY, "objid")
+    names = tuple(name for name in accepted if name in photometry.colnames)
     if not names:
-        raise ValueError(
-            f"photometry has none of {', '.join((*PHOTOMETRY, 'objid'))}; its columns are "
-            f"{', '.join(photometry.colnames)}"
-        )
+        columns = ", ".join(photometry.colnames)
+        raise ValueError(f"photometry has none of {', '.join(accepted)}; its columns are {columns}")
     if "objid" in names and photometry["objid"].dtype.kind == "f":
         raise ValueError("photometry: objid must be text or integers: a float cannot hold its digits")
     try:
@@ -248,9 +244,6 @@ def _at_hand(name: str) -> bool:
     return bool(_files.local_files(catalog) or _files.kept_files(catalog))
 
 
-# The estimators
-
-
 def _estimators(
     table: QTable, notes: list[str], truth: np.ndarray, is_limit: np.ndarray, cutouts: Any, model: Any
 ) -> dict[str, Callable[[], _Answers]]:
@@ -258,7 +251,7 @@ def _estimators(
     estimators: dict[str, Callable[[], _Answers]] = {
         "zhang2009": partial(_relation, table, relations.zhang2009, g_minus_r="g_minus_r", mu_i="mu_i")
     }
-    for band in _ECKERT:
+    for band in ("g-r", "g-i", "u-r", "u-i"):
         estimate = partial(relations.eckert2015_pgf, band=band)
         column = band.replace("-", "_minus_")
         estimators[f"eckert2015_{band.replace('-', '')}"] = partial(_relation, table, estimate, color=column)

@@ -33,7 +33,6 @@ LABELS = "cutouts/hi_labels.ecsv"
 DEEP = "cutouts/resolve_labels.ecsv"
 ARCHIVE = "cutouts/sdss_cutouts.zip"
 DENSITY_FILE = "catalogs/sdss_dr7_volume_limited.fits"
-#: What every experiment lacks in a setting without a data directory.
 _NO_FOLDER = "the data directory (set HIFRAC_DATA_DIR or conf.data_dir, or give --data)"
 
 _PAPER = "Wu 2020, ApJ 900, 142"
@@ -192,8 +191,9 @@ def panels(rows: int, columns: int, width: float, height: float, **options: Any)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
 
 
-_FACTS = Table.read(resources.files("hifrac") / "data" / "experiments.ecsv").filled("")
-_COMPUTED: dict[str, Experiment] = {}
+#: What each experiment is, in the order of the paper; and those whose modules have been imported.
+FACTS = Table.read(resources.files("hifrac") / "data" / "experiments.ecsv").filled("")
+COMPUTED: dict[str, Experiment] = {}
 
 
 def experiment(plot: Callable[..., Figure] | None = None, *, name: str = "", shows_pictures: bool = False):
@@ -206,25 +206,19 @@ def experiment(plot: Callable[..., Figure] | None = None, *, name: str = "", sho
         @wraps(compute)
         def paired(setting: Setting) -> Table:
             table = compute(setting)
-            numbers = table.meta["numbers"]
             table.meta["numbers"] = {
                 quantity: ours if isinstance(ours, tuple) else (float(ours), None)
-                for quantity, ours in numbers.items()
+                for quantity, ours in table.meta["numbers"].items()
             }
             return table
 
-        (row,) = _FACTS[_FACTS["name"] == (name or compute.__name__)]
+        (row,) = FACTS[FACTS["name"] == (name or compute.__name__)]
         key, title, tier, inputs, without = (str(value) for value in row)
-        options = {"without": without, "shows_pictures": shows_pictures}
-        _COMPUTED[key] = Experiment(key, title, tier, paired, tuple(inputs.split()), plot, **options)
+        names = tuple(inputs.split())
+        COMPUTED[key] = Experiment(key, title, tier, paired, names, plot, without, shows_pictures)
         return paired
 
     return register
-
-
-def registered() -> dict[str, Experiment]:
-    """Return every experiment by its name in the paper; then those that go beyond it."""
-    return {name: _COMPUTED[name] for name in _FACTS["name"].tolist()}
 
 
 def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
@@ -240,10 +234,7 @@ def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
         source = catalog.command if catalog.service else f"from {catalog.address}"
         return paths, "" if paths else f"the catalogue {name}, {catalog.title} ({source})"
     first, _, rest = name.partition("/")
-    if first == "model":
-        path = setting.model / rest
-    elif setting.folder is None:
+    if first != "model" and setting.folder is None:
         return [], ""  # said once, of the folder
-    else:
-        path = setting.folder / name
+    path = setting.model / rest if first == "model" else setting.root / name
     return ([path], "") if path.is_file() else ([], f"the file {path}")

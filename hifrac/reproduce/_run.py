@@ -29,12 +29,10 @@ from hifrac.core.tables import plain_table, read_table, write_table
 
 # Each module registers its experiments.
 from hifrac.reproduce import environment, networks, probabilities, regression, samples, simulated  # noqa: F401
-from hifrac.reproduce._experiment import TIERS, Experiment, Setting, registered, setting
+from hifrac.reproduce._experiment import COMPUTED, FACTS, TIERS, Experiment, Setting, setting
 
 #: Every experiment by its name in the paper; then those that go beyond it.
-EXPERIMENTS = registered()
-MANIFEST = "manifest.json"
-SUMMARY = "summary.ecsv"
+EXPERIMENTS = {name: COMPUTED[name] for name in FACTS["name"].tolist()}
 _PACKAGES = ("numpy", "scipy", "astropy", "matplotlib", "torch")
 _log = logging.getLogger("hifrac.reproduce")
 
@@ -92,10 +90,10 @@ def reproduce(
             if not ((output / name).is_file() and (output / name).read_bytes() == content):
                 write_whole(output / name, content)
         entries[experiment.name] = entry
-        write_whole(output / MANIFEST, json.dumps(entries, indent=1, sort_keys=True) + "\n")
+        write_whole(output / "manifest.json", json.dumps(entries, indent=1, sort_keys=True) + "\n")
         if report is not None:
             report({"name": experiment.name, **entry})
-    _write_summary(entries, output / SUMMARY)
+    _write_summary(entries, output / "summary.ecsv")
     return entries
 
 

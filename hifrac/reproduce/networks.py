@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -230,7 +231,6 @@ def fig12(setting: Setting) -> Table:
 
 
 SOURCES = 6
-TRIALS = 100
 _PUBLISHED_SCATTER = 0.05  # dex; "much smaller (< 0.05 dex)" than the error
 
 
@@ -240,7 +240,7 @@ def injection_trials(
     *,
     ebv: Any = None,
     n: int = SOURCES,
-    trials: int = TRIALS,
+    trials: int = 100,
     seed: int = 0,
 ) -> Table:
     """Estimate pictures with ``n`` point sources in them, at ``trials`` random sets of positions.
@@ -252,13 +252,12 @@ def injection_trials(
     rows = []
     for number, picture in enumerate(pixels):
         own_ebv = None if ebv is None else np.full(trials, ebv[number])
-        for profile in PROFILES:
-            for color in COLOURS:
-                rng = np.random.RandomState(seed)
-                style: dict[str, Any] = {"n": n, "color": color, "profile": profile, "rng": rng}
-                batch = np.stack([inject_point_sources(picture, **style) for _ in range(trials)])
-                change = model.run(batch, own_ebv)["estimate"] - before[number]
-                rows += [(number, profile, color, float(value)) for value in change]
+        for profile, color in product(PROFILES, COLOURS):
+            rng = np.random.RandomState(seed)
+            style: dict[str, Any] = {"n": n, "color": color, "profile": profile, "rng": rng}
+            batch = np.stack([inject_point_sources(picture, **style) for _ in range(trials)])
+            change = model.run(batch, own_ebv)["estimate"] - before[number]
+            rows += [(number, profile, color, float(value)) for value in change]
     return Table(rows=rows, names=("picture", "profile", "color", "change"))
 
 
@@ -299,12 +298,11 @@ def fig13(setting: Setting) -> Table:
     pixels = pictures(rows["objid"], setting)
     table = injection_trials(load_model(setting.model), pixels, ebv=reddening(rows), seed=setting.seed)
     numbers = {}
-    for profile in PROFILES:
-        for color in COLOURS:
-            own = table[(table["profile"] == profile) & (table["color"] == color)]
-            spread = [np.std(own["change"][own["picture"] == row], ddof=1) for row in range(len(rows))]
-            name = f"scatter by {color} sources, {profile}, median of three galaxies (dex)"
-            numbers[name] = (float(np.median(spread)), _PUBLISHED_SCATTER)
+    for profile, color in product(PROFILES, COLOURS):
+        own = table[(table["profile"] == profile) & (table["color"] == color)]
+        spread = [np.std(own["change"][own["picture"] == row], ddof=1) for row in range(len(rows))]
+        name = f"scatter by {color} sources, {profile}, median of three galaxies (dex)"
+        numbers[name] = (float(np.median(spread)), _PUBLISHED_SCATTER)
     table.meta = {
         "numbers": numbers,
         "seed": setting.seed,

@@ -31,10 +31,12 @@ from hifrac.reproduce._inputs import deep_sample, held_out, limits_of, model_not
 
 #: Thresholds of ``p_detect`` in Table 2 of the paper.
 CUTS = {"all": -np.inf, "p>0.5": 0.5, "p>0.8": 0.8, "p>0.9": 0.9}
+#: Thresholds of the robustness of Teimoorinia et al. (2017) in Table 3; the paper's names of its and ours.
+_ROBUSTNESS = (0.5, 0.7, 0.9)
+ESTIMATORS = ("CNN", "FCNN")
 #: The figures of merit that the paper prints.
 FIGURES = ("n", "rmse", "slope", "sigma", "offset")
 
-#: The axis of measured values.
 MEASURED = r"measured $\log_{10}(M_\mathrm{HI}/M_*)$"
 ALFALFA = "ALFALFA, held out"
 RESOLVE = "RESOLVE beyond ALFALFA, held out"
@@ -54,15 +56,20 @@ _SLOPES = {
 
 
 def _scores_by_cut(
-    truth: Any, estimates: Mapping[str, Any], cuts: Mapping[str, Any], is_limit: Any = None, **bootstrap: int
+    truth: Any, estimates: dict[str, Any], p_detect: Any, is_limit: Any, c_fgas: Any, **bootstrap: int
 ) -> Table:
     """Score estimators on the galaxies of each cut: a row for each cut and estimator."""
+    truth, p_detect = np.asarray(truth, float), np.asarray(p_detect, float)
     limit = np.zeros(truth.shape, bool) if is_limit is None else np.asarray(is_limit, bool)
+    columns = {name: np.asarray(values, float) for name, values in estimates.items()}
+    cuts = {cut: p_detect > threshold for cut, threshold in CUTS.items()}
+    if c_fgas is not None:
+        cuts |= {f"Cfgas>{threshold}": np.asarray(c_fgas) > threshold for threshold in _ROBUSTNESS}
     parts = []
     for cut, rows in cuts.items():
         scores = {
-            name: score_estimates(truth[rows], estimate[rows], is_limit=limit[rows], **bootstrap)
-            for name, estimate in estimates.items()
+            name: score_estimates(truth[rows], values[rows], is_limit=limit[rows], **bootstrap)
+            for name, values in columns.items()
         }
         parts.append(label(metrics_table(scores), cut=cut))
     table = vstack(parts)
@@ -75,9 +82,7 @@ def cut_metrics(
     truth: Any, estimate: Any, p_detect: Any, *, is_limit: Any = None, draws: int = 1000, seed: int = 0
 ) -> Table:
     """Apply `hifrac.metrics.score_estimates` to the galaxies above each threshold of `CUTS`."""
-    truth, estimate, p_detect = (np.asarray(values, dtype=float) for values in (truth, estimate, p_detect))
-    cuts = {cut: p_detect > threshold for cut, threshold in CUTS.items()}
-    table = _scores_by_cut(truth, {"": estimate}, cuts, is_limit, draws=draws, seed=seed)
+    table = _scores_by_cut(truth, {"": estimate}, p_detect, is_limit, None, draws=draws, seed=seed)
     table.remove_column("estimator")
     return table
 
@@ -313,9 +318,6 @@ def slopes(setting: Setting) -> Table:
     return table
 
 
-ESTIMATORS = ("CNN", "FCNN")
-#: Thresholds of their robustness in Table 3.
-_ROBUSTNESS = (0.5, 0.7, 0.9)
 _MATCHED = (
     "galaxies of ALFALFA with pictures in the data directory that the catalogue has within 1 arcsec; CNN "
     "stands for the default model, held out"
@@ -329,12 +331,8 @@ def compare(
 
     ``c_fgas`` is the robustness that Teimoorinia et al. (2017) give; "CNN" is ours, as in the paper.
     """
-    truth, ours, theirs, p_detect = (np.asarray(values, float) for values in (truth, ours, theirs, p_detect))
-    cuts = {cut: p_detect > threshold for cut, threshold in CUTS.items()}
-    if c_fgas is not None:
-        cuts |= {f"Cfgas>{threshold}": np.asarray(c_fgas) > threshold for threshold in _ROBUSTNESS}
     estimates = dict(zip(ESTIMATORS, (ours, theirs), strict=True))
-    table = _scores_by_cut(truth, estimates, cuts, draws=draws, seed=seed)
+    table = _scores_by_cut(truth, estimates, p_detect, None, c_fgas, draws=draws, seed=seed)
     table.remove_columns(["n_limits", "limits_violated", "limits_violated_error"])
     return table
 

@@ -86,7 +86,6 @@ def fig1(setting: Setting) -> Table:
     return hi_fractions(paper_samples(folder=setting.root))
 
 
-#: What the sample of the labelled galaxies is called.
 LABELLED_SAMPLE = "labelled, simulated pictures"
 #: Within which two catalogues have the same galaxy; the counterparts of ALFALFA lie some arcsec off.
 SAME_GALAXY = 5 * u.arcsec

@@ -1,8 +1,7 @@
 """Figure 4 and Table 2 of Wu (2020) with simulated pictures, where the real ones are not at hand.
 
-The pictures are rendered from catalogue photometry by `hifrac.simulate`. They tell of gas only what that
-photometry does: what is found here shows how the estimator carries over from sample to sample as far as
-brightness, colour, size and shape go, and what rendering costs. It is no result about galaxies.
+The pictures tell of gas only what the photometry does that they are rendered from: how the estimator carries
+over from sample to sample as far as brightness, colour, size and shape go. It is no result about galaxies.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from hifrac.core.measurements import plain_floats
 from hifrac.metrics import regression_metrics
 from hifrac.models import Model, load_model
 from hifrac.reproduce import regression, samples
-from hifrac.reproduce._experiment import Setting, experiment, panels, registered
+from hifrac.reproduce._experiment import COMPUTED, Setting, experiment, panels
 from hifrac.reproduce._inputs import answers, deep_sample, held_out, labels, limits_of, pictures, reddening
 from hifrac.simulate import render_table
 
@@ -33,8 +32,6 @@ LABELLED = 300
 #: Galaxies rendered in one go, for the network.
 _BATCH = 64
 
-_REAL = "labelled, real cutouts, held out"
-_LEARNED = "labelled, real cutouts, learned from"
 _LIMITS = "xGASS, limits as values"
 #: The samples of simulated pictures, and what each is called in Table 2 of the paper, limits apart.
 SAMPLES = {samples.LABELLED_SAMPLE: None, "alpha.100": "alpha.100", "NIBLES": "NIBLES", "xGASS": None}
@@ -99,7 +96,7 @@ def _estimates(setting: Setting, _inputs: tuple[str, ...], _sizes: tuple[int, in
 
 def _all(setting: Setting) -> Table:
     """All samples with their estimates, computed once for the figure and the table."""
-    paths = [*registered()["fig4-simulated"].files(setting)[0], setting.model / "card.json"]
+    paths = [*COMPUTED["fig4-simulated"].files(setting)[0], setting.model / "card.json"]
     inputs = tuple(file_sha256(path) for path in paths)
     return _estimates(setting, inputs, (LARGEST, LABELLED)).copy()
 
@@ -116,8 +113,8 @@ def _parts(setting: Setting, table: Table) -> list[tuple[str, str, Table, str | 
     learned = Table({"truth": real["truth"], "estimate": answer.estimate, "p_detect": answer.p_detect})
     as_values = by_sample["xGASS"]["truth", "estimate", "p_detect"]
     parts: list[tuple[str, str, Table, str | None]] = [
-        ("real cutouts", _REAL, real["truth", "estimate", "p_detect"], None),
-        ("real cutouts", _LEARNED, learned, None),
+        ("real cutouts", "labelled, real cutouts, held out", real["truth", "estimate", "p_detect"], None),
+        ("real cutouts", "labelled, real cutouts, learned from", learned, None),
         *(("simulated", name, by_sample[name], paper) for name, paper in SAMPLES.items()),
         ("simulated", _LIMITS, as_values, "xGASS"),
     ]
