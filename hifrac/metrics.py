@@ -52,7 +52,7 @@ def _pair(left, right, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def regression_metrics(truth, estimate) -> dict[str, float]:
-    """The figures of Wu (2020, Table 2), and the robust scatter.
+    """Compute the figures of Wu (2020, Table 2), and the robust scatter.
 
     Parameters
     ----------
@@ -62,11 +62,10 @@ def regression_metrics(truth, estimate) -> dict[str, float]:
     Returns
     -------
     figures : dict
-        ``rmse``; ``slope`` (of the linear regression of estimate on truth, as
-        in the paper); ``slope_inverse`` (of truth on estimate: unity,
-        together with no offset, means that the estimate is an unbiased predictor); ``sigma`` (standard
-        deviation of estimate minus truth, ddof=1); ``offset`` (its mean);
-        ``nmad`` (1.4826 times its median absolute deviation from the median).
+        ``rmse``; ``slope`` (of the linear regression of estimate on truth, as in the paper);
+        ``slope_inverse`` (of truth on estimate: unity, together with no offset, means that the estimate is
+        an unbiased predictor); ``sigma`` (standard deviation of estimate minus truth, ddof=1); ``offset``
+        (its mean); ``nmad`` (1.4826 times its median absolute deviation from the median).
 
     Raises
     ------
@@ -92,24 +91,7 @@ def regression_metrics(truth, estimate) -> dict[str, float]:
 
 
 def coverage(truth, lower, upper) -> float:
-    """Share of the truths inside their closed intervals.
-
-    Parameters
-    ----------
-    truth, lower, upper : array-like of float, shape (n,)
-        Measured values and the limits of their intervals; n at least 1.
-
-    Returns
-    -------
-    share : float
-        Between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, there is no row, or a value is masked or not
-        finite.
-    """
+    """Return the share of measured values inside their closed intervals, of which there is at least one."""
     truth, lower = _pair(truth, lower, ("truth", "lower"))
     truth, upper = _pair(truth, upper, ("truth", "upper"))
     if truth.size == 0:
@@ -118,23 +100,7 @@ def coverage(truth, lower, upper) -> float:
 
 
 def limits_violated(limit, estimate) -> float:
-    """Share of the upper limits that an estimate lies above.
-
-    Parameters
-    ----------
-    limit, estimate : array-like of float, shape (n,)
-        Upper limits and estimates; n at least 1.
-
-    Returns
-    -------
-    share : float
-        Between 0 and 1. An estimate equal to its limit does not violate it.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, there is no row, or a value is masked or not finite.
-    """
+    """Return the share of upper limits, of which there is at least one, that lie below their estimate."""
     limit, estimate = _pair(limit, estimate, ("limit", "estimate"))
     if limit.size == 0:
         raise ValueError("limit must have at least one row")
@@ -142,17 +108,9 @@ def limits_violated(limit, estimate) -> float:
 
 
 def share_interval(successes, n) -> np.ndarray:
-    """Return intervals of 68.3% of shares, by Wilson (1927, J. Am. Stat. Assoc. 22, 209).
+    """Return lower and upper bounds of 68.3% of shares, by Wilson (1927, J. Am. Stat. Assoc. 22, 209).
 
-    Parameters
-    ----------
-    successes, n : int or array-like of int, shape (m,)
-        How many of how many.
-
-    Returns
-    -------
-    bounds : array of float, shape (2,) or (2, m)
-        Lower and upper; 0 to 1 where ``n`` is 0.
+    They are 0 and 1 where ``n`` is 0.
     """
     from astropy.stats import binom_conf_interval
 
@@ -162,7 +120,7 @@ def share_interval(successes, n) -> np.ndarray:
 
 
 def pit(truth, quantiles, levels) -> np.ndarray:
-    """Probability integral transform: the probability that each distribution gives to less than the truth.
+    """Compute the probability integral transform: what each distribution gives to less than the truth.
 
     It is spread evenly from 0 to 1 if the distributions are what they say.
 
@@ -221,7 +179,7 @@ def bootstrap_errors(
     seed: int = 0,
     strata=None,
 ) -> Any:
-    """Errors of figures: their standard deviations over samples drawn with replacement.
+    """Compute errors of figures: their standard deviations over samples drawn with replacement.
 
     Parameters
     ----------
@@ -286,7 +244,7 @@ def bootstrap_errors(
 def score_estimates(
     truth, estimate, *, is_limit=None, lower=None, upper=None, draws: int = 1000, seed: int = 0
 ) -> dict[str, float]:
-    """All figures of one estimator on one sample, detections and upper limits apart, with errors.
+    """Compute all figures of an estimator on a sample, detections and upper limits apart, with errors.
 
     Parameters
     ----------
@@ -315,27 +273,29 @@ def score_estimates(
     ValueError
         If lengths differ, or one of ``lower`` and ``upper`` is missing.
     """
+    from hifrac.core.measurements import parse_numbers
+
     if (lower is None) != (upper is None):
         raise ValueError("lower and upper must be given together")
     given = {"truth": truth, "estimate": estimate}
     if lower is not None:
         given |= {"lower": lower, "upper": upper}
-    arrays = {name: _floats(values, name) for name, values in given.items()}
+    arrays = {name: parse_numbers(values, name) for name, values in given.items()}
     limit = np.zeros(arrays["truth"].shape, bool)
     if is_limit is not None:
         limit = np.asarray(getattr(is_limit, "unmasked", is_limit))
         if limit.dtype != bool:
             raise ValueError(f"is_limit must be boolean, got {limit.dtype}")
         limit = limit & ~np.asarray(getattr(is_limit, "mask", False), dtype=bool)
-    shapes = {name: one.shape for name, one in {**arrays, "is_limit": limit}.items()}
+    shapes = {name: array.shape for name, array in {**arrays, "is_limit": limit}.items()}
     if len(set(shapes.values())) > 1 or limit.ndim != 1:
         raise ValueError(f"lengths differ, or are not of one dimension: {shapes}")
     good = np.all(np.isfinite(list(arrays.values())), axis=0)
-    measured = [one[good & ~limit] for one in arrays.values()]
-    limits = [one[good & limit] for one in list(arrays.values())[:2]]
+    measured = [array[good & ~limit] for array in arrays.values()]
+    limits = [array[good & limit] for array in list(arrays.values())[:2]]
 
-    def of_detections(true, found, *interval):
-        figures = regression_metrics(true, found)
+    def of_detections(true, estimated, *interval):
+        figures = regression_metrics(true, estimated)
         if interval:
             figures["coverage"] = coverage(true, *interval)
         return figures
@@ -352,7 +312,7 @@ def score_estimates(
 
 
 def _with_errors(figures: Callable, columns: list, names: list[str], draws: int, seed: int) -> dict:
-    """Figures by name, each with its error after it; NaN where there are too few rows."""
+    """Return figures by name, each with its error after it; NaN where there are too few rows."""
     nothing = dict.fromkeys(names, float("nan"))
     try:
         values, errors = figures(*columns), nothing
@@ -369,14 +329,8 @@ def _with_errors(figures: Callable, columns: list, names: list[str], draws: int,
     return result
 
 
-def _floats(values, name: str) -> np.ndarray:
-    from hifrac.core.measurements import parse_numbers
-
-    return parse_numbers(values, name)
-
-
 def metrics_table(rows: Mapping[str, Mapping[str, float]]) -> Table:
-    """Figures of several estimators as a table.
+    """Put the figures of several estimators in a table.
 
     Parameters
     ----------
@@ -407,7 +361,7 @@ def metrics_table(rows: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def format_metrics(table: Table, *, decimals: int = 3) -> str:
-    """A table of figures as text, in the manner of Table 2 of Wu (2020): each figure with its error.
+    """Write a table of figures as text, as Table 2 of Wu (2020): each figure with its error.
 
     Parameters
     ----------
@@ -444,7 +398,7 @@ def _cell(value: float, error: float, decimals: int) -> str:
 
 
 def published_metrics() -> Table:
-    r"""The figures of Tables 2 and 3 of Wu (2020), as published.
+    r"""Read the figures of Tables 2 and 3 of Wu (2020), as published.
 
     Returns
     -------
@@ -460,7 +414,7 @@ def published_metrics() -> Table:
 
 
 def detection_auc(detected, score) -> float:
-    """Area under the receiver operating characteristic.
+    """Compute the area under the receiver operating characteristic.
 
     Parameters
     ----------
