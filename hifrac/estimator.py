@@ -23,6 +23,7 @@ from hifrac.core.config import conf
 from hifrac.core.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
 from hifrac.core.flags import Flag
 from hifrac.core.input import Positions, parse
+from hifrac.core.measurements import find_column
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.cutouts import Cutout, CutoutSource, source_for
 from hifrac.models import Model, load_model
@@ -102,12 +103,12 @@ class _PictureEstimator:
 
     def _names(self, table: Table) -> Any:
         """Return the column that names each row's picture, where the source wants one."""
-        column = self.cutouts.name_column
-        if column is None:
+        if self.cutouts.name_column is None:
             return None
-        if column not in table.colnames:
+        column = find_column(table, self.cutouts.name_column)
+        if column is None:
             raise ValueError(
-                f"data has no column {column!r}, which names the pictures; "
+                f"data has no column {self.cutouts.name_column!r}, which names the pictures; "
                 f"its columns are {', '.join(table.colnames)}"
             )
         return table[column]
@@ -174,12 +175,13 @@ class _PictureEstimator:
 
     def _cutouts(self, positions: Positions, names: Any) -> Generator[tuple[int, Cutout]]:
         """Fetch each row's cutout, in order; rows without a position are not asked for."""
-        good = np.flatnonzero(np.isfinite(positions.ra))
+        usable = positions.usable
+        good = np.flatnonzero(usable)
         wanted = None if names is None else names[good]
         fetched = iter(self.cutouts.fetch(positions.ra[good], positions.dec[good], wanted))
         try:
             for row in range(len(positions.ra)):
-                if np.isnan(positions.ra[row]):
+                if not usable[row]:
                     what = "the position is masked, not finite or not on the sphere"
                     yield row, Cutout(error=BadCoordinateError(what))
                     continue
@@ -293,6 +295,8 @@ class HIFractionEstimator(_PictureEstimator):
         self,
         data: Any,
         *,
+        ra: str | None = None,
+        dec: str | None = None,
         environment: Any = None,
         on_error: str = "flag",
         overwrite: bool = False,
@@ -302,15 +306,18 @@ class HIFractionEstimator(_PictureEstimator):
 
         Parameters
         ----------
-        data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or `~astropy.table.QTable`
-            Positions. A table has ``ra`` and ``dec`` (aliases such as RAJ2000
-            and DEJ2000 in any case), or one SkyCoord column; their units are
-            honoured, and without units they are degrees, with a warning.
+        data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table`, DataFrame, dict, list, path or text
+            Positions, in any of the shapes that the documentation lists. A table has ``ra`` and ``dec``
+            (aliases such as RAJ2000 and DEJ2000 in any case), or one SkyCoord column; their units are
+            honoured, and without units they are degrees, with a warning. Sexagesimal text is read. A source
+            that finds pictures by name, as `~hifrac.cutouts.LocalCutouts` does, needs no positions.
             RA may run from -180 to 360. With ``log_mstar`` (dex of solar masses) the HI
             mass is given as well; masses outside 3 to 14 are taken to be unknown. A column ``ebv`` (mag) is
             the Galactic reddening E(B-V) on the scale of Schlegel et al. (1998); without it, and where it is
             masked or negative, `~hifrac.core.galactic_ebv` takes its place. These names, and ``z``,
             are found in any case. All columns are carried through.
+        ra, dec : str, optional
+            Columns of the positions, if they have other names.
         environment : `~astropy.table.Table` or (`~astropy.coordinates.SkyCoord`, array) pair, optional
             A reference catalogue of positions and redshifts: with it, and a column ``z`` of ``data``,
             the result has ``log_overdensity``, ``environment_flags`` and the flag HIGH_DENSITY: the
@@ -358,7 +365,8 @@ class HIFractionEstimator(_PictureEstimator):
             raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")
         self._check_recipe()
         self._warn_of_release()
-        positions = parse(data, "log_mstar", "ebv", *([] if environment is None else ["z"]))
+        measurements = ("log_mstar", "ebv", *([] if environment is None else ["z"]))
+        positions = parse(data, *measurements, ra=ra, dec=dec, name=self.cutouts.name_column)
         ebv = self._ebv(positions)
         result = positions.table
         card = self.model.card
@@ -394,14 +402,23 @@ class HIFractionEstimator(_PictureEstimator):
         return result
 
     def explain(
-        self, data: Any, *, method: str = "cam", target: str = "log_hi_fraction", on_error: str = "flag"
+        self,
+        data: Any,
+        *,
+        ra: str | None = None,
+        dec: str | None = None,
+        method: str = "cam",
+        target: str = "log_hi_fraction",
+        on_error: str = "flag",
     ) -> Explanations:
         """Show for each row which pixels make the estimate, and which way.
 
         Parameters
         ----------
-        data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or `~astropy.table.QTable`
+        data : object
             Positions, as of `predict`.
+        ra, dec : str, optional
+            Columns of the positions, if they have other names.
         method : {"cam", "gradcam", "occlusion"}, optional
             ``"cam"`` is the additive map that the network allows: the class-activation map of those that end
             in a mean over positions, integrated gradients for the others, among them the default model. The
@@ -436,7 +453,7 @@ class HIFractionEstimator(_PictureEstimator):
 
         self._check_recipe()
         self._warn_of_release()
-        positions = parse(data, "ebv")
+        positions = parse(data, "ebv", ra=ra, dec=dec, name=self.cutouts.name_column)
         names = self._names(positions.table)
 
         def fetch(rows: np.ndarray) -> Generator[tuple[int, Cutout]]:

@@ -19,7 +19,9 @@ from hifrac.catalogs._registry import Catalog
 from hifrac.catalogs._remote import vizier_tables
 from hifrac.catalogs.columns import CATALOG_COLUMNS, CatalogColumn, CatalogFlag, catalog_column
 from hifrac.catalogs.errors import CatalogFormatError
+from hifrac.catalogs.matching import match_ids
 from hifrac.core.measurements import C_KM_S
+from hifrac.core.text_tables import NULL_WORDS
 
 _SENTINELS = (-9999, -999)
 _SENTINELS_OF_LOGARITHMS = (-99.99, -99.9, -99)
@@ -172,12 +174,10 @@ def join_by(left: Values, right: Values, key: str) -> Values:
     CatalogFormatError
         If a key occurs twice in ``right``.
     """
-    keys, numbers = np.unique(right[key][0], return_index=True)
-    if len(keys) != right.rows:
+    if len(np.unique(right[key][0])) != right.rows:
         raise CatalogFormatError(f"{key} occurs more than once in the second table")
-    place = np.searchsorted(keys, left[key][0]).clip(0, len(keys) - 1)
-    there = keys[place] == left[key][0]
-    rows = numbers[place]
+    match = match_ids(left[key][0], right[key][0])["row"]
+    there, rows = ~np.ma.getmaskarray(match), np.ma.getdata(match)
     result = Values(left)
     result.rows = left.rows
     for name, (values, mask) in right.items():
@@ -308,7 +308,7 @@ def _convert(column: Any, entry: Field, what: str) -> tuple[np.ndarray, np.ndarr
         )
     if dtype is str:
         text = np.char.strip(values.astype(str))
-        none = np.isin(text, ["nan", *(str(value) for value in entry.missing)])
+        none = np.isin(text, ["nan", *NULL_WORDS, *(str(value) for value in entry.missing)])
         return text, mask | none | (np.char.strip(text, ".-") == "")
     if values.dtype.kind == "U":
         numbers, empty = _numbers_from_text(values, entry, what)
@@ -335,7 +335,7 @@ def _convert(column: Any, entry: Field, what: str) -> tuple[np.ndarray, np.ndarr
 
 def _numbers_from_text(values: np.ndarray, entry: Field, what: str) -> tuple[np.ndarray, np.ndarray]:
     text = np.char.strip(values)
-    empty = (text == "") | (np.char.lower(text) == "nan") | (text == "--")
+    empty = np.isin(text, NULL_WORDS) | (np.char.lower(text) == "nan")
     result = np.full(len(text), np.nan)
     try:
         try:

@@ -20,6 +20,7 @@ from astropy.table import Table, vstack
 from hifrac.catalogs.errors import CatalogServiceError
 from hifrac.core.config import conf
 from hifrac.core.retry import LONGEST_PAUSE, REPEATED, pause_before, repeating, retry_after
+from hifrac.core.tables import read_text_table
 
 
 def vizier_tables(address: str) -> dict[str, Table]:
@@ -145,8 +146,8 @@ def _sql(query: str, data_release: int) -> Table:
             status=response.status_code,
         )
     try:
-        return Table.read(rows, format="ascii.csv", fill_values=[("null", "0"), ("", "0")])
-    except Exception as reason:  # each reader of Astropy raises errors of its own
+        return read_text_table("\n".join(rows))
+    except ValueError as reason:
         raise CatalogServiceError(
             f"SkyServer answered with a damaged table: {reason}", url=response.url
         ) from reason

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from hifrac.catalogs.columns import plain_values
+from hifrac.core.text_tables import NULL_WORDS
 
 # Separations that differ by less are equal: then the row that comes first wins.
 _RESOLUTION_ARCSEC = 1e-6
@@ -88,8 +89,8 @@ def match_ids(left: Any, right: Any) -> QTable:
     Parameters
     ----------
     left, right : array-like or column, shape (n,) and (m,)
-        The identifiers; text and numbers are not the same. Masked ones and
-        empty text match nothing.
+        The identifiers, integers of any kind or text; text and numbers are not the same. Masked ones,
+        empty text and words for nothing, such as null, match nothing.
 
     Returns
     -------
@@ -107,10 +108,15 @@ def match_ids(left: Any, right: Any) -> QTable:
     """
     left_ids, left_valid = _identifiers(left, "left")
     right_ids, right_valid = _identifiers(right, "right")
-    if left_ids.size and right_ids.size and (left_ids.dtype.kind == "U") != (right_ids.dtype.kind == "U"):
+    kinds = {left_ids.dtype.kind, right_ids.dtype.kind}
+    if left_valid.any() and right_valid.any() and "U" in kinds and len(kinds) > 1:
         raise TypeError(
             f"left holds {left_ids.dtype}, right holds {right_ids.dtype}: text and numbers differ"
         )
+    if kinds == {"i", "u"}:
+        # Numpy would compare them as floats. A negative number is none of the other's.
+        left_valid, right_valid = left_valid & (left_ids >= 0), right_valid & (right_ids >= 0)
+        left_ids, right_ids = left_ids.astype(np.uint64), right_ids.astype(np.uint64)
     where = np.flatnonzero(right_valid)
     row = np.full(len(left_ids), -1)
     n_candidates = np.zeros(len(left_ids), int)
@@ -302,16 +308,19 @@ def _velocity(table: Any, name: str) -> np.ndarray:
 
 def _identifiers(values: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     mask = getattr(values, "mask", None)
-    data = np.ma.getdata(np.asarray(values) if mask is None else values)
-    data = np.asarray(data)
+    data = np.asarray(np.ma.getdata(np.asarray(values) if mask is None else values))
+    is_valid = np.ones(len(data), bool) if mask is None else ~np.asarray(mask, bool)
+    if data.dtype.kind == "O":
+        is_valid &= np.array([value is not None for value in data], dtype=bool)
+        is_integer = all(isinstance(value, int | np.integer) for value in data[is_valid])
+        data = np.where(is_valid, data, 0).astype(np.int64) if is_integer and len(data) else data
     if data.dtype.kind in "SO":
         data = np.array([text.decode() if isinstance(text, bytes) else str(text) for text in data], dtype=str)
-    if data.size and data.dtype.kind not in "iuU":
+    if is_valid.any() and data.dtype.kind not in "iuU":
         raise TypeError(
             f"{name} must hold text or integers, got {data.dtype}: a float cannot hold SDSS's digits"
         )
-    is_valid = np.ones(len(data), bool) if mask is None else ~np.asarray(mask, bool)
     if data.dtype.kind == "U":
         data = np.char.strip(data)
-        is_valid &= data != ""
+        is_valid &= ~np.isin(data, NULL_WORDS)
     return data, is_valid

@@ -58,6 +58,28 @@ def progress_bar(total: int, label: str) -> Iterator[Callable[[int], object]]:
         yield bar.update
 
 
+def input_options(command: Callable) -> Callable:
+    """Add the options of commands that read INPUT; these become ``reading`` and ``axes``, of keywords."""
+
+    @wraps(command)
+    def wrapped(*args, input_format, input_table, ra, dec, **options):
+        reading = {"format": input_format, "table": input_table}
+        return command(*args, reading=reading, axes={"ra": ra, "dec": dec}, **options)
+
+    decorated: Callable = wrapped
+    options = [
+        click.option(
+            "--format", "input_format", help="Format of INPUT, e.g. ipac or mrt.  [default: guessed]"
+        ),
+        click.option("--table", "input_table", help="Which of several tables of INPUT: its number or name."),
+        click.option("--ra", help="Column of right ascensions, if its name is not known."),
+        click.option("--dec", help="Column of declinations, likewise."),
+    ]
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
 def survey_options(command: Callable) -> Callable:
     """Add the options of commands that ask a survey service."""
     options = [
@@ -191,10 +213,13 @@ def local_source(table: Path, rows, cutouts: Path | None, name: str | None, fram
             return FrameCutouts(frames)
         except (ValueError, OSError) as error:
             raise ValueError(f"--frames: {error}") from error
-    column = "objid" if name is None else name
-    if column not in rows.colnames:
+    from hifrac.core.measurements import find_column
+
+    wanted = "objid" if name is None else name
+    column = find_column(rows, wanted)
+    if column is None:
         raise ValueError(
-            f"--name: {table} has no column {column!r} to name its pictures; "
+            f"--name: {table} has no column {wanted!r} to name its pictures; "
             f"its columns are {', '.join(rows.colnames) or '(none)'}"
         )
     try:

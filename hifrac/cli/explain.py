@@ -11,6 +11,7 @@ import click
 from hifrac.cli._shared import (
     check_source_options,
     exit_on_interrupt,
+    input_options,
     local_source,
     model_options,
     model_source,
@@ -31,6 +32,7 @@ from hifrac.cli._shared import (
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write.",
 )
+@input_options
 @picture_options("Column that names the galaxies, and the pictures of --cutouts.")
 @model_options
 @click.option("--method", default="cam", show_default=True, help="cam, gradcam or occlusion.")
@@ -59,6 +61,8 @@ def explain(
     device: str | None,
     batch_size: int | None,
     overwrite: bool,
+    reading: dict[str, Any],
+    axes: dict[str, Any],
     **service: Any,
 ) -> None:
     """Show which pixels make the estimate of every row of INPUT.
@@ -68,15 +72,16 @@ def explain(
     Pictures come from where `hifrac predict` takes them.
     """
     from hifrac.attribution.report import PAGE, write_report
-    from hifrac.core.tables import read_table
+    from hifrac.core.measurements import find_column
+    from hifrac.core.shapes import read_input
     from hifrac.estimator import HIFractionEstimator
     from hifrac.models import load_model
 
     if (output / PAGE).exists() and not overwrite:
         raise FileExistsError(f"{output / PAGE} exists already; say --overwrite to replace it")
     service, is_local = check_source_options(service, survey, cutouts, frames)
-    rows = read_table(table)
-    if name is not None and name not in rows.colnames:
+    rows = read_input(str(table), text_columns=[name or "objid"], **reading)
+    if name is not None and find_column(rows, name) is None:
         columns = ", ".join(rows.colnames)
         raise ValueError(f"--name: {table} has no column {name!r}; its columns are {columns}")
     with ExitStack() as stack:
@@ -87,8 +92,9 @@ def explain(
         else:
             source = model_source(loaded, survey, service)
         estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
-        explanations = estimator.explain(rows, method=method, target=target)
-        column = name or next((usual for usual in ("objid", "name") if usual in rows.colnames), None)
+        explanations = estimator.explain(rows, **axes, method=method, target=target)
+        name_columns = (find_column(rows, usual) for usual in ([name] if name else ["objid", "name"]))
+        column = next(filter(None, name_columns), None)
         recorder = _FlagRecorder(explanations)
         progress = stack.enter_context(progress_bar(len(rows), "explaining"))
         stack.enter_context(exit_on_interrupt(fetching=not is_local))

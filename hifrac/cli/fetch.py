@@ -16,6 +16,7 @@ from hifrac.cli._shared import (
     count_outcomes,
     exit_on_interrupt,
     exit_unless_complete,
+    input_options,
     make_source,
     one_line_errors,
     progress_bar,
@@ -70,6 +71,7 @@ class _Outcomes:
     metavar="sdss|legacy|panstarrs|hips",
     help="Service that gives the pictures.",
 )
+@input_options
 @survey_options
 @click.option("--width", type=int, help="Side of the pictures in pixels.  [default: the survey's]")
 @click.option("--pixel-scale", type=float, help="Arcsec per pixel.  [default: the survey's]")
@@ -84,6 +86,8 @@ def fetch(
     max_rate: float | None,
     output: Path | None,
     overwrite: bool,
+    reading: dict[str, Any],
+    axes: dict[str, Any],
     **recipe_and_service: Any,
 ) -> None:
     """Fetch the pictures of every row of INPUT into the local store.
@@ -91,14 +95,15 @@ def fetch(
     What is in the store already is not asked for, so an interrupted or partly
     failed run is finished by running it again.
     """
-    from hifrac.core.tables import check_output, output_format, read_table
+    from hifrac.core.shapes import read_input
+    from hifrac.core.tables import check_output, output_format
     from hifrac.cutouts.download import download
 
     if output is not None:
         output_format(output)
         if output.exists() and not overwrite:
             raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
-    rows = read_table(table)
+    rows = read_input(str(table), **reading)
     if output is not None:
         check_output(rows, output, overwrite=overwrite)
     first: dict = {}
@@ -114,7 +119,7 @@ def fetch(
                 first[error.flag] = f"row {outcomes.counts.total()}: {error}"
             outcomes(error)
 
-        report = download(rows, source, progress=progress)
+        report = download(rows, source, **axes, progress=progress)
     del rows  # its columns are in the report: a large table need not be in memory twice
     if output is not None:
         write_result(report, output, overwrite=overwrite)

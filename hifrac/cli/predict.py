@@ -15,6 +15,7 @@ from hifrac.cli._shared import (
     count_outcomes,
     exit_on_interrupt,
     exit_unless_complete,
+    input_options,
     local_source,
     model_options,
     model_source,
@@ -29,6 +30,7 @@ from hifrac.cli._shared import (
 @click.command()
 @click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write.")
+@input_options
 @picture_options("Column that names the pictures of --cutouts.")
 @model_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
@@ -48,17 +50,21 @@ def predict(
     batch_size: int | None,
     overwrite: bool,
     replace_columns: bool,
+    reading: dict[str, Any],
+    axes: dict[str, Any],
     **service: Any,
 ) -> None:
     """Estimate the HI mass fraction of every row of INPUT.
 
     INPUT and OUTPUT may be of any table format that Astropy knows (ECSV, FITS,
-    CSV, VOTable, Parquet, ...). INPUT has columns ra and dec. Without
-    --cutouts or --frames the pictures come from the survey service of the
-    model, through the local store: what `hifrac fetch` got is not asked for
-    again, and what is fetched here is kept.
+    CSV, VOTable, Parquet, ...); INPUT may also be one position or the name of an
+    object, such as "10h20m30s +12d30m". INPUT has columns ra and dec, which
+    pictures found by --name do without. Without --cutouts or --frames the
+    pictures come from the survey service of the model, through the local store:
+    what `hifrac fetch` got is not asked for again, and what is fetched here is kept.
     """
-    from hifrac.core.tables import check_output, output_format, read_table
+    from hifrac.core.shapes import read_input
+    from hifrac.core.tables import check_output, output_format
     from hifrac.estimator import HIFractionEstimator
     from hifrac.models import load_model
 
@@ -69,7 +75,7 @@ def predict(
     if name is not None and cutouts is None:
         raise ValueError("--name names pictures of --cutouts: give that as well")
     service, is_local = check_source_options(service, survey, cutouts, frames)
-    rows = read_table(table)
+    rows = read_input(str(table), text_columns=[name or "objid"] if cutouts else (), **reading)
     check_output(rows, output, overwrite=overwrite)
     with ExitStack() as stack:
         stack.enter_context(temporary_settings(cache_dir, max_rate))
@@ -83,7 +89,7 @@ def predict(
         first_failures = stack.enter_context(_first_failures())
         progress = stack.enter_context(progress_bar(len(rows), "estimating"))
         stack.enter_context(exit_on_interrupt(fetching=not is_local))
-        result = estimator.predict(rows, overwrite=replace_columns, progress=progress)
+        result = estimator.predict(rows, **axes, overwrite=replace_columns, progress=progress)
     write_result(result, output, overwrite=overwrite)
     lines, n_estimated = count_outcomes(result, first_failures)
     click.echo("\n".join(lines))

@@ -250,7 +250,7 @@ def evaluate(
         output_format(output)
         if output.exists() and not overwrite:
             raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
-    rows = read_table(table)
+    rows = read_table(table, text_columns=[options.get("name") or "objid"])
     with _extra_train():
         from hifrac.training.evaluation import evaluate as evaluate_model
 

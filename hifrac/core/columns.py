@@ -14,14 +14,28 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn
 from astropy.utils.masked import Masked
 
-#: Names of position columns, in the order in which they are looked for; case
-#: does not matter. A pair of one system comes before a mixture.
+#: Names of position columns, in the order in which they are looked for; case, and a unit in brackets
+#: behind them, do not matter. A pair of one system comes before a mixture. Of TOPCAT's matches, which
+#: put ``_1`` and ``_2`` behind all names, the first table has the positions.
 POSITION_COLUMNS = (
-    ("ra", ("dec",)),
+    ("ra", ("dec", "decl")),
     ("raj2000", ("dej2000", "decj2000")),
     ("_raj2000", ("_dej2000",)),
     ("ra_icrs", ("de_icrs", "dec_icrs")),
+    ("_ra_icrs", ("_de_icrs",)),
     ("radeg", ("dedeg", "decdeg")),
+    ("ra_deg", ("dec_deg", "de_deg")),
+    ("_ra", ("_de", "_dec")),
+    ("ra_j2000", ("dec_j2000", "de_j2000")),
+    ("right_ascension", ("declination",)),
+    ("alpha_j2000", ("delta_j2000",)),
+    ("alphawin_j2000", ("deltawin_j2000",)),
+    ("alphapeak_j2000", ("deltapeak_j2000",)),
+    ("target_ra", ("target_dec",)),
+    ("targ_ra", ("targ_dec",)),
+    ("plug_ra", ("plug_dec",)),
+    ("s_ra", ("s_dec",)),
+    ("ramean", ("decmean",)),
 )
 RA_ALIASES = tuple(ra for ra, _ in POSITION_COLUMNS)
 DEC_ALIASES = tuple(dec for _, names in POSITION_COLUMNS for dec in names)

@@ -10,22 +10,13 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.table import MaskedColumn, QTable, Row, Table
+from astropy.table import MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 
-from hifrac.core.columns import DEC_ALIASES, POSITION_COLUMNS, RA_ALIASES
 from hifrac.core.exceptions import HifracWarning, warn_caller
-from hifrac.core.measurements import (
-    MEASUREMENTS,
-    find_measurement,
-    known_unit,
-    parse_measurement,
-    parse_numbers,
-)
-
-
-class _NoPositionsError(ValueError):
-    """A table without positions."""
+from hifrac.core.measurements import MEASUREMENTS, find_column, find_measurement, parse_measurement
+from hifrac.core.positions import NoPositionsError, coord_degrees, table_positions
+from hifrac.core.shapes import as_table
 
 
 @dataclass(frozen=True)
@@ -41,6 +32,8 @@ class Positions:
     z, ebv, log_mstar : array of float, shape (n,), or None
         Redshift, Galactic reddening E(B-V) (mag) and log10(M*/Msun); NaN where unknown, None where the
         table has no such column, or it was not wanted.
+    are_known : bool
+        False if the table has no positions at all, and does not need them: its pictures have names.
     """
 
     table: Table
@@ -49,6 +42,12 @@ class Positions:
     z: np.ndarray | None = None
     ebv: np.ndarray | None = None
     log_mstar: np.ndarray | None = None
+    are_known: bool = True
+
+    @property
+    def usable(self) -> np.ndarray:
+        """True for the rows whose picture can be asked for."""
+        return np.isfinite(self.ra) | (not self.are_known)
 
     def __len__(self) -> int:
         return len(self.ra)
@@ -61,47 +60,62 @@ class Positions:
             self.ra[rows],
             self.dec[rows],
             **{name: None if values is None else values[rows] for name, values in measured.items()},
+            are_known=self.are_known,
         )
 
 
-def parse(data: Any, *measurements: str) -> Positions:
-    """Parse a SkyCoord or a table.
+def parse(
+    data: Any,
+    *measurements: str,
+    ra: str | None = None,
+    dec: str | None = None,
+    name: str | None = None,
+) -> Positions:
+    """Parse what a user has: coordinates, a table of any library, a file, or text.
 
     Parameters
     ----------
-    data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or `~astropy.table.Row`
-        What the user gave.
+    data : object
+        As of `hifrac.core.shapes.as_table`.
     *measurements : str
         Which of ``z``, ``ebv`` and ``log_mstar`` are wanted, if the table has them: what is not wanted
         is not looked at, and cannot be wrong.
+    ra, dec : str, optional
+        Columns of positions, if their names are not known.
+    name : str, optional
+        The column that names pictures at hand: it stays text in a file, and with it no positions are needed.
 
     Raises
     ------
     TypeError
-        If ``data`` is neither, or its positions or measurements are not numbers.
+        If ``data`` is nothing of that, or its positions or measurements are not numbers.
     ValueError
         If a table has no positions, ``data`` has more than one dimension, its frame cannot be
         transformed to ICRS, or a measurement is another quantity than it should be.
     ~astropy.units.UnitConversionError
         If a position's unit is no angle, or that of a measurement another quantity's.
     """
-    if isinstance(data, Row):
-        data = data.table[data.index : data.index + 1]
-    ra, dec = sky_positions(data)
+    data = as_table(data, text_columns=() if name is None else (name,))
     if isinstance(data, SkyCoord):
-        return Positions(QTable({"ra": ra * u.deg, "dec": dec * u.deg}), ra, dec)
-    return Positions(_carried(data), ra, dec, **_measured(data, measurements))
+        degrees = _valid(*coord_degrees(data, "data"))
+        table = QTable({axis: values * u.deg for axis, values in zip(("ra", "dec"), degrees, strict=True)})
+        return Positions(table, *degrees)
+    measured = _measured(data, measurements)
+    try:
+        degrees = _valid(*table_positions(data, ra, dec))
+    except NoPositionsError:
+        if name is None or find_column(data, name) is None:
+            raise
+        nowhere = np.full(len(data), np.nan)
+        warn_caller("data has no ra and dec: its pictures are found by name, their places are not known")
+        return Positions(_carried(data), nowhere, nowhere.copy(), are_known=False, **measured)
+    return Positions(_carried(data), *degrees, **measured)
 
 
 def sky_positions(data: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the ICRS degrees of a SkyCoord, table or row, NaN where invalid; errors as of `parse`."""
-    if isinstance(data, SkyCoord):
-        return _valid(*_of_skycoord(data, "data"))
-    if isinstance(data, Row):
-        data = data.table[data.index : data.index + 1]
-    if not isinstance(data, Table):
-        raise TypeError(f"data must be a SkyCoord, Table or QTable, got {type(data).__name__}")
-    return _valid(*_table_positions(data))
+    data = as_table(data)
+    return _valid(*(coord_degrees(data, "data") if isinstance(data, SkyCoord) else table_positions(data)))
 
 
 def parse_labelled(table: Table, *measurements: str) -> Positions:
@@ -113,13 +127,13 @@ def parse_labelled(table: Table, *measurements: str) -> Positions:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "(ra|dec) has no unit: ", HifracWarning)  # in any case
-            ra, dec = _valid(*_table_positions(table))
-    except _NoPositionsError:
+            ra, dec = _valid(*table_positions(table))
+    except NoPositionsError:
         ra, dec = np.full(len(table), np.nan), np.full(len(table), np.nan)
     return Positions(table, ra, dec, **_measured(table, measurements))
 
 
-def _measured(table: Table, measurements: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _measured(table: Table, measurements: tuple[str, ...]) -> dict[str, Any]:
     """Return the measurements that a table has of those wanted."""
     columns = {name: find_measurement(table, name) for name in measurements}
     return {
@@ -127,57 +141,6 @@ def _measured(table: Table, measurements: tuple[str, ...]) -> dict[str, np.ndarr
         for name, column in columns.items()
         if column is not None
     }
-
-
-def _of_skycoord(coord: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:
-    if coord.ndim > 1:
-        raise ValueError(f"{name} must be one-dimensional, got a SkyCoord of shape {coord.shape}")
-    try:
-        sphere = coord.icrs.spherical
-    except Exception as error:  # Astropy raises AttributeError for a frame without place or time
-        raise ValueError(f"{name} cannot be transformed from {coord.frame.name} to ICRS: {error}") from error
-    return parse_numbers(sphere.lon, name, u.deg), parse_numbers(sphere.lat, name, u.deg)
-
-
-def _table_positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Return RA and Dec in degrees, from columns of known names or from a SkyCoord column."""
-    coordinates = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
-    numbers = [name for name in table.colnames if name not in coordinates]
-    by_name = {name.lower(): name for name in reversed(numbers)}
-    by_name |= {name: name for name in numbers if name.islower()}  # "ra" rather than "RA"
-    pairs = ((ra, dec) for ra, names in POSITION_COLUMNS for dec in names)
-    columns = next(([by_name[name] for name in pair] for pair in pairs if by_name.keys() >= set(pair)), None)
-    if columns is None:
-        columns = [
-            next((by_name[alias] for alias in aliases if alias in by_name), None)
-            for aliases in (RA_ALIASES, DEC_ALIASES)
-        ]
-    if None not in columns:
-        ra, dec = columns
-        return _degrees(table[ra], ra), _degrees(table[dec], dec)
-    if len(coordinates) == 1:
-        return _of_skycoord(table[coordinates[0]], coordinates[0])
-    if coordinates:
-        raise ValueError(
-            f"data has several SkyCoord columns ({', '.join(coordinates)}); add ra and dec, or keep one"
-        )
-    missing = [name for name, column in zip(("ra", "dec"), columns, strict=True) if column is None]
-    raise _NoPositionsError(
-        f"data has no {' and no '.join(missing)}; its columns are {', '.join(table.colnames) or '(none)'}; "
-        f"accepted, in any case: {', '.join(RA_ALIASES)} with {', '.join(DEC_ALIASES)}, "
-        "or one SkyCoord column"
-    )
-
-
-def _degrees(column: Any, name: str) -> np.ndarray:
-    """Return a column of angles in degrees, with a warning where it has no unit."""
-    try:
-        degrees = parse_numbers(column, name, u.deg, what="an angle")
-    except TypeError as error:
-        raise TypeError(f"{error}; make sexagesimal text a SkyCoord column first") from error
-    if known_unit(getattr(column, "unit", None)) is None:
-        warn_caller(f"{name} has no unit: read as degrees")
-    return degrees
 
 
 def _valid(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

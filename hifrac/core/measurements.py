@@ -12,25 +12,9 @@ from astropy.cosmology import units as cu
 from astropy.table import Table
 
 from hifrac.core.exceptions import warn_caller
+from hifrac.core.units import known_unit
 
 C_KM_S = constants.c.to_value(u.km / u.s)
-
-#: Units as files spell them and Astropy does not, in lower case and without brackets.
-UNIT_SPELLINGS = {
-    "degrees": u.deg,
-    "radians": u.rad,
-}
-
-
-def known_unit(unit: Any) -> u.UnitBase | u.function.FunctionUnitBase | None:
-    """Return the unit that is meant, whatever its spelling; None for none."""
-    if isinstance(unit, u.UnrecognizedUnit):
-        text = str(unit)
-        # Older versions of Astropy write dex(solMass) into a VOTable as [solMass].
-        unit = UNIT_SPELLINGS.get(text.strip(" []").lower()) or u.Unit(
-            text, format="cds" if text.startswith("[") else None, parse_strict="silent"
-        )
-    return None if unit is None or unit == u.dimensionless_unscaled else unit
 
 
 def plain_floats(values: Any) -> np.ndarray:
@@ -205,7 +189,7 @@ def find_column(table: Table, name: str, data: str = "data") -> str | None:
     """
     if name in table.colnames:
         return name
-    columns = [column for column in table.colnames if column.lower() == name]
+    columns = [column for column in table.colnames if column.lower() == name.lower()]
     if len(columns) > 1:
         raise ValueError(f"{data} has {' and '.join(columns)}, and no {name}: rename one of them to {name}")
     return columns[0] if columns else None

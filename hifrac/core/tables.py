@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
-import json
-import mmap
 import re
 import warnings
-from itertools import chain
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
-from astropy.io import registry
-from astropy.table import Column, MaskedColumn, Table
-from astropy.time import Time
+from astropy.io import fits, registry, votable
+from astropy.table import Table
+from astropy.utils.data import get_readable_fileobj
 
+from hifrac.core.arrow import from_arrow
+from hifrac.core.columns import DEC_ALIASES, RA_ALIASES
 from hifrac.core.files import whole_file
-from hifrac.core.measurements import known_unit
+from hifrac.core.plain_columns import suited_table
+from hifrac.core.text_tables import decode_text, dialect_of, parts_of, read_cells, without_nulls
+from hifrac.core.units import known_unit
 
 # Astropy knows a VOTable by its content, which a file to be written does not have.
 _VOTABLE = (".vot", ".votable", ".xml")
+
+#: Formats by their first bytes.
+_FIRST_BYTES = {
+    b"SIMPLE  =": "fits",
+    b"\x89HDF": "hdf5",
+    b"PAR1": "parquet",
+    b"# %ECSV": "text",
+}
+#: Names for cells between separators, and the separators; None for one that is guessed.
+_CELLS = {
+    "csv": ",",
+    "ascii.csv": ",",
+    "tsv": "\t",
+    "ascii.tab": "\t",
+    "ascii": None,
+    "ascii.basic": None,
+    "ascii.commented_header": None,
+    "sextractor": None,
+    "ascii.sextractor": None,
+}
+# How Astropy is told which table of several is wanted.
+_OPTION = {"fits": "hdu", "votable": "table_id", "hdf5": "path"}
 
 _REMOTE_STREAM = re.compile(rb"<STREAM\b[^>]*\bhref\s*=\s*[\"']\s*((?:https?|ftp)://[^\"'?]*)", re.IGNORECASE)
 
@@ -30,13 +53,38 @@ _FORMAT_LIMITS = (
     "'.*' did not parse as fits unit",
     "Attribute `.*` of type .* cannot be added to FITS Header",
     "Keyword name '.*' is greater than 8 characters",
+    ".*W03.*",
+    ".*W31.*",
     ".*W50.*",
     "(?s).*(table|column) contains mixin columns.*",
 )
 
 
-def read_table(path: str | Path) -> Table:
-    """Read a table, its format recognised by Astropy.
+def read_table(
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    table: int | str | None = None,
+    text_columns: Collection[str] = (),
+) -> Table:
+    """Read a table, in whatever format and dialect it is.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; it may be packed by gzip, bzip2 or xz.
+    format : str, optional
+        A format of Astropy, ``ascii.`` left out or not, if it is not to be told by content and name.
+    table : int or str, optional
+        Of a file of several tables, which one: its number or name, as the error without it lists them.
+        By default the only one, or the only one with positions.
+    text_columns : collection of str, optional
+        Columns, in any case, of names: of text, they keep what a number would lose, such as 000123.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        Masked where a cell is empty, or has a word for nothing such as null, None, NA, N/A or --.
 
     Parameters
     ----------
@@ -55,43 +103,161 @@ def read_table(path: str | Path) -> Table:
     IsADirectoryError
         If it is a folder.
     ValueError
-        If it is no table that Astropy can read.
+        If it is no table, or several of which none was chosen.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, not a table")
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
-    _refuse_remote_rows(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # A file that was cut off is an error: half a table is none.
             warnings.filterwarnings("error", message=".*truncated.*")
-            table = Table.read(path)
+            result = _read(path, format, table, text_columns)
     except Exception as error:  # each reader of Astropy raises errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if reason.startswith("Format could not be identified"):
-            reason = "neither its name nor its content tells the format; use .ecsv, .fits, .csv and such"
         raise ValueError(f"{path} cannot be read as a table: {reason}") from error
-    if not table.colnames:
+    if not result.colnames:
         raise ValueError(f"{path} cannot be read as a table: it has no columns")
-    for column in table.columns.values():
-        if isinstance(getattr(column, "unit", None), u.UnrecognizedUnit):
-            column.unit = known_unit(column.unit)
-    return table
+    for column in result.columns.values():
+        if (unit := getattr(column, "unit", None)) is not None and not isinstance(column, u.Quantity):
+            column.unit = known_unit(unit)
+    return result
+
+
+def read_text_table(text: str, text_columns: Collection[str] = ()) -> Table:
+    """Read a table that is text between separators, as `read_table`; ValueError if it is none."""
+    return read_cells(text, text_columns)
+
+
+def _read(path: Path, file_format: str | None, table: int | str | None, names: Collection[str]) -> Table:
+    """Read the one table of a file that is wanted."""
+    file_format = _format_name(file_format) or _format_of(path)
+    if file_format in _CELLS or file_format == "text":
+        text = decode_text(_unpacked(path))
+        parts = parts_of(text)
+        if len(parts) == 1:
+            return _read_text(text, file_format, names)
+        tables = {name: read_cells(part, names) for name, part in parts.items()}
+        return tables[_choose(list(tables), [one.colnames for one in tables.values()], table)]
+    if file_format == "votable":
+        _refuse_remote_rows(path)
+    if file_format in ("fits", "votable", "hdf5"):
+        numbers, columns, options = _tables_in(path, file_format)
+        if len(numbers) > 1 or table is not None:
+            options[_OPTION[file_format]] = _choose(numbers, columns, table)
+        return Table.read(path, format=file_format, **options)
+    if file_format == "parquet":
+        return _read_parquet(path)
+    return Table.read(path, format=file_format)
 
 
 def _refuse_remote_rows(path: Path) -> None:
     """Refuse a VOTable whose rows are at another address: reading a file must not touch the network."""
-    with path.open("rb") as file:
-        if b"<VOTABLE" not in file.read(2000).upper():
-            return
-        file.seek(0)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            addresses = [match[1].decode("utf-8", "replace") for match in _REMOTE_STREAM.finditer(content)]
+    addresses = [match[1].decode("utf-8", "replace") for match in _REMOTE_STREAM.finditer(_unpacked(path))]
     if addresses:
-        raise ValueError(f"{path} cannot be read as a table: its rows are at another address: {addresses[0]}")
+        raise ValueError(f"its rows are at another address: {addresses[0]}")
+
+
+def _format_name(name: str | None) -> str | None:
+    """Return the name that Astropy has for a format, or ours for cells between separators."""
+    if name is None or name == "text" or name in _CELLS:
+        return name
+    known = set(registry.get_formats(Table, "Read")["Format"])
+    for candidate in (name, f"ascii.{name}", name.removeprefix("ascii.")):
+        if candidate in known:
+            return candidate
+    short = sorted({known_name.removeprefix("ascii.") for known_name in known} | {"text", *_CELLS})
+    raise ValueError(f"format must be one of {', '.join(short)}, got {name!r}")
+
+
+def _format_of(path: Path) -> str:
+    """Return the format of a file, by its first bytes, else by its name, else "text"."""
+    with get_readable_fileobj(str(path), encoding="binary") as file:
+        head = file.read(4096)
+    for start, name in _FIRST_BYTES.items():
+        if head.startswith(start):
+            return name
+    if b"<VOTABLE" in head.upper() or path.suffix.lower() in _VOTABLE:
+        return "votable"
+    by_name = registry.identify_format("read", Table, str(path), None, [], {})
+    others = [name for name in by_name if name not in ("ascii.csv", "ascii.ecsv")]
+    if "ascii.ecsv" in by_name and not head.lstrip(b"\xef\xbb\xbf").startswith(b"# %ECSV"):
+        raise ValueError("it is named .ecsv, but does not begin as such")
+    return others[0] if len(others) == 1 else "text"
+
+
+def _unpacked(path: Path) -> bytes:
+    with get_readable_fileobj(str(path), encoding="binary") as file:
+        return file.read()
+
+
+def _read_text(text: str, file_format: str, names: Collection[str]) -> Table:
+    """Read one table that is text, in the dialect that it turns out to be."""
+    if file_format in _CELLS:
+        return read_cells(text, names, _CELLS[file_format])
+    dialect = dialect_of(text)
+    if dialect == "text":
+        return read_cells(text, names)
+    try:
+        return Table.read(text, format=f"ascii.{dialect}")
+    except ValueError:
+        if dialect != "ecsv":
+            raise
+        return Table.read(without_nulls(text), format="ascii.ecsv")
+
+
+def _tables_in(path: Path, file_format: str) -> tuple[list[int | str], list[list[str]], dict[str, Any]]:
+    """Return numbers or names, and columns, of the tables of a file; and options to read it."""
+    if file_format == "fits":
+        with fits.open(path) as hdus:
+            is_table = [isinstance(hdu, fits.BinTableHDU | fits.TableHDU) for hdu in hdus]
+            numbers = [number for number, wanted in enumerate(is_table) if wanted]
+            return list(numbers), [[hdus[n].name, *hdus[n].columns.names] for n in numbers], {}
+    if file_format == "votable":
+        parts = list(votable.parse(path, verify="ignore").iter_tables())
+        columns = [[part.name or part.ID or "", *(field.name for field in part.fields)] for part in parts]
+        return list(range(len(parts))), columns, {}
+    import h5py
+
+    names: dict[str, list[str]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.names and not name.endswith("__table_column_meta__"):
+            names[name] = [name, *item.dtype.names]
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return list(names), list(names.values()), {}
+
+
+def _choose(numbers: Sequence[int | str], columns: Sequence[list[str]], table: int | str | None) -> Any:
+    """Return the number or name of the table that is wanted; without a wish, of the one with positions."""
+    if table is not None:
+        for number, names in zip(numbers, columns, strict=True):
+            if str(table).lower() in (str(number).lower(), names[0].lower()):
+                return number
+    aliases = {*RA_ALIASES}, {*DEC_ALIASES}
+    with_positions = [
+        number
+        for number, names in zip(numbers, columns, strict=True)
+        if all(part & {name.lower() for name in names} for part in aliases)
+    ]
+    if table is None and len(with_positions) == 1:
+        return with_positions[0]
+    listed = (f"{number} ({', '.join(names[:8])})" for number, names in zip(numbers, columns, strict=True))
+    asked = f"has no table {table!r}" if table is not None else f"holds {len(numbers)} tables"
+    raise ValueError(f"it {asked}: {'; '.join(listed)}; choose one by table= (--table)")
+
+
+def _read_parquet(path: Path) -> Table:
+    import pyarrow.parquet
+
+    if b"table_meta_yaml" in (pyarrow.parquet.read_schema(path).metadata or {}):  # Astropy wrote it
+        return Table.read(path, format="parquet")
+    return from_arrow(pyarrow.parquet.read_table(path))
 
 
 def output_format(path: str | Path) -> str:
@@ -135,9 +301,9 @@ def write_table(table: Table, path: str | Path, *, overwrite: bool = False) -> N
     ----------
     table : `~astropy.table.Table`
         Written as the format can hold it: ECSV, HDF5 and Parquet give all back,
-        units and ``meta`` included. FITS has no unit dex, which goes into the
-        column's comment, and takes ``meta["hifrac"]`` as COMMENT cards. VOTable
-        keeps units, CSV numbers alone.
+        units and ``meta`` included. Units that FITS does not have, as dex, go into the
+        column's comment, and ``meta["hifrac"]`` into COMMENT cards. VOTable
+        keeps units, CSV numbers alone; its vectors become text.
     path : path-like
         Its extension decides the format.
     overwrite : bool, optional
@@ -172,84 +338,10 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
         with whole_file(path, keep=keep) as partial, warnings.catch_warnings():
             for message in _FORMAT_LIMITS:
                 warnings.filterwarnings("ignore", message=message, category=Warning)
-            plain = plain_table(table)
-            if file_format in ("fits", "votable"):
-                _times_as_text(plain)
-            if file_format == "fits":
-                _suit_fits(plain)
+            plain = suited_table(table, file_format)
             plain.write(partial, format=file_format, overwrite=True, **options)
     except OSError as error:  # would name the partial file
         raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
     except Exception as error:  # each writer of Astropy raises errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be written: {reason}") from error
-
-
-def plain_table(table: Table) -> Table:
-    """Return the same columns without quantities and objects: what every file format can hold."""
-    result = Table(meta=dict(table.meta))
-    for name in table.colnames:
-        column = table[name]
-        info = column.info
-        if isinstance(column, SkyCoord):
-            sphere = column.icrs.spherical
-            result[f"{name}_ra"] = _plain_quantity(sphere.lon.to(u.deg))
-            result[f"{name}_dec"] = _plain_quantity(sphere.lat.to(u.deg))
-            continue
-        if isinstance(column, u.Quantity):
-            plain = _plain_quantity(column)
-        elif getattr(column, "dtype", np.dtype(float)).kind == "O":
-            hidden = np.asarray(getattr(column, "mask", np.zeros(len(column), bool)))
-            mask = [bool(hide) or value is None for value, hide in zip(column, hidden, strict=True)]
-            text = ["" if hide else str(value) for value, hide in zip(column, mask, strict=True)]
-            plain = MaskedColumn(text, mask=mask, dtype=str)
-        else:
-            plain = column.copy()
-        plain.info.description, plain.info.format = info.description, info.format
-        result[name] = plain
-    return result
-
-
-def _plain_quantity(values: u.Quantity) -> Column:
-    """Return a column of a quantity, masked if it is."""
-    mask = getattr(values, "mask", None)
-    plain = np.asarray(getattr(values, "unmasked", values).value)
-    if mask is None:
-        return Column(plain, unit=values.unit)
-    return MaskedColumn(plain, unit=values.unit, mask=mask)
-
-
-def _times_as_text(table: Table) -> None:
-    """Write times as ISO 8601 where a format has no times, or pairs of numbers that nobody can read."""
-    for name in table.colnames:
-        if isinstance(table[name], Time):
-            table[name] = Column(table[name].isot, description=table[name].info.description)
-
-
-def _suit_fits(table: Table) -> None:
-    """Say in words what a FITS header has no place for, and keep what is masked apart."""
-    for name in table.colnames:
-        column = table[name]
-        if column.info.description:
-            column.info.description = column.info.description.encode("ascii", "replace").decode()
-        if isinstance(column, MaskedColumn) and column.dtype.kind in "biu" and column.mask.any():
-            # FITS has no masked truth values, and masks every integer that equals the null.
-            dtype = np.dtype(np.int16) if column.dtype.kind == "b" else column.dtype
-            values, limits = column.data.data.astype(dtype), np.iinfo(dtype)
-            used = set(values[~column.mask].tolist())
-            candidates = chain((limits.min, limits.max), range(limits.min + 1, limits.max))
-            null = next((number for number in candidates if number not in used), column.fill_value)
-            table[name] = MaskedColumn(
-                values, mask=column.mask, fill_value=null, unit=column.unit, description=column.description
-            )
-        elif getattr(column, "dtype", np.dtype(float)).kind == "U":
-            for value in column:
-                if value is not np.ma.masked and not value.isascii():
-                    raise ValueError(f"FITS holds ASCII text alone, but {name} has {str(value)!r}")
-        elif str(getattr(column, "unit", "")).startswith("dex"):
-            column.description = f"{column.description or ''} [{column.unit}]".strip()
-            column.unit = None
-    provenance = table.meta.pop("hifrac", None)
-    if provenance is not None:
-        lines = [f"hifrac {key}: {json.dumps(value, ensure_ascii=True)}" for key, value in provenance.items()]
-        table.meta["comments"] = [*table.meta.get("comments", []), *lines]

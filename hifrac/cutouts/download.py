@@ -17,16 +17,23 @@ from hifrac.cutouts.remote import RemoteCutouts
 
 
 def download(
-    data: Any, source: RemoteCutouts, *, progress: Callable[[RowError | None], object] | None = None
+    data: Any,
+    source: RemoteCutouts,
+    *,
+    ra: str | None = None,
+    dec: str | None = None,
+    progress: Callable[[RowError | None], object] | None = None,
 ) -> QTable:
     """Fetch the pictures of a table into the local store; what is there already is not asked for.
 
     Parameters
     ----------
-    data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or `~astropy.table.QTable`
+    data : object
         Positions, as `hifrac.HIFractionEstimator.predict` takes them.
     source : `~hifrac.cutouts.RemoteCutouts`
         The service.
+    ra, dec : str, optional
+        Columns of the positions, if they have other names.
     progress : callable, optional
         Called after each row, in order, with None if its picture is in the
         store, or with the error that stopped it.
@@ -52,7 +59,7 @@ def download(
     """
     if not isinstance(source, RemoteCutouts):
         raise TypeError(f"source must be a survey service, such as SkyServerCutouts(), got {source!r}")
-    positions = parse(data)
+    positions = parse(data, ra=ra, dec=dec)
     report = positions.table
     if "flags" in report.colnames:
         raise ValueError("data has a column flags already; rename it")

@@ -229,7 +229,7 @@ class LocalCutouts:
             data = self._read(stem) if self.bands is None else self._read_bands(stem, self.bands)
         except RowError as error:
             return Cutout(error=error)
-        position = (float(ra), float(dec))
+        position = (float(ra), float(dec)) if np.isfinite(ra) else None
         return Cutout(data=data, position=position, recipe=self.recipe, pixel_scale=self.pixel_scale)
 
     def _open(self) -> Collection:

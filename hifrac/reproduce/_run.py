@@ -25,7 +25,8 @@ import hifrac
 from hifrac.core.config import cache_dir, conf
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.files import file_sha256, write_whole
-from hifrac.core.tables import plain_table, read_table, write_table
+from hifrac.core.plain_columns import plain_table
+from hifrac.core.tables import read_table, write_table
 
 # Each module registers its experiments.
 from hifrac.reproduce import environment, networks, probabilities, regression, samples, simulated  # noqa: F401

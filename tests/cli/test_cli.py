@@ -297,16 +297,48 @@ def test_an_input_without_positions_is_refused(galaxies, output):
     table = Table.read(galaxies)
     table.rename_columns(["ra", "dec"], ["alpha", "delta"])
     table.write(galaxies, overwrite=True)
-    result = call("predict", galaxies, "-o", output, *LOCAL)
-    assert_one_line(result, "no ra and no dec", "name, alpha, delta", "raj2000", "dej2000")
+    result = call("predict", galaxies, "-o", output, "--offline")
+    assert_one_line(result, "no ra and no dec", "name, alpha, delta", "raj2000", "dej2000", "--ra")
     assert not output.exists()
+
+
+@pytest.mark.filterwarnings("always:data has no ra and dec")
+def test_pictures_that_have_names_need_no_positions(galaxies, output):
+    table = Table.read(galaxies)
+    table.remove_columns(["ra", "dec"])
+    table.write(galaxies, overwrite=True)
+    result = call("predict", galaxies, "-o", output, *LOCAL)
+    assert result.exit_code == 0, result.output
+    assert "Warning: data has no ra and dec: its pictures are found by name" in result.stderr
+    assert read_table(output)["flags"].tolist() == [16, 0, 0, 0, 2]
+
+
+def test_positions_whose_columns_are_named(galaxies, output):
+    table = Table.read(galaxies)
+    table.rename_columns(["ra", "dec"], ["alpha", "delta"])
+    table["alpha"] = MaskedColumn(table["alpha"], mask=[True] + [False] * 4)
+    table.write(galaxies, overwrite=True)
+    result = call("predict", galaxies, "-o", output, *LOCAL, "--ra", "ALPHA", "--dec", "delta")
+    assert result.exit_code == 0, result.output
+    assert read_table(output)["flags"].tolist() == [1, 0, 0, 0, 2]
+    assert_one_line(
+        call("predict", galaxies, "-o", output, *LOCAL, "--overwrite", "--ra", "alpha"), "given together"
+    )
+
+
+def test_a_position_instead_of_a_file(output, tmp_path):
+    result = call("predict", "10h20m30s +12d30m", "-o", output, "--offline", "--cache-dir", tmp_path)
+    assert result.exit_code == 1, result.output
+    table = read_table(output)
+    assert table["name"].tolist() == ["10h20m30s +12d30m"]
+    assert (float(table["ra"][0]), float(table["dec"][0])) == (155.125, 12.5)
 
 
 def test_an_input_with_wrong_units_or_text_is_refused(galaxies, output):
     change(galaxies, ra=Column([1.0] * 5, unit="m"))
     assert_one_line(call("predict", galaxies, "-o", output, *LOCAL), "ra must be an angle, got the unit m")
-    change(galaxies, ra=["00:42:44"] * 5)
-    assert_one_line(call("predict", galaxies, "-o", output, *LOCAL), "ra must hold numbers", "SkyCoord")
+    change(galaxies, ra=["00:42:44", "M 31", "a", "b", "c"], dec=["M 31"] * 5)
+    assert_one_line(call("predict", galaxies, "-o", output, *LOCAL), "dec must hold angles", "+12d30m00s")
 
 
 @pytest.mark.usefixtures("no_work")

@@ -331,7 +331,7 @@ HERE, HERE_Z = sky(50, 19)
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"coords": [1, 2]}, TypeError, "coords: data must be a SkyCoord"),
+        ({"coords": [1, 2]}, TypeError, "coords: data must be pairs"),
         ({"coords": HERE.reshape(5, 10)}, ValueError, "coords: data must be one-dimensional"),
         ({"z": HERE_Z[:-1]}, ValueError, "z must have one redshift for each of 50 positions"),
         ({"z": HERE_Z * C}, ValueError, "z must be redshifts, got .*cz in km/s"),
