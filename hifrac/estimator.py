@@ -223,7 +223,7 @@ class _PictureEstimator:
             "version": hifrac.__version__,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": card.name,
-            "model_sha256": card.sha256,
+            "model_sha256": self.model.sha256,
             "target": card.target,
             "mass_scale": card.mass_scale,
             "recipe": str(card.recipe),

@@ -775,7 +775,7 @@ def test_the_provenance_is_complete_and_of_plain_types(model):
     card = model.card
     assert said["version"] == hifrac.__version__
     assert datetime.fromisoformat(said["date"]).utcoffset().total_seconds() == 0
-    assert (said["model"], said["model_sha256"]) == (card.name, card.sha256)
+    assert (said["model"], said["model_sha256"]) == (card.name, card.files["model.pt"])
     assert (said["target"], said["mass_scale"]) == (card.target, card.mass_scale)
     assert said["recipe"] == str(card.recipe)
     assert said["source"] == "given cutouts"

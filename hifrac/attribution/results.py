@@ -153,7 +153,7 @@ class Explanation:
             "OFFSET": (self.offset, "PREDICT = OFFSET + sum of the map"),
             "GAP": (self.gap, "what is missing from that sum"),
             "MODEL": (self.meta.get("model", ""), "model of the package hifrac"),
-            "MODELSHA": (self.meta.get("model_sha256", "")[:16], "sha256 of its weights, first 16 digits"),
+            "MODELSHA": (self.meta.get("model_sha256", "")[:16], "sha256 of its file, first 16 digits"),
             "HIFRACV": (hifrac.__version__, "version of hifrac"),
             "SRCROW": (self.row, "row of the input table, from 0"),
             "QFLAGS": (self.flags, "quality flags of hifrac"),
@@ -321,7 +321,7 @@ class Explanations(Sequence):
         return {
             "version": hifrac.__version__,
             "model": card.name,
-            "model_sha256": card.sha256,
+            "model_sha256": self.model.sha256,
             "method": self.method,
             "target": self.target.name,
             "explains": self.target.meaning,

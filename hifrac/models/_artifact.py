@@ -2,7 +2,7 @@
 
 Python's pickle is never used, and a file whose hash differs from its card is
 refused before a byte of it is interpreted. The card is in the same folder,
-though: a model folder from a stranger is a stranger's program.
+though: it protects from damage, not from a stranger, whose TorchScript is a program.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ PROGRAM = "model.pt2"
 
 #: Name of a format, and the file that it is. The weights are always written: they are the model.
 FORMATS = {"safetensors": WEIGHTS, "torchscript": SCRIPT, "export": PROGRAM}
+
+# Outputs and channels of a network that a card may ask for.
+_MOST_CHANNELS = 256
 
 #: Pictures in one pass of an exported program, at most.
 _MOST = 65536
@@ -157,12 +160,18 @@ def load_eager(folder: Path, card: ModelCard) -> nn.Module:
     """Load the network in Python, with the canonical weights."""
     data = _verified(folder, WEIGHTS, card)
     misfit = f"model {card.name!r}: its weights do not fit the architecture {card.architecture!r}: "
+    options = dict(card.options)
     try:
+        for name in ("n_outputs", "n_channels"):  # before memory is asked for
+            if name in options and not 1 <= options[name] <= _MOST_CHANNELS:
+                raise ValueError(f"{name} must be from 1 to {_MOST_CHANNELS}")
+        if options.get("width", card.recipe.width) != card.recipe.width:
+            raise ValueError(f"its pictures have {card.recipe.width} pixels, not {options['width']!r}")
         weights = safetensors.torch.load(data)
-        network = build(card.architecture, dict(card.options))
+        network = build(card.architecture, options)
     except KeyError as error:
-        raise ModelError(misfit + error.args[0]) from error
-    except (TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        raise ModelError(misfit + str(error.args[0])) from error
+    except Exception as error:  # options of any type go into code that does not expect them
         raise ModelError(f"{misfit}{error}") from error
     if fault := _misfit(network, weights):
         raise ModelError(misfit + fault)

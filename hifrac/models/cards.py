@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
 from hifrac.core.exceptions import ModelError
 from hifrac.core.files import write_whole
 from hifrac.cutouts.recipe import CutoutRecipe
+from hifrac.models._facts import check_facts
 from hifrac.models.calibration import ConformalTable, PopulationTable
 from hifrac.models.detection import DetectionTable
 
@@ -198,20 +199,25 @@ class ModelCard:
         """
         try:
             facts = json.loads(text)
-            if unknown := sorted(set(facts) - {entry.name for entry in fields(cls)}):
-                raise TypeError(f"unknown facts: {', '.join(unknown)}")
+            check_facts(cls, facts, "the card")
+            check_facts(CutoutRecipe, facts["recipe"], "recipe")
             facts["recipe"] = CutoutRecipe.from_dict(facts["recipe"])
             if facts["calibration"] is not None:
                 table = PopulationTable if "ranks" in facts["calibration"] else ConformalTable
+                check_facts(table, facts["calibration"], "calibration")
                 facts["calibration"] = table(**facts["calibration"])
             if facts["detection"] is not None:
+                check_facts(DetectionTable, facts["detection"], "detection")
                 facts["detection"] = DetectionTable(**facts["detection"])
+            for name, value in facts["figures"].items():
+                if value is None or isinstance(value, str | list | dict):
+                    raise TypeError(f"figures must be numbers, and {name[:80]!r} is none")
             for name in ("references", "outputs", "inputs"):
                 if name in facts:
                     facts[name] = tuple(facts[name])
             card = cls(**facts)
             card.sha256  # noqa: B018 (a card without weights is no card)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ModelError(f"not a model card: {type(error).__name__}: {error}") from error
         return card
 

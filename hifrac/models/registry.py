@@ -113,6 +113,11 @@ class Model:
         load = partial(load_model, self.folder, device=self.device, runtime=self.runtime)
         return load, ()
 
+    @property
+    def sha256(self) -> str:
+        """The sha256 of the file that the network was loaded from: the script or the canonical weights."""
+        return self.card.files["model.pt"] if self.runtime == "torchscript" else self.card.sha256
+
     def answer(self, pixels: np.ndarray, ebv: np.ndarray | None = None) -> Answer:
         """Run the network and calibrate its outputs.
 
@@ -215,8 +220,10 @@ def load_model(
     device : {"auto", "cpu", "cuda"} or a torch device, optional
         ``conf.device`` by default; ``"auto"`` takes CUDA when there is one.
     runtime : {"torchscript", "eager", "openvino", "half"}, optional
-        What runs the network. By default TorchScript where the model has it and this
-        PyTorch can load it, else the Python network (``"eager"``).
+        What runs the network. By default TorchScript for the bundled models where this PyTorch can load it,
+        and the Python network (``"eager"``), whose weights are numbers and nothing else, for any other
+        folder: a script is a program, which can read and write files. Say ``"torchscript"`` if you trust
+        where it is from.
         ``"openvino"`` is for the CPU, in single precision, and needs the extra of
         that name; ``"half"`` is for the xresnets on CUDA, in 16 bits.
 
@@ -283,7 +290,8 @@ def _network(folder: Path, card: ModelCard, runtime: str | None) -> tuple[torch.
     """Load the network as a runtime has it, and say which one that is."""
     from hifrac.models import _artifact
 
-    if runtime == "torchscript" or (runtime is None and _artifact.SCRIPT in card.files):
+    is_ours = folder in bundled_models().values()
+    if runtime == "torchscript" or (runtime is None and is_ours and _artifact.SCRIPT in card.files):
         try:
             return _artifact.load_script(folder, card), "torchscript"
         except ModelIntegrityError:

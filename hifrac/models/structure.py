@@ -172,6 +172,8 @@ class StructureNet(nn.Module):
         super().__init__()
         if width < 64 or width % 4:
             raise ValueError(f"width must be a multiple of 4 and at least 64, got {width}")
+        if width > 1024:  # its constants grow with the square
+            raise ValueError(f"width must be at most 1024, got {width}")
         self.width = width
         self.isophote = 14.0  # counts of 255, mean of the three channels
         axis = torch.arange(width, dtype=torch.float32) - (width - 1) / 2

@@ -172,7 +172,32 @@ def test_a_card_that_names_other_outputs_than_the_network_gives(shallow_folder, 
 # When the script cannot be used
 
 
-def test_a_missing_script_is_replaced_by_the_python_network(shallow_folder, shallow_model, blobs):
+@pytest.fixture
+def bundled(monkeypatch, shallow_folder):
+    """A folder that counts as one of the package's: only of these a script is run unasked."""
+    monkeypatch.setattr("hifrac.models.registry.bundled_models", lambda: {"shallow": shallow_folder})
+    return shallow_folder
+
+
+@pytest.mark.parametrize("junk", [None, b"", b"a stranger's program"])
+def test_a_script_from_elsewhere_is_not_even_read_unless_asked_for(shallow_folder, blobs, junk):
+    expected = load_model(shallow_folder, device="cpu", runtime="torchscript")
+    assert expected.sha256 == expected.card.files[SCRIPT] != expected.card.sha256
+    outputs = expected.run(blobs)
+    if junk is None:
+        (shallow_folder / SCRIPT).unlink()
+    else:
+        put(shallow_folder, SCRIPT, junk)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = load_model(shallow_folder, device="cpu")
+    assert (model.runtime, model.sha256) == ("eager", model.card.sha256)
+    assert_same_outputs(model.run(blobs), outputs)
+    with pytest.raises(ModelError, match=r"model\.pt cannot be"):
+        load_model(shallow_folder, device="cpu", runtime="torchscript")
+
+
+def test_a_missing_script_is_replaced_by_the_python_network(bundled, shallow_folder, shallow_model, blobs):
     (shallow_folder / SCRIPT).unlink()
     with pytest.warns(HifracWarning, match=r"model\.pt cannot be read.*the Python network takes its place"):
         model = load_model(shallow_folder, device="cpu")
@@ -183,7 +208,9 @@ def test_a_missing_script_is_replaced_by_the_python_network(shallow_folder, shal
 
 
 @pytest.mark.parametrize("junk", [b"", b"of a PyTorch to come", b"PK\x03\x04" + bytes(64)])
-def test_a_script_that_this_pytorch_cannot_load_is_replaced(shallow_folder, shallow_model, blobs, junk):
+def test_a_script_that_this_pytorch_cannot_load_is_replaced(
+    bundled, shallow_folder, shallow_model, blobs, junk
+):
     put(shallow_folder, SCRIPT, junk)
     with pytest.warns(HifracWarning, match=r"model\.pt cannot be loaded.*the Python network takes its place"):
         model = load_model(shallow_folder, device="cpu")
@@ -193,7 +220,7 @@ def test_a_script_that_this_pytorch_cannot_load_is_replaced(shallow_folder, shal
         load_model(shallow_folder, device="cpu", runtime="torchscript")
 
 
-def test_a_script_that_is_not_the_one_of_the_card_is_never_replaced(shallow_folder):
+def test_a_script_that_is_not_the_one_of_the_card_is_never_replaced(bundled, shallow_folder):
     data = bytearray((shallow_folder / SCRIPT).read_bytes())
     data[len(data) // 2] ^= 1
     (shallow_folder / SCRIPT).write_bytes(data)
@@ -201,7 +228,7 @@ def test_a_script_that_is_not_the_one_of_the_card_is_never_replaced(shallow_fold
         load_model(shallow_folder, device="cpu")
 
 
-def test_with_neither_script_nor_weights_there_is_no_model(shallow_folder):
+def test_with_neither_script_nor_weights_there_is_no_model(bundled, shallow_folder):
     (shallow_folder / SCRIPT).unlink()
     (shallow_folder / WEIGHTS).unlink()
     with (

@@ -1,5 +1,6 @@
 """Model cards: exact in JSON, and unreadable only with a ModelError."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -373,3 +374,79 @@ def test_the_error_names_the_file(tmp_path):
     (tmp_path / "card.json").write_text("{}")
     with pytest.raises(ModelError, match=r"card\.json: not a model card"):
         ModelCard.read(tmp_path)
+
+
+# Altered cards
+
+ODD = [
+    *(None, True, -1, 0, 1.5, 4096, 10**30, 1e308, -1e308, float("nan"), float("inf"), "", "text", "\ud800"),
+    *([], {}, [[]], [None], {"": {}}, [1e308] * 5, ["x"] * 3, {"a": "b"}, [[[[[1]]]]], "x" * 200_000),
+]
+
+
+def places(facts, path=()):
+    """Every place in a card, and the first of each list, as the keys that lead to it."""
+    if isinstance(facts, dict | list):
+        for key, value in facts.items() if isinstance(facts, dict) else enumerate(facts[:1]):
+            yield (*path, key)
+            yield from places(value, (*path, key))
+
+
+def altered(facts, path, value):
+    """A copy of a card with another value in one place."""
+    copy = json.loads(json.dumps(facts))
+    parent = copy
+    for key in path[:-1]:
+        parent = parent[key]
+    parent[path[-1]] = value
+    return copy
+
+
+def test_an_altered_card_is_a_card_or_a_model_error(facts):
+    facts["calibration"]["levels"] = facts["calibration"]["levels"][:3]
+    facts["calibration"]["ranks"] = facts["calibration"]["ranks"][:3]
+    for path in places(facts):
+        for value in ODD:
+            with contextlib.suppress(ModelError):
+                card = ModelCard.from_json(json.dumps(altered(facts, path, value)))
+                # What is a card can be used as one.
+                assert ModelCard.from_json(card.to_json()).to_json() == card.to_json()
+                assert str(card).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("name",), 5),
+        (("recipe", "survey"), None),
+        (("recipe", "bands"), "irg"),
+        (("recipe", "bands"), ["i", "r", 3]),
+        (("calibration", "slope"), 1e308),
+        (("calibration", "n"), 2.5),
+        (("calibration", "levels"), {"0.5": 1}),
+        (("detection", "largest_ebv"), "0.1"),
+        (("detection", "distances", 0), True),
+        (("figures", "rmse"), "small"),
+        (("options",), [["width", 128]]),
+        (("files", "weights.safetensors"), 12),
+        (("references",), "Wu 2020"),
+    ],
+)
+def test_facts_have_the_type_and_size_that_they_need(facts, path, value):
+    with pytest.raises(ModelError, match="not a model card: "):
+        ModelCard.from_json(json.dumps(altered(facts, path, value)))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", "5", "null", '"card"', "", "{"])
+def test_texts_that_are_no_card(text):
+    with pytest.raises(ModelError, match="not a model card"):
+        ModelCard.from_json(text)
+
+
+def test_nesting_is_shallow(facts):
+    deep = 1
+    for _ in range(500):
+        deep = [deep]
+    facts["options"] = {"mean": deep}
+    with pytest.raises(ModelError, match="nested too deeply"):
+        ModelCard.from_json(json.dumps(facts))
