@@ -301,6 +301,8 @@ def _numbers(
     if decimal_comma and any(map(_WITH_COMMA.fullmatch, present)):
         present = [cell.replace(",", ".") if _WITH_COMMA.fullmatch(cell) else cell for cell in present]
     joined = "\n".join(present)
+    if integers_only and any(cell.startswith("+") or cell == "-0" for cell in present):
+        return None
     if present and _NOT_INTEGER.search(joined) is None:
         return _filled(present, mask, [np.int64, np.uint64], int)
     if integers_only or joined.count("\n") != max(len(present) - 1, 0):

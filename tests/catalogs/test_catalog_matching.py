@@ -195,3 +195,17 @@ def test_identifiers_match_as_in_a_dictionary(left, right, hidden):
 def test_wrong_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call(table_of([(0, 0, 0)]))
+
+
+@pytest.mark.parametrize("types", [(np.uint64, np.int64), (np.int64, np.uint64), (np.int32, np.uint64)])
+def test_integers_of_two_kinds_are_not_compared_as_floats(types):
+    base = 1237648720693755918 if np.int32 not in types else 2**31 - 5
+    left, right = np.array([base], types[0]), np.array([base - 1, base, base + 1], types[1])
+    assert list(match_ids(left, right)["row"]) == [1]
+    assert [row is np.ma.masked for row in match_ids(right, left)["row"]] == [True, False, True]
+    assert match_ids(np.array([-1]), np.array([2**64 - 1], np.uint64))["row"][0] is np.ma.masked
+
+
+@pytest.mark.parametrize("word", ["null", "NULL", "None", "N/A", "--", ""])
+def test_a_word_for_nothing_is_no_identifier(word):
+    assert match_ids([word], [word])["row"][0] is np.ma.masked
