@@ -49,14 +49,17 @@ OUTSIDE = Reply(404, b"", reason="NOT FOUND. Requested (ra, dec) is outside the 
 
 
 class GetJpegServer:
-    """Pictures by position, from a mapping ``{(ra, dec): bytes}`` or a function ``(params) -> bytes``.
+    """Pictures by position, from a mapping ``{(ra, dec): bytes}`` or a function ``(params)``
+    that gives bytes or a `Reply`.
 
     ``script`` maps the number of a request (from 0, in order of arrival) to a `Reply`;
     ``always`` is the reply to all others, if set. Where nothing is scripted, the picture of the
     position within 2e-6 deg is served, else `OUTSIDE`.
     """
 
-    def __init__(self, pictures: Mapping[tuple[float, float], bytes] | Callable[[dict[str, str]], bytes]):
+    def __init__(
+        self, pictures: Mapping[tuple[float, float], bytes] | Callable[[dict[str, str]], bytes | Reply]
+    ):
         self.pictures = pictures
         self.script: dict[int, Reply] = {}
         self.always: Reply | None = None
@@ -79,7 +82,7 @@ class GetJpegServer:
         """What to give as ``base_url`` or ``conf.skyserver_url``."""
         return self.address + "/{data_release}/SkyServerWS/ImgCutout/getjpeg"
 
-    def picture_at(self, params: dict[str, str]) -> bytes | None:
+    def picture_at(self, params: dict[str, str]) -> bytes | Reply | None:
         if callable(self.pictures):
             return self.pictures(params)
         ra, dec = float(params["ra"]), float(params["dec"])
@@ -112,6 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = None if reply is None else reply.body
         if body is None:
             body = owner.picture_at(params)
+            if isinstance(body, Reply):
+                reply, body = body, body.body
             if body is None:
                 body, reply = b"", reply or OUTSIDE
         reply = Reply(reset=True) if owner.down else reply or Reply()

@@ -24,6 +24,9 @@ OPTIONS = {
     "xresnet34": {},
     "xresnet50": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]},
     "shallow": {"n_outputs": 2},
+    "resnet18": {},
+    "resnet34": {"n_outputs": 2},
+    "resnet50": {},
 }
 
 
