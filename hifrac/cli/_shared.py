@@ -170,6 +170,10 @@ def picture_options(name_help: str) -> Callable[[Callable], Callable]:
             help="Folder or archive of pictures; nothing is fetched.",
         ),
         click.option("--name", default=None, help=f"{name_help}  [default: objid]"),
+        click.option("--bands", help="Filters of FITS --cutouts: of a cube's planes, or of three files."),
+        click.option(
+            "--pixel-scale", type=float, help="Arcsec per pixel of --cutouts, if not the model's: resampled."
+        ),
         click.option(
             "--frames",
             type=click.Path(path_type=Path, file_okay=False),
@@ -204,7 +208,9 @@ def check_source_options(
     return service, bool(local)
 
 
-def local_source(table: Path, rows, cutouts: Path | None, name: str | None, frames: Path | None):
+def local_source(
+    table: Path, rows, cutouts: Path | None, name: str | None, frames: Path | None, **options: Any
+):
     """Open the source of local pictures: frames, or a folder or archive with a column that names them."""
     from hifrac.cutouts import FrameCutouts, LocalCutouts
 
@@ -223,7 +229,9 @@ def local_source(table: Path, rows, cutouts: Path | None, name: str | None, fram
             f"its columns are {', '.join(rows.colnames) or '(none)'}"
         )
     try:
-        return LocalCutouts(cast(Path, cutouts), name=column)  # with local pictures, one of the two is given
+        return LocalCutouts(
+            cast(Path, cutouts), name=column, **options
+        )  # with local pictures, one of the two is given
     except (ValueError, OSError) as error:
         raise ValueError(f"--cutouts: {error}") from error
 

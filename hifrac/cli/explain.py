@@ -50,6 +50,8 @@ def explain(
     output: Path,
     cutouts: Path | None,
     name: str | None,
+    bands: str | None,
+    pixel_scale: float | None,
     frames: Path | None,
     survey: str | None,
     cache_dir: Path | None,
@@ -79,6 +81,8 @@ def explain(
 
     if (output / PAGE).exists() and not overwrite:
         raise FileExistsError(f"{output / PAGE} exists already; say --overwrite to replace it")
+    if cutouts is None and (bands is not None or pixel_scale is not None):
+        raise ValueError("--bands and --pixel-scale are of the pictures of --cutouts: give that as well")
     service, is_local = check_source_options(service, survey, cutouts, frames)
     rows = read_input(str(table), text_columns=[name or "objid"], **reading)
     if name is not None and find_column(rows, name) is None:
@@ -88,7 +92,8 @@ def explain(
         stack.enter_context(temporary_settings(cache_dir, max_rate))
         loaded = load_model(model, device=device)
         if is_local:
-            source = stack.enter_context(local_source(table, rows, cutouts, name, frames))
+            pictures = {"bands": bands, "pixel_scale": pixel_scale}
+            source = stack.enter_context(local_source(table, rows, cutouts, name, frames, **pictures))
         else:
             source = model_source(loaded, survey, service)
         estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)

@@ -41,6 +41,8 @@ def predict(
     output: Path,
     cutouts: Path | None,
     name: str | None,
+    bands: str | None,
+    pixel_scale: float | None,
     frames: Path | None,
     survey: str | None,
     cache_dir: Path | None,
@@ -62,6 +64,12 @@ def predict(
     pictures found by --name do without. Without --cutouts or --frames the
     pictures come from the survey service of the model, through the local store:
     what `hifrac fetch` got is not asked for again, and what is fetched here is kept.
+
+    A picture of --cutouts is a JPEG, PNG or FITS file named by the galaxy, in colour, square, with the galaxy
+    in the middle, and of the width and pixel scale of the model (128 pixels of 0.4 arcsec for the default
+    one). FITS files have three planes, red first: integers of 0 to 255, or fluxes. Where the planes have
+    another order, or a galaxy has three files (NAME-g.fits ...), say --bands g,r,i; for
+    another scale, --pixel-scale.
     """
     from hifrac.core.shapes import read_input
     from hifrac.core.tables import check_output, output_format
@@ -74,6 +82,8 @@ def predict(
         raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
     if name is not None and cutouts is None:
         raise ValueError("--name names pictures of --cutouts: give that as well")
+    if cutouts is None and (bands is not None or pixel_scale is not None):
+        raise ValueError("--bands and --pixel-scale are of the pictures of --cutouts: give that as well")
     service, is_local = check_source_options(service, survey, cutouts, frames)
     rows = read_input(str(table), text_columns=[name or "objid"] if cutouts else (), **reading)
     check_output(rows, output, overwrite=overwrite)
@@ -81,7 +91,8 @@ def predict(
         stack.enter_context(temporary_settings(cache_dir, max_rate))
         source = None
         if is_local:
-            source = stack.enter_context(local_source(table, rows, cutouts, name, frames))
+            pictures = {"bands": bands, "pixel_scale": pixel_scale}
+            source = stack.enter_context(local_source(table, rows, cutouts, name, frames, **pictures))
         loaded = load_model(model, device=device)
         if source is None:
             source = model_source(loaded, survey, service)
