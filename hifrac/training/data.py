@@ -88,22 +88,11 @@ def decode_all(
 
 @dataclass(frozen=True, eq=False)
 class LabelledPictures:
-    """Pictures with one target each.
+    """Pictures with one target each; arrays of shape (n,), NaN where unknown.
 
-    Attributes
-    ----------
-    name : array of str, shape (n,)
-        What names the pictures, each once.
-    pixels : Tensor of uint8, shape (n, 3, width, width)
-        Decoded once.
-    target : array of float, shape (n,)
-        Values, upper limits, or numbers of classes; NaN where unknown.
-    is_limit : array of bool, shape (n,)
-        Where the target is an upper limit.
-    ra, dec : array of float, shape (n,)
-        ICRS degrees; NaN where unknown.
-    ebv : array of float, shape (n,), or None
-        Galactic reddening E(B-V) in mag that the table states; NaN where it states none.
+    ``pixels``, a Tensor of uint8, is (n, 3, width, width); ``target`` holds values, upper limits where
+    ``is_limit``, or numbers of classes; ``ra`` and ``dec`` are ICRS degrees, and ``ebv`` the Galactic
+    reddening in mag, if the table states one. Each name stands there once.
     """
 
     name: np.ndarray
@@ -139,19 +128,10 @@ def read_labelled(
     """Read the pictures that a table of labels names.
 
     Positions may be missing; ``ra`` and ``dec`` are degrees unless their unit says otherwise. A table
-    without rows or columns, a name that stands there twice, or values of the wrong kind are a ValueError,
-    a picture that is missing, damaged or not of the recipe's size a RowError: training takes all or nothing.
-
-    Parameters
-    ----------
-    table : Table
-        With the columns named below.
-    cutouts : path-like
-        Folder or archive of the pictures.
-    recipe : CutoutRecipe
-        What the pictures are.
-    name, target, is_limit : str
-        Columns: of the pictures' names, of the target, and of truth values, where it is an upper limit.
+    without rows or columns, a name that stands there twice, or values of the wrong kind are a ValueError, a
+    picture that is missing, damaged or not of the recipe's size a RowError: training takes all or nothing.
+    The columns are those of the pictures' names, of the target, and of truth values, where it is an upper
+    limit.
     """
     require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
     if not len(table):

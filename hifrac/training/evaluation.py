@@ -47,12 +47,7 @@ def regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, flo
 def class_figures(truth: np.ndarray, logit: np.ndarray) -> dict[str, float]:
     """Compute accuracy and area under the receiver operating characteristic, with its bootstrap error.
 
-    Parameters
-    ----------
-    truth : array of bool, shape (n,)
-        Whether a row is of class 1; both classes must be there.
-    logit : array of float, shape (n,)
-        Its log odds at equal prior odds.
+    ``truth``, boolean, is whether a row is of class 1; ``logit`` are its log odds at equal prior odds.
     """
     return {
         "accuracy": float(np.mean((logit > 0) == truth)),
@@ -64,12 +59,7 @@ def class_figures(truth: np.ndarray, logit: np.ndarray) -> dict[str, float]:
 def coverage_across(scaled: np.ndarray, part: np.ndarray) -> dict[str, float]:
     """Compute the coverage of conformal intervals, each part scored with the residuals of the others.
 
-    Parameters
-    ----------
-    scaled : array of float, shape (n,)
-        Truth minus estimate, in units of the predicted spread where there is one.
-    part : array of int, shape (n,)
-        The fold or part of each row.
+    ``scaled`` is truth minus estimate, in units of the predicted spread where there is one.
     """
     limits = {name: np.empty((2, len(scaled))) for name in SHARES}
     for number in np.unique(part):

@@ -31,16 +31,8 @@ SEPARATION = 90 * u.arcsec
 def sky_groups(objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     """Group galaxies that must not be split between folds; return labels from 0, shape (n,).
 
-    Galaxies of one SDSS field (bits 16 and up of the objID: rerun, run, camcol,
-    field; SDSS glossary, "ObjID"), and galaxies closer than 90 arcsec where
-    positions are known.
-
-    Parameters
-    ----------
-    objid : array of str, shape (n,)
-        SDSS photometric objIDs.
-    ra, dec : array of float, shape (n,)
-        ICRS positions in degrees; NaN where unknown.
+    Galaxies of one SDSS field (bits 16 and up of the objID: rerun, run, camcol, field; SDSS glossary,
+    "ObjID"), and galaxies closer than 90 arcsec where positions (ICRS degrees; NaN where unknown) are known.
     """
     # What is left of an objID without its last 16 bits, the object's number, is the field.
     field = np.array([int(name) >> 16 for name in objid])
@@ -184,24 +176,9 @@ def paper_permutation(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split rows as the code of Wu (2020, ApJ 900, 142) does, which knows nothing of positions.
 
-    It permutes them, and takes the first share as the validation set.
-
-    Parameters
-    ----------
-    n : int
-        Number of rows, in the order of the paper's table; 4797 for alpha.40B, 7399 for alpha.40A.
-    fraction : float, optional
-        The share of the validation set; rounded down.
-    seed : int, optional
-        The paper's is 12345.
-    generator : {"numpy", "torch"}, optional
-        NumPy's legacy generator, as in the earlier experiments; or PyTorch's, as
-        in the later ones. The state of neither is changed.
-
-    Returns
-    -------
-    train, valid : array of int
-        Rows, in the order of the permutation.
+    It permutes the n rows of the paper's table (4797 for alpha.40B, 7399 for alpha.40A), and takes the first
+    share as the validation set: by NumPy's legacy generator, as in the earlier experiments, or by PyTorch's,
+    as in the later ones. The state of neither is changed. Returns the rows to train on, and the others.
     """
     if generator not in ("numpy", "torch"):
         raise ValueError(f"generator must be 'numpy' or 'torch', got {generator!r}")

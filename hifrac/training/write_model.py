@@ -32,24 +32,10 @@ def write_model(
 ) -> ModelCard:
     """Write a trained network with its card and its tables, and return the card.
 
-    Parameters
-    ----------
-    folder : Path
-        Made if missing. Only a whole and verified model takes the place of another one.
-    network : Module
-        The trained network, on the CPU.
-    card : ModelCard
-        All but ``files`` and ``created``, which are filled in.
-    pixels : array of uint8, shape (n, width, width, 3)
-        Pictures that the written files must answer as the network does.
-    tables : mapping of str to Table
-        Written as ``<name>.ecsv``; their ``meta`` say the command and the model.
-    split : Table, optional
-        Which galaxies were held out.
-    tolerance : float, optional
-        Of the answers, relative where they are above 1.
-    obsolete : sequence of str, optional
-        Tables of an earlier training that are removed.
+    Only a whole and verified model takes the place of another one: the written files must answer ``pixels``,
+    uint8 (n, width, width, 3), as the network on the CPU does, within ``tolerance`` (relative above 1).
+    ``files`` and ``created`` of the card are filled in; the ``meta`` of the tables, ``<name>.ecsv``, say the
+    command and the model. ``obsolete`` are tables of an earlier training that are removed.
     """
     staged = folder / ".staged"
     shutil.rmtree(staged, ignore_errors=True)

@@ -17,15 +17,10 @@ N_DIHEDRAL = 8
 
 
 def dihedral(pictures: Tensor, which: int) -> Tensor:
-    """Turn and mirror pictures, pixel by pixel.
+    """Turn and mirror pictures of any dtype, pixel by pixel.
 
-    Parameters
-    ----------
-    pictures : Tensor of any dtype, shape (n, c, h, w)
-        Pictures; square ones if they are turned by an odd number of right angles.
-    which : int
-        0 to 7: ``which % 4`` right angles counterclockwise on the screen, after
-        mirroring left to right if ``which`` is at least 4. 0 changes nothing.
+    By ``which % 4`` right angles counterclockwise on the screen, after mirroring left to right if ``which``
+    is at least 4.
     """
     _require_pictures(pictures)
     if not 0 <= which < N_DIHEDRAL:
@@ -61,17 +56,10 @@ def rotate(pictures: Tensor, degrees: Tensor) -> Tensor:
 
 
 class Augmentation:
-    """A random orientation for each square picture of a batch.
+    """A random orientation for each square picture of a batch; the generator's seed fixes all that follows.
 
-    Parameters
-    ----------
-    generator : `torch.Generator`
-        Where the randomness comes from; its seed fixes all that follows.
-    max_degrees : float, optional
-        Before the dihedral transform, pictures are rotated by up to this angle
-        either way. 0, the paper's text, by default; its code has 10.
-    probability : float, optional
-        Of that rotation; 0.75 as in the paper's code.
+    Before the dihedral transform pictures are rotated, with a probability, by up to ``max_degrees`` either
+    way. The text of the paper has 0 degrees, its code 10 and 0.75.
     """
 
     def __init__(

@@ -33,26 +33,12 @@ class _Batches(Dataset):
 
 
 class PictureData(lightning.LightningDataModule):
-    """The pictures of a training, for `lightning.Trainer`.
+    """The pictures of a training, for `lightning.Trainer`; ``held_out``, if any, are scored after each epoch.
 
-    The order of the pictures follows from the seed and the epoch, their
-    orientations from the seed and the number of the step: nothing is left
-    to a state that a checkpoint could lose.
-
-    Parameters
-    ----------
-    train, held_out : LabelledPictures
-        What is trained on, and what is scored after each epoch; None for nothing.
-    batch_size : int
-        Pictures of one step on all devices together. The incomplete batch at the
-        end of an epoch is left out; if there are fewer pictures than this,
-        they are one batch.
-    seed : int
-        Of order and orientations.
-    max_degrees : float, optional
-        As of `Augmentation`.
-    n_devices : int, optional
-        How many devices share a batch.
+    The order of the pictures follows from the seed and the epoch, their orientations from the seed and the
+    number of the step: nothing is left to a state that a checkpoint could lose. ``batch_size`` counts the
+    pictures of one step on all devices together; the incomplete batch at the end of an epoch is left out,
+    and fewer pictures than this are one batch.
     """
 
     def __init__(

@@ -36,12 +36,7 @@ MEASURED = "log_hi_fraction_true"
 def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> LabelledPictures:
     """Read what a configuration trains on: classes numbered, rows between them and in excess left out.
 
-    Parameters
-    ----------
-    config : TrainingConfig
-        Its sections ``data`` and ``pictures`` say what.
-    folder : path-like, optional
-        The data directory; `~hifrac.core.data_dir` by default.
+    ``folder`` is the data directory; `~hifrac.core.data_dir` by default.
     """
     data, name, target = config.data, "objid", config.data.target
     cutouts: str | Path

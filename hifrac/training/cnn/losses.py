@@ -48,21 +48,10 @@ def gaussian_nll(output: Tensor, target: Tensor, *, missing: str = "raise") -> T
 def tobit_nll(output: Tensor, target: Tensor, is_limit: Tensor, *, missing: str = "raise") -> Tensor:
     """Compute the negative log likelihood of values and upper limits (Tobin 1958, Econometrica 26, 24).
 
-    Of an upper limit only that the truth lies below it is known, the probability of which is
-    Phi((limit - mean) / sigma): the loss is the mean of `gaussian_nll` of the truths and -log Phi of the
-    limits.
-    Loss and gradient stay finite as long as the square of (target - mean) / sigma does.
-
-    Parameters
-    ----------
-    output : Tensor of float, shape (n, 2)
-        Mean, and natural logarithm of sigma.
-    target : Tensor of float, shape (n,)
-        Truths or upper limits; NaN where there is neither.
-    is_limit : Tensor of bool, shape (n,)
-        Where ``target`` is an upper limit.
-    missing : {"raise", "mask"}, optional
-        What happens to a row without truth and limit.
+    Of an upper limit only that the truth lies below it is known, the probability of which is Phi((limit -
+    mean) / sigma): the loss is the mean of `gaussian_nll` of the truths and -log Phi of the limits. The
+    output, shape (n, 2), is as there. Loss and gradient stay finite as long as the square of (target - mean)
+    / sigma does.
     """
     _require_pairs(output, target)
     if is_limit.dtype != torch.bool:
@@ -87,22 +76,11 @@ def smoothed_cross_entropy(
 ) -> Tensor:
     """Compute the cross-entropy with smoothed labels.
 
-    Parameters
-    ----------
-    logits : Tensor of float, shape (n, classes)
-        Unnormalised log probabilities of at least two classes.
-    target : Tensor of int, bool or float, shape (n,)
-        Number of the class, from 0; NaN where unknown.
-    epsilon : float, optional
-        From 0 to 1: how much is taken from the right class.
-    convention : {"code", "paper"}, optional
-        Who gets epsilon. ``"code"``: all classes alike, the right one too
-        (Szegedy et al. 2016, CVPR), so that for two classes and 0.05 the
-        targets are 0.975 and 0.025, as in the code of Wu (2020, ApJ 900,
-        142). ``"paper"``: the wrong classes, so that they are 0.95 and 0.05,
-        as in the text of its section 5.2.
-    missing : {"raise", "mask"}, optional
-        What happens to a row whose class is unknown.
+    ``logits``, shape (n, classes), are unnormalised log probabilities; ``target`` is the number of the
+    class. Epsilon is taken from the right class, and given to all alike, the right one too, by the
+    convention ``"code"`` (Szegedy et al. 2016, CVPR), so that for two classes and 0.05 the targets are 0.975
+    and 0.025, as in the code of Wu (2020, ApJ 900, 142); or by ``"paper"`` to the wrong ones, so that they
+    are 0.95 and 0.05, as in the text of its section 5.2.
     """
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"logits must be (n, classes) with at least two classes, got {_of(logits)}")

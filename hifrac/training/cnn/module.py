@@ -108,18 +108,10 @@ class PictureNetwork(lightning.LightningModule):
 
 
 def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_size: int = 64) -> np.ndarray:
-    """Return what a network answers, (n, outputs) of float64, in evaluation mode and single precision.
+    """Return what a network answers to pixels of uint8: float64 (n, outputs), in evaluation mode.
 
-    Parameters
-    ----------
-    network : Module
-        Takes pixels; it is put into evaluation mode.
-    pixels : Tensor of uint8, shape (n, c, h, w)
-        Pictures. If there is no memory for so many, fewer are passed at once, with a warning.
-    orientations : {1, 8}, optional
-        8 for the mean over all orientations of each picture.
-    batch_size : int, optional
-        Pictures of one pass, at most.
+    With 8 orientations the mean over all of each picture. If there is no memory for a batch, fewer pictures
+    are passed at once, with a warning.
     """
     if orientations not in (1, 8):
         raise ValueError(f"orientations must be 1 or 8, got {orientations}")

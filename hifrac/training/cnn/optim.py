@@ -52,25 +52,10 @@ def radam_lookahead(
 ) -> Lookahead:
     """Make the paper's optimizer; its state, saved and restored, continues exactly.
 
-    A step is rectified where the length of the moving average exceeds 5
-    (step 6 on with the paper's 0.99), and is plain momentum before.
-
-    Parameters
-    ----------
-    model_or_params : Module, or iterable of Tensor or of dict
-        A network, whose batch normalisation and biases do not decay; or parameters or groups of them.
-    lr : float, optional
-        Learning rate.
-    betas : tuple of float, optional
-        Memory of the mean gradient (momentum) and of the mean squared one.
-    eps : float, optional
-        Added to the root of the mean squared gradient.
-    weight_decay : float, optional
-        Decoupled: each step multiplies weights by 1 - lr * weight_decay.
-    k : int, optional
-        Steps between two updates of the slow weights.
-    alpha : float, optional
-        How far the slow weights then move towards the fast ones, which go on from there.
+    A step is rectified where the length of the moving average exceeds 5 (step 6 on with the paper's 0.99),
+    and is plain momentum before. Each step multiplies weights by 1 - lr * weight_decay; batch normalisation
+    and biases of a network do not decay. Every ``k`` steps the slow weights move by ``alpha`` of the way to
+    the fast ones, which go on from there.
     """
     groups: list[Any]
     if isinstance(model_or_params, nn.Module):

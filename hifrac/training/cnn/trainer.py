@@ -49,33 +49,11 @@ def fit_network(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> lightning.Trainer:
-    """Train a network in place, to the end of its schedule.
+    """Train a network in place, to the end of its schedule, and return the trainer that has done it.
 
-    Parameters
-    ----------
-    module : PictureNetwork
-        The network.
-    data : PictureData
-        Its pictures.
-    config : TrainingConfig
-        Epochs, precision and devices.
-    folder : path-like, optional
-        Where the checkpoint of each epoch and the log go. None by default: neither is kept.
-    resume : bool, optional
-        Whether to go on from the checkpoint of ``folder``: the result is then that of a
-        run that was never interrupted.
-    callbacks : sequence of callback, optional
-        Lightning's, to look on.
-
-    Returns
-    -------
-    trainer : `lightning.Trainer`
-        That has done it.
-
-    Raises
-    ------
-    ~hifrac.core.ModelError
-        If there is no memory for a batch.
+    The checkpoint of each epoch and the log go to ``folder``; without one neither is kept. With ``resume``
+    training goes on from the checkpoint: the result is that of a run that was never interrupted. A
+    ModelError says so if there is no memory for a batch.
     """
     # Convolutions are faster so, on processors and cards alike.
     module.to(memory_format=torch.channels_last)

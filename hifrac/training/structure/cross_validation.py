@@ -25,14 +25,8 @@ PERCENTILES = (*range(100), 99.5, 99.9, 100)
 class OutOfFold:
     """Answers for each galaxy by a network that did not see its group.
 
-    Attributes
-    ----------
-    outputs : dict of str to array of float, shape (n,)
-        As ``NetworkOutput``, by name.
-    distances : array of float, shape (n, 9)
-        The distances, before they are divided by their edges.
-    fold : array of int, shape (n,)
-        The fold in which the row was held out.
+    ``outputs``, as ``NetworkOutput``, are by name; ``distances``, (n, 9), are not yet divided by their
+    edges; ``fold`` is that in which the row was held out.
     """
 
     outputs: dict[str, np.ndarray]
@@ -128,17 +122,10 @@ def balanced(values: np.ndarray, labels: Labels) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Estimates and quantiles of held-out galaxies; arrays of shape (n,).
+    """Estimates of log10(M_HI / M*), and quantiles by level (see ``LEVELS``), of held-out galaxies, in dex.
 
-    Attributes
-    ----------
-    estimate : array of float
-        log10(M_HI / M*), in dex.
-    quantile : dict of float to array of float
-        By level, see ``LEVELS``.
-    pit : array of float
-        Probability integral transform: the share of the detections of the other folds that
-        lie lower in their own distributions than the truth (or upper limit) in this one; NaN without it.
+    ``pit`` is the probability integral transform: the share of the detections of the other folds that lie
+    lower in their own distributions than the truth (or upper limit) in this one; NaN without it.
     """
 
     estimate: np.ndarray
@@ -175,22 +162,10 @@ def calibrate_across(answers: OutOfFold, labels: Labels, log_odds: tuple[float, 
 def calibrate(
     answers: OutOfFold, labels: Labels, rows: np.ndarray, log_odds: tuple[float, float]
 ) -> ConformalTable | PopulationTable:
-    """Make the table of estimates and intervals that rests on some of the held-out galaxies.
+    """Make the table of estimates and intervals that rests on some rows of the held-out galaxies.
 
-    Parameters
-    ----------
-    answers : OutOfFold
-        Answers of networks that did not see the galaxies.
-    labels : Labels
-        What is known of them.
-    rows : array of bool, shape (n,)
-        Which of them to take.
-    log_odds : (float, float)
-        Prior odds of gas-poor galaxies, for estimate and interval; not used without such galaxies.
-
-    Returns
-    -------
-    table : PopulationTable, or ConformalTable without gas-poor galaxies
+    ``log_odds`` are the prior odds of gas-poor galaxies, for estimate and interval. With too few such
+    galaxies they are not used, and the table is a ConformalTable.
     """
     detected, gas_poor = rows & labels.detected, rows & labels.gas_poor
     truth = labels.log_hi_fraction[detected]

@@ -52,16 +52,9 @@ def fit_heads(
 ) -> StructureNet:
     """Fit the learned part of a structure network in place, and return it in evaluation mode.
 
-    Parameters
-    ----------
-    network : StructureNet
-        Whatever it held before is overwritten.
-    features : array of float, shape (n, features)
-        Raw measurements of the training pictures, `with_ebv`.
-    labels : Labels
-        What is known of them. The inner cross-validation behind the spread does not split groups.
-    augmented : array of float, shape (7, k, measurements)
-        Raw measurements of augmented pictures, see `AUGMENTATIONS_OOD`.
+    Whatever it held before is overwritten. ``features`` are raw measurements `with_ebv` of the training
+    pictures; ``augmented``, (7, k, measurements), are those of `AUGMENTATIONS_OOD`. The inner cross-
+    validation behind the spread does not split the groups of the labels.
     """
     require_labels(labels)
     detected, gas_poor = labels.detected, labels.gas_poor
@@ -148,29 +141,10 @@ def censored_ridge(
 ) -> tuple[float, np.ndarray]:
     """Fit intercept and coefficients of a ridge regression that knows upper limits.
 
-    The maximum of the penalised likelihood of Tobin (1958, Econometrica 26, 24) for a known scatter, by
-    expectation and maximisation (Dempster, Laird & Rubin 1977): limits are replaced by the mean of what a
-    normal distribution about the present fit has below them.
-
-    Parameters
-    ----------
-    inputs : array of float, shape (n, columns)
-        What the target is read from.
-    target : array of float, shape (n,)
-        Values, or upper limits.
-    is_limit : array of bool, shape (n,)
-        Where it is a limit.
-    weights : array of float, shape (n,)
-        How much each row counts.
-    penalty : float
-        Of the squares of the coefficients, in units of the squared residual of a row of weight 1.
-    scatter : float
-        Standard deviation about the fit of the rows with limits.
-
-    Returns
-    -------
-    intercept : float
-    coefficients : array of float, shape (columns,)
+    The maximum of the penalised likelihood of Tobin (1958, Econometrica 26, 24) for a known scatter of the
+    rows with limits, by expectation and maximisation (Dempster, Laird & Rubin 1977): limits are replaced by
+    the mean of what a normal distribution about the present fit has below them. The penalty is in units of
+    the squared residual of a row of weight 1.
     """
     expected, before = target, np.inf
     for _ in range(_MOST_STEPS):

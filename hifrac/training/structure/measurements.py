@@ -17,18 +17,9 @@ N_AUGMENTED = 700
 
 @dataclass(frozen=True)
 class Measurements:
-    """Raw measurements.
+    """Raw measurements (n, features) of all pictures and their reddening; and without it.
 
-    Attributes
-    ----------
-    features : array of float, shape (n, features)
-        Of all pictures, and their reddening.
-    without_reddening : array of float, shape (n, features)
-        The same for a network that is not told the reddening.
-    augmented : array of float, shape (7, k, measurements)
-        Of augmented pictures, see `AUGMENTATIONS_OOD`.
-    augmented_rows : array of int, shape (k,)
-        Of which galaxies these are.
+    ``augmented``, (7, k, measurements), are of pictures that `AUGMENTATIONS_OOD` made of ``augmented_rows``.
     """
 
     features: np.ndarray

@@ -128,17 +128,8 @@ AUGMENTATIONS_OOD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def ood_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Make pictures that no estimate should be trusted for, of real ones where that is possible.
 
-    Parameters
-    ----------
-    pixels : array of uint8, shape (n, width, width, 3)
-        Real cutouts; width a multiple of 4.
-    rng : `~numpy.random.Generator`
-        Draws noise, stars, and parts of photographs.
-
-    Returns
-    -------
-    pictures : dict of str to array of uint8, shape (n, width, width, 3)
-        By what they are. Other pixel scales are made by other interpolation than `AUGMENTATIONS_OOD` uses.
+    All are uint8 (n, width, width, 3), by what they are; the width must be a multiple of 4. Other pixel
+    scales are made by other interpolation than `AUGMENTATIONS_OOD` uses.
     """
     width = pixels.shape[1]
 

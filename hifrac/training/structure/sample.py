@@ -28,30 +28,13 @@ _DEEP_COLUMNS = ("objid", "ra", "dec", "log_hi_fraction_true", "is_limit", "alfa
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """Pictures with labels; detections first, then bright undetected galaxies.
+    """Pictures, uint8 (n, width, width, 3), with labels; detections first, then bright undetected galaxies.
 
-    Attributes
-    ----------
-    objid : array of str, shape (n,)
-        SDSS photometric objID.
-    pixels : array of uint8, shape (n, width, width, 3)
-        The decoded cutouts.
-    detected : array of bool, shape (n,)
-        Whether ALFALFA detected the galaxy.
-    log_hi_fraction : array of float, shape (n,)
-        log10(M_HI / M*); NaN where undetected.
-    photometry : array of float, shape (n, 2)
-        Catalogue g-i and i, of the detections; NaN elsewhere. A baseline's
-        input, never the network's.
-    gswlc_offset : array of float, shape (n,)
-        log10 of the ratio of the stellar masses of Taylor et al. (2011) and
-        GSWLC-2; NaN where either is unknown.
-    ra, dec : array of float, shape (n,)
-        ICRS positions in degrees; NaN where they are not known well.
-    ebv : array of float, shape (n,)
-        Galactic reddening E(B-V) in mag; NaN where not even the field's position is known.
-    group : array of int, shape (n,)
-        Galaxies of one group stay in one fold.
+    Arrays of shape (n,), NaN where unknown: ``log_hi_fraction`` is log10(M_HI / M*) of the detections;
+    ``ra`` and ``dec`` are ICRS degrees; ``ebv`` is the Galactic reddening in mag, known even of a field;
+    ``gswlc_offset`` is log10 of the ratio of the stellar masses of Taylor et al. (2011) and GSWLC-2.
+    ``photometry``, (n, 2), is g-i and i of the detections: a baseline's input, never the network's. Galaxies
+    of one group stay in one fold.
     """
 
     objid: np.ndarray
@@ -157,18 +140,9 @@ def read_deep(folder: str | Path | None = None, *, width: int = 128) -> DeepSamp
 class Labels:
     """What is known of galaxies; arrays of shape (n,).
 
-    Attributes
-    ----------
-    detected, undetected : array of bool
-        Whether ALFALFA detected the galaxy, or missed it although it is bright; for some neither holds.
-    gas_poor : array of bool
-        Whether a deeper survey measured what ALFALFA missed.
-    log_hi_fraction : array of float
-        log10(M_HI / M*) of ``detected`` and ``gas_poor`` galaxies, NaN elsewhere.
-    is_limit : array of bool
-        Where that is an upper limit.
-    gswlc_offset, ebv, group : array
-        As of `TrainingSample`.
+    ALFALFA detected them, or missed them although they are bright (``undetected``), or neither; ``gas_poor``
+    are those that a deeper survey measured and ALFALFA missed. ``log_hi_fraction`` is known of ``detected``
+    and ``gas_poor`` galaxies, and an upper limit where ``is_limit``; all else is as of `TrainingSample`.
     """
 
     detected: np.ndarray
@@ -197,26 +171,9 @@ def all_names(sample: TrainingSample, deep: DeepSample | None) -> np.ndarray:
 def combine(
     sample: TrainingSample, deep: DeepSample | None, fold: np.ndarray
 ) -> tuple[np.ndarray, Labels, np.ndarray]:
-    """Join two lists of galaxies that overlap: the sample's, then what is new.
+    """Join two lists of galaxies that overlap: the sample's, then what is new in the deep one.
 
-    Parameters
-    ----------
-    sample : TrainingSample
-        Detections and undetected galaxies.
-    deep : DeepSample or None
-        Galaxies that a deeper survey measured, most of them undetected ones of the sample.
-    fold : array of int, shape (n,)
-        The fold of each galaxy of the sample.
-
-    Returns
-    -------
-    pixels : array of uint8, shape (m, width, width, 3)
-        The pictures of the m galaxies of `all_names`.
-    labels : Labels
-        What is known of them.
-    fold : array of int, shape (m,)
-        Their folds: those of the sample, and for new galaxies that of their
-        group, or any one.
+    ``fold`` are the folds of the sample; a new galaxy gets that of its group, or any one.
     """
     n, objid = len(sample.objid), all_names(sample, deep)
     unknown = np.full(len(objid) - n, np.nan)

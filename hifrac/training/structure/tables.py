@@ -82,25 +82,11 @@ def cross_validation_table(
     *,
     without: tuple[OutOfFold, Calibrated],
 ) -> Table:
-    """Tabulate figures of merit of the network and of simple models on the same folds.
+    """Tabulate figures of merit of the network and of simple models on the same folds, a row a model.
 
-    Parameters
-    ----------
-    sample : TrainingSample
-        The labelled galaxies.
-    features : array of float, shape (n, features)
-        Raw measurements of their pictures, or of more; those of the sample come first.
-    answers, calibrated : OutOfFold, Calibrated
-        The network's answers, and its estimates and intervals.
-    without : (OutOfFold, Calibrated)
-        The same of a network that was not told the reddening.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        One row a model: ``rmse``, ``slope``, ``slope_inverse``, ``sigma``, ``offset``, ``nmad``,
-        ``coverage_68``, ``coverage_90`` (of the detections), and ``auc`` (detections
-        against bright undetected galaxies), each with its ``_error``; NaN where a model has no answer.
+    ``features``, of the pictures of the sample and perhaps of more after them, are raw measurements;
+    ``without`` are answers and intervals of a network that was not told the reddening. Coverages are of the
+    detections, ``auc`` is detections against bright undetected galaxies; NaN where a model has no answer.
     """
     n, detected = len(sample.objid), sample.detected
     fold, colours = answers.fold[:n], radial_colours(features[:n])
@@ -207,12 +193,7 @@ def tercile_table(labels: Labels, calibrated: Calibrated) -> Table:
 def gswlc_table(labels: Labels, answers: OutOfFold, calibrated: Calibrated) -> Table:
     """Tabulate figures of the estimates for the stellar masses of GSWLC-2, of the detections that have such.
 
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        For the column ``log_hi_fraction_gswlc``, and for ``log_hi_fraction`` as if it were for these
-        masses too: the number ``n`` of galaxies, ``rmse``, ``slope``, ``slope_inverse``, ``sigma``,
-        ``offset`` and ``nmad``, each with its bootstrap error.
+    Of the column ``log_hi_fraction_gswlc``, and of ``log_hi_fraction`` as if it were for these masses too.
     """
     rows = labels.detected & np.isfinite(labels.gswlc_offset)
     truth = (labels.log_hi_fraction + labels.gswlc_offset)[rows]
@@ -231,23 +212,9 @@ def gswlc_table(labels: Labels, answers: OutOfFold, calibrated: Calibrated) -> T
 def deep_table(labels: Labels, calibrated: Calibrated, flagged: np.ndarray) -> Table:
     """Tabulate how the estimates fare on galaxies that ALFALFA did not detect, each held out.
 
-    Parameters
-    ----------
-    labels : Labels
-        What is known of the galaxies.
-    calibrated : Calibrated
-        Their estimates and intervals.
-    flagged : array of bool, shape (n,)
-        Whether a flag warns of the row.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        For all of them and for those without a flag: of those with a value their number ``n``,
-        ``offset`` (mean of estimate minus value, dex), ``rmse``, ``coverage_68`` and
-        ``coverage_90``; of upper limits their number, ``limits_violated``
-        (share of estimates above the limit), ``limits_below_p05`` (share of
-        limits below the whole interval); NaN where a figure has no meaning.
+    All of them, and those without a flag: ``offset`` is the mean of estimate minus value;
+    ``limits_violated`` is the share of estimates above the limit, ``limits_below_p05`` that of limits below
+    the whole interval.
     """
     rows = np.flatnonzero(labels.gas_poor)
     samples = {"all": rows, "without a flag": rows[~flagged[rows]]}
@@ -276,20 +243,8 @@ def _deep_row(labels: Labels, calibrated: Calibrated, rows: np.ndarray) -> dict[
 def parents_table(answers: OutOfFold, labels: Labels, model_odds: tuple[float, float]) -> Table:
     """Tabulate what it costs the one parent population to serve the other: figures for a range of prior odds.
 
-    Parameters
-    ----------
-    answers : OutOfFold
-        Answers of networks that did not see the galaxies.
-    labels : Labels
-        What is known of them.
-    model_odds : (float, float)
-        Those of the model, for estimate and interval; its row comes first.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        One row for each pair of odds: ``rmse``, ``coverage_68`` and ``coverage_90`` of the detections, and
-        the figures of `deep_table`.
+    Those of the model come first. The coverages are of the detections; then come the figures of
+    `deep_table`.
     """
     rows = np.flatnonzero(labels.detected)
     truth = labels.log_hi_fraction
@@ -340,14 +295,8 @@ def ood_table(
 ) -> Table:
     """Tabulate the share of pictures that are flagged as out of distribution.
 
-    Parameters
-    ----------
-    distance : dict of str to array of float
-        Distances of pictures that are not what they claim to be, by what was done to them.
-    held_out : dict of str to array of float
-        The same of real pictures that the network did not see.
-    detection : DetectionTable
-        What turns a distance into a score.
+    ``distance`` are of pictures that are not what they claim to be, ``held_out`` of real ones that the
+    network did not see.
     """
     rows = []
     for real, distances in ((True, held_out), (False, distance)):
