@@ -37,7 +37,8 @@ def main(seeds: int, output: Path) -> None:
     folds = []
     for seed in range(seeds):
         fold = assign_folds(sample.detected, sample.group, N_FOLDS, seed)
-        pixels, labels, fold = combine(sample, deep, fold)
+        galaxies = combine(sample, deep, fold)
+        pixels, labels, fold = galaxies.pixels, galaxies.labels, galaxies.fold
         folds.append(fold)
     measured = labels.detected | labels.gas_poor
     features = with_ebv(measure(network, pixels[measured]), labels.ebv[measured])

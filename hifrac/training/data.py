@@ -48,12 +48,26 @@ def read_data_table(folder: Path, name: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def read_undetected(folder: Path, columns: Sequence[str] = ()) -> Table:
-    """Read the bright galaxies of the ALFALFA footprint that ALFALFA did not detect."""
-    index = read_data_table(
-        folder, INDEX, ["objid", *columns, "alfalfa_footprint", "alfalfa_detected", "flux_16px"]
-    )
-    return index[index["alfalfa_footprint"] & ~index["alfalfa_detected"] & (index["flux_16px"] >= BRIGHT)]
+def read_alfalfa(folder: Path, of_detections: Sequence[str], of_others: Sequence[str] = ()) -> Table:
+    """List detections, then bright galaxies of the ALFALFA footprint that ALFALFA did not detect.
+
+    ``of_detections`` and ``of_others`` are columns of numbers that only the one or the other have.
+    """
+    labels = read_data_table(folder, LABELS, ["objid", *of_detections])
+    selection = ("alfalfa_footprint", "alfalfa_detected", "flux_16px")
+    index = read_data_table(folder, INDEX, ["objid", *of_others, *selection])
+    index = index[index["alfalfa_footprint"] & ~index["alfalfa_detected"] & (index["flux_16px"] >= BRIGHT)]
+    names = [np.asarray(table["objid"], dtype=str) for table in (labels, index)]
+    galaxies = Table({"objid": np.concatenate(names)})
+    galaxies["detected"] = np.arange(len(galaxies)) < len(labels)
+    for table, columns, rows in (
+        (labels, of_detections, galaxies["detected"]),
+        (index, of_others, ~galaxies["detected"]),
+    ):
+        for column in columns:
+            galaxies[column] = np.nan
+            galaxies[column][rows] = numbers_of(table, column)
+    return galaxies
 
 
 def pictures_or_errors(
@@ -159,6 +173,18 @@ def read_labelled(
         dec=positions.dec,
         ebv=positions.ebv,
     )
+
+
+def require_finite(
+    pictures: LabelledPictures, target: str, *, masked: bool = False, way_out: str = ""
+) -> None:
+    """Raise a ValueError that names the first picture without a finite label; ``masked`` allows for NaN."""
+    bad = np.isinf(pictures.target) if masked else ~np.isfinite(pictures.target)
+    if bad.any():
+        raise ValueError(
+            f"{target}: {bad.sum()} labels are missing or not finite, the first is that of "
+            f"{pictures.name[bad][0]}{way_out}"
+        )
 
 
 def require_columns(table: Table, names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy import units as u
@@ -137,10 +138,7 @@ def draw_folds(objid: np.ndarray, group: np.ndarray, *, n_folds: int = 5, seed: 
     """
     from sklearn.model_selection import GroupKFold
 
-    fold = np.empty(len(objid), dtype=int)
-    splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
-    for number, (_, rows) in enumerate(splitter.split(fold, groups=group)):
-        fold[rows] = number
+    fold = _number_folds(GroupKFold(n_folds, shuffle=True, random_state=seed), objid, group)
     return Table(
         {"objid": np.asarray(objid, dtype=str), "fold": fold},
         meta={"rule": "groups", "seed": seed, "n_folds": n_folds, "separation": str(SEPARATION)},
@@ -151,9 +149,12 @@ def assign_folds(detected: np.ndarray, group: np.ndarray, n_folds: int, seed: in
     """Draw the fold, 0 to n_folds - 1, of each row, detections shared out; groups are never split."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    fold = np.empty(len(detected), dtype=int)
-    for number, (_, held_out) in enumerate(splitter.split(detected, detected, group)):
+    return _number_folds(StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed), detected, group)
+
+
+def _number_folds(splitter: Any, target: np.ndarray, group: np.ndarray) -> np.ndarray:
+    fold = np.empty(len(target), dtype=int)
+    for number, (_, held_out) in enumerate(splitter.split(target, target, group)):
         fold[held_out] = number
     return fold
 
@@ -196,9 +197,12 @@ def paper_permutation(
 
 def split_hash(split: Table) -> str:
     """Compute the sha256 of who stands where, whatever the order of the rows."""
-    side = split["role"] if "role" in split.colnames else split["fold"]
-    lines = sorted(f"{name},{where}" for name, where in zip(split["objid"], side, strict=True))
+    lines = sorted(f"{name},{where}" for name, where in zip(split["objid"], _side(split), strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _side(split: Table) -> np.ndarray:
+    return np.asarray(split["role" if "role" in split.colnames else "fold"])
 
 
 def write_split(split: Table, path: str | Path) -> Path:
@@ -301,7 +305,7 @@ def check_split(split: Table, objid: np.ndarray) -> np.ndarray:
 def require_apart(split: Table, objid: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> None:
     """Refuse a split that parts galaxies closer than 90 arcsec; warn if it is drawn by the paper's rule."""
     first, second, distance = _close_pairs(ra, dec)
-    side = np.asarray(split["role"] if "role" in split.colnames else split["fold"])
+    side = _side(split)
     apart = np.flatnonzero((side[first] != side[second]) & (first < second))
     if not apart.size:
         return

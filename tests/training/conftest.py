@@ -142,7 +142,8 @@ def deep(data_folder) -> DeepSample:
 def everything(sample, deep) -> tuple[np.ndarray, Labels, np.ndarray]:
     """Pictures, labels and folds of the sample and of the deeper survey."""
     fold = assign_folds(sample.detected, sample.group, N_FOLDS, 0)
-    return combine(sample, deep, fold)
+    galaxies = combine(sample, deep, fold)
+    return galaxies.pixels, galaxies.labels, galaxies.fold
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,9 @@ from hifrac.training.data import (
     LabelledPictures,
     data_folder,
     numbers_of,
+    read_alfalfa,
     read_data_table,
     read_labelled,
-    read_undetected,
     require_classes,
     require_columns,
 )
@@ -46,7 +46,7 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
         root = data_folder(folder)
         cutouts = root / ARCHIVE
         if data.sample == "detection":
-            table, target = _detection_table(root), "detected"
+            table, target = read_alfalfa(root, ("ra", "dec")), "detected"
         elif data.sample == "estimates":
             table = _estimates_table(root, data.teacher)
         else:
@@ -67,21 +67,6 @@ def read_measured(config: TrainingConfig, folder: str | Path | None = None) -> L
 
 def _labels(root: Path, name: str = LABELS) -> Table:
     return read_data_table(root, name, ["objid", "ra", "dec"])
-
-
-def _detection_table(root: Path) -> Table:
-    """List detections, then bright undetected galaxies of the survey's footprint."""
-    labels, undetected = _labels(root), read_undetected(root)
-    unknown = np.full(len(undetected), np.nan)
-    return Table(
-        {
-            "objid": np.concatenate(
-                [np.asarray(table["objid"], dtype=str) for table in (labels, undetected)]
-            ),
-            "detected": np.arange(len(labels) + len(undetected)) < len(labels),
-            **{name: np.concatenate([numbers_of(labels, name), unknown]) for name in ("ra", "dec")},
-        }
-    )
 
 
 def _estimates_table(root: Path, teacher: str) -> Table:

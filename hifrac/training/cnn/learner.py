@@ -27,7 +27,7 @@ from hifrac.training.cnn.labels import read_measured, read_pictures
 from hifrac.training.cnn.module import PictureNetwork, answer, build, load_weights, one_logit
 from hifrac.training.cnn.trainer import LOGS, checkpoint_of, fit_network
 from hifrac.training.config import TrainingConfig
-from hifrac.training.data import LabelledPictures
+from hifrac.training.data import LabelledPictures, require_finite
 from hifrac.training.evaluation import (
     N_ORIENTATIONS,
     class_figures,
@@ -228,15 +228,9 @@ def _split(config: TrainingConfig, pictures: LabelledPictures, begun: Path | Non
 def _require_labels(config: TrainingConfig, train: LabelledPictures, held_out: LabelledPictures) -> None:
     """Refuse what nothing can be learned from, or what nothing can be calibrated with."""
     target = config.data.target
+    way_out = "; data.missing = 'mask' leaves missing ones out"
     for part in (train, held_out):
-        bad = ~np.isfinite(part.target)
-        if config.data.missing == "mask":
-            bad &= ~np.isnan(part.target)
-        if bad.any():
-            raise ValueError(
-                f"{target}: {bad.sum()} labels are missing or not finite, the first is that of "
-                f"{part.name[bad][0]}; data.missing = 'mask' leaves missing ones out"
-            )
+        require_finite(part, target, masked=config.data.missing == "mask", way_out=way_out)
     values = train.target[np.isfinite(train.target)]
     if values.size < 2 or np.ptp(values) == 0:
         what = f"always {values[0]:g}" if values.size else "never known"

@@ -11,7 +11,7 @@ from hifrac.metrics import coverage
 from hifrac.models.calibration import LEVELS, ConformalTable, PopulationTable
 from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import StructureNet
-from hifrac.training.evaluation import fit_detection
+from hifrac.training.evaluation import SHARES, fit_detection
 from hifrac.training.structure.heads import EDGE_PERCENTILES, FEWEST_GAS_POOR, fit_heads, set_state
 from hifrac.training.structure.measurements import Measurements
 from hifrac.training.structure.sample import Galaxies, Labels
@@ -135,6 +135,10 @@ class Calibrated:
     def coverage(self, truth: np.ndarray, rows: np.ndarray, low: float, high: float) -> float:
         """Return the share of some rows whose truth lies between two quantiles."""
         return coverage(truth[rows], self.quantile[low][rows], self.quantile[high][rows])
+
+    def shares(self, truth: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        """Return the coverage of the 68% and of the 90% interval."""
+        return {name: self.coverage(truth, rows, *levels) for name, levels in SHARES.items()}
 
 
 def calibrate_across(answers: OutOfFold, labels: Labels, log_odds: tuple[float, float]) -> Calibrated:

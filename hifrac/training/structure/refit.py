@@ -21,7 +21,7 @@ from hifrac.models import ModelCard, load_model
 from hifrac.models.calibration import ConformalTable
 from hifrac.models.cards import require_free_column
 from hifrac.models.structure import NetworkOutput, StructureNet
-from hifrac.training.data import LabelledPictures, read_labelled
+from hifrac.training.data import LabelledPictures, read_labelled, require_finite
 from hifrac.training.evaluation import coverage_across
 from hifrac.training.splits import draw_folds, galaxy_groups
 from hifrac.training.structure.heads import fit_spread, set_head, without_texture
@@ -130,12 +130,7 @@ def refit(
 
 
 def _require_labels(pictures: LabelledPictures, target: str) -> None:
-    bad = ~np.isfinite(pictures.target)
-    if bad.any():
-        raise ValueError(
-            f"{target}: {bad.sum()} labels are missing or not finite, the first is that of "
-            f"{pictures.name[bad][0]}"
-        )
+    require_finite(pictures, target)
     if len(pictures) < FEWEST:
         raise ValueError(
             f"table must have at least {FEWEST} rows to calibrate an interval, got {len(pictures)}"

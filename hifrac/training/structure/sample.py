@@ -10,19 +10,14 @@ import numpy as np
 from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE
-from hifrac.training.data import (
-    ARCHIVE,
-    DEEP,
-    LABELS,
-    data_folder,
-    decode_all,
-    read_data_table,
-    read_undetected,
-)
+from hifrac.training.data import ARCHIVE, DEEP, data_folder, decode_all, read_alfalfa, read_data_table
 from hifrac.training.splits import assign_folds, sky_groups
 
-_LABEL_COLUMNS = ("objid", "ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel")
-_MASS_COLUMNS = ("log_mstar_taylor", "log_mstar_gswlc")
+_LABEL_COLUMNS = (
+    *("ra", "dec", "log_hi_fraction_true", "g_minus_i", "i_cmodel"),
+    *("log_mstar_taylor", "log_mstar_gswlc"),
+)
+_NEARBY_COLUMNS = ("ra_approx", "dec_approx")
 _DEEP_COLUMNS = ("objid", "ra", "dec", "log_hi_fraction_true", "is_limit", "alfalfa_detected")
 
 
@@ -91,26 +86,22 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Traini
         If a picture is missing or damaged: training takes all or nothing.
     """
     cutouts = data_folder(folder)
-    labels = read_data_table(cutouts, LABELS, (*_LABEL_COLUMNS, *_MASS_COLUMNS))
+    table = read_alfalfa(cutouts, _LABEL_COLUMNS, _NEARBY_COLUMNS)
+    objid, detected = (np.asarray(table[name]) for name in ("objid", "detected"))
+    column = {name: np.asarray(table[name]) for name in (*_LABEL_COLUMNS, *_NEARBY_COLUMNS)}
+    ra, dec = column["ra"], column["dec"]
     # To a tenth of a degree, which is no position, but enough for the dust.
-    undetected = read_undetected(cutouts, ("ra_approx", "dec_approx"))
-    objid = np.concatenate([np.asarray(table["objid"], dtype=str) for table in (labels, undetected)])
-    pixels = decode_all(objid, cutouts / ARCHIVE, replace(SDSS_RECIPE, width=width))
-    n, unknown = len(labels), np.full(len(undetected), np.nan)
-    column = {name: plain_floats(labels[name]) for name in (*_LABEL_COLUMNS[1:], *_MASS_COLUMNS)}
-    ra, dec = (np.concatenate([column[name], unknown]) for name in ("ra", "dec"))
-    photometry = np.stack([np.concatenate([column[name], unknown]) for name in ("g_minus_i", "i_cmodel")], 1)
-    nearby = [plain_floats(undetected[name]) for name in ("ra_approx", "dec_approx")]
+    nearby = (np.where(detected, ra, column["ra_approx"]), np.where(detected, dec, column["dec_approx"]))
     return TrainingSample(
         objid=objid,
-        pixels=pixels,
-        detected=np.arange(len(objid)) < n,
-        log_hi_fraction=np.concatenate([column["log_hi_fraction_true"], unknown]),
-        photometry=photometry,
-        gswlc_offset=np.concatenate([column["log_mstar_taylor"] - column["log_mstar_gswlc"], unknown]),
+        pixels=decode_all(objid, cutouts / ARCHIVE, replace(SDSS_RECIPE, width=width)),
+        detected=detected,
+        log_hi_fraction=column["log_hi_fraction_true"],
+        photometry=np.stack([column["g_minus_i"], column["i_cmodel"]], 1),
+        gswlc_offset=column["log_mstar_taylor"] - column["log_mstar_gswlc"],
         ra=ra,
         dec=dec,
-        ebv=np.concatenate([galactic_ebv(ra[:n], dec[:n]), galactic_ebv(*nearby)]),
+        ebv=galactic_ebv(*nearby),
         group=sky_groups(objid, ra, dec),
     )
 
@@ -161,21 +152,25 @@ class Labels:
         return len(self.group)
 
 
-def all_names(sample: TrainingSample, deep: DeepSample | None) -> np.ndarray:
-    """Return the objIDs of a sample, then those that are new in a deep one."""
-    if deep is None:
-        return sample.objid
-    return np.concatenate([sample.objid, deep.objid[~np.isin(deep.objid, sample.objid)]])
+@dataclass(frozen=True)
+class Galaxies:
+    """The galaxies to learn from, and their folds: those of the sample, then what is new in the deep one."""
+
+    sample: TrainingSample
+    objid: np.ndarray
+    pixels: np.ndarray
+    labels: Labels
+    fold: np.ndarray
 
 
-def combine(
-    sample: TrainingSample, deep: DeepSample | None, fold: np.ndarray
-) -> tuple[np.ndarray, Labels, np.ndarray]:
+def combine(sample: TrainingSample, deep: DeepSample | None, fold: np.ndarray) -> Galaxies:
     """Join two lists of galaxies that overlap: the sample's, then what is new in the deep one.
 
     ``fold`` are the folds of the sample; a new galaxy gets that of its group, or any one.
     """
-    n, objid = len(sample.objid), all_names(sample, deep)
+    n, objid = len(sample.objid), sample.objid
+    if deep is not None:
+        objid = np.concatenate([objid, deep.objid[~np.isin(deep.objid, objid)]])
     unknown = np.full(len(objid) - n, np.nan)
     pixels, group = sample.pixels, sample.group
     detected = np.concatenate([sample.detected, np.zeros(len(unknown), dtype=bool)])
@@ -206,7 +201,7 @@ def combine(
         ebv=ebv,
         group=group,
     )
-    return pixels, labels, fold
+    return Galaxies(sample, objid, pixels, labels, fold)
 
 
 def _folds_of_groups(fold: np.ndarray, group: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -218,20 +213,7 @@ def _folds_of_groups(fold: np.ndarray, group: np.ndarray, rows: np.ndarray) -> n
     return fold
 
 
-@dataclass(frozen=True)
-class Galaxies:
-    """The galaxies to learn from, and their folds: those of the sample, then what is new in the deep one."""
-
-    sample: TrainingSample
-    objid: np.ndarray
-    pixels: np.ndarray
-    labels: Labels
-    fold: np.ndarray
-
-
 def read_galaxies(folder: str | Path | None, *, width: int, n_folds: int, seed: int) -> Galaxies:
     """Read both samples of a data directory, and share their galaxies out to folds."""
     sample, deep = read_sample(folder, width=width), read_deep(folder, width=width)
-    fold = assign_folds(sample.detected, sample.group, n_folds, seed)
-    pixels, labels, fold = combine(sample, deep, fold)
-    return Galaxies(sample, all_names(sample, deep), pixels, labels, fold)
+    return combine(sample, deep, assign_folds(sample.detected, sample.group, n_folds, seed))

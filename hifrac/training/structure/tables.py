@@ -30,7 +30,20 @@ OOD_FOLD = 1
 #: Logarithms of prior odds that the table of parent populations shows, beside those of a model.
 SHOWN_ODDS = (-8.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
 
-_PENALTIES = np.logspace(-2, 4, 25)
+#: The simple models: regressions, and what tells detections from other galaxies.
+_REGRESSIONS: dict[str, Callable[[], Any]] = {
+    "ridge (or logistic) on radial colours": lambda: make_pipeline(
+        StandardScaler(), RidgeCV(np.logspace(-2, 4, 25))
+    ),
+    "extremely randomised trees on radial colours": lambda: ExtraTreesRegressor(
+        500, min_samples_leaf=2, random_state=0, n_jobs=-1
+    ),
+    "linear in catalogue g-i and i": LinearRegression,
+}
+_CLASSIFIERS: tuple[Callable[[], Any], ...] = (
+    lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000)),
+    lambda: RandomForestClassifier(300, random_state=0, n_jobs=-1),
+)
 
 
 def radial_colours(features: np.ndarray) -> np.ndarray:
@@ -96,41 +109,19 @@ def cross_validation_table(
         ("structure network", answers, calibrated),
         ("structure network without the reddening", *without),
     ):
-        shares = {
-            "coverage_68": intervals.coverage(sample.log_hi_fraction, rows, 0.16, 0.84),
-            "coverage_90": intervals.coverage(sample.log_hi_fraction, rows, 0.05, 0.95),
-        }
+        shares = intervals.shares(sample.log_hi_fraction, rows)
         table.append(_regression_row(name, truth, intervals.estimate[rows], shares))
         scores.append(of_network.outputs["detection_logit"][:n])
-    for name, regression, inputs in (
-        ("ridge (or logistic) on radial colours", _ridge, colours[detected]),
-        ("extremely randomised trees on radial colours", _trees, colours[detected]),
-        ("linear in catalogue g-i and i", LinearRegression, sample.photometry[detected]),
-    ):
-        estimate = _held_out(regression, inputs, truth, fold[detected], "predict")
+    for name, make in _REGRESSIONS.items():
+        inputs = sample.photometry if "catalogue" in name else colours
+        estimate = _held_out(make, inputs[detected], truth, fold[detected], "predict")
         shares = coverage_across(truth - estimate, fold[detected])
         table.append(_regression_row(name, truth, estimate, shares))
     table.append(dict.fromkeys(table[0], np.nan) | {"model": "random forest on radial colours"})
-    scores += [_held_out(make, colours, detected, fold, "predict_proba") for make in (_logistic, _forest)]
+    scores += [_held_out(make, colours, detected, fold, "predict_proba") for make in _CLASSIFIERS]
     for row, score in zip((*table[:3], table[-1]), scores, strict=True):
         row["auc"], row["auc_error"] = _auc(detected, score)
     return _formatted(Table(rows=table))
-
-
-def _ridge() -> Any:
-    return make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
-
-
-def _trees() -> Any:
-    return ExtraTreesRegressor(500, min_samples_leaf=2, random_state=0, n_jobs=-1)
-
-
-def _logistic() -> Any:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
-
-
-def _forest() -> Any:
-    return RandomForestClassifier(300, random_state=0, n_jobs=-1)
 
 
 def _held_out(
@@ -182,8 +173,7 @@ def tercile_table(labels: Labels, calibrated: Calibrated) -> Table:
                 "n": len(part),
                 "rmse": _rmse(truth[part], estimate[part]),
                 "offset": float(np.mean(estimate[part] - truth[part])),
-                "coverage_68": calibrated.coverage(truth, part, 0.16, 0.84),
-                "coverage_90": calibrated.coverage(truth, part, 0.05, 0.95),
+                **calibrated.shares(truth, part),
                 "width_68": float(width),
             }
         )
@@ -232,8 +222,7 @@ def _deep_row(labels: Labels, calibrated: Calibrated, rows: np.ndarray) -> dict[
     if len(values):
         row["offset"] = float(np.mean(estimate[values] - truth[values]))
         row["rmse"] = _rmse(truth[values], estimate[values])
-        row["coverage_68"] = calibrated.coverage(truth, values, 0.16, 0.84)
-        row["coverage_90"] = calibrated.coverage(truth, values, 0.05, 0.95)
+        row |= calibrated.shares(truth, values)
     if len(limits):
         row["limits_violated"] = float(np.mean(estimate[limits] > truth[limits]))
         row["limits_below_p05"] = float(np.mean(calibrated.quantile[0.05][limits] > truth[limits]))
@@ -256,8 +245,7 @@ def parents_table(answers: OutOfFold, labels: Labels, model_odds: tuple[float, f
                 "log_odds_estimate": odds[0],
                 "log_odds_interval": odds[1],
                 "alfalfa_rmse": _rmse(truth[rows], calibrated.estimate[rows]),
-                "alfalfa_coverage_68": calibrated.coverage(truth, rows, 0.16, 0.84),
-                "alfalfa_coverage_90": calibrated.coverage(truth, rows, 0.05, 0.95),
+                **{f"alfalfa_{key}": share for key, share in calibrated.shares(truth, rows).items()},
                 **_deep_row(labels, calibrated, np.flatnonzero(labels.gas_poor)),
             }
         )

@@ -174,7 +174,8 @@ def deep_of(objid, ra):
 def test_a_new_galaxy_is_on_the_side_of_what_is_near_it(known, new):
     sample, fold = a_sample(*zip(*known, strict=True))
     ra = 10 + new[1] * 50 / 3600
-    _, labels, folds = combine(sample, deep_of([str((new[0] << 16) + 999)], [ra]), fold)
+    galaxies = combine(sample, deep_of([str((new[0] << 16) + 999)], [ra]), fold)
+    labels, folds = galaxies.labels, galaxies.fold
     near = (np.array([row[0] for row in known]) == new[0]) | (
         SkyCoord(sample.ra, sample.dec, unit="deg").separation(SkyCoord(ra, 0, unit="deg")) < 90 * u.arcsec
     )
@@ -192,7 +193,8 @@ def test_new_galaxies_that_are_neighbours_share_a_fold():
     # Two within 60 arcsec, and two of one field; neither pair has a neighbour in the sample.
     sample, fold = a_sample([1, 2, 3], [0, 10, 20])
     objid = [str((field << 16) + 999) for field in (50, 51)] + [str((60 << 16) + row) for row in (1, 2)]
-    _, labels, folds = combine(sample, deep_of(objid, [100.0, 100.0 + 60 / 3600, 200.0, 220.0]), fold)
+    galaxies = combine(sample, deep_of(objid, [100.0, 100.0 + 60 / 3600, 200.0, 220.0]), fold)
+    labels, folds = galaxies.labels, galaxies.fold
     for one, other in ((3, 4), (5, 6)):
         assert labels.group[one] == labels.group[other]
         assert folds[one] == folds[other]
@@ -205,14 +207,16 @@ def test_the_position_of_an_undetected_galaxy_is_taken_from_the_deeper_data():
         sample, detected=np.array([True, True, False]), ra=np.array([*sample.ra[:2], np.nan])
     )
     ra = sample.ra[0] + 60 / 3600
-    _, labels, folds = combine(sample, deep_of(sample.objid[2:], [ra]), fold)
+    galaxies = combine(sample, deep_of(sample.objid[2:], [ra]), fold)
+    labels, folds = galaxies.labels, galaxies.fold
     assert labels.group[2] == labels.group[0]
     assert folds[2] == folds[0]
 
 
 def test_without_deeper_data_the_sample_stays_as_it_is(sample):
     fold = assign_folds(sample.detected, sample.group, 2, 0)
-    pixels, labels, folds = combine(sample, None, fold)
+    galaxies = combine(sample, None, fold)
+    pixels, labels, folds = galaxies.pixels, galaxies.labels, galaxies.fold
     assert pixels is sample.pixels
     np.testing.assert_array_equal(folds, fold)
     np.testing.assert_array_equal(labels.group, sample.group)

@@ -212,7 +212,8 @@ def test_the_folds_are_those_of_the_seed(card, out_of_fold, sample):
 
 
 def test_no_neighbours_are_in_different_folds(out_of_fold, sample, deep):
-    _, labels, fold = combine(sample, deep, np.asarray(out_of_fold["fold"][: len(sample.objid)]))
+    galaxies = combine(sample, deep, np.asarray(out_of_fold["fold"][: len(sample.objid)]))
+    labels, fold = galaxies.labels, galaxies.fold
     np.testing.assert_array_equal(fold, out_of_fold["fold"])
     assert len(set(zip(labels.group, fold, strict=True))) == len(set(labels.group))
 
@@ -486,7 +487,8 @@ def test_the_committed_figures_are_of_these_data_and_folds(real_data, bundled):
     fold = assign_folds(seen, sample.group, card.folds["n_folds"], card.folds["seed"])
     assert set(fold) == set(range(card.folds["n_folds"]))
     assert split_hash(Table({"objid": sample.objid, "fold": fold})) == card.folds["sha256"]
-    _, labels, folds = combine(sample, deep, fold)
+    galaxies = combine(sample, deep, fold)
+    labels, folds = galaxies.labels, galaxies.fold
     answers = Table.read(folder / "out_of_fold.ecsv")
     np.testing.assert_array_equal(answers["fold"], folds)
     np.testing.assert_array_equal(answers["gas_poor"], labels.gas_poor)
@@ -518,7 +520,8 @@ def test_the_committed_figures_are_of_these_data_and_folds(real_data, bundled):
     # So do the network's own, of the fold with the number 0: trained here on what was measured of the others.
     # (The detection head needs all 7,010 pictures, and minutes; the estimate does not know of it.)
     network = StructureNet(sample.pixels.shape[1])
-    pixels, labels, folds = combine(sample, deep, fold)
+    galaxies = combine(sample, deep, fold)
+    pixels, labels, folds = galaxies.pixels, galaxies.labels, galaxies.fold
     measured = labels.detected | labels.gas_poor
     known, rest = labels[measured], folds[measured] != 0
     features = with_ebv(measure(network, pixels[measured]), known.ebv)
