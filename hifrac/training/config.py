@@ -278,10 +278,12 @@ class TrainingConfig(_Section):
         return self.from_dict(facts)
 
 
+_BUNDLED = Path(str(resources.files("hifrac.training") / "configs"))
+
+
 def bundled_configs() -> list[str]:
     """Return the names of the bundled configurations."""
-    folder = Path(str(resources.files("hifrac.training") / "configs"))
-    return sorted(path.stem for path in folder.glob("*.toml"))
+    return sorted(path.stem for path in _BUNDLED.glob("*.toml"))
 
 
 def read_config(source: str | Path) -> TrainingConfig:
@@ -313,8 +315,7 @@ def read_config(source: str | Path) -> TrainingConfig:
     """
     bundled = bundled_configs()
     if isinstance(source, str) and source in bundled:
-        text = (resources.files("hifrac.training") / "configs" / f"{source}.toml").read_text("utf-8")
-        return TrainingConfig.from_dict(tomllib.loads(text))
+        return TrainingConfig.from_dict(tomllib.loads((_BUNDLED / f"{source}.toml").read_text("utf-8")))
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from astropy.table import Table
 
 from hifrac.core.config import conf
@@ -22,6 +23,7 @@ from hifrac.models import Model, ModelCard
 from hifrac.models.calibration import ConformalTable
 from hifrac.models.detection import DetectionTable
 from hifrac.models.registry import bundled_models, held_out_answers
+from hifrac.training.cnn.augment import N_DIHEDRAL, dihedral
 from hifrac.training.data import flags_of, numbers_of, pictures_or_errors, require_classes, require_columns
 from hifrac.training.splits import TRAIN
 
@@ -31,8 +33,6 @@ SHARES = {"coverage_68": (0.16, 0.84), "coverage_90": (0.05, 0.95)}
 COMPLETENESS = 0.90
 #: Parts of which residuals make the intervals of the others.
 N_PARTS = 5
-#: Ways to put a square on itself: four turns, mirrored or not.
-N_ORIENTATIONS = 8
 
 
 def regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
@@ -151,8 +151,8 @@ def evaluate(
         If the model learned from some of the galaxies that it is scored on, or corrects for a reddening
         that is not known.
     """
-    if orientations not in (1, N_ORIENTATIONS):
-        raise ValueError(f"orientations must be 1 or {N_ORIENTATIONS}, got {orientations}")
+    if orientations not in (1, N_DIHEDRAL):
+        raise ValueError(f"orientations must be 1 or {N_DIHEDRAL}, got {orientations}")
     require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
     truth = numbers_of(table, target)
     labelled = np.flatnonzero(np.isfinite(truth))
@@ -240,11 +240,9 @@ def _mean_outputs(
     model: Model, pixels: np.ndarray, ebv: np.ndarray, orientations: int
 ) -> dict[str, np.ndarray]:
     """Return the outputs of pictures (n, h, w, 3), the mean over their orientations."""
-    total = model.run(pixels, ebv)
+    total, planes = model.run(pixels, ebv), torch.from_numpy(pixels).permute(0, 3, 1, 2)
     for which in range(1, orientations):
-        mirrored = pixels[:, :, ::-1] if which >= 4 else pixels
-        # Along rows and columns: as `dihedral` of the convolutional networks' augmentation.
-        turned = np.ascontiguousarray(np.rot90(mirrored, which % 4, (1, 2)))
+        turned = dihedral(planes, which).permute(0, 2, 3, 1).contiguous().numpy()
         total = {key: value + total[key] for key, value in model.run(turned, ebv).items()}
     return {key: value / orientations for key, value in total.items()}
 

@@ -22,19 +22,14 @@ from hifrac.models.calibration import LEVELS, ConformalTable
 from hifrac.models.cards import require_free_column
 from hifrac.models.registry import bundled_models
 from hifrac.models.xresnet import PixelNet
+from hifrac.training.cnn.augment import N_DIHEDRAL
 from hifrac.training.cnn.batches import PictureData
 from hifrac.training.cnn.labels import read_measured, read_pictures
 from hifrac.training.cnn.module import PictureNetwork, answer, build, load_weights, one_logit
 from hifrac.training.cnn.trainer import LOGS, checkpoint_of, fit_network
 from hifrac.training.config import TrainingConfig
 from hifrac.training.data import LabelledPictures, require_finite
-from hifrac.training.evaluation import (
-    N_ORIENTATIONS,
-    class_figures,
-    fit_detection,
-    held_out_coverage,
-    regression_figures,
-)
+from hifrac.training.evaluation import class_figures, fit_detection, held_out_coverage, regression_figures
 from hifrac.training.splits import (
     HELD_OUT,
     TRAIN,
@@ -325,7 +320,7 @@ def _finish(
     if classifies:
         network = one_logit(network)
     outputs: tuple[str, ...]
-    once, mean = (answer(network, held_out.pixels, orientations=n) for n in (1, N_ORIENTATIONS))
+    once, mean = (answer(network, held_out.pixels, orientations=n) for n in (1, N_DIHEDRAL))
     if classifies:
         outputs = ("detection_logit",) if _detects(config) else ("estimate",)
         facts, figures = _score_classes(outputs, held_out, once, mean)
@@ -337,7 +332,7 @@ def _finish(
     card = replace(_card(config, galaxies, outputs, command), figures=rounded, **facts)
     table = Table({"objid": held_out.name, "target": held_out.target, "is_limit": held_out.is_limit})
     for number, name in enumerate(outputs):
-        table[name], table[f"{name}_{N_ORIENTATIONS}_orientations"] = once[:, number], mean[:, number]
+        table[name], table[f"{name}_{N_DIHEDRAL}_orientations"] = once[:, number], mean[:, number]
     table.meta["target"] = card.target
     pixels = held_out.pixels[:16].permute(0, 2, 3, 1).contiguous().numpy()
     write_model(folder, network, card, pixels, tables={"held_out": table}, tolerance=1e-4)

@@ -29,15 +29,7 @@ TABLES = ("cross_validation", "terciles", "ood_tests", "deep_sample", "parents",
 
 @dataclass(frozen=True)
 class Parent:
-    """A parent population: prior odds (natural logarithms) of a galaxy that ALFALFA misses.
-
-    Attributes
-    ----------
-    log_odds : (float, float)
-        For the estimate, and for the interval.
-    summary, validity : str
-        For the card.
-    """
+    """Log prior odds of a galaxy that ALFALFA misses, for estimate and interval; and words for the card."""
 
     log_odds: tuple[float, float]
     summary: str
