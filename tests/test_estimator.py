@@ -487,8 +487,8 @@ def test_positions_without_units_warn_the_caller(quick_model):
 
 def test_what_is_no_table_is_refused(quick_model):
     estimator = HIFractionEstimator(quick_model, cutouts=Source([]))
-    with pytest.raises(TypeError, match=r"^data must be a SkyCoord, Table or QTable, got dict"):
-        estimator.predict({"ra": [1.0], "dec": [2.0]})
+    with pytest.raises(TypeError, match=r"^data must be one of: .*; got float"):
+        estimator.predict(3.5)
     with pytest.raises(ValueError, match=r"^data has no ra and no dec; its columns are RAA, DECC; accepted"):
         estimator.predict(Table({"RAA": [1.0], "DECC": [2.0]}))
     with pytest.raises(u.UnitConversionError, match=r"^ra must be an angle, got the unit m"):
@@ -994,6 +994,9 @@ def test_any_mixture_of_rows(quick_model, rows, size, masked):
 # Through the service of the survey
 
 
+PATIENT = {"timeout": 10.0, "retries": 2, "retry_backoff": 0.01, "max_rate": 0.0, "patience": 0.0}
+
+
 @pytest.fixture
 def patient(monkeypatch):
     """The configured service is a server on this computer."""
@@ -1001,14 +1004,11 @@ def patient(monkeypatch):
         monkeypatch.delenv(variable, raising=False)
 
     def use(server):
-        for name, value in {"timeout": 10.0, "retries": 2, "retry_backoff": 0.01, "max_rate": 0.0}.items():
+        for name, value in PATIENT.items():
             monkeypatch.setattr(conf, name, value)
         monkeypatch.setattr(conf, "skyserver_url", server.url)
 
-    before = {
-        name: getattr(conf, name)
-        for name in ("timeout", "retries", "retry_backoff", "max_rate", "skyserver_url")
-    }
+    before = {name: getattr(conf, name) for name in (*PATIENT, "skyserver_url")}
     yield use
     for name, value in before.items():
         setattr(conf, name, value)
@@ -1056,7 +1056,7 @@ def test_a_service_that_fails_for_some_rows(quick_model, patient):
     def answer(params):
         return replies.get(int(np.argmin(np.abs(data["ra"] - float(params["ra"])))), GOOD)
 
-    with serve(answer) as server, conf.set_temp("patience", 0):
+    with serve(answer) as server:
         patient(server)
         estimator = HIFractionEstimator(quick_model)
         result = estimator.predict(data)

@@ -150,16 +150,22 @@ def test_weights_of_another_number_of_outputs_say_so(shallow_folder):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"architecture": "Linear"}, "architecture must be one of StructureNet,"),
-        ({"options": {"depth": 3}}, "unexpected keyword argument 'depth'"),
-        ({"options": {"mean": [0.5]}}, "mean must have 3 numbers, got 1"),
-        ({"options": None}, "'NoneType' object is not iterable"),
-        ({"options": {}, "architecture": "xresnet18"}, "they are those of the architecture 'shallow'"),
+        (
+            {"architecture": "Linear"},
+            "do not fit the architecture.*architecture must be one of StructureNet,",
+        ),
+        ({"options": {"depth": 3}}, "do not fit the architecture.*unexpected keyword argument 'depth'"),
+        ({"options": {"mean": [0.5]}}, "do not fit the architecture.*mean must have 3 numbers, got 1"),
+        ({"options": None}, "options must be an object, got NoneType"),
+        (
+            {"options": {}, "architecture": "xresnet18"},
+            "do not fit the architecture.*they are those of the architecture 'shallow'",
+        ),
     ],
 )
 def test_a_card_that_does_not_fit_its_weights(shallow_folder, facts, message):
     edit(shallow_folder, **facts)
-    with pytest.raises(ModelError, match=f"do not fit the architecture.*{message}"):
+    with pytest.raises(ModelError, match=message):
         load_model(shallow_folder, device="cpu", runtime="eager")
 
 
@@ -268,7 +274,7 @@ def test_an_exported_model_is_the_same_model(shallow_model, tmp_path, blobs, for
 def test_an_empty_folder_may_be_filled(shallow_model, tmp_path):
     (tmp_path / "out").mkdir()
     export_model(str(shallow_model), str(tmp_path / "out"))
-    assert load_model(tmp_path / "out", device="cpu").runtime == "torchscript"
+    assert load_model(tmp_path / "out", device="cpu", runtime="torchscript").runtime == "torchscript"
 
 
 def test_nothing_is_written_over(shallow_model, tmp_path):
