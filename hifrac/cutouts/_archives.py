@@ -131,7 +131,8 @@ class TarArchive:
         if unpack is not None:
             try:
                 with unpack(path, "rb") as packed:
-                    most, links = max(_NO_MATTER, _MOST_UNPACKED * path.stat().st_size), []
+                    most = max(_NO_MATTER, _MOST_UNPACKED * path.stat().st_size)
+                    links: list[tuple[str, str]] = []
                     files = list(self._unpack(packed, most, links))
                     self._unpacked = [*files, *_follow(links, dict(files))]
             except BaseException:

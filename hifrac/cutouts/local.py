@@ -150,8 +150,15 @@ class LocalCutouts:
 
     def __reduce__(self) -> tuple:
         # Another process opens the collection itself.
-        options = {"recipe": self.recipe, "bands": self._planes or None, "pixel_scale": self.pixel_scale}
-        return partial(type(self), self._path, self.name_column, **options), ()
+        opened = partial(
+            type(self),
+            self._path,
+            self.name_column,
+            recipe=self.recipe,
+            bands=self._planes or None,
+            pixel_scale=self.pixel_scale,
+        )
+        return opened, ()
 
     def __enter__(self) -> LocalCutouts:
         return self
