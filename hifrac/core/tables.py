@@ -86,16 +86,6 @@ def read_table(
     table : `~astropy.table.Table`
         Masked where a cell is empty, or has a word for nothing such as null, None, NA, N/A or --.
 
-    Parameters
-    ----------
-    path : path-like
-        File to read.
-
-    Returns
-    -------
-    table : `~astropy.table.Table`
-        The table as it stands in the file.
-
     Raises
     ------
     FileNotFoundError
