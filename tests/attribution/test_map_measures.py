@@ -88,7 +88,7 @@ def test_weights_drawn_anew_are_the_same_numbers_elsewhere(tmp_path, pooled, blo
 
 def test_networks_with_attention_are_randomised_from_their_script_as_well(tmp_path, blobs):
     write(tmp_path / "m", "xresnet18")
-    model = load_model(tmp_path / "m")
+    model = load_model(tmp_path / "m", runtime="torchscript")
     assert model.runtime == "torchscript"
     assert not np.allclose(randomised(model).run(blobs)["estimate"], model.run(blobs)["estimate"])
 

@@ -104,7 +104,7 @@ def test_a_row_without_a_position_is_unknown_and_the_others_are_not(folder):
 @pytest.mark.parametrize(
     ("columns", "kind", "message"),
     [
-        ({"ra": ["13:11:36"] * N, "dec": DEC}, TypeError, "ra must hold numbers"),
+        ({"ra": ["north"] * N, "dec": DEC}, TypeError, "ra must hold angles"),
         ({"ra": Column(RA, unit="m"), "dec": DEC}, u.UnitConversionError, "ra must be an angle"),
         ({"place": SKY, "other": SKY}, ValueError, "several SkyCoord columns"),
     ],
