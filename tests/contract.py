@@ -1,9 +1,10 @@
-"""The contract of equal answers: what batch size, kind of file, runtime, threads and processor may change.
+"""The contract of equal answers: what batch size, kind of file, runtime and number of threads may change.
 
-A galaxy is answered in single precision, and the matrix library adds up in an order of its own on each
-processor, for each size of a batch, for each number of threads. Answers of one machine are therefore equal
-to these tolerances, not to the last bit. Whoever compares answers asks for the contract, and for no more and
-no less. What is no answer of a network (pixels, labels, identifiers, files) is compared exactly.
+A galaxy is answered in single precision, and the matrix library adds up in an order of its own for each size
+of a batch, for each number of threads, and on each processor. Answers of one machine are therefore equal to
+these tolerances, not to the last bit; whatever the machine, each keeps this contract. Whoever compares
+answers asks for the contract, and for no more and no less. What is no answer of a network (pixels, labels,
+identifiers, files) is compared exactly.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from astropy import constants
 from astropy import units as u
-from astropy.cosmology import units as cu
 from astropy.table import Table
 
 from hifrac.core.exceptions import warn_caller
@@ -29,7 +28,7 @@ def plain_floats(values: Any) -> np.ndarray:
     return np.where(mask, np.nan, plain)
 
 
-def parse_numbers(values: Any, name: str, *units: u.UnitBase, what: str = "") -> np.ndarray:
+def parse_numbers(values: Any, name: str, *units: u.UnitBase | str, what: str = "") -> np.ndarray:
     """Return a column of numbers as plain floats, NaN where masked or not finite.
 
     Parameters
@@ -38,9 +37,9 @@ def parse_numbers(values: Any, name: str, *units: u.UnitBase, what: str = "") ->
         A single number counts as one row.
     name : str
         What messages call it.
-    *units : unit
-        The unit of the result, and others whose numbers are taken as they are. Numbers without a unit
-        are in the first. Without any, every unit is accepted, and nothing is converted.
+    *units : unit or str
+        The unit of the result, and others, or names of such, whose numbers are taken as they are. Numbers
+        without a unit are in the first. Without any, every unit is accepted, and nothing is converted.
     what : str, optional
         What the message of a wrong unit asks for; by default the first unit.
 
@@ -60,7 +59,7 @@ def parse_numbers(values: Any, name: str, *units: u.UnitBase, what: str = "") ->
     if numbers.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {numbers.shape}")
     unit = known_unit(getattr(values, "unit", None))
-    if units and unit is not None and unit not in units:
+    if units and unit is not None and unit not in units and str(unit) not in units:
         try:
             if not (_is_linear(unit) and _is_linear(units[0])):
                 raise u.UnitConversionError(f"{unit} is a logarithm, and {units[0]} another")
@@ -84,7 +83,7 @@ class Measurement:
     """What is accepted for one of the quantities that an estimate can use beside the picture."""
 
     aliases: tuple[str, ...]  # names of its column in any case, the first is ours
-    units: tuple[u.UnitBase, ...]  # as of parse_numbers
+    units: tuple[u.UnitBase | str, ...]  # as of parse_numbers; a name spares the import of its module
     what: str  # for messages: what it must be
     low: float  # numbers outside of the two belong to no galaxy, and are unknown
     high: float
@@ -97,7 +96,7 @@ class Measurement:
 MEASUREMENTS = {
     "z": Measurement(
         ("z", "redshift"),
-        (u.dimensionless_unscaled, cu.redshift),
+        (u.dimensionless_unscaled, "redshift"),
         "redshifts",
         low=-np.inf,
         high=20.0,  # no galaxy is known beyond; such a row is flagged, which needs no warning
