@@ -113,7 +113,7 @@ def _held_out(answer: Callable, inputs, labels, fold, share: float = 1.0, seed: 
     import numpy as np
     import torch
 
-    from hifrac.models.structure import bound
+    from hifrac.models.photometry import bound
 
     rng = np.random.default_rng(seed)
     estimate = np.empty(len(labels))

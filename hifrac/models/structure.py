@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hifrac.models.photometry import bound
 from hifrac.models.texture import N_TEXTURE, texture
 
 
@@ -406,15 +407,6 @@ class StructureNet(nn.Module):
         features.append(_masked_quantiles(colour, mask, self.quantiles, 1.0, 256))
         features.append(_masked_quantiles(colour / (image.mean(1) + 0.05), mask, self.quantiles, 3.0, 768))
         return torch.cat(features, 1)
-
-
-def bound(features: Tensor) -> Tensor:
-    """Limit standardised measurements softly.
-
-    Far outside the training set a measurement says "far", not "how far": one
-    odd pixel must not move the estimate by a dex.
-    """
-    return 4.0 * torch.tanh(features / 4.0)
 
 
 def _linear(image: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import optimize, special
 
 from hifrac.core.measurements import plain_floats
+from hifrac.core.reddening import EXTINCTION_PER_EBV
 from hifrac.simulate.galaxy import SimulatedGalaxy, check_number
 
 # g-r = slope (g-i) + intercept: least squares through 81 galaxies of RESOLVE, 0.14 < g-i < 1.11.
@@ -32,8 +33,6 @@ SIZE_SCATTER = 0.15
 # (Durbala et al. 2020, AJ 160, 271, section 2.2): slope and intercept in M_i, never below zero. Least
 # squares through the gammas that their Table 2 tabulates, -24 < M_i < -18.
 _INTERNAL = {"g": (-0.29, -5.05), "i": (-0.146, -2.48)}
-# A / E(B-V) on the scale of SFD: Schlafly & Finkbeiner (2011, ApJ 737, 103), Table 6, R_V = 3.1.
-_GALACTIC = {"g": 3.303, "i": 1.698}
 
 # log M* = 1.15 + 0.70 (g-i) - 0.4 M_i: Taylor et al. (2011, MNRAS 418, 1587), equation 8.
 _TAYLOR = (1.15, 0.70)
@@ -83,7 +82,11 @@ def observed_colour(g_minus_i: Any, *, abs_i: Any, axial_ratio: Any, ebv: Any) -
     internal = {band: np.maximum(np.polyval(line, absolute), 0.0) for band, line in _INTERNAL.items()}
     with np.errstate(invalid="ignore", divide="ignore"):
         dust = (internal["g"] - internal["i"]) * -np.log10(ratio)
-    return plain_floats(g_minus_i) + dust + (_GALACTIC["g"] - _GALACTIC["i"]) * plain_floats(ebv)
+    return (
+        plain_floats(g_minus_i)
+        + dust
+        + (EXTINCTION_PER_EBV["g"] - EXTINCTION_PER_EBV["i"]) * plain_floats(ebv)
+    )
 
 
 def half_light_radius(abs_i: Any, distance: Any) -> np.ndarray:

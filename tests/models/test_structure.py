@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from pictures import galaxy, sky
 from scipy import ndimage
 
+from hifrac.models.photometry import bound
 from hifrac.models.structure import (
     StructureNet,
     _ellipse,
@@ -19,7 +20,6 @@ from hifrac.models.structure import (
     _masked_quantiles,
     _smooth,
     _smoothing_matrix,
-    bound,
 )
 from hifrac.models.texture import N_TEXTURE
 from hifrac.simulate import SimulatedGalaxy, render

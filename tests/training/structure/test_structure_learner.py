@@ -18,7 +18,8 @@ from hifrac.core.flags import Flag
 from hifrac.metrics import detection_auc, regression_metrics
 from hifrac.models import _artifact
 from hifrac.models.calibration import LEVELS, PopulationTable
-from hifrac.models.structure import NetworkOutput, StructureNet, bound
+from hifrac.models.photometry import bound
+from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.training import write_model
 from hifrac.training.evaluation import COMPLETENESS
 from hifrac.training.splits import assign_folds, split_hash
