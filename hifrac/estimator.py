@@ -24,7 +24,9 @@ from hifrac.core.exceptions import BadCoordinateError, FetchError, HifracWarning
 from hifrac.core.flags import Flag
 from hifrac.core.input import Positions, parse
 from hifrac.core.measurements import find_column
+from hifrac.core.progress import progress_reports
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
+from hifrac.core.reprs import html_facts
 from hifrac.cutouts import Cutout, CutoutSource, source_for
 from hifrac.models import Model, load_model
 from hifrac.models.answer import ANSWER_COLUMNS
@@ -80,6 +82,15 @@ class _PictureEstimator:
             f"{self.model.device}), {self.cutouts.describe()}>"
         )
 
+    def _repr_html_(self) -> str:
+        facts = {
+            "model": f"{self.model.card.name} ({self.model.runtime}, {self.model.device})",
+            "estimates": self.model.card.target,
+            "pictures": self.model.card.recipe,
+            "source": self.cutouts.describe(),
+        }
+        return html_facts(type(self).__name__, facts)
+
     def _check_recipe(self) -> None:
         """Refuse a source of another recipe: a model is only ever fed pixels of its own."""
         mine, theirs = self.model.card.recipe, self.cutouts.recipe
@@ -119,7 +130,7 @@ class _PictureEstimator:
         names: Any,
         ebv: np.ndarray | None,
         stop: bool,
-        progress: Callable[[int], object] | None,
+        progress: Callable[[int], object],
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return estimates (NaN where not served) and flags of all rows.
 
@@ -158,7 +169,7 @@ class _PictureEstimator:
                         running.result()
                     running = network.submit(self._run, batch, pixels, ebv[batch], values, flags)
                     batch, pixels, spare = [], spare, pixels
-                if progress is not None and (row + 1 - reported >= 32 or row + 1 == n):
+                if row + 1 - reported >= 32 or row + 1 == n:
                     progress(row + 1 - reported)
                     reported = row + 1
             if running is not None:
@@ -214,8 +225,8 @@ class _PictureEstimator:
             values[name][rows] = column
         flags[rows] |= answer.flags
 
-    def _provenance(self, on_error: str, overwrite: bool) -> dict[str, Any]:
-        """Return what made a result, in plain types."""
+    def _provenance(self, **arguments: Any) -> dict[str, Any]:
+        """Return what made a result, in plain types; of the arguments those that were given."""
         import torch
 
         card = self.model.card
@@ -232,8 +243,7 @@ class _PictureEstimator:
             **({"reddening": f"column ebv, else {EBV_SOURCE}"} if "ebv" in card.inputs else {}),
             "runtime": f"{self.model.runtime} on {self.model.device}",
             "arguments": {
-                "on_error": on_error,
-                "overwrite": overwrite,
+                **{name: value for name, value in arguments.items() if value is not None},
                 "batch_size": int(self.batch_size or conf.batch_size),
             },
             "packages": {
@@ -300,7 +310,7 @@ class HIFractionEstimator(_PictureEstimator):
         environment: Any = None,
         on_error: str = "flag",
         overwrite: bool = False,
-        progress: Callable[[int], object] | None = None,
+        progress: bool | Callable[[int], object] = False,
     ) -> QTable:
         """Estimate the HI mass fraction of each row.
 
@@ -331,8 +341,9 @@ class HIFractionEstimator(_PictureEstimator):
             Whether input columns with the name of a result column are
             replaced; otherwise they are refused. What belonged to such a column (its ``_err``,
             ``_limit``) goes with it.
-        progress : callable, optional
-            Called now and then with the number of rows finished since the last call.
+        progress : bool or callable, optional
+            True for a progress bar, also in notebooks; or a function, which is called now and then with the
+            number of rows finished since the last call.
 
         Returns
         -------
@@ -381,7 +392,8 @@ class HIFractionEstimator(_PictureEstimator):
         # First, for a reference that cannot be used is better known before the pictures are fetched.
         density = None if environment is None else _density(positions, environment)
 
-        values, flags = self._estimate(positions, names, ebv, on_error == "raise", progress)
+        with progress_reports(progress, len(positions), "estimating") as report:
+            values, flags = self._estimate(positions, names, ebv, on_error == "raise", report)
         if positions.log_mstar is not None:
             for suffix in ("", "_p16", "_p84"):
                 values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + positions.log_mstar
@@ -394,7 +406,7 @@ class HIFractionEstimator(_PictureEstimator):
             mask = np.isnan(values[name]) if values[name].dtype.kind == "f" else None
             result[column.name] = make_column(column, values[name], mask)
         result.meta["hifrac"] = {
-            **self._provenance(on_error, overwrite),
+            **self._provenance(on_error=on_error, overwrite=overwrite, ra=ra, dec=dec),
             **({"input": result.meta["hifrac"]} if "hifrac" in result.meta else {}),
         }
         if density is not None:
@@ -410,6 +422,7 @@ class HIFractionEstimator(_PictureEstimator):
         method: str = "cam",
         target: str = "log_hi_fraction",
         on_error: str = "flag",
+        progress: bool | Callable[[int], object] = False,
     ) -> Explanations:
         """Show for each row which pixels make the estimate, and which way.
 
@@ -430,6 +443,8 @@ class HIFractionEstimator(_PictureEstimator):
         on_error : {"flag", "raise"}, optional
             What becomes of a row that cannot be served: a masked map and a flag, or its error, once its turn
             comes.
+        progress : bool or callable, optional
+            As of `predict`, for whoever goes through the rows.
 
         Returns
         -------
@@ -473,6 +488,7 @@ class HIFractionEstimator(_PictureEstimator):
             ebv=self._ebv(positions),
             on_error=on_error,
             batch_size=int(self.batch_size or conf.batch_size),
+            progress=progress,
         )
 
 

@@ -765,6 +765,12 @@ def test_the_repr_says_what_it_is(quick_model):
     assert text == "<HIFractionEstimator: model 'default' (eager, cpu), given cutouts>"
 
 
+def test_a_notebook_shows_what_it_is(quick_model):
+    text = HIFractionEstimator(quick_model, cutouts=Source([]))._repr_html_()
+    for words in ("HIFractionEstimator", "default (eager, cpu)", "given cutouts", str(SDSS_RECIPE)):
+        assert words in text
+
+
 # Provenance
 
 
@@ -945,6 +951,14 @@ def test_progress_adds_up_to_the_rows(quick_model, n):
     assert sum(said) == n
     assert min(said) >= 1
     assert len(said) == -(-n // 32)
+
+
+def test_progress_may_be_a_bar(quick_model, capsys):
+    estimator = HIFractionEstimator(quick_model, cutouts=Source([GOOD] * 2))
+    estimator.predict(sky(2), progress=True)
+    assert "estimating" in capsys.readouterr().err
+    with pytest.raises(TypeError, match=r"^progress must be"):
+        estimator.predict(sky(2), progress="yes")
 
 
 KINDS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,6 @@ def write_report(
     names: Iterable[Any] | None = None,
     title: str = "What the network sees",
     figures: bool = True,
-    progress: Callable[[int], object] | None = None,
 ) -> Path:
     """Write maps, regions, figures and a page that shows them.
 
@@ -65,8 +64,6 @@ def write_report(
         Title of the page.
     figures : bool, optional
         Whether pictures are drawn, which takes longer than all the rest.
-    progress : callable, optional
-        Called with 1 after each row.
 
     Returns
     -------
@@ -89,7 +86,7 @@ def write_report(
         staged = Path(name)
         for part in parts:
             (staged / part).mkdir()
-        rows, about = _write_rows(explanations, staged, names, figures, progress)
+        rows, about = _write_rows(explanations, staged, names, figures)
         page = staged / PAGE
         page.write_text(_page(title, rows, about), encoding="utf-8")
         _remove_earlier(folder)
@@ -104,7 +101,6 @@ def _write_rows(
     folder: Path,
     names: Iterable[Any] | None,
     figures: bool,
-    progress: Callable[[int], object] | None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Write the files of all rows; return the rows of the page, and how the maps were made."""
     remaining = None if names is None else iter(names)
@@ -122,8 +118,6 @@ def _write_rows(
         reason = str(explanation.error or "")
         rows.append({"name": name, **_numbers(explanation), "files": files, "reason": reason})
         about = about or explanation.meta
-        if progress is not None:
-            progress(1)
     return rows, about
 
 

@@ -20,6 +20,8 @@ from hifrac.attribution.methods import heat_maps, resolve_method
 from hifrac.attribution.targets import Target, resolve_target
 from hifrac.core.exceptions import BadImageError, RowError
 from hifrac.core.flags import Flag, decode_flags
+from hifrac.core.progress import progress_reports
+from hifrac.core.reprs import html_facts
 from hifrac.images import flip_wcs, resampled_wcs
 from hifrac.models.answer import Answer
 
@@ -74,6 +76,8 @@ class Explanation:
         Map at the network's own size; ``mean(native) + offset`` is the prediction.
     meta : dict
         Model, its sha256, parameters of the method.
+    ra, dec : float
+        ICRS position of the row, in degrees; NaN where unknown.
     """
 
     row: int
@@ -89,11 +93,23 @@ class Explanation:
     error: RowError | None = None
     native: np.ndarray | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    ra: float = np.nan
+    dec: float = np.nan
 
     def __repr__(self) -> str:
         if self.error is not None:
             return f"<Explanation of row {self.row}: {', '.join(decode_flags(self.flags))}>"
         return f"<Explanation of row {self.row}: {self.method}, {self.target.name} {self.prediction:+.2f}>"
+
+    def _repr_html_(self) -> str:
+        facts: dict[str, Any] = {"explains": self.target.name, "method": self.method}
+        if self.served:
+            facts["prediction"] = f"{self.prediction:+.2f}"
+            facts |= {name: f"{value:.2f}" for name, value in self.answers.items()}
+        else:
+            facts["no map"] = self.error
+        facts["flags"] = ", ".join(decode_flags(self.flags)) or "none"
+        return html_facts(f"Explanation of row {self.row}", facts)
 
     @property
     def served(self) -> bool:
@@ -196,6 +212,8 @@ class Explanations(Sequence):
         Pictures in one pass of the network.
     options : dict, optional
         Options of the method.
+    progress : bool or callable, optional
+        As for `~hifrac.HIFractionEstimator.predict`, whenever all rows are gone through.
 
     Raises
     ------
@@ -219,6 +237,7 @@ class Explanations(Sequence):
         on_error: str = "flag",
         batch_size: int = 64,
         options: dict[str, Any] | None = None,
+        progress: bool | Callable[[int], object] = False,
     ) -> None:
         if on_error not in _ON_ERROR:
             raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")
@@ -230,6 +249,7 @@ class Explanations(Sequence):
         self._arguments = {"method": method, "target": target, **(options or {})}
         self._fetch, self._decode, self._positions = fetch, decode, positions
         self._ebv, self._raises, self._batch_size = ebv, on_error == "raise", int(batch_size)
+        self._progress = progress
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -237,6 +257,9 @@ class Explanations(Sequence):
     def __repr__(self) -> str:
         model = self.model.card.name
         return f"<{len(self)} explanations of {self.target.name} by {self.method}, model {model!r}>"
+
+    def _repr_html_(self) -> str:
+        return html_facts(f"{len(self)} explanations", self.meta)
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
@@ -246,7 +269,10 @@ class Explanations(Sequence):
         return next(iter(self._stream(self.rows[operator.index(index)][None])))
 
     def __iter__(self) -> Iterator[Explanation]:
-        return self._stream(self.rows)
+        with progress_reports(self._progress, len(self), "explaining") as report:
+            for explanation in self._stream(self.rows):
+                yield explanation
+                report(1)
 
     def _stream(self, rows: np.ndarray) -> Iterator[Explanation]:
         """Yield explanations in order, from batches of the pictures that are there."""
@@ -270,7 +296,7 @@ class Explanations(Sequence):
         ra, dec = (float(values[row]) for values in self._positions)
         # A picture that says nothing of its place has the row's position in the middle.
         wcs = recipe.wcs(ra, dec) if np.isfinite(ra) and np.isfinite(dec) else None
-        empty = Explanation(row, blank, None, wcs, self.target, self.method, meta=self.meta)
+        empty = Explanation(row, blank, None, wcs, self.target, self.method, meta=self.meta, ra=ra, dec=dec)
         step = recipe.step(cutout.pixel_scale)
         try:
             pixels = self._decode(cutout)

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -49,13 +49,16 @@ def one_line_errors(command: Callable) -> Callable:
     return wrapped
 
 
-@contextmanager
-def progress_bar(total: int, label: str) -> Iterator[Callable[[int], object]]:
-    """Show a progress bar on a terminal; nothing elsewhere."""
-    from tqdm import tqdm
+def on_terminal() -> bool:
+    """Return whether there is a terminal to show progress on."""
+    return sys.stderr.isatty()
 
-    with tqdm(total=total, desc=label, unit=" rows", disable=not sys.stderr.isatty(), leave=False) as bar:
-        yield bar.update
+
+def progress_bar(total: int, label: str) -> AbstractContextManager[Callable[[int], object]]:
+    """Show a progress bar on a terminal; nothing elsewhere."""
+    from hifrac.core.progress import progress_reports
+
+    return progress_reports(on_terminal(), total, label)
 
 
 def input_options(command: Callable) -> Callable:

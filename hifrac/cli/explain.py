@@ -15,9 +15,9 @@ from hifrac.cli._shared import (
     local_source,
     model_options,
     model_source,
+    on_terminal,
     one_line_errors,
     picture_options,
-    progress_bar,
     temporary_settings,
 )
 
@@ -97,11 +97,10 @@ def explain(
         else:
             source = model_source(loaded, survey, service)
         estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
-        explanations = estimator.explain(rows, **axes, method=method, target=target)
+        explanations = estimator.explain(rows, **axes, method=method, target=target, progress=on_terminal())
         name_columns = (find_column(rows, usual) for usual in ([name] if name else ["objid", "name"]))
         column = next(filter(None, name_columns), None)
         recorder = _FlagRecorder(explanations)
-        progress = stack.enter_context(progress_bar(len(rows), "explaining"))
         stack.enter_context(exit_on_interrupt(fetching=not is_local))
         page = write_report(
             recorder,
@@ -109,7 +108,6 @@ def explain(
             names=None if column is None else rows[column],
             title=f"{explanations.target.name} by {explanations.method}",
             figures=not no_figures,
-            progress=progress,
         )
     _report_outcome(recorder.flags, page)
 

@@ -19,9 +19,9 @@ from hifrac.cli._shared import (
     local_source,
     model_options,
     model_source,
+    on_terminal,
     one_line_errors,
     picture_options,
-    progress_bar,
     temporary_settings,
     write_result,
 )
@@ -98,9 +98,8 @@ def predict(
             source = model_source(loaded, survey, service)
         estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
         first_failures = stack.enter_context(_first_failures())
-        progress = stack.enter_context(progress_bar(len(rows), "estimating"))
         stack.enter_context(exit_on_interrupt(fetching=not is_local))
-        result = estimator.predict(rows, **axes, overwrite=replace_columns, progress=progress)
+        result = estimator.predict(rows, **axes, overwrite=replace_columns, progress=on_terminal())
     write_result(result, output, overwrite=overwrite)
     lines, n_estimated = count_outcomes(result, first_failures)
     click.echo("\n".join(lines))

@@ -42,7 +42,7 @@ def sample_table() -> Table:
 
 
 def run_demo(
-    folder: str | Path, *, progress: Callable[[int], object] | None = None
+    folder: str | Path, *, progress: bool | Callable[[int], object] = False
 ) -> tuple[QTable, list[Path]]:
     """Estimate the bundled sample, and write the table and its figure.
 
@@ -50,7 +50,7 @@ def run_demo(
     ----------
     folder : path-like
         Folder for ``result.ecsv`` and ``overview.png``, which are replaced; made if missing.
-    progress : callable, optional
+    progress : bool or callable, optional
         As for `~hifrac.HIFractionEstimator.predict`.
 
     Returns

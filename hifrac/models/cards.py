@@ -11,6 +11,7 @@ from typing import Any
 from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
 from hifrac.core.exceptions import ModelError
 from hifrac.core.files import write_whole
+from hifrac.core.reprs import html_facts
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models._facts import check_facts
 from hifrac.models.calibration import ConformalTable, PopulationTable
@@ -62,7 +63,7 @@ def require_free_column(key: str, column: str, outputs: Sequence[str] = ("estima
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ModelCard:
     """The facts of one model, as they stand in its ``card.json``.
 
@@ -246,19 +247,28 @@ class ModelCard:
         write_whole(path, self.to_json())
         return path
 
+    def __repr__(self) -> str:
+        return f"<ModelCard {self.name!r}: {self.summary}>"
+
     def __str__(self) -> str:
-        figures = ", ".join(f"{key} {value:.3g}" for key, value in self.figures.items())
-        lines = [
-            f"{self.name}: {self.summary}",
-            f"  target         {self.target}",
-            f"  mass scale     {self.mass_scale}",
-            f"  pictures       {self.recipe}",
-            f"  trained on     {self.training_set} ({self.created})",
-            f"  valid for      {self.validity}",
-            f"  figures        {figures}",
-            f"  obtained by    {self.protocol}",
-            f"  trained by     {self.command}",
-            f"  sha256         {self.sha256}",
-            f"  licence        {self.licence}",
-        ]
+        lines = [f"{self.name}: {self.summary}"]
+        lines += [f"  {label:14} {value}" for label, value in self._facts().items()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_facts(f"{self.name}: {self.summary}", self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what a reader wants to know first."""
+        return {
+            "target": self.target,
+            "mass scale": self.mass_scale,
+            "pictures": self.recipe,
+            "trained on": f"{self.training_set} ({self.created})",
+            "valid for": self.validity,
+            "figures": ", ".join(f"{key} {value:.3g}" for key, value in self.figures.items()),
+            "obtained by": self.protocol,
+            "trained by": self.command,
+            "sha256": self.sha256,
+            "licence": self.licence,
+        }

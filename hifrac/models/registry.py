@@ -15,6 +15,7 @@ import numpy as np
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
+from hifrac.core.reprs import html_facts, html_rows
 from hifrac.models._torch import plain_torch
 from hifrac.models.answer import Answer
 from hifrac.models.cards import FILE_NAME, ModelCard
@@ -37,6 +38,17 @@ def bundled_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{FILE_NAME}"))}
 
 
+class _ModelList(list[ModelCard]):
+    """Cards, a line each."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self))
+
+    def _repr_html_(self) -> str:
+        rows = [(card.name, card.summary, card.target_column, card.recipe) for card in self]
+        return html_rows("Bundled models", ("name", "what it is", "column", "pictures"), rows)
+
+
 def list_models() -> list[ModelCard]:
     """Return the cards of the bundled models.
 
@@ -51,7 +63,7 @@ def list_models() -> list[ModelCard]:
     >>> [card.name for card in list_models()]
     ['default', 'gas-classes', 'gas-classes-monochrome', 'volume-limited']
     """
-    return [ModelCard.read(folder) for folder in bundled_models().values()]
+    return _ModelList(ModelCard.read(folder) for folder in bundled_models().values())
 
 
 def held_out_answers(folder: Path) -> Table | None:
@@ -79,7 +91,7 @@ def held_out_answers(folder: Path) -> Table | None:
     return table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A network on a device, with its card.
 
@@ -102,10 +114,24 @@ class Model:
     card: ModelCard
     device: str
     runtime: str
-    network: torch.nn.Module = field(repr=False)
-    folder: Path | None = field(default=None, repr=False, compare=False)
+    network: torch.nn.Module
+    folder: Path | None = field(default=None, compare=False)
     # The size of the largest batch for which there is memory, once that is known.
-    _room: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
+    _room: list[int] = field(default_factory=list, init=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Model {self.card.name!r}: {self.runtime} on {self.device}>"
+
+    def _repr_html_(self) -> str:
+        return html_facts(
+            f"Model {self.card.name}",
+            {
+                "estimates": self.card.target,
+                "pictures": self.card.recipe,
+                "trained on": self.card.training_set,
+                "runs as": f"{self.runtime} on {self.device}",
+            },
+        )
 
     def __reduce__(self) -> tuple:
         if self.folder is None:

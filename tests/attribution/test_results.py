@@ -66,6 +66,39 @@ def test_there_is_one_explanation_a_row_in_order_and_failed_rows_are_masked(esti
     assert "class activation map" in repr(found[0])
 
 
+def test_notebooks_show_the_facts_of_a_map_or_why_there_is_none(estimator, sky_table):
+    explanations = estimator.explain(sky_table[1])
+    served, failed = explanations[0], explanations[1]
+    assert "log_hi_fraction" in served._repr_html_()
+    assert f"{served.prediction:+.2f}" in served._repr_html_()
+    assert "BAD_IMAGE" in failed._repr_html_()
+    assert str(failed.error) in failed._repr_html_()
+    assert f"{len(explanations)} explanations" in explanations._repr_html_()
+    assert "class activation map" in explanations._repr_html_()
+
+
+def test_each_explanation_has_the_position_of_its_row(estimator, sky_table):
+    table = sky_table[1]
+    for explanation in estimator.explain(table):
+        row = table[explanation.row]
+        if np.isfinite([row["ra"], row["dec"]]).all():
+            assert (explanation.ra, explanation.dec) == pytest.approx((row["ra"], row["dec"]), abs=1e-9)
+        else:
+            assert np.isnan([explanation.ra, explanation.dec]).all()
+
+
+def test_progress_counts_the_rows_that_were_gone_through(estimator, sky_table, capsys):
+    numbers = []
+    explanations = estimator.explain(sky_table[1], progress=numbers.append)
+    assert explanations[0].served
+    assert numbers == []
+    for number, _ in enumerate(explanations):
+        assert sum(numbers) == number
+    assert sum(numbers) == len(explanations)
+    list(estimator.explain(sky_table[1], progress=True))
+    assert "explaining" in capsys.readouterr().err
+
+
 def test_one_bad_row_raises_only_if_asked_and_in_its_turn(estimator, sky_table):
     explanations = estimator.explain(sky_table[1], on_error="raise")
     with pytest.raises(BadImageError) as caught:

@@ -99,6 +99,17 @@ def test_the_bundled_model_is_listed_and_loads():
     assert (load_model("default").card, conf.model) == (loaded.card, "default")
 
 
+def test_models_and_their_list_are_short_to_see():
+    cards = list_models()
+    assert repr(cards[0]).startswith("<ModelCard 'default': log10(M_HI/M*)")
+    assert repr(cards).splitlines() == [repr(card) for card in cards]
+    assert repr(load_model("default", device="cpu")) == "<Model 'default': torchscript on cpu>"
+    for card in cards:
+        assert card.name in cards._repr_html_()
+        assert card.sha256 in card._repr_html_()
+    assert "torchscript on cpu" in load_model("default", device="cpu")._repr_html_()
+
+
 def test_the_default_runtime_is_the_script():
     assert load_model(device="cpu").runtime == "torchscript"
     assert isinstance(load_model(device="cpu").network, torch.jit.ScriptModule)
