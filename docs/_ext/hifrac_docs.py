@@ -1,8 +1,8 @@
 """Directives that render facts of the package itself, so that no page repeats them by hand.
 
-``result-columns``, ``flag-table``, ``settings-table``, ``public-names``
-    From the registries `hifrac.core.columns`, `hifrac.core.flags`, `hifrac.core.config` and the
-    list of lazy names in `hifrac`.
+``result-columns``, ``input-columns``, ``flag-table``, ``settings-table``, ``public-names``
+    From the registries `hifrac.core.columns`, `hifrac.core.measurements`, `hifrac.core.flags`,
+    `hifrac.core.config` and the list of lazy names in `hifrac`.
 ``catalog-table``, ``catalog-columns``, ``catalog-flags``
     From the registries of `hifrac.catalogs`.
 ``model-card``, ``model-command``, ``model-figures``, ``calibration-table``, ``model-table``
@@ -35,7 +35,7 @@ from sphinx.util.docutils import SphinxDirective
 import hifrac
 from hifrac.catalogs import _registry as catalog_registry
 from hifrac.catalogs import columns as catalog_columns
-from hifrac.core import columns, config, flags
+from hifrac.core import columns, config, flags, measurements
 from hifrac.models import ModelCard
 from hifrac.models.registry import bundled_models
 
@@ -114,6 +114,24 @@ class ResultColumns(_Generated):
             for column in columns.RESULT_COLUMNS.values()
         )
         return _list_table(("Column", "Unit", "Meaning", "Present"), rows, widths="26 14 42 18")
+
+
+class InputColumns(_Generated):
+    """The columns of a table of galaxies that an estimate uses."""
+
+    modules = (measurements,)
+
+    def text(self) -> str:
+        rows = (
+            (
+                ", ".join(map(_literal, one.aliases)),
+                one.what,
+                str(one.units[0]) or "none",
+                f"{one.low:g} to {one.high:g}".replace("-inf to", "up to").replace("to inf", "and more"),
+            )
+            for one in measurements.MEASUREMENTS.values()
+        )
+        return _list_table(("Columns", "What", "Unit", "Else unknown"), rows, widths="34 36 14 16")
 
 
 class CatalogTable(_Generated):
@@ -394,6 +412,7 @@ def edit_docstring(_app, _what, _name, obj, _options, lines) -> None:
 def setup(app):
     for name, directive in (
         ("result-columns", ResultColumns),
+        ("input-columns", InputColumns),
         ("flag-table", FlagTable),
         ("catalog-table", CatalogTable),
         ("catalog-columns", CatalogColumns),

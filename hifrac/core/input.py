@@ -14,7 +14,7 @@ from astropy.table import MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 
 from hifrac.core.exceptions import HifracWarning, warn_caller
-from hifrac.core.measurements import MEASUREMENTS, find_column, find_measurement, parse_measurement
+from hifrac.core.measurements import find_column, find_measurement, parse_measurement
 from hifrac.core.positions import NoPositionsError, coord_degrees, table_positions
 from hifrac.core.shapes import as_table
 
@@ -54,7 +54,7 @@ class Positions:
 
     def __getitem__(self, rows: np.ndarray) -> Positions:
         """Return some of the rows."""
-        measured = {name: getattr(self, name) for name in MEASUREMENTS}
+        measured = {name: getattr(self, name) for name in ("z", "ebv", "log_mstar")}
         return Positions(
             self.table[rows],
             self.ra[rows],

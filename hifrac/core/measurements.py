@@ -82,7 +82,7 @@ def _is_linear(unit: Any) -> bool:
 class Measurement:
     """What is accepted for one of the quantities that an estimate can use beside the picture."""
 
-    aliases: tuple[str, ...]  # names of its column in any case, the first is ours
+    aliases: tuple[str, ...]  # names of its column in any case, in the order in which they are looked for
     units: tuple[u.UnitBase | str, ...]  # as of parse_numbers; a name spares the import of its module
     what: str  # for messages: what it must be
     low: float  # numbers outside of the two belong to no galaxy, and are unknown
@@ -93,9 +93,37 @@ class Measurement:
     hint: str = ""  # which one
 
 
+_AXIS_RATIOS = (
+    "axis_ratio",
+    "b/a",
+    "ba",
+    "b_a",
+    "axial_ratio",
+    "expab_r",
+    "devab_r",
+    "sersic_ba",
+    "elpetro_ba",
+)
+
+
+def _magnitude(*aliases: str, what: str = "a magnitude", low: float = 5.0, high: float = 25.0) -> Measurement:
+    """Return what is accepted for a magnitude, a colour or an extinction."""
+    return Measurement(
+        aliases,
+        (u.mag, u.ABmag),
+        what,
+        low=low,
+        high=high,
+        range_text=f", {low:g} to {high:g}",
+        unit_text="a magnitude (that of a flux in nmgy is 22.5 - 2.5 log10(flux))",
+    )
+
+
+#: What an estimate uses beside the picture; the documentation's table of columns is made from it.
 MEASUREMENTS = {
     "z": Measurement(
-        ("z", "redshift"),
+        # z may be a magnitude where redshift is there as well.
+        ("redshift", "z"),
         (u.dimensionless_unscaled, "redshift"),
         "redshifts",
         low=-np.inf,
@@ -122,6 +150,43 @@ MEASUREMENTS = {
         absurd=20.0,
         hint="is it the mass itself?",
     ),
+    "log_mstar_err": Measurement(
+        ("log_mstar_err",),
+        (u.dex, u.dex(u.solMass)),
+        "the error of log_mstar",
+        low=0.0,
+        high=3.0,
+        range_text=", 0 to 3",
+    ),
+    "log_mhi_limit": Measurement(
+        ("log_mhi_limit",),
+        (u.dex(u.solMass), u.dex),
+        "an upper limit of log10(M_HI/Msun)",
+        low=4.0,
+        high=12.0,
+        range_text=", 4 to 12",
+        absurd=20.0,
+        hint="is it the mass itself?",
+    ),
+    "axis_ratio": Measurement(
+        _AXIS_RATIOS,
+        (u.dimensionless_unscaled,),
+        "the minor over the major axis",
+        low=0.01,  # SDSS has none below 0.05
+        high=1.0,
+        range_text=", 0 to 1",
+    ),
+    "g_minus_i": _magnitude(
+        "g_minus_i", what="the colour g-i, corrected for the foreground", low=-1.0, high=3.0
+    ),
+    "i": _magnitude("i", what="the magnitude in i, corrected for the foreground where g_minus_i is given"),
+    "dered_g": _magnitude("dered_g", what="the magnitude in g, corrected for the foreground"),
+    "dered_i": _magnitude("dered_i", what="the magnitude in i, corrected for the foreground"),
+    # The last letter is the band: each in g has its partner in i.
+    "mag_g": _magnitude("mag_g", "modelmag_g", "cmodelmag_g", "g", what="the magnitude in g as observed"),
+    "mag_i": _magnitude("mag_i", "cmodelmag_i", "modelmag_i", "i", what="the magnitude in i as observed"),
+    "extinction_g": _magnitude("extinction_g", what="the Galactic extinction in g", low=0.0, high=20.0),
+    "extinction_i": _magnitude("extinction_i", what="the Galactic extinction in i", low=0.0, high=20.0),
 }
 
 
@@ -153,9 +218,15 @@ def parse_measurement(values: Any, measurement: str, name: str = "") -> np.ndarr
     # One sentinel of 99 must not stop a table, and a column of masses must not become one of warnings.
     if is_finite.any() and np.median(numbers[is_finite]) > expected.absurd:
         raise ValueError(f"{name} must be {expected.what}, got {numbers[is_finite].max():g}: {expected.hint}")
+    return possible(numbers, measurement, name)
+
+
+def possible(numbers: np.ndarray, measurement: str, name: str) -> np.ndarray:
+    """Return plain numbers, NaN where outside of the range of one of `MEASUREMENTS`, and warn of them."""
+    expected = MEASUREMENTS[measurement]
     with np.errstate(invalid="ignore"):
         is_possible = (numbers >= expected.low) & (numbers <= expected.high)
-    bad = np.flatnonzero(is_finite & ~is_possible)
+    bad = np.flatnonzero(np.isfinite(numbers) & ~is_possible)
     if bad.size and expected.range_text:
         warn_caller(
             f"{name} must be {expected.what}{expected.range_text}: {bad.size} of {len(numbers)} rows are "
