@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import expit
 
 from hifrac import Flag, list_models
+from hifrac.core.columns import is_logarithm
 
 DEX = 1e-5  # estimates, their percentiles and the overdensity, in dex
 PROBABILITY = 1e-5
@@ -26,6 +27,16 @@ def values_of(column):
     values = getattr(column, "unmasked", column)
     values = np.array(np.ma.getdata(getattr(values, "value", values)), dtype=float)
     return np.where(np.broadcast_to(getattr(column, "mask", False), values.shape), np.nan, values)
+
+
+def assert_column_of(entry, column):
+    """Assert that a column has the unit and the description of its entry in a registry."""
+    unit, description = getattr(column, "unit", None), column.info.description
+    if is_logarithm(entry.unit):
+        assert (unit, description) == (None, f"{entry.description} [{entry.unit}]"), entry.name
+        assert column.info.format == ".2f", entry.name
+    else:
+        assert (unit, description) == (entry.unit, entry.description), entry.name
 
 
 def assert_same_estimates(actual, expected, name="estimate"):

@@ -16,6 +16,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io.misc import yaml
 from astropy.table import Column, MaskedColumn, QTable, Table
 from contract import (
+    assert_column_of,
     assert_same_estimates,
     assert_same_results,
     assert_same_scores,
@@ -155,8 +156,7 @@ def test_the_columns_are_those_of_the_registry(demo, with_mass):
     assert result.colnames == data.colnames + expected
     for name in expected:
         entry, column = RESULT_COLUMNS[name], result[name]
-        assert getattr(column, "unit", None) == entry.unit, name
-        assert column.info.description == entry.description, name
+        assert_column_of(entry, column)
         assert column.dtype == np.dtype(np.int32 if name == "flags" else float), name
         assert hasattr(column, "mask") == (name != "flags"), name
 
@@ -325,7 +325,8 @@ def test_masses_of_any_accepted_unit(quick_model, unit):
     result = HIFractionEstimator(quick_model, cutouts=Source([GOOD] * 3)).predict(sky(3, log_mstar=column))
     fraction = values_of(result["log_hi_fraction"])
     np.testing.assert_array_equal(values_of(result["log_mhi"]), [fraction[0] + 9, np.nan, np.nan])
-    assert result["log_mhi"].unit == u.dex(u.solMass)
+    assert result["log_mhi"].unit is None
+    assert result["log_mhi"].description.endswith("[dex(solMass)]")
     assert np.asarray(result["log_mstar"].mask).tolist() == [False, True, False]
 
 
@@ -373,7 +374,7 @@ def test_no_rows(quick_model, data):
     result = HIFractionEstimator(quick_model, cutouts=Source([])).predict(data, progress=said.append)
     assert len(result) == 0
     assert set(ADDED) <= set(result.colnames)
-    assert result["log_hi_fraction"].unit == u.dex
+    assert result["log_hi_fraction"].dtype == float
     assert sum(said) == 0
     assert result.meta["hifrac"]["model"] == "default"
 
@@ -613,7 +614,7 @@ def test_the_environment_is_a_column_and_a_flag(quick_model):
     result = HIFractionEstimator(quick_model, cutouts=Source([GOOD] * 3)).predict(rows, environment=reference)
     expected = overdensity(SkyCoord(rows["ra"], rows["dec"]), rows["z"], reference, population="reference")
     np.testing.assert_array_equal(
-        result["log_overdensity"].filled(np.nan).value, expected["log_overdensity"].filled(np.nan).value
+        result["log_overdensity"].filled(np.nan), expected["log_overdensity"].filled(np.nan)
     )
     assert result["log_overdensity"].mask.tolist() == [False, False, True]
     assert (result["flags"] & Flag.HIGH_DENSITY != 0).tolist() == [True, False, False]

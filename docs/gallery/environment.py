@@ -51,7 +51,7 @@ for flag in EnvironmentFlag:
 # footprint these would pass for lonely ones: their densities are lower than those of the others.
 import matplotlib.pyplot as plt
 
-log_density = density["log_overdensity"].filled(np.nan).value
+log_density = density["log_overdensity"].filled(np.nan)
 edge = (density["environment_flags"] & EnvironmentFlag.EDGE) != 0
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 drawn = left.scatter(reference["ra"], reference["dec"], c=log_density, s=4, vmin=-1, vmax=2)

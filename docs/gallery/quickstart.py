@@ -28,16 +28,16 @@ first.round(2)
 first
 
 # %%
-# The table has stellar masses, and so the result has HI masses, on a logarithmic unit that Astropy
-# converts.
-result["log_mhi"][:3].physical
+# The table has stellar masses, and so the result has HI masses. Logarithms are plain numbers
+# (:doc:`/columns`).
+10 ** result["log_mhi"][:3]
 
 # %%
 # Every estimate with its central interval of 68%. Rows with a flag are drawn apart.
 import matplotlib.pyplot as plt
 import numpy as np
 
-fraction, low, high = (result[f"log_hi_fraction{end}"].filled(np.nan).value for end in ("", "_p16", "_p84"))
+fraction, low, high = (result[f"log_hi_fraction{end}"].filled(np.nan) for end in ("", "_p16", "_p84"))
 row = np.arange(len(result))
 flagged = result["flags"] != 0
 
@@ -61,8 +61,8 @@ for name, names_of_flags in zip(result["name"], decode_flags(result["flags"]), s
         print(f"{name:26} {', '.join(names_of_flags)}")
 
 # %%
-# The result goes into a file whole, and comes out of it with its units and masks; its ``meta`` says what
-# made it, and which papers to cite.
+# The result goes into a file whole, and comes out of it with its descriptions and masks; its ``meta`` says
+# what made it, and which papers to cite.
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -72,6 +72,6 @@ with TemporaryDirectory() as folder:
     write_table(result, Path(folder) / "result.ecsv")
     again = read_table(Path(folder) / "result.ecsv")
 
-print("unit:", again["log_hi_fraction"].unit, "masked:", again["log_hi_fraction"].mask.sum())
+print(again["log_hi_fraction"].description, "masked:", again["log_hi_fraction"].mask.sum())
 for key in ("version", "model", "recipe", "source", "references"):
     print(f"{key}:", again.meta["hifrac"][key])

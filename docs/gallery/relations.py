@@ -29,7 +29,7 @@ curves = {
 }
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
 for label, curve in curves.items():
-    middle, low, high = (curve[f"log_hi_fraction{end}"].filled(np.nan).value for end in ("", "_p16", "_p84"))
+    middle, low, high = (curve[f"log_hi_fraction{end}"].filled(np.nan) for end in ("", "_p16", "_p84"))
     (line,) = left.plot(colour, middle, label=label)
     left.fill_between(colour, low, high, color=line.get_color(), alpha=0.2, lw=0)
 left.set(xlabel="g - r, mag", ylabel=r"$\log_{10}(M_\mathrm{HI}/M_*)$, dex")
@@ -71,7 +71,7 @@ result = estimator.predict(sample_table()[: len(i_mag)])
 methods = {"Zhang+2009": zhang, "Eckert+2015": eckert, "estimator": result}
 figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
 for shift, (label, table) in zip((-0.15, 0, 0.15), methods.items(), strict=True):
-    middle, low, high = (table[f"log_hi_fraction{end}"].filled(np.nan).value for end in ("", "_p16", "_p84"))
+    middle, low, high = (table[f"log_hi_fraction{end}"].filled(np.nan) for end in ("", "_p16", "_p84"))
     errors = np.abs([low - middle, high - middle])
     axes.errorbar(np.arange(len(i_mag)) + shift, middle, yerr=errors, fmt=".", lw=1, label=label)
 axes.set(xlabel="galaxy, from red to blue", ylabel=r"$\log_{10}(M_\mathrm{HI}/M_*)$, dex")
@@ -82,7 +82,7 @@ plt.show()
 # How they differ from the estimator: in the mean, and from galaxy to galaxy.
 rows = []
 for label, table in list(methods.items())[:2]:
-    difference = (table["log_hi_fraction"] - result["log_hi_fraction"]).filled(np.nan).value
+    difference = (table["log_hi_fraction"] - result["log_hi_fraction"]).filled(np.nan)
     served = np.isfinite(difference)
     rows.append((label, served.sum(), difference[served].mean().round(2), difference[served].std().round(2)))
 QTable(rows=rows, names=["relation", "galaxies", "mean difference, dex", "scatter, dex"])

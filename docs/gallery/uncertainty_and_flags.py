@@ -21,7 +21,7 @@ from hifrac.demo import PICTURES, sample_table
 estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
 result = estimator.predict(sample_table())
 fraction, p05, p16, p84, p95 = (
-    result[f"log_hi_fraction{end}"].filled(np.nan).value for end in ("", "_p05", "_p16", "_p84", "_p95")
+    result[f"log_hi_fraction{end}"].filled(np.nan) for end in ("", "_p05", "_p16", "_p84", "_p95")
 )
 p_detect, ood_score = (result[name].filled(np.nan) for name in ("p_detect", "ood_score"))
 
@@ -79,7 +79,7 @@ with TemporaryDirectory() as folder:
 figure, panels = plt.subplots(2, 4, figsize=(10, 5.9), layout="constrained")
 for axes, one, names in zip(panels.flat, changed, decode_flags(changed["flags"]), strict=True):
     axes.imshow(altered[one["name"]])
-    words = [f"{one['name']}: {one['log_hi_fraction'].value:+.2f} dex", *names]
+    words = [f"{one['name']}: {one['log_hi_fraction']:+.2f} dex", *names]
     axes.set_title("\n".join(words), fontsize=9, va="bottom")
     axes.set(xticks=[], yticks=[])
 plt.show()

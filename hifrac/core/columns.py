@@ -6,6 +6,7 @@ result columns is generated from this file.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Column, MaskedColumn
 from astropy.utils.masked import Masked
+
+from hifrac.core.units import known_unit
 
 #: Names of position columns, in the order in which they are looked for; case, and a unit in brackets
 #: behind them, do not matter. A pair of one system comes before a mixture. Of TOPCAT's matches, which
@@ -50,7 +53,7 @@ class ResultColumn:
     name : str
         Its name.
     unit : `~astropy.units.UnitBase` or None
-        Its unit; None for plain numbers.
+        Its unit; None for plain numbers. That of a logarithm stands in the description of the column.
     description : str
         What it means.
     when : str
@@ -152,7 +155,7 @@ def result_column(name: str, values: np.ndarray, mask: np.ndarray | None = None)
     values : `~numpy.ndarray`, shape (n,)
         Its values.
     mask : `~numpy.ndarray` of bool, optional
-        True where there is no value. Without it the column is not masked.
+        True where there is no value. Without it the column is not masked, unless it has a unit.
 
     Returns
     -------
@@ -167,10 +170,33 @@ def make_column(entry: ResultColumn, values: np.ndarray, mask: np.ndarray | None
     if mask is not None:
         values = values.copy()
         values[mask] = np.nan if values.dtype.kind == "f" else np.zeros(1, values.dtype)[0]
-    if entry.unit is None:
+    if mask is None and entry.unit is not None:
+        mask = np.zeros(len(values), bool)
+    if entry.unit is None or is_logarithm(entry.unit):
         column = Column(values) if mask is None else MaskedColumn(values, mask=mask)
     else:
-        cls = getattr(entry.unit, "_quantity_class", u.Quantity)  # u.Dex for dex(solMass)
-        column = Masked(cls(values, entry.unit), mask=np.zeros(len(values), bool) if mask is None else mask)
+        column = Masked(u.Quantity(values, entry.unit), mask=mask)
     column.info.description = entry.description
+    return _described(column, entry.unit) if is_logarithm(entry.unit) else column
+
+
+def is_logarithm(unit: Any) -> bool:
+    """Return whether a unit is dex, alone or of something; no magnitude is."""
+    return isinstance(unit, u.DexUnit) or unit == u.dex
+
+
+def plain_logarithm(column: Any) -> MaskedColumn:
+    """Return a column of logarithms as `make_column` makes them: floats, the unit in the description."""
+    info, mask = column.info, getattr(column, "mask", False)
+    values = np.ma.getdata(getattr(column, "unmasked", column))
+    plain = MaskedColumn(np.array(getattr(values, "value", values), dtype=float), mask=mask)
+    plain.info.description, plain.info.format = info.description, info.format
+    plain.info.meta = copy.deepcopy(info.meta)
+    return _described(plain, known_unit(column.unit))
+
+
+def _described(column: Any, unit: Any) -> Any:
+    """Return a column of logarithms with its unit in the description, and two decimals in print."""
+    column.info.description = f"{column.info.description or ''} [{unit}]".strip()
+    column.info.format = column.info.format or ".2f"
     return column

@@ -13,10 +13,12 @@ from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 
+from hifrac.core.columns import is_logarithm, plain_logarithm
 from hifrac.core.exceptions import HifracWarning, warn_caller
 from hifrac.core.measurements import find_column, find_measurement, parse_measurement
 from hifrac.core.positions import NoPositionsError, coord_degrees, table_positions
 from hifrac.core.shapes import as_table
+from hifrac.core.units import known_unit
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Positions:
     Attributes
     ----------
     table : `~astropy.table.Table`
-        The input columns with their units, a new table of its own.
+        The input columns with their units (of logarithms in the description), a new table of its own.
     ra, dec : array of float, shape (n,)
         ICRS degrees, RA from 0 to 360; NaN where the row has no valid position.
     z, ebv, log_mstar : array of float, shape (n,), or None
@@ -151,10 +153,10 @@ def _valid(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _carried(table: Table) -> QTable:
-    """Return a copy of the table as a QTable, units kept.
+    """Return a copy of the table as a QTable, units kept; logarithms are plain, as those of a result are.
 
-    QTable alone warns of masked columns in logarithmic units and drops them to
-    plain columns; these become masked `~astropy.units.Dex` and the like here.
+    QTable alone warns of masked magnitudes and drops them to plain columns;
+    these become masked `~astropy.units.Magnitude` here.
     It also warns of a unit on what are no numbers, which stays a plain column.
     """
     result = QTable(meta=table.meta, copy=True)
@@ -162,7 +164,9 @@ def _carried(table: Table) -> QTable:
         column = table[name]
         unit = getattr(column, "unit", None)
         quantity_class = getattr(unit, "_quantity_class", u.Quantity)
-        if isinstance(column, MaskedColumn) and unit is not None and quantity_class is not u.Quantity:
+        if is_logarithm(known_unit(unit)) and column.dtype.kind in "fiu":
+            column = plain_logarithm(column)
+        elif isinstance(column, MaskedColumn) and unit is not None and quantity_class is not u.Quantity:
             info = column.info
             column = Masked(quantity_class(np.asarray(column.data.data, dtype=float), unit), mask=column.mask)
             column.info.description, column.info.format = info.description, info.format

@@ -38,6 +38,8 @@ def suited_table(table: Table, file_format: str) -> Table:
             plain.remove_column(name)
             continue
         _replace(plain, name, _in_a_cell(_widened(column, file_format), file_format))
+        if file_format.startswith("ascii.") and file_format != "ascii.ecsv":
+            plain[name].format = None  # it would cut digits off
     if file_format == "fits":
         _suit_fits(plain)
     return plain

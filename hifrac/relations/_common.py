@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import Column, QTable
 
 import hifrac
-from hifrac.core.columns import result_column
+from hifrac.core.columns import RESULT_COLUMNS, make_column
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.flags import BitFlag
 
@@ -98,10 +98,12 @@ def relation_result(
     mask = (flags & int(RelationFlag.MISSING_INPUT | RelationFlag.OUT_OF_RANGE)) != 0
     table = QTable()
     for name, values in (("", estimate), ("_p16", p16), ("_p84", p84)):
-        column = result_column(f"log_hi_fraction{name}", values, mask)
+        entry = RESULT_COLUMNS[f"log_hi_fraction{name}"]
         if name:
-            column.info.description = f"{name[2:]}th percentile of the HI mass fraction, of the relation"
-        table[f"log_hi_fraction{name}"] = column
+            entry = replace(
+                entry, description=f"{name[2:]}th percentile of the HI mass fraction, of the relation"
+            )
+        table[entry.name] = make_column(entry, values, mask)
     table["relation_flags"] = Column(
         flags, description="what to know of the row, a bit mask: see RelationFlag"
     )

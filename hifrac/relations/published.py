@@ -9,6 +9,7 @@ from astropy import units as u
 from astropy.table import MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 
+from hifrac.core.columns import ResultColumn, make_column
 from hifrac.core.measurements import parse_numbers
 from hifrac.relations._common import (
     Relation,
@@ -180,8 +181,8 @@ def zhang2009(*, g_minus_r: Any, mu_i: Any) -> QTable:
     Examples
     --------
     >>> from hifrac.relations import zhang2009
-    >>> zhang2009(g_minus_r=[0.5], mu_i=[21.0])["log_hi_fraction"].round(3)
-    <MaskedQuantity [-0.432] dex>
+    >>> zhang2009(g_minus_r=[0.5], mu_i=[21.0])["log_hi_fraction"].round(3).tolist()
+    [-0.432]
     """
     relation = RELATIONS["zhang2009"]
     inputs = {
@@ -280,8 +281,8 @@ def eckert2015_pgf(color: Any, *, band: str = "g-r", resolution: float = 0.04) -
     Examples
     --------
     >>> from hifrac.relations import eckert2015_pgf
-    >>> eckert2015_pgf([0.5])["log_hi_fraction"].round(3)
-    <MaskedQuantity [-0.426] dex>
+    >>> eckert2015_pgf([0.5])["log_hi_fraction"].round(3).tolist()
+    [-0.426]
     """
     relation, values, flags = _eckert_input(color, band)
     y = _eckert_grid(resolution)
@@ -299,8 +300,10 @@ def eckert2015_pgf(color: Any, *, band: str = "g-r", resolution: float = 0.04) -
     p50, p16, p84, mode = (columns[name] - _HELIUM for name in ("p50", "p16", "p84", "mode"))
     table = relation_result(p50, p16, p84, flags, relation)
     mask = np.isnan(mode)
-    table.add_column(Masked(mode * u.dex, mask=mask), 3, "log_hi_fraction_mode")
-    table["log_hi_fraction_mode"].info.description = "HI mass fraction log10(M_HI/M*): the likeliest value"
+    likeliest = ResultColumn(
+        "log_hi_fraction_mode", u.dex, "HI mass fraction log10(M_HI/M*): the likeliest value"
+    )
+    table.add_column(make_column(likeliest, mode, mask), 3, likeliest.name)
     table.add_column(MaskedColumn(columns["poor"], mask=mask), 4, "p_gas_poor")
     table["p_gas_poor"].info.description = "probability of gas, helium included, below 5% of the stellar mass"
     return table

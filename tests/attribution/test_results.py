@@ -60,7 +60,7 @@ def test_there_is_one_explanation_a_row_in_order_and_failed_rows_are_masked(esti
     predicted = estimator.predict(sky_table[1])["log_hi_fraction"]
     for one in found:
         if one.served:
-            assert_same_estimates([one.answers["estimate"]], [predicted[one.row].value])
+            assert_same_estimates([one.answers["estimate"]], [predicted[one.row]])
             assert one.offset + one.values.sum() == pytest.approx(one.prediction, abs=1e-4)
     assert "BAD_IMAGE" in repr(found[1])
     assert "class activation map" in repr(found[0])
@@ -298,6 +298,6 @@ def test_the_bundled_sample_is_explained_by_the_default_model():
     for row in (0, 1):
         assert found[row].method == "integrated gradients"
         for key, column in (("estimate", "log_hi_fraction"), ("p16", "log_hi_fraction_p16")):
-            assert found[row].answers[key] == pytest.approx(result[column][row].value, abs=1e-4)
+            assert found[row].answers[key] == pytest.approx(result[column][row], abs=1e-4)
         assert found[row].flags == result["flags"][row]
         assert abs(found[row].gap) < 0.05

@@ -23,7 +23,7 @@ def resolve_table(n=N):
     """A survey whose galaxies scatter about the photometric gas fractions of g-r; the last are limits."""
     rng = np.random.default_rng(5)
     g_minus_r = rng.uniform(0.15, 0.65, n)
-    truth = relations.eckert2015_pgf(g_minus_r)["log_hi_fraction"].unmasked.value + rng.normal(0, 0.3, n)
+    truth = relations.eckert2015_pgf(g_minus_r)["log_hi_fraction"].data.data + rng.normal(0, 0.3, n)
     table = Table(
         {
             "name": [f"rf{number:04d}" for number in range(n)],
@@ -72,14 +72,14 @@ def test_a_relation_has_the_figures_of_its_detections_and_the_share_of_violated_
     survey = resolve_table()
     truth = np.array(survey["log_mhi"] - survey["log_mstar_resolve"])
     result = relations.eckert2015_pgf(survey["g_minus_r"])
-    estimate = result["log_hi_fraction"].filled(np.nan).value
+    estimate = result["log_hi_fraction"].filled(np.nan)
     limit = np.array(survey["is_limit"])
     used = np.isfinite(estimate) & ~limit
     assert row["n"] == used.sum() == N - LIMITS - 4
     for name, value in regression_metrics(truth[used], estimate[used]).items():
         assert row[name] == pytest.approx(value), name
         assert 0 < row[f"{name}_error"] < 0.2
-    low, high = (result[f"log_hi_fraction_p{one}"].filled(np.nan).value for one in (16, 84))
+    low, high = (result[f"log_hi_fraction_p{one}"].filled(np.nan) for one in (16, 84))
     assert row["coverage"] == np.mean((low[used] <= truth[used]) & (truth[used] <= high[used]))
     assert row["n_limits"] == LIMITS
     assert row["limits_violated"] == np.mean(estimate[limit] > truth[limit])
@@ -138,7 +138,7 @@ def test_photometry_of_ones_own_is_taken_by_position(data):
     own = Table({"ra": survey["ra"], "dec": survey["dec"], "g_minus_i": np.linspace(0.3, 1.1, N)})[::-1][:100]
     row = row_of(benchmark("resolve", photometry=own, draws=0), "eckert2015_gi")
     assert row["no_input"] == N - 100
-    result = relations.eckert2015_pgf(np.linspace(0.3, 1.1, N), band="g-i")["log_hi_fraction"].unmasked.value
+    result = relations.eckert2015_pgf(np.linspace(0.3, 1.1, N), band="g-i")["log_hi_fraction"].data.data
     used = (np.arange(N) >= 20) & ~np.array(survey["is_limit"])
     truth = np.array(survey["log_mhi"] - survey["log_mstar_resolve"])
     assert row["offset"] == pytest.approx(np.mean(result[used] - truth[used]))
@@ -168,7 +168,7 @@ def test_the_model_judges_pictures_that_are_there(data, tmp_path):
     row = row_of(table, "default")
     assert (row["n"], row["n_limits"], row["no_input"]) == (20, 0, N - 20)
     estimator = HIFractionEstimator(cutouts=LocalCutouts(folder, name="objid"))
-    estimate = estimator.predict(survey["ra", "dec", "objid"][:20])["log_hi_fraction"].unmasked.value
+    estimate = estimator.predict(survey["ra", "dec", "objid"][:20])["log_hi_fraction"].data.data
     truth = np.array(survey["log_mhi"] - survey["log_mstar_resolve"])[:20]
     assert row["offset"] == pytest.approx(np.mean(estimate - truth))
     assert any(note.startswith("Masses that default learned: ") for note in table.meta["notes"])

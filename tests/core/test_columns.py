@@ -5,8 +5,9 @@ import pytest
 from astropy import units as u
 from astropy.table import Column, MaskedColumn, QTable
 from astropy.utils.masked import Masked
+from contract import assert_column_of
 
-from hifrac.core.columns import RESULT_COLUMNS, WITH_MASS, result_column
+from hifrac.core.columns import RESULT_COLUMNS, WITH_MASS, ResultColumn, make_column, result_column
 from hifrac.models.answer import ANSWER_COLUMNS, INTERVAL_LEVELS
 from hifrac.models.calibration import LEVELS
 
@@ -45,24 +46,25 @@ def test_every_column_is_described_in_one_line():
 def test_a_column_with_values_and_without(name):
     values = np.array([1, 2], dtype=np.int32) if name == "flags" else np.array([1.5, 2.5])
     column = QTable({name: result_column(name, values, np.array([False, True]))})[name]
-    assert column.info.description == RESULT_COLUMNS[name].description
+    assert_column_of(RESULT_COLUMNS[name], column)
     assert np.asarray(column.mask).tolist() == [False, True]
-    assert getattr(column, "unit", None) == RESULT_COLUMNS[name].unit
-    plain = getattr(column, "unmasked", column)
-    assert np.asarray(getattr(plain, "value", plain))[0] == values[0]
+    assert column[0] == values[0]
 
 
 def test_masked_values_are_not_kept_under_their_mask():
     column = result_column("log_hi_fraction", np.array([1.0, 2.0]), np.array([False, True]))
-    assert np.isnan(column.unmasked[1])
+    assert np.isnan(column.data.data[1])
     assert np.isnan(result_column("p_detect", np.array([0.5]), np.array([True])).data.data[0])
 
 
 def test_the_kinds_of_column():
     values = np.array([0.5, 0.25])
-    assert isinstance(result_column("log_hi_fraction", values), Masked)
-    assert isinstance(result_column("log_mhi", values), u.Dex)
+    for name in ("log_hi_fraction", "log_mhi"):
+        assert isinstance(result_column(name, values), MaskedColumn)
     assert isinstance(result_column("p_detect", values, values < 0), MaskedColumn)
+    distance = make_column(ResultColumn("distance", u.Mpc, "a distance"), values)
+    assert isinstance(distance, Masked)
+    assert distance.unit == u.Mpc
     flags = result_column("flags", np.array([0, 4], dtype=np.int32))
     assert type(flags) is Column
     assert flags.dtype == np.int32

@@ -10,6 +10,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord, match_coordinates_sky
 from astropy.cosmology import FlatLambdaCDM, LambdaCDM, Planck18
 from astropy.table import MaskedColumn, QTable, Table
+from contract import assert_column_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -635,8 +636,7 @@ def test_columns_have_the_units_and_descriptions_of_the_registry():
     table = call(footprint=BOX)
     assert set(table.colnames) == set(ENVIRONMENT_COLUMNS)
     for name in table.colnames:
-        assert table[name].info.description == ENVIRONMENT_COLUMNS[name].description
-        assert table[name].unit == ENVIRONMENT_COLUMNS[name].unit
+        assert_column_of(ENVIRONMENT_COLUMNS[name], table[name])
     assert table.meta["hifrac"]["references"]
 
 

@@ -199,10 +199,10 @@ def test_the_model_estimates_through_the_estimator(config, galaxies, labels, tmp
     rows = labels["id", "ra", "dec"][[list(labels["id"]).index(one) for one in held_out["objid"]]]
     rows["ra"].unit = rows["dec"].unit = "deg"
     result = HIFractionEstimator(model=tmp_path / "model", cutouts=source).predict(rows)
-    found = np.asarray(result["log_hi_fraction"].unmasked.value)
+    found = result["log_hi_fraction"].data.data
     np.testing.assert_allclose(found, held_out["estimate"], atol=1e-4)
     card = ModelCard.read(tmp_path / "model")
-    above = np.asarray(result["log_hi_fraction_p84"].unmasked.value) - found
+    above = result["log_hi_fraction_p84"].data.data - found
     np.testing.assert_allclose(above, card.calibration.value(0.84), atol=1e-6)
 
 
