@@ -31,6 +31,7 @@ CONNECTIONS = 4
 _MOST_REDIRECTS = 5
 _REFUSALS = 3  # a host that asked so often in a row to be left alone for longer than the patience is given up
 _PROBE = 30.0  # seconds, at most, between two requests of a thread to a host that does not answer
+_LEAST_BACKOFF = 0.1  # seconds, of the pauses when all repeats are used up
 _CUT_OFF = urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError, TooLongError
 _MOMENT = 0.005  # seconds of a turn in which others may have done something
 
@@ -250,15 +251,17 @@ class Errand:
             raise trouble.error from None
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Seconds before the next repeat; none where the host named them, for turns wait for these."""
+        """Seconds before the next repeat, beyond those that the host named: turns wait for these."""
         trouble = _trouble_of(state)
         # Frames of its traceback hold the error in turn, and the answer that it was about.
         error: Exception
         for error in (trouble, trouble.error):
             error.__traceback__ = error.__cause__ = error.__context__ = None
-        if getattr(trouble.error, "retry_after", None) is not None:
-            return 0.0
-        return min(_PROBE, pause_before(self._repeats, self._client.backoff))
+        client = self._client
+        # Even without pauses between repeats, a host that serves nobody must not be asked without end at once.
+        backoff = client.backoff if self._repeats <= client.retries else max(client.backoff, _LEAST_BACKOFF)
+        asked = getattr(trouble.error, "retry_after", None) or 0.0
+        return max(0.0, min(_PROBE, pause_before(self._repeats, backoff)) - asked)
 
     def _try(self, url: str, params: dict[str, str], accept: Callable[[Answer], T]) -> T:
         """Ask once, redirects included."""

@@ -98,6 +98,23 @@ def test_a_service_that_stays_silent_ends_the_run_within_the_patience(own_pictur
     assert "not asked: the service gave no answer for" in str(found[-1].error)
 
 
+def test_no_pause_asked_for_is_no_leave_to_ask_without_pauses(own_pictures):
+    own_pictures.always = Reply(503, b"", {"Retry-After": "0"})
+    with conf.set_temp("retries", 3), conf.set_temp("retry_backoff", 0.1):
+        assert kinds(fetch(SkyServerCutouts(), [1])) == ["FetchError"]
+    times = [request.time for request in own_pictures.requests]
+    assert len(times) == 4
+    assert np.all(np.diff(times) >= [0.1, 0.2, 0.4])
+
+
+@pytest.mark.parametrize("reply", [Reply(reset=True), Reply(503, b"", {"Retry-After": "0"})])
+def test_a_service_that_serves_nobody_is_not_asked_without_pauses_whatever_the_settings(own_pictures, reply):
+    own_pictures.always = reply
+    with conf.set_temp("patience", 1.0), conf.set_temp("retry_backoff", 0.0):
+        assert kinds(fetch(SkyServerCutouts(), np.arange(4))) == ["FetchError"] * 4
+    assert len(own_pictures.requests) <= CONNECTIONS * (1 + conf.retries + 4)
+
+
 def test_what_failed_while_others_were_served_is_asked_for_once_more_at_the_end(own_pictures):
     busy = Reply(500, b"busy")
     picture = own_pictures.pictures
