@@ -19,12 +19,19 @@ from survival import QUICK, SurveyProcess, Trial, answers, positions
 @click.command()
 @click.option("--rows", default=10_000, show_default=True, type=click.IntRange(min=100))
 @click.option("--seed", default=1, show_default=True, help="Of positions, misbehaviour and moments.")
-@click.option("--rate", default=100.0, show_default=True, help="Requests per second, at most.")
+@click.option(
+    "--rate",
+    default=100.0,
+    show_default=True,
+    help="Requests per second, at most; 10 by default of the package.",
+)
 @click.option(
     "--timeout", default=2.0, show_default=True, help="Seconds that the client waits for an answer."
 )
 @click.option("--kills", default=3, show_default=True, help="How often the client is killed.")
-@click.option("--faults", default=1.0, show_default=True, help="How many times 13% of the answers are bad.")
+@click.option(
+    "--faults", default=1.0, show_default=True, help="How many times a fifth of the answers are bad."
+)
 @click.option("--outage", default=1.0, show_default=True, help="Seconds for which the service is gone.")
 @click.option("--leaves", default=0, show_default=True, help="How often it wants to be left alone.")
 @click.option("--leave", default=61.0, show_default=True, help="For so many seconds.")
@@ -52,7 +59,7 @@ def main(
         settings = QUICK | {"timeout": timeout, "cutout_timeout": 30 * timeout, "retries": 4}
         if default_settings:
             settings = {}
-        trial = Trial(keep, *positions(rows, seed), rate=rate, settings=settings)
+        trial = Trial(keep, *positions(rows, seed), rate=rate, settings=settings, leave=leave)
         trial.server = stack.enter_context(
             SurveyProcess(trial.log, seed=seed, faults=faults, leaves=leaves, leave=leave)
         )

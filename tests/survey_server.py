@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import gzip
 import hashlib
 import math
 import os
@@ -24,30 +25,78 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 
+import numpy as np
 from pictures import encode, galaxy
 
 Position = tuple[str, str]
 
-#: What befalls a request, and how often.
+#: What befalls a request, and how often: to a fifth of all.
 FAULTS = {
-    "503": 0.05,
-    "429": 0.02,
-    "cut announced": 0.01,  # the connection ends before the announced length
-    "cut unannounced": 0.01,  # the length fits: only decoding shows it
-    "html": 0.01,
-    "silence": 0.01,
-    "drip body": 0.005,
-    "drip all": 0.005,
-    "reset": 0.01,
+    # A status.
+    "500": 0.012,
+    "502": 0.010,
+    "503": 0.020,
+    "504": 0.010,
+    "429": 0.012,  # with Retry-After: 1
+    "429 bare": 0.006,
+    "503 date": 0.004,  # Retry-After is a date
+    "503 now": 0.006,  # Retry-After: 0
+    "503 soon": 0.006,  # Retry-After is nonsense
+    "408": 0.004,
+    "520": 0.004,
+    "403": 0.001,
+    "404": 0.001,
+    # Status 200, and no picture.
+    "html": 0.008,
+    "json": 0.004,
+    "empty": 0.004,
+    "noise": 0.004,
+    "blank": 0.001,
+    "grey": 0.004,
+    "small": 0.004,  # half the width
+    "cut unannounced": 0.008,  # the length fits: only decoding shows it
+    "packed, cut": 0.004,
+    "bomb": 0.002,  # unpacked it is 64 MiB
+    "flood": 0.002,
+    # The connection ends,
+    "cut announced": 0.008,  # before the announced length
+    "cut head": 0.004,
+    "closed": 0.006,  # without a word
+    "reset": 0.008,
+    "reset inside": 0.004,
+    "no HTTP": 0.004,
+    # or it does not.
+    "silence": 0.003,
+    "drip body": 0.003,
+    "drip all": 0.003,
+    # Elsewhere.
+    "loop": 0.001,
+    "astray": 0.003,  # where nobody listens
+    "detour": 0.006,  # to the same place
+    # The picture, called a text: no fault of the picture.
+    "odd type": 0.006,
 }
+_STATUSES = {
+    "500": "500 Internal Server Error",
+    "502": "502 Bad Gateway",
+    "503": "503 Service Unavailable",
+    "504": "504 Gateway Timeout",
+    "429": "429 Too Many Requests",
+    "408": "408 Request Timeout",
+    "520": "520 Web Server Returned an Unknown Error",
+    "403": "403 Forbidden",
+    "404": "404 Not Found",
+}
+_LATER = {"429": "1", "503 now": "0", "503 soon": "soon"}
 POOL = 64
 OUTSIDE_FRACTION = 0.02
 DRIP_SECONDS = 0.2
 
 _OUTSIDE = "404 NOT FOUND. Requested (ra, dec) is outside the SDSS footprint."
-_QUERY = re.compile(rb"[?&](ra|dec|width|height|scale)=([^& ]*)")
+_QUERY = re.compile(rb"[?&](ra|dec|width|height|scale|loop)=([^& ]*)")
 _HTML = b"<!DOCTYPE html><html><body><h1>Runtime Error</h1>Server Error in '/dr16' Application.</body></html>"
 
 
@@ -57,6 +106,22 @@ _HTML = b"<!DOCTYPE html><html><body><h1>Runtime Error</h1>Server Error in '/dr1
 @functools.cache
 def _pool(width: int) -> tuple[bytes, ...]:
     return tuple(encode(galaxy(seed, width)) for seed in range(POOL))
+
+
+@functools.cache
+def _no_pictures(width: int) -> dict[str, bytes]:
+    """Contents that are not the picture of a position."""
+    return {
+        "html": _HTML,
+        "json": b'{"error": "no database connection"}',
+        "empty": b"",
+        "noise": bytes(range(256)) * 16,
+        "blank": encode(np.zeros((width, width, 3), np.uint8)),
+        "grey": encode(galaxy(0, width)[..., 0]),
+        "small": encode(galaxy(0, width // 2)),
+        "flood": encode(galaxy(0, width)) + bytes(2**21 + 64 * width**2),
+        "bomb": gzip.compress(bytes(2**26)),
+    }
 
 
 def canonical(ra: float, dec: float) -> Position:
@@ -164,6 +229,7 @@ class SurveyServer:
         latency: float = 0.0,
         leaves: int = 0,
         leave: float = 61.0,
+        each: bool = False,
     ) -> None:
         if not faults.keys() <= FAULTS.keys() or sum(faults.values()) > 1:
             raise ValueError(f"faults must be shares of {', '.join(FAULTS)}, got {faults}")
@@ -172,18 +238,23 @@ class SurveyServer:
         self.open = 0
         # So often, after every 500 requests, it asks to be left alone for so many seconds.
         self.leaves, self.leave = leaves, leave
+        # The first requests for new positions meet with one fault after the other, and no other does.
+        self._each = iter(FAULTS) if each else None
         self._faults = dict(faults)
         self._asked: Counter[Position] = Counter()
         if log.exists():
             self._asked.update(request.position for request in ServerLog.read(log).requests)
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        _pool(128)  # not while the first client waits
+        _pool(128), _no_pictures(128)  # not while the first client waits
 
     def decide(self, position: Position) -> tuple[str, float]:
         """What befalls the next request for a position, and a number for its details."""
         number = self._asked[position]
         self._asked[position] += 1
         draw, detail = _uniform(self.seed, *position, number)
+        if self._each is not None:
+            fault = next(self._each, None) if number == 0 and not is_outside(position) else None
+            return fault or ("outside" if is_outside(position) else "picture"), detail
         if 0 < self._asked.total() // 500 <= self.leaves and self._asked.total() % 500 == 0:
             return "leave", detail
         for fault, share in self._faults.items():
@@ -236,7 +307,7 @@ class _Connection(asyncio.Protocol):
             self._server.note("asked", f"{now:.6f}", "-", "-", "400", self._server.open)
             self._answer("400 Bad Request")
             return
-        answer, detail = self._server.decide(position)
+        answer, detail = ("loop", 0.0) if b"loop" in query else self._server.decide(position)
         self._server.note("asked", f"{now:.6f}", *position, answer, self._server.open)
         self._after(self._server.latency, lambda: self._misbehave(answer, detail, position, width))
 
@@ -247,39 +318,52 @@ class _Connection(asyncio.Protocol):
             action()
 
     def _misbehave(self, answer: str, detail: float, position: Position, width: int) -> None:
+        status = _STATUSES.get(answer.partition(" ")[0])
         if answer == "outside":
             self._answer(_OUTSIDE)
-        elif answer == "503":
-            self._answer("503 Service Unavailable", _HTML, "text/html")
-        elif answer == "429":
-            self._answer("429 Too Many Requests", b"", "text/html", "Retry-After: 1\r\n")
         elif answer == "leave":
-            self._answer(
-                "429 Too Many Requests", b"", "text/html", f"Retry-After: {self._server.leave:g}\r\n"
-            )
-        elif answer == "html":
-            self._answer("200 OK", _HTML, "text/html")
-        elif answer == "reset":
+            self._answer(_STATUSES["429"], b"", "text/html", f"Retry-After: {self._server.leave:g}\r\n")
+        elif status is not None:
+            later = formatdate(time.time() + 2, usegmt=True) if "date" in answer else _LATER.get(answer)
+            self._answer(status, _HTML, "text/html", f"Retry-After: {later}\r\n" if later else "")
+        elif answer in _no_pictures(width):
+            packed = "Content-Encoding: gzip\r\n" if answer == "bomb" else ""
+            self._answer("200 OK", _no_pictures(width)[answer], more_headers=packed)
+        elif answer in ("loop", "detour", "astray"):
+            ra, dec = position
+            query = f"ra={ra}&dec={dec}&width={width}" + ("&loop=1" if answer == "loop" else "")
+            host = "http://127.0.0.1:9" if answer == "astray" else ""
+            self._answer("302 Found", b"", more_headers=f"Location: {host}/moved?{query}\r\n")
+        else:
+            self._break(answer, detail, position, picture_at(position, width))
+
+    def _break(self, answer: str, detail: float, position: Position, body: bytes) -> None:
+        """Answer with the picture, a part of it, something else, or slowly; or not at all."""
+        head, cut = _head("200 OK", len(body)), math.floor(detail * len(body))
+        if answer in ("picture", "odd type", "drip body", "drip all"):
+            self._picture = position
+        if answer == "picture":
+            self._answer("200 OK", body)
+        elif answer == "odd type":
+            self._answer("200 OK", body, "text/html; charset=utf-16")
+        elif answer == "cut unannounced":
+            self._answer("200 OK", body[:cut])
+        elif answer == "packed, cut":
+            self._answer("200 OK", gzip.compress(body)[:cut], more_headers="Content-Encoding: gzip\r\n")
+        elif answer in ("reset", "reset inside"):
+            self._transport.write(b"" if answer == "reset" else head + body[:cut])
             linger = struct.pack("ii", 1, 0)
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self._transport.abort()
-        elif answer != "silence":
-            body = picture_at(position, width)
-            cut = math.floor(detail * len(body))
-            if answer == "picture":
-                self._picture = position
-                self._answer("200 OK", body)
-            elif answer == "cut unannounced":
-                self._answer("200 OK", body[:cut])
-            elif answer == "cut announced":
-                self._transport.write(_head("200 OK", len(body)) + body[:cut])
-                self._transport.close()
-            else:
-                self._picture = position
-                head = _head("200 OK", len(body))
-                if answer == "drip body":
-                    self._transport.write(head)
-                self._drip(body if answer == "drip body" else head + body)
+        elif answer in ("cut announced", "cut head", "closed", "no HTTP"):
+            parts = {"cut announced": head + body[:cut], "cut head": head[: 10 + cut % 20], "closed": b""}
+            self._transport.write(parts.get(answer, b"ERROR 17: too many connections\r\n"))
+            self._transport.close()
+        elif answer == "drip body":
+            self._transport.write(head)
+            self._drip(body)
+        elif answer == "drip all":
+            self._drip(head + body)
 
     def _answer(
         self, status: str, body: bytes = b"", kind: str = "image/jpeg", more_headers: str = ""
@@ -332,6 +416,7 @@ def main() -> None:
     parser.add_argument("--faults", type=float, default=1.0, help="how many times the usual share; 0: none")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--leaves", type=int, default=0, help="how often it wants to be left alone")
+    parser.add_argument("--each", type=float, default=0, help="1: each fault once, and nothing else")
     parser.add_argument("--leave", type=float, default=61.0, help="for so many seconds")
     options = parser.parse_args()
     faults = {fault: share * options.faults for fault, share in FAULTS.items()}
@@ -343,6 +428,7 @@ def main() -> None:
         latency=options.latency,
         leaves=options.leaves,
         leave=options.leave,
+        each=bool(options.each),
     )
     asyncio.run(serve(server, options.port))
 

@@ -161,6 +161,7 @@ class Trial:
     killed: list[tuple[float, set[Position]]] = field(default_factory=list)
     clients: list[Client] = field(default_factory=list)
     server: SurveyProcess | None = None
+    leave: float = 61.0
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -291,10 +292,15 @@ class Trial:
         )
         return len(again), in_flight
 
-    def during_leave(self, log: ServerLog, after: float = 0.25, seconds: float = 1.0) -> int:
-        """Requests within the second for which a 429 has asked to be left alone, but for those under way."""
+    def during_leave(self, log: ServerLog, after: float = 0.25) -> int:
+        """Requests in the time for which an answer has asked to be left alone, but for those under way."""
         times = np.sort([request.time for request in log.requests])
-        starts = np.array([request.time for request in log.requests if request.answer == "429"])
+        leaves = {"429": 1.0, "leave": self.leave}
+        starts, seconds = (
+            np.array([(r.time, leaves[r.answer]) for r in log.requests if r.answer in leaves])
+            .reshape(-1, 2)
+            .T
+        )
         ends = np.searchsorted(times, starts + seconds)
         return int(np.sum(ends - np.searchsorted(times, starts + after)))
 

@@ -19,7 +19,7 @@ from astropy.table import Table, vstack
 
 from hifrac.catalogs.errors import CatalogServiceError
 from hifrac.core.config import conf
-from hifrac.core.retry import LONGEST_PAUSE, REPEATED, pause_before, repeating, retry_after
+from hifrac.core.retry import LONGEST_PAUSE, may_pass, pause_before, repeating, retry_after
 from hifrac.core.tables import read_text_table
 
 
@@ -160,31 +160,31 @@ def _ask(ask: Callable[[], requests.Response], who: str) -> requests.Response:
         try:
             response = ask()
         except requests.RequestException as reason:
-            raise _TroubleError(f"{who} gave no complete answer: {reason}", url=_url_of(reason)) from reason
+            raise CatalogServiceError(
+                f"{who} gave no complete answer: {reason}", url=_url_of(reason)
+            ) from reason
         if response.status_code == requests.codes.ok:
             return response
-        error = _TroubleError if response.status_code in REPEATED else CatalogServiceError
-        raise error(
+        raise CatalogServiceError(
             f"{who} answered {response.status_code} {response.reason}: {_beginning(response)}",
             url=response.url,
             status=response.status_code,
             retry_after=retry_after(response.headers),
         )
 
-    def wait(state: tenacity.RetryCallState) -> float:
-        return max(pause_before(state.attempt_number, conf.retry_backoff), asked(state))
+    def is_passing(error: BaseException) -> bool:
+        return isinstance(error, CatalogServiceError) and may_pass(error.status)
 
     def asked(state: tenacity.RetryCallState) -> float:
         return getattr(state.outcome and state.outcome.exception(), "retry_after", None) or 0.0
 
+    def wait(state: tenacity.RetryCallState) -> float:
+        return max(pause_before(state.attempt_number, conf.retry_backoff), asked(state))
+
     def stop(state: tenacity.RetryCallState) -> bool:
         return state.attempt_number > conf.retries or asked(state) > max(conf.patience, LONGEST_PAUSE)
 
-    return repeating(_TroubleError, stop=stop, wait=wait)(try_)
-
-
-class _TroubleError(CatalogServiceError):
-    """What may have passed when the service is asked again."""
+    return repeating(is_passing, stop=stop, wait=wait)(try_)
 
 
 def _url_of(error: requests.RequestException) -> str | None:

@@ -10,12 +10,16 @@ import tenacity
 import urllib3
 from urllib3.util import Retry
 
-#: Statuses that may pass, and those of them with which a host says that it has trouble as a whole.
-REPEATED = (429, 500, 502, 503, 504)
+#: Statuses by which a host says that it has trouble as a whole.
 BUSY = (429, 502, 503, 504)
 
 #: Seconds; no pause that the service did not ask for is longer.
 LONGEST_PAUSE = 60.0
+
+
+def may_pass(status: int | None) -> bool:
+    """Return whether a service may do better when it is asked again; ``None`` if no answer came."""
+    return status is None or status in (408, 425, 429) or status >= 500
 
 
 def retry_after(headers: Any) -> float | None:
@@ -27,19 +31,24 @@ def retry_after(headers: Any) -> float | None:
         return None
 
 
-def pause_before(repeat: int, backoff: float) -> float:
-    """Return the seconds before a repeat: ``backoff`` before the first, twice as long before each other."""
-    return min(LONGEST_PAUSE, backoff * 2.0 ** min(max(repeat, 1) - 1, 64))
+def pause_before(
+    repeat: int, backoff: float, asked: float | None = None, longest: float = LONGEST_PAUSE
+) -> float:
+    """Return the seconds before a repeat: ``backoff`` before the first, twice as long before each other.
+
+    What the service ``asked`` for is a part of it, and waited for by whoever keeps the turns of its host.
+    """
+    return max(0.0, min(longest, backoff * 2.0 ** min(max(repeat, 1) - 1, 64)) - (asked or 0.0))
 
 
 def repeating(
-    error: type[Exception],
+    is_passing: Callable[[BaseException], bool],
     *,
     stop: Callable[[tenacity.RetryCallState], bool],
     wait: Callable[[tenacity.RetryCallState], float],
     sleep: Callable[[float], None] = time.sleep,
 ) -> tenacity.Retrying:
-    """Return what calls a function again after each ``error`` until ``stop``, then raises the last one."""
+    """Return what calls a function again after passing errors until ``stop``, then raises the last one."""
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(error), stop=stop, wait=wait, sleep=sleep, reraise=True
+        retry=tenacity.retry_if_exception(is_passing), stop=stop, wait=wait, sleep=sleep, reraise=True
     )

@@ -61,7 +61,7 @@ class Turns:
 
     @contextlib.contextmanager
     def _shared(self, *, write: bool) -> Iterator[tuple[float, float, float]]:
-        """Now, the next turn and the end of the pause as all processes know them; shares the new state."""
+        """Give the time, the next turn and the end of the pause that all processes know; share them after."""
         with self._lock:
             now = time.time()
             connection = self._open() if now >= self._alone_until else None
@@ -129,7 +129,7 @@ def turns_of(host: str) -> Turns:
 
 
 def _shared_path() -> Path | None:
-    """The file that the processes of this user share; None if there is no folder to be trusted."""
+    """Return the file that the processes of this user share; None if there is no folder to be trusted."""
     user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     folder = Path(tempfile.gettempdir(), f"hifrac-{user}")
     try:

@@ -9,31 +9,18 @@ from __future__ import annotations
 
 import copy
 import re
-import warnings
-from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from random import randrange
-from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from hifrac.core.config import conf
-from hifrac.core.exceptions import (
-    BadCoordinateError,
-    BadImageError,
-    FetchError,
-    HifracWarning,
-    OutOfFootprintError,
-    RowError,
-)
-from hifrac.core.retry import REPEATED
-from hifrac.cutouts._http import CONNECTIONS, Answer, Client, Errand, StoppedError, printable, shown
-from hifrac.cutouts._positions import canonical_position, position_keys, position_of
-from hifrac.cutouts._store import BlankError, Outcome, PictureStore
+from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError, warn_caller
+from hifrac.cutouts._http import Answer, printable, refused, shown
+from hifrac.cutouts._positions import canonical_position, position_of
+from hifrac.cutouts._round import Round, bad_coordinate, on_sphere
+from hifrac.cutouts._store import BlankError, PictureStore
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import CutoutRecipe
 
@@ -42,14 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Get = Callable[[str, dict[str, str], Callable[[Answer], T]], T]
-
-# Rows planned at a time, and the memory that pictures may take while an earlier row is still waited for.
-_PLANNED = 8192
-_AHEAD_BYTES = 32 * 2**20
-_AHEAD = 4096
-
-# So many positions with one picture are warned of; so many pictures are remembered for that.
-_SAME, _REMEMBERED = 20, 4096
 
 
 class RemoteCutouts:
@@ -136,7 +115,7 @@ class RemoteCutouts:
         """The verified picture of a canonical position, as a file and decoded.
 
         ``get(url, params, accept)`` sends a request and returns what
-        ``accept`` makes of the answer, see `hifrac.cutouts._http.Errand.get`.
+        ``accept`` makes of the answer, see `hifrac.cutouts._http.CutoutRequests.get`.
         """
         ((url, params),) = self._requests(ra, dec)
         return get(url, params, self._accept)
@@ -158,12 +137,7 @@ class RemoteCutouts:
 
     def _refusal(self, answer: Answer) -> RowError:
         """What an answer with another status than 200 means."""
-        return FetchError(
-            f"the service answered {answer.status} {answer.reason} ({answer.url})",
-            url=answer.url,
-            status=answer.status,
-            retry_after=answer.retry_after,
-        )
+        return refused(answer)
 
     # What every service does.
 
@@ -225,8 +199,8 @@ class RemoteCutouts:
         ra, dec = np.broadcast_arrays(np.atleast_1d(ra), np.atleast_1d(dec))
         requests = []
         for one_ra, one_dec in zip(ra.ravel(), dec.ravel(), strict=True):
-            if not _on_sphere(one_ra, one_dec):
-                raise _bad_coordinate(one_ra, one_dec)
+            if not on_sphere(one_ra, one_dec):
+                raise bad_coordinate(one_ra, one_dec)
             requests += self._requests(*canonical_position(one_ra, one_dec))
         return requests
 
@@ -294,35 +268,36 @@ class RemoteCutouts:
 
     def _fetch(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[Cutout]:
         recipe = self.recipe
-        with _Round(self, keep_pictures=True) as pass_:
-            for key, outcome in pass_.run(ra, dec):
-                if pass_.store is not None and pass_.store.trouble is not None and not self._warned:
+        with Round(self, keep_pictures=True) as round_:
+            for key, result in round_.run(ra, dec):
+                if round_.store is not None and round_.store.trouble is not None and not self._warned:
                     self._warned = True
-                    warnings.warn(
-                        f"pictures cannot be kept in {pass_.store.folder}: {pass_.store.trouble}; "
-                        "they will be fetched again",
-                        HifracWarning,
-                        stacklevel=2,
+                    warn_caller(
+                        f"pictures cannot be kept in {round_.store.folder}: {round_.store.trouble}; "
+                        "they will be fetched again"
                     )
-                pass_.warn()
-                if isinstance(outcome, RowError):
-                    yield Cutout(error=outcome)
+                round_.warn()
+                if isinstance(result, RowError):
+                    yield Cutout(error=result)
                 else:
-                    ra_text, dec_text = position_of(key)
-                    data, pixels = outcome
+                    position = position_of(key)
+                    data, pixels = result
                     yield Cutout(
-                        data, pixels=pixels, position=(float(ra_text), float(dec_text)), recipe=recipe
+                        data,
+                        pixels=pixels,
+                        position=(float(position[0]), float(position[1])),
+                        recipe=recipe,
                     )
 
     def _ensure(self, ra: np.ndarray, dec: np.ndarray) -> Generator[RowError | None]:
-        with _Round(self, keep_pictures=False) as pass_:
-            for _, outcome in pass_.run(ra, dec):
-                pass_.raise_trouble()
-                pass_.warn()
-                yield outcome if isinstance(outcome, RowError) else None
-            if pass_.store is not None:
-                pass_.store.check()
-                pass_.raise_trouble()
+        with Round(self, keep_pictures=False) as round_:
+            for _, result in round_.run(ra, dec):
+                round_.raise_trouble()
+                round_.warn()
+                yield result if isinstance(result, RowError) else None
+            if round_.store is not None:
+                round_.store.check()
+                round_.raise_trouble()
 
     def _frozen(self) -> Self:
         """The source with the settings in force now, whatever becomes of ``conf``."""
@@ -332,231 +307,6 @@ class RemoteCutouts:
 
     def _store(self) -> PictureStore:
         return PictureStore(self.recipe, self._layer)
-
-
-# What became of a position: what stopped it, or its picture as a file and decoded where that was asked for.
-_Found = RowError | tuple[bytes | None, np.ndarray | None]
-_NOTHING = None, None
-
-
-class _Stored:
-    """A row whose picture is in the store, and is read when its turn comes."""
-
-
-@dataclass
-class _Job:
-    """A position that is being asked for; shared by the rows that have it.
-
-    What failed for the moment, while others were served, is asked for once more at the end of the window.
-    """
-
-    key: int
-    served: int  # how many pictures had come when it began
-    is_last: bool = False
-    future: Future[_Found] = field(default_factory=Future)
-
-
-class _Round:
-    """One pass over positions: what is known of them is looked up, the rest is asked for.
-
-    Pictures come in the order of the positions while later ones are already
-    being fetched; how many is bounded by their memory.
-    """
-
-    def __init__(self, source: RemoteCutouts, *, keep_pictures: bool) -> None:
-        source = source._frozen()
-        self._source = source
-        self._keep_pictures = keep_pictures
-        self.store = source._store() if source._keep else None
-        self._offline = source.offline
-        self._jobs: dict[int, _Job] = {}
-        self._waiting: list[_Job] = []
-        self._lock = Lock()
-        self._client: Client | None = None
-        self._served = 0
-        self._pictures: Counter[int] = Counter()
-        self.warning: str | None = None
-        pixels = 3 * source.recipe.width**2
-        # A file of floating-point planes is four times its pixels.
-        self._ahead = max(CONNECTIONS, min(_AHEAD, _AHEAD_BYTES // (5 * pixels))) if keep_pictures else _AHEAD
-
-    def __enter__(self) -> _Round:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._client is not None:
-            self._client.__exit__(*exc_info)
-        if self.store is not None:
-            self.store.close()
-
-    def raise_trouble(self) -> None:
-        """Raise an OSError if something could not be kept."""
-        if self.store is not None and (trouble := self.store.trouble) is not None:
-            raise OSError(f"pictures cannot be kept in {self.store.folder}: {trouble}") from trouble
-
-    def warn(self) -> None:
-        """Warn of what the threads have noticed."""
-        if self.warning is not None:
-            message, self.warning = self.warning, None
-            warnings.warn(message, HifracWarning, stacklevel=4)
-
-    def run(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, _Found]]:
-        """Yield each position's key and what became of it, in their order."""
-        window: deque[tuple[int, _Found | _Stored | _Job]] = deque()
-        for key, entry in self._begin_all(ra, dec):
-            if not window and not isinstance(entry, _Job | _Stored):  # the way of a million rows
-                yield key, entry
-                continue
-            window.append((key, entry))
-            while window and (len(window) > self._ahead or self._is_ready(window[0][1])):
-                yield window[0][0], self._finish(window)
-        while window:
-            yield window[0][0], self._finish(window)
-
-    def _begin_all(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, _Found | _Stored | _Job]]:
-        """The key of each position, and what is known of it or its job."""
-        # Rows of one page of the manifest are read together: of a million, that is four at a time.
-        part = max(_PLANNED, min(4 * _PLANNED, len(ra) // 16))
-        begin, stored, brief = self._begin, int(Outcome.STORED), not self._keep_pictures
-        for start in range(0, len(ra), part):
-            part_ra, part_dec = ra[start : start + part], dec[start : start + part]
-            good = _on_sphere(part_ra, part_dec)
-            keys = position_keys(np.where(good, part_ra, 0.0), np.where(good, part_dec, 0.0))
-            known = {} if self.store is None else self.store.plan(np.unique(keys[good]).tolist())
-            for row, (key, is_good) in enumerate(zip(keys.tolist(), good.tolist(), strict=True)):
-                if not is_good:
-                    yield key, _bad_coordinate(part_ra[row], part_dec[row])
-                elif brief and known.get(key) == stored:
-                    yield key, _NOTHING
-                else:
-                    yield key, begin(key, known.get(key, 0))
-
-    def _begin(self, key: int, outcome: int) -> _Found | _Stored | _Job:
-        if outcome == Outcome.STORED:
-            return _Stored() if self._keep_pictures else _NOTHING
-        if outcome == Outcome.OUTSIDE and not self._source._retry_permanent:
-            return OutOfFootprintError("the service said before that it has no image of this position")
-        if self._offline:
-            if self.store is not None and self.store.get(key) is not None:
-                return _Stored() if self._keep_pictures else _NOTHING
-            return FetchError("the picture is not in the local store, and offline mode is on")
-        if key not in self._jobs:
-            is_last = outcome in (Outcome.BLANK, Outcome.OUTSIDE)
-            self._jobs[key] = _Job(key, self._served, is_last)
-            self._ask(self._jobs[key])
-        return self._jobs[key]
-
-    def _ask(self, job: _Job) -> None:
-        if self._client is None:
-            # Fluxes of more bands than three, and headers, are longer than any picture.
-            self._client = Client(most_bytes=2**20 + 32 * self._source.recipe.width**2).__enter__()
-        self._waiting.append(job)
-        self._client.submit(self._work)
-
-    def _work(self) -> None:
-        """Do one of the jobs: the first where its picture is waited for, otherwise any.
-
-        Processes that fill one store from one list would ask for the same pictures at the same time.
-        """
-        with self._lock:
-            job = self._waiting.pop(0 if self._keep_pictures else randrange(len(self._waiting)))
-        try:
-            job.future.set_result(self._fetch(job))
-        except BaseException as error:
-            job.future.set_exception(error)
-            raise
-
-    def _is_ready(self, entry: _Found | _Stored | _Job) -> bool:
-        if not isinstance(entry, _Job):
-            return True
-        return entry.future.done() and not self._is_to_be_asked_again(entry)
-
-    def _is_to_be_asked_again(self, job: _Job) -> bool:
-        outcome = job.future.result()
-        if job.is_last or isinstance(outcome, StoppedError):
-            return False
-        if isinstance(outcome, FetchError | BadImageError) and not _is_final(outcome):
-            return self._served > job.served
-        return isinstance(outcome, BlankError)
-
-    def _count(self, data: bytes) -> None:
-        """Count a picture that has come, and notice a service that gives all positions the same."""
-        with self._lock:
-            self._served += 1
-            if len(self._pictures) > _REMEMBERED:
-                self._pictures -= Counter(dict.fromkeys(self._pictures, 1))
-            self._pictures[hash(data)] += 1
-            if self._pictures[hash(data)] == _SAME:
-                self.warning = (
-                    f"{_SAME} positions got one and the same picture from {self._source.describe()}"
-                )
-
-    def _finish(self, window: deque[tuple[int, _Found | _Stored | _Job]]) -> _Found:
-        """What became of the first row of the window."""
-        key, entry = window[0]
-        if isinstance(entry, _Stored):
-            picture = None if self.store is None else self.store.get(key)
-            if picture is not None:
-                window.popleft()
-                return picture
-            # It was damaged, and is gone now.
-            entry = self._begin(key, Outcome.UNKNOWN)
-        if isinstance(entry, _Job):
-            entry.future.result()
-            if self._is_to_be_asked_again(entry):
-                self._ask_again(window)
-            outcome = entry.future.result()
-            self._jobs.pop(key, None)
-        else:
-            outcome = cast("_Found", entry)  # what was stored has been read
-        window.popleft()
-        return outcome
-
-    def _ask_again(self, window: deque[tuple[int, _Found | _Stored | _Job]]) -> None:
-        for _, entry in window:
-            if isinstance(entry, _Job) and entry.future.done() and self._is_to_be_asked_again(entry):
-                entry.future, entry.is_last = Future(), True
-                self._ask(entry)
-
-    def _fetch(self, job: _Job) -> _Found:
-        """One position, from the service; its failure is its own."""
-        key, store, errand = job.key, self.store, Errand(cast("Client", self._client))
-        try:
-            if store is not None:
-                # Another process may have put it there, or one that died before it could note it;
-                # one that works on the same list may have done so while the turn was waited for.
-                picture = store.get(key)
-                if picture is None and errand.take_turn(self._source.url):
-                    picture = store.get(key)
-                if picture is not None:
-                    return picture if self._keep_pictures else _NOTHING
-            data, pixels = self._source._obtain(errand.get, *position_of(key))
-        except StoppedError as error:
-            return error
-        except RowError as error:
-            failure = error
-        except Exception as error:
-            # An answer that nobody foresaw stops its own row, not a million others.
-            failure = FetchError(f"the service's answer was not understood: {type(error).__name__}: {error}")
-        else:
-            self._count(data)
-            if store is not None:
-                store.put(key, data, errand.attempts)
-            return (data, pixels) if self._keep_pictures else _NOTHING
-        # What a service says goes to terminals, too.
-        failure.args = (printable(str(failure)),)
-        if job.is_last and isinstance(failure, BlankError):
-            failure = OutOfFootprintError(f"{failure}, twice")
-        if store is not None:
-            store.record(key, failure, errand.attempts)
-        # Frames of a traceback hold the error in turn, and the answer that it was about.
-        failure.__traceback__ = failure.__cause__ = failure.__context__ = None
-        return failure
-
-
-def _is_final(error: RowError) -> bool:
-    """Whether an error is what the service has to say: another status than those that may pass."""
-    return isinstance(error, FetchError) and error.status is not None and error.status not in REPEATED
 
 
 def _check_address(name: str, address: str) -> None:
@@ -573,14 +323,6 @@ def _check_address(name: str, address: str) -> None:
         raise ValueError(f"{name} must be http:// or https:// and the name of a host, got {plain!r}")
     if "#" in address:
         raise ValueError(f"{name} must not have a fragment (#), after which no position is sent: {plain}")
-
-
-def _on_sphere(ra: Any, dec: Any) -> Any:
-    return np.isfinite(ra) & np.isfinite(dec) & (np.abs(ra) <= 360) & (np.abs(dec) <= 90)
-
-
-def _bad_coordinate(ra: float, dec: float) -> BadCoordinateError:
-    return BadCoordinateError(f"ra and dec must be finite and on the sphere, got {ra}, {dec}")
 
 
 def _same_length(ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]:
