@@ -18,6 +18,8 @@ _ROOM_OF = {
     "decode_flags": "hifrac.core.flags",
     "list_models": "hifrac.models",
     "load_model": "hifrac.models",
+    "plot_overview": "hifrac.visualization.overview",
+    "plot_result": "hifrac.visualization.estimates",
 }
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "decode_flags",
     "list_models",
     "load_model",
+    "plot_overview",
+    "plot_result",
 ]
 
 

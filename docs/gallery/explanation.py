@@ -31,16 +31,14 @@ sums.round(3)
 sums
 
 # %%
-# :func:`~hifrac.attribution.plot_explanation` draws into your axes, here with coordinates on the sky. Grey
+# :meth:`~hifrac.attribution.Explanation.plot` draws into your axes, here with coordinates on the sky. Grey
 # lines are isophotes of the picture.
 import matplotlib.pyplot as plt
-
-from hifrac.attribution import plot_explanation
 
 figure = plt.figure(figsize=(11, 10), layout="constrained")
 for number, one in enumerate(explanations):
     axes = [figure.add_subplot(3, 3, 3 * number + panel, projection=one.map.wcs) for panel in (1, 2, 3)]
-    plot_explanation(one, ax=axes)
+    one.plot(ax=axes)
     axes[0].set_title(galaxies["name"][number], fontsize=9)
 plt.show()
 
@@ -52,7 +50,7 @@ one = explanations[1]
 blobs, outlines = evidence_blobs(one.map, threshold=0.1)
 figure = plt.figure(figsize=(5.5, 4.6), layout="constrained")
 axes = figure.add_subplot(projection=one.map.wcs)
-plot_explanation(one, ax=axes, title=galaxies["name"][1])
+one.plot(ax=axes, title=galaxies["name"][1])
 axes.set(xlabel="RA", ylabel="Dec")
 for outline in outlines:
     outline.to_pixel(one.map.wcs).plot(ax=axes, lw=2)

@@ -35,20 +35,11 @@ first
 # %%
 # Every estimate with its central interval of 68%. Rows with a flag are drawn apart.
 import matplotlib.pyplot as plt
-import numpy as np
 
-fraction, low, high = (result[f"log_hi_fraction{end}"].filled(np.nan) for end in ("", "_p16", "_p84"))
-row = np.arange(len(result))
-flagged = result["flags"] != 0
+from hifrac import plot_result
 
 figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
-for chosen, colour, marker, label in ((~flagged, "C0", "o", "no flag"), (flagged, "C3", "s", "flagged")):
-    lengths = np.abs([low[chosen] - fraction[chosen], high[chosen] - fraction[chosen]])
-    axes.errorbar(fraction[chosen], row[chosen], xerr=lengths, fmt=marker, color=colour, label=label)
-axes.set_yticks(row, result["name"], fontsize=8)
-axes.invert_yaxis()
-axes.set_xlabel(r"$\log_{10}(M_\mathrm{HI}/M_*)$, dex")
-axes.legend()
+plot_result(result, ax=axes)
 plt.show()
 
 # %%

@@ -3,7 +3,6 @@
 import matplotlib.pyplot as plt
 
 from hifrac import HIFractionEstimator, LocalCutouts
-from hifrac.attribution import plot_explanation
 from hifrac.demo import PICTURES, sample_table
 
 table = sample_table()[[2, 10, 21]]
@@ -11,6 +10,6 @@ estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
 figure = plt.figure(figsize=(11, 10), layout="constrained")
 for number, one in enumerate(estimator.explain(table)):
     axes = [figure.add_subplot(3, 3, 3 * number + panel, projection=one.map.wcs) for panel in (1, 2, 3)]
-    plot_explanation(one, ax=axes)
+    one.plot(ax=axes)
     axes[0].set_title(table["name"][number], fontsize=9)
 plt.show()

@@ -3,7 +3,6 @@
 import matplotlib.pyplot as plt
 
 from hifrac import HIFractionEstimator, LocalCutouts
-from hifrac.attribution import plot_explanation
 from hifrac.demo import PICTURES, sample_table
 
 table = sample_table()[[2, 10, 21]]
@@ -12,6 +11,6 @@ poor, rich = (estimator.explain(table, method="gradcam", target=name) for name i
 figure = plt.figure(figsize=(11, 10), layout="constrained")
 for number, (one, other) in enumerate(zip(poor, rich, strict=True)):
     axes = [figure.add_subplot(3, 3, 3 * number + panel, projection=one.map.wcs) for panel in (1, 2, 3)]
-    plot_explanation(one, other, ax=axes, title="")
+    one.plot(other, ax=axes, title="")
     axes[0].set_title(table["name"][number], fontsize=9)
 plt.show()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hifrac.attribution.injection import inject_point_sources
 from hifrac.attribution.maps import HeatMaps
 from hifrac.attribution.methods import heat_maps
-from hifrac.attribution.plotting import plot_explanation
 from hifrac.attribution.regions import contours, evidence_blobs, write_regions
 from hifrac.attribution.report import write_report
 from hifrac.attribution.results import Explanation, Explanations
@@ -20,7 +19,6 @@ __all__ = [
     "evidence_blobs",
     "heat_maps",
     "inject_point_sources",
-    "plot_explanation",
     "resolve_target",
     "write_regions",
     "write_report",

@@ -9,11 +9,12 @@ import numpy as np
 from astropy import units as u
 
 from hifrac.attribution.regions import SMOOTHING, smoothed
-from hifrac.attribution.results import Explanation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from hifrac.attribution.results import Explanation
 
 # Both vary in lightness from white on: they can be read without colour as well.
 _COLOUR_MAPS = ("Oranges", "Blues")
@@ -35,44 +36,12 @@ def plot_explanation(
     limit: float | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw the picture and its heat maps as Figure 11 of Wu (2020).
-
-    Parameters
-    ----------
-    explanation : `~hifrac.attribution.Explanation`
-        Map of one row. Alone, its negative contributions are the second panel (evidence for less) and its
-        positive ones the third (evidence for more).
-    rich : `~hifrac.attribution.Explanation`, optional
-        Another map of the same row: then the second panel is the positive part of ``explanation`` (the class
-        gas-poor) and the third that of ``rich`` (the class gas-rich), as in the paper.
-    ax : `~matplotlib.axes.Axes` or sequence of three, optional
-        Draw into one: the signed map, with contours of the picture. Or into three: the panels. A
-        `~astropy.visualization.wcsaxes.WCSAxes` should have ``explanation.map.wcs`` as its projection. By
-        default a figure of three panels, with coordinates if the picture has them.
-    smoothing : float, optional
-        Standard deviation in pixels of the Gaussian that smooths the maps; 0 for none.
-    limit : float, optional
-        End of the colour scale, in the unit of the map; positive. By default the largest
-        absolute value of the maps shown.
-    title : str, optional
-        Above the figure.
-
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-        The figure of ``ax``, or a new one, independent of pyplot.
-
-    Raises
-    ------
-    TypeError
-        If ``explanation`` or ``rich`` is no `~hifrac.attribution.Explanation`.
-    ValueError
-        If a row has no map, the two are not of one row and size, ``limit`` is not positive, or
-        ``ax`` is one and ``rich`` is given, or is neither one nor three.
-    """
-    _check("explanation", explanation)
+    """Draw an explanation; parameters and errors as of `hifrac.attribution.Explanation.plot`."""
+    _check(explanation)
     if rich is not None:
-        _check("rich", rich)
+        if type(rich) is not type(explanation):
+            raise TypeError(f"rich must be an Explanation, got {type(rich).__name__}")
+        _check(rich, "rich: ")
         if rich.row != explanation.row or rich.values.shape != explanation.values.shape:
             rows = f"{rich.row} and {explanation.row}"
             raise ValueError(f"rich must be of the same row as explanation, got {rows}")
@@ -90,12 +59,10 @@ def plot_explanation(
     return _one_panel(explanation, cast("Axes", ax), smoothing, limit, title)
 
 
-def _check(name: str, explanation: Explanation) -> None:
+def _check(explanation: Explanation, prefix: str = "") -> None:
     """Raise unless there is a map to draw."""
-    if not isinstance(explanation, Explanation):
-        raise TypeError(f"{name} must be an Explanation, got {type(explanation).__name__}")
     if not explanation.served:
-        raise ValueError(f"{name}: row {explanation.row} has no map: {explanation.error}")
+        raise ValueError(f"{prefix}row {explanation.row} has no map: {explanation.error}")
 
 
 def _new_figure(explanation: Explanation) -> tuple[Figure, list[Axes]]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from hifrac.attribution.plotting import plot_explanation
 from hifrac.attribution.regions import contours, evidence_blobs, write_regions
 from hifrac.attribution.results import Explanation, map_sums
 from hifrac.core.flags import decode_flags
@@ -154,7 +153,7 @@ def _write_files(explanation: Explanation, folder: Path, stem: str, figures: boo
             write_regions(regions, folder / files[label], overwrite=True)
     if figures:
         files["figure"] = f"figures/{stem}.png"
-        plot_explanation(explanation).savefig(folder / files["figure"], dpi=90)
+        explanation.plot().savefig(folder / files["figure"], dpi=90)
     return files
 
 

@@ -17,6 +17,7 @@ from astropy.utils.masked import Masked
 
 import hifrac
 from hifrac.attribution.methods import heat_maps, resolve_method
+from hifrac.attribution.regions import SMOOTHING
 from hifrac.attribution.targets import Target, resolve_target
 from hifrac.core.exceptions import BadImageError, RowError
 from hifrac.core.flags import Flag, decode_flags
@@ -28,6 +29,8 @@ from hifrac.models.answer import Answer
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
     from astropy.wcs import WCS
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from hifrac.cutouts import Cutout
     from hifrac.models import Model
@@ -159,6 +162,54 @@ class Explanation:
         if not self.served:
             raise ValueError(f"row {self.row} has no map: {self.error}")
         self.map.write(path, format="fits", overwrite=overwrite)
+
+    def plot(
+        self,
+        rich: Explanation | None = None,
+        *,
+        ax: Axes | Sequence[Axes] | None = None,
+        smoothing: float = SMOOTHING,
+        limit: float | None = None,
+        title: str | None = None,
+    ) -> Figure:
+        """Draw the picture and its heat maps as Figure 11 of Wu (2020).
+
+        Alone, the negative contributions are the second panel (evidence for less) and the positive ones the
+        third (evidence for more).
+
+        Parameters
+        ----------
+        rich : `Explanation`, optional
+            Another map of the same row: then the second panel is the positive part of this one (the class
+            gas-poor) and the third that of ``rich`` (the class gas-rich), as in the paper.
+        ax : `~matplotlib.axes.Axes` or sequence of three, optional
+            Draw into one: the signed map, with contours of the picture. Or into three: the panels. A
+            `~astropy.visualization.wcsaxes.WCSAxes` should have ``map.wcs`` as its projection. By
+            default a figure of three panels, with coordinates if the picture has them.
+        smoothing : float, optional
+            Standard deviation in pixels of the Gaussian that smooths the maps; 0 for none.
+        limit : float, optional
+            End of the colour scale, in the unit of the map; positive. By default the largest
+            absolute value of the maps shown.
+        title : str, optional
+            Above the figure.
+
+        Returns
+        -------
+        figure : `~matplotlib.figure.Figure`
+            The figure of ``ax``, or a new one, independent of pyplot.
+
+        Raises
+        ------
+        TypeError
+            If ``rich`` is no `Explanation`.
+        ValueError
+            If a row has no map, the two are not of one row and size, ``limit`` is not positive, or
+            ``ax`` is one and ``rich`` is given, or is neither one nor three.
+        """
+        from hifrac.attribution.plotting import plot_explanation
+
+        return plot_explanation(self, rich, ax=ax, smoothing=smoothing, limit=limit, title=title)
 
     def _header(self) -> dict[str, Any]:
         """Return what the map is, as FITS keywords."""

@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
     from astropy.table import QTable, Table
 
-__all__ = ["PICTURES", "run_demo", "sample_table"]
+__all__ = ["PICTURES", "sample_table"]
 
 #: Folder of the bundled pictures and their catalogue.
 PICTURES = Path(__file__).parent / "pictures"
@@ -41,17 +38,13 @@ def sample_table() -> Table:
     return Table.read(PICTURES / "catalog.ecsv", format="ascii.ecsv")
 
 
-def run_demo(
-    folder: str | Path, *, progress: bool | Callable[[int], object] = False
-) -> tuple[QTable, list[Path]]:
+def run_demo(folder: str | Path) -> tuple[QTable, list[Path]]:
     """Estimate the bundled sample, and write the table and its figure.
 
     Parameters
     ----------
     folder : path-like
         Folder for ``result.ecsv`` and ``overview.png``, which are replaced; made if missing.
-    progress : bool or callable, optional
-        As for `~hifrac.HIFractionEstimator.predict`.
 
     Returns
     -------
@@ -60,25 +53,17 @@ def run_demo(
     paths : list of `pathlib.Path`
         Table and figure.
     """
-    from hifrac.core.exceptions import OutOfFootprintError
     from hifrac.core.tables import write_table
     from hifrac.cutouts import LocalCutouts
-    from hifrac.demo.overview import plot_overview
     from hifrac.estimator import HIFractionEstimator
-    from hifrac.images import decode
+    from hifrac.visualization.overview import plot_overview
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    table = sample_table()
     estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
-    result = estimator.predict(table, progress=progress)
-    pictures: list[np.ndarray | None] = []
-    for name in table["name"]:
-        try:
-            pictures.append(decode((PICTURES / f"{name}.jpg").read_bytes()))
-        except OutOfFootprintError:
-            pictures.append(None)
+    result = estimator.predict(sample_table())
     paths = [folder / "result.ecsv", folder / "overview.png"]
     write_table(result, paths[0], overwrite=True)
-    plot_overview(result, pictures, columns=9, names=table["name"]).savefig(paths[1], dpi=110)
+    title = "HI mass fractions of simulated galaxies"
+    plot_overview(result, estimator.cutouts, columns=9, title=title).savefig(paths[1], dpi=110)
     return result, paths

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 from matplotlib.figure import Figure
 
-from hifrac.attribution import Explanation, plot_explanation
+from hifrac.attribution import Explanation
 from hifrac.attribution.injection import COLOURS, PROFILES, inject_point_sources
 from hifrac.core.measurements import plain_floats
 from hifrac.cutouts import LocalCutouts
@@ -70,7 +70,7 @@ def plot_maps(
     for number, (network, galaxies) in enumerate(pairs.items()):
         for line, (poor, rich), title in zip(axes, galaxies, titles, strict=True):
             trio = line[3 * number : 3 * number + 3]
-            plot_explanation(poor, rich, ax=trio, title="")
+            poor.plot(rich, ax=trio, title="")
             for panel in trio[1:]:
                 panel.set_title(panel.get_title().strip(), fontsize=8)
             if network == "monochrome" and poor.pixels is not None:

@@ -13,7 +13,6 @@ from model_files import random_explanation
 from pictures import galaxy
 from reproduce_data import write_data
 
-from hifrac.attribution import plot_explanation
 from hifrac.reproduce import environment, networks, probabilities, regression
 from hifrac.reproduce._experiment import Setting
 
@@ -81,7 +80,7 @@ def test_point_sources_in_pictures():
 
 @compared
 def test_an_explanation():
-    return plot_explanation(random_explanation())
+    return random_explanation().plot()
 
 
 @compared

@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from hifrac import HIFractionEstimator, LocalCutouts, plot_overview
+from hifrac.core.exceptions import FetchError
 from hifrac.core.flags import Flag
-from hifrac.demo.overview import plot_overview
+from hifrac.cutouts import Cutout
+from hifrac.demo import PICTURES, sample_table
+from hifrac.images import decode
 
 COLUMNS = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84")
 
@@ -46,7 +50,7 @@ def test_every_row_shows_its_picture_name_and_estimate():
     assert r"$\log M_\mathrm{HI}/M_\star = -0.50^{+0.20}_{-0.21}$" in shown
     assert {"sim-00", "sim-01"} <= set(shown)
     assert shown.count("p_detect = 0.75") == 2
-    assert any("simulated galaxies" in text for text in shown)
+    assert "HI mass fractions" in shown
     assert sum(bool(axes.images) for axes in figure.axes) == 2
 
 
@@ -148,18 +152,81 @@ def test_the_result_is_left_alone():
 @pytest.mark.parametrize(
     ("name", "error", "options"),
     [
-        ("pictures", ValueError, {"pictures": make_pictures(3)}),
-        ("pictures", ValueError, {"pictures": [np.zeros((4, 4)), None]}),
+        ("cutouts", ValueError, {"cutouts": make_pictures(3)}),
+        ("cutouts", ValueError, {"cutouts": [np.zeros((4, 4)), None]}),
         ("names", ValueError, {"names": ["a"]}),
         ("columns", ValueError, {"columns": 0}),
         ("columns", TypeError, {"columns": 2.0}),
         ("columns", TypeError, {"columns": True}),
         ("limits", ValueError, {"limits": (1.0, 1.0)}),
-        ("result", ValueError, {"result": make_result([])[:0], "pictures": []}),
+        ("result", ValueError, {"result": make_result([])[:0], "cutouts": []}),
         ("result", ValueError, {"result": Table({"flags": [0, 0]})}),
+        ("result", ValueError, {"result": make_result(np.zeros(501)), "cutouts": [None] * 501}),
+        ("result", TypeError, {"result": [0.0, 0.0]}),
+        ("result", ValueError, {"cutouts": LocalCutouts(PICTURES, name="file")}),
     ],
 )
 def test_bad_input_is_named(name, error, options):
-    arguments = {"result": make_result([0.0, 0.0]), "pictures": make_pictures(2), **options}
+    arguments = {"result": make_result([0.0, 0.0]), "cutouts": make_pictures(2), **options}
     with pytest.raises(error, match=rf"^{name} "):
-        plot_overview(arguments.pop("result"), arguments.pop("pictures"), **arguments)
+        plot_overview(arguments.pop("result"), arguments.pop("cutouts"), **arguments)
+
+
+# From a source
+
+
+@pytest.fixture(scope="module")
+def estimator(default):
+    return HIFractionEstimator(default, cutouts=LocalCutouts(PICTURES, name="name"))
+
+
+def pictures_in(figure):
+    return [axes.images[0].get_array() if axes.images else None for axes in figure.axes[::2]]
+
+
+def test_pictures_come_from_the_source_of_the_estimator(estimator):
+    rows = sample_table()[[0, 26, 10]]
+    rows["dec"][0] = 100  # not on the sphere: not served, and not asked for
+    result = estimator.predict(rows)
+    drawn = pictures_in(plot_overview(result, estimator.cutouts))
+    assert [picture is None for picture in drawn] == [True, True, False]
+    expected = decode((PICTURES / f"{rows['name'][2]}.jpg").read_bytes())
+    np.testing.assert_array_equal(drawn[2], expected)
+
+
+def test_columns_of_positions_with_names_of_their_own_are_remembered(default):
+    rows = sample_table()[[3, 5]]
+    rows.rename_columns(["ra", "dec"], ["lon", "lat"])
+    asked = []
+
+    class Source:
+        recipe = default.card.recipe
+        name_column = None
+
+        def fetch(self, ra, dec, names=None):
+            asked.append((ra.tolist(), dec.tolist()))
+            yield from (Cutout(error=FetchError("gone")) for _ in ra)
+
+        def describe(self):
+            return "a source"
+
+    result = HIFractionEstimator(default, cutouts=Source()).predict(rows, ra="lon", dec="lat")
+    result["flags"] = 0  # as if there had been pictures
+    assert pictures_in(plot_overview(result, Source())) == [None, None]
+    assert asked[0] == asked[1]
+    np.testing.assert_allclose(asked[0][0], rows["lon"])
+
+
+def test_another_quantity_has_its_name_and_its_own_axis():
+    result = make_result([8.5, 10.5])
+    for name in COLUMNS:
+        result[name.replace("log_hi_fraction", "log_mdust")] = result[name].unmasked.value
+        result.remove_column(name)
+    figure = plot_overview(result, make_pictures(2))
+    shown = texts(figure)
+    assert "log_mdust" in shown
+    assert r"$8.50^{+0.20}_{-0.21}$" in shown
+    assert not any("HI" in text for text in shown)
+    low, high = figure.axes[1].get_xlim()
+    assert low < 8.29
+    assert high > 10.7
