@@ -148,6 +148,7 @@ class Client:
         self._session.headers["Accept-Encoding"] = "identity"  # pictures do not get smaller
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(pool_maxsize=CONNECTIONS, pool_block=True))
+        self._settings: dict[str, Any] = {}
         # How the service has been doing.
         self.answers = self._refusals = 0
         self.given_up: str | None = None
@@ -162,8 +163,11 @@ class Client:
         """Send a request and read the whole answer, within some time and the length of a picture."""
         _LIMITS.deadline, _LIMITS.stop = time.monotonic() + seconds, self.stop
         body = bytearray()
-        with self._session.get(
-            url, params=params, stream=True, allow_redirects=False, timeout=seconds
+        if (host := _host(url)) not in self._settings:  # requests would read the environment each time
+            self._settings[host] = self._session.merge_environment_settings(url, {}, True, None, None)
+        request = self._session.prepare_request(requests.Request("GET", url, params=params))
+        with self._session.send(
+            request, allow_redirects=False, timeout=seconds, **self._settings[host]
         ) as response:
             for part in response.iter_content(2**16):
                 body += part
