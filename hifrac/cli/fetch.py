@@ -184,7 +184,6 @@ def verify(cache_dir: Path | None, repair: bool) -> None:
                 report = store.verify(repair=repair, progress=progress)
             click.echo(
                 f"{store.folder.name}: {report.intact} intact, {len(report.damaged)} damaged, "
-                f"{report.missing} missing, {report.unrecorded} not noted, "
                 f"{report.leftovers} left over"
             )
             for position in report.damaged[:20]:

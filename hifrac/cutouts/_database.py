@@ -1,4 +1,10 @@
-"""SQLite files that threads and processes share; of a damaged one all is salvaged that can be read."""
+"""SQLite files that threads and processes share; of a damaged one all is salvaged that can be read.
+
+* A transaction is written as a whole or not at all, whenever a process dies.
+* A damaged file is put aside, and a new one begun with what can be read of it: damage must not stop the work.
+* A file that was removed while it was open is an error: what is written to it would be lost.
+* One that may only be read is read.
+"""
 
 from __future__ import annotations
 
@@ -9,92 +15,94 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment] # what it lacks is looked at before it is used
 
-_VERSION = 1  # of the tables
 _LOCK_SECONDS = 60.0  # how long one process waits for another one's transaction
 _NOT_WRITABLE = sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM
+_DAMAGED = sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB
 _OPENING = threading.Lock()
+
+# WAL: readers and one writer at a time. No waiting for the disk: a killed process loses nothing; a computer
+# that loses power may lose the last notes, not the file. The cache is in KiB: there are many of these files.
+_SETTINGS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256;"
+
+T = TypeVar("T")
 
 # However many there are, a list of positions is one parameter of a statement.
 THESE = "(SELECT value FROM json_each(?))"
 
 
 def listed(keys: Iterable[int]) -> str:
-    """The parameter for `THESE`."""
+    """Return the parameter for `THESE`."""
     return json.dumps([*map(int, keys)])
 
 
 class Database:
-    """A SQLite file that threads and processes share, made when first written to.
+    """A SQLite file of tables with integer keys, made when first written to. Thread-safe."""
 
-    One that is damaged is put aside, and a new one begun with what can be read of it: damage must not stop
-    the work. The tables of ``schema`` must have integer keys; ``mend`` is executed after.
-    """
-
-    def __init__(self, path: Path, schema: str, mend: str = "") -> None:
-        self._path = path
-        self._schema, self._mend = schema, mend
+    def __init__(self, path: Path, schema: str) -> None:
+        self._path, self._schema = path, schema
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # which one the connection was opened to
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a query; none where there is no file, or nothing legible in it."""
+        """Return the rows of a query; none where there is no file, or nothing legible in it."""
         with self._lock:
-            for _ in range(2):
-                try:
-                    if self._connection is None and not self._path.exists():
-                        return []
-                    return self._open().execute(statement, values).fetchall()
-                except sqlite3.DatabaseError as error:
-                    if not _tells_damage(error):
-                        return []
-                    self._put_aside()
+            if self._connection is None and not self._path.exists():
+                return []
+            with contextlib.suppress(sqlite3.DatabaseError):
+                return self._mending(lambda connection: connection.execute(statement, values).fetchall())
             return []
 
     def write(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
         """Execute statements in one transaction.
 
-        Raises
-        ------
-        OSError, sqlite3.Error
-            What was in the way: a full disk, another process, or that the file was removed while it was open.
+        An OSError or a sqlite3.Error says what was in the way: a full disk, another process, or that the file
+        was removed while it was open.
         """
+
+        def execute(connection: sqlite3.Connection) -> None:
+            with connection:  # commits, or takes all back
+                connection.execute("BEGIN IMMEDIATE")
+                for statement, values in statements:
+                    connection.execute(statement, values)
+
         with self._lock:
             self.check()
-            for turn in range(2):
-                try:
-                    connection = self._open()
-                    connection.execute("BEGIN IMMEDIATE")
-                    try:
-                        for statement, values in statements:
-                            connection.execute(statement, values)
-                        connection.execute("COMMIT")
-                    except BaseException:
-                        with contextlib.suppress(sqlite3.Error):
-                            connection.execute("ROLLBACK")
-                        raise
-                    return
-                except sqlite3.DatabaseError as error:
-                    if turn or not _tells_damage(error):  # locked, full, read-only
-                        raise
-                    self._put_aside()
+            self._mending(execute)
 
     def check(self) -> None:
-        """Raise an OSError if the file was removed while it was open: what is written to it would be lost."""
+        """Raise an OSError if the file was removed while it was open."""
         with self._lock:
             if self._connection is not None and (there := self._file_there()) != self._file:
                 self.close()
                 if there is None:
                     raise FileNotFoundError(f"it was removed while it was in use: {self._path}")
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is used."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _mending(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what an action on the file gives; once more if the file is damaged."""
+        try:
+            return action(self._open())
+        except sqlite3.DatabaseError as error:
+            if _code(error) not in _DAMAGED:  # but locked, full, read-only, or the statement is wrong
+                raise
+        self._put_aside()
+        return action(self._open())
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -106,37 +114,14 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        options: dict[str, Any] = {
-            "timeout": _LOCK_SECONDS,
-            "check_same_thread": False,
-            "isolation_level": None,
-        }
-        connection = sqlite3.connect(self._path, **options)
         try:
-            if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-                # Readers and one writer at a time: the file remembers it.
-                connection.execute("PRAGMA journal_mode = WAL")
-                # The version is seen together with the tables, or neither is.
-                connection.executescript(
-                    f"BEGIN IMMEDIATE; {self._schema} PRAGMA user_version = {_VERSION}; COMMIT;"
-                )
-            # No waiting for the disk: a killed process loses nothing; a computer that loses
-            # power may lose the last notes, not the file.
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA cache_size = -256")  # KiB: there are many of these files
+            return _opened(self._path, f"{_SETTINGS} BEGIN; {self._schema} COMMIT;")
         except sqlite3.OperationalError as error:
-            connection.close()
             if _code(error) not in _NOT_WRITABLE or not self._path.exists():
                 raise
             # To be read all the same, without the files that the journal needs.
-            connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, **options
-            )
-            connection.execute("SELECT 1 FROM sqlite_master").fetchall()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            address = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
+            return _opened(address, "SELECT 1 FROM sqlite_master;")
 
     def _file_there(self) -> tuple[int, int] | None:
         try:
@@ -156,37 +141,44 @@ class Database:
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{self._path}{end}", f"{aside}{end}")
             with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connect()) as new:
-                _salvage(aside, new, self._mend)
-
-    def close(self) -> None:
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+                _salvage(aside, new)
 
 
-def _salvage(path: Path, new: sqlite3.Connection, mend: str) -> None:
+def _opened(path: Path | str, script: str) -> sqlite3.Connection:
+    """Open a file, and execute a script in it."""
+    connection = sqlite3.connect(
+        path, timeout=_LOCK_SECONDS, check_same_thread=False, isolation_level=None, uri=True
+    )
+    try:
+        connection.executescript(script)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _salvage(path: Path, new: sqlite3.Connection) -> None:
     """Copy what can be read of a damaged file: its tables from both ends, and what lies between by key."""
-    with contextlib.closing(sqlite3.connect(path)) as old:
+    tables = [name for (name,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    indices = new.execute("SELECT tbl_name, name FROM sqlite_master WHERE type = 'index'").fetchall()
+    keys: dict[str, set[int]] = {table: set() for table in tables}
+    with contextlib.closing(sqlite3.connect(path)) as old, new:
         old.text_factory = lambda text: text.decode("utf-8", "replace")
-        keys: set[int] = set()
-        damaged = []
         new.execute("BEGIN")
-        for (table,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            for order in ("ASC", "DESC"):
-                try:
-                    for row in old.execute(f"SELECT * FROM {table} ORDER BY 1 {order}"):
-                        keys.add(row[0])
-                        _insert(new, table, row)
-                    break
-                except sqlite3.DatabaseError:
-                    damaged.append(table)
-        for table, key in itertools.product(dict.fromkeys(damaged), sorted(keys)):
+        for (table, index), order in itertools.product(indices, ("ASC", "DESC")):
             with contextlib.suppress(sqlite3.DatabaseError):
-                for row in old.execute(f"SELECT * FROM {table} WHERE rowid = ?", (key,)):
+                for (key,) in old.execute(f"SELECT rowid FROM {table} INDEXED BY {index} ORDER BY 1 {order}"):
+                    keys[table].add(key)
+        for table, order in itertools.product(tables, ("ASC", "DESC")):
+            with contextlib.suppress(sqlite3.DatabaseError):
+                for row in old.execute(f"SELECT * FROM {table} ORDER BY 1 {order}"):
+                    keys[table].discard(row[0])
                     _insert(new, table, row)
-        new.execute(mend)
-        new.execute("COMMIT")
+        for table in tables:
+            for key in sorted(keys[table]):
+                with contextlib.suppress(sqlite3.DatabaseError):
+                    for row in old.execute(f"SELECT * FROM {table} WHERE rowid = ?", (key,)):
+                        _insert(new, table, row)
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: tuple[Any, ...]) -> None:
@@ -197,11 +189,6 @@ def _insert(connection: sqlite3.Connection, table: str, row: tuple[Any, ...]) ->
 def _code(error: sqlite3.Error) -> int:
     # The lowest byte is the kind; the others say more of it.
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-
-
-def _tells_damage(error: sqlite3.Error) -> bool:
-    """Whether an error is about the file, and not about the moment."""
-    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @contextlib.contextmanager

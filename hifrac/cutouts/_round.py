@@ -181,9 +181,9 @@ class Round:
         """Return what became of the first row of the window, and take it out."""
         key, entry = window[0]
         if isinstance(entry, _Job) and entry.is_stored:
-            picture = None if self.store is None else self.store.get(key)
+            data = None if self.store is None else self.store.get(key)
             # One that was damaged is gone now.
-            entry = self._begin(key, Outcome.UNKNOWN) if picture is None else picture
+            entry = self._begin(key, Outcome.UNKNOWN) if data is None else (data, None)
             window[0] = key, entry
         if isinstance(entry, _Job):
             entry.future.result()
@@ -211,11 +211,11 @@ class Round:
             if store is not None:
                 # Another process may have put it there, or one that died before it could note it;
                 # one that works on the same list may have done so while the turn was waited for.
-                picture = store.get(key)
-                if picture is None and requests.take_turn(self._source.url):
-                    picture = store.get(key)
-                if picture is not None:
-                    return picture if self._keep_pictures else _NOTHING
+                data = store.get(key)
+                if data is None and requests.take_turn(self._source.url):
+                    data = store.get(key)
+                if data is not None:
+                    return (data, None) if self._keep_pictures else _NOTHING
             data, pixels = self._source._obtain(requests.get, *position_of(key))
         except StoppedError as error:
             return error

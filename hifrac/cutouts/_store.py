@@ -9,8 +9,8 @@ Layout below `hifrac.core.cache_dir`::
 The digest is of the recipe, and of a layer where the service has several: so
 recipes never mix, and a picture is found whatever mirror it came from. The
 position is the one asked for, in whole microdegrees (`canonical_position`). A
-picture and what is known of it are written in one transaction, so that what
-the record says is there, is there, whenever the process dies.
+picture and what is known of it are one row of one table, so that what the
+record says is there, is there, whenever the process dies.
 """
 
 from __future__ import annotations
@@ -24,11 +24,8 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
@@ -43,20 +40,25 @@ _FACTS = "store.json"
 _SHARDS = 16
 _GOLDEN = 0x9E3779B97F4A7C15  # Fibonacci's multiplicative hash: no survey is spread evenly on the sky
 
+# Only a picture has a sha256: an outcome that was changed by damage is not believed. Of the table only the
+# index is read where no picture is wanted.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS cutouts (
-    position INTEGER PRIMARY KEY, outcome INTEGER NOT NULL, bytes INTEGER, sha256 BLOB, at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS pictures (position INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS positions (
+    position INTEGER PRIMARY KEY, outcome INTEGER NOT NULL, at REAL NOT NULL, sha256 BLOB, data BLOB);
+CREATE INDEX IF NOT EXISTS outcomes ON positions (position, outcome, sha256);
 CREATE TABLE IF NOT EXISTS attempts (
     number INTEGER PRIMARY KEY, position INTEGER NOT NULL, at REAL NOT NULL, request TEXT NOT NULL,
     outcome TEXT NOT NULL, status INTEGER, bytes INTEGER, sha256 BLOB, message TEXT);
 """
-# After damage: what is noted must be there.
-_MEND = "DELETE FROM cutouts WHERE outcome = 1 AND position NOT IN (SELECT position FROM pictures)"
+_OUTCOMES = f"""SELECT position, outcome FROM positions INDEXED BY outcomes
+WHERE position IN {THESE} AND (outcome = 1) = (sha256 IS NOT NULL)"""
+_STORED = "FROM positions WHERE (data IS NOT NULL OR sha256 IS NOT NULL)"
+_PICTURE = f"SELECT data, sha256 {_STORED} AND position = ?"
 _ATTEMPT = "INSERT INTO attempts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)"
-_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
-_STATE = """INSERT INTO cutouts VALUES (?, ?, ?, ?, ?) ON CONFLICT (position) DO UPDATE SET
-outcome = excluded.outcome, bytes = excluded.bytes, sha256 = excluded.sha256, at = excluded.at"""
+_PUT = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)"
+# Another process may have had more luck meanwhile: its picture stays.
+_NOTE = """INSERT INTO positions VALUES (?, ?, ?, NULL, NULL) ON CONFLICT (position) DO UPDATE SET
+outcome = excluded.outcome, at = excluded.at WHERE data IS NULL"""
 
 
 class BlankError(OutOfFootprintError):
@@ -92,48 +94,19 @@ class Outcome(enum.IntEnum):
         return cls.UNUSABLE if isinstance(error, BadImageError) else cls.FAILED
 
 
-@dataclass(frozen=True)
-class StoreReport:
-    """What a check of a store found.
-
-    Parameters
-    ----------
-    intact : int
-        Pictures that decode and are the bytes that were noted.
-    damaged : tuple of str
-        Positions whose picture is not.
-    missing : int
-        Pictures that are noted and not there.
-    unrecorded : int
-        Intact pictures that are not noted.
-    leftovers : int
-        Files that were put aside because they were damaged.
-    """
+class StoreReport(NamedTuple):
+    """What a check of a store found."""
 
     intact: int
-    damaged: tuple[str, ...]
-    missing: int
-    unrecorded: int
-    leftovers: int
+    damaged: tuple[str, ...]  # positions whose picture does not decode, or is not the one that was noted
+    leftovers: int  # files that were put aside because they were damaged
 
 
 class PictureStore:
-    """The stored pictures of one recipe. Thread-safe; processes may share it.
+    """The stored pictures of one recipe, and of a layer that decides their pixels too.
 
-    Parameters
-    ----------
-    recipe : `~hifrac.cutouts.CutoutRecipe`
-        How the pictures are made.
-    layer : str, optional
-        What else decides their pixels.
-
-    Attributes
-    ----------
-    folder : `pathlib.Path`
-        Where it is; not made before there is something to keep.
-    trouble : Exception or None
-        What last kept something from being written or removed: nothing here
-        raises for this.
+    Thread-safe; processes may share it. Its ``folder`` is not made before there is something to keep.
+    ``trouble`` is what last kept something from being written or removed: nothing here raises for this.
     """
 
     def __init__(self, recipe: CutoutRecipe, layer: str = "") -> None:
@@ -145,9 +118,7 @@ class PictureStore:
         self.folder = root / f"{slug}-{hashlib.sha256(self._facts.encode()).hexdigest()[:12]}"
         self.trouble: Exception | None = None
         self._is_made = False
-        self._shards = [
-            Database(self.folder / f"{number:x}.sqlite", _SCHEMA, _MEND) for number in range(_SHARDS)
-        ]
+        self._shards = [Database(self.folder / f"{number:x}.sqlite", _SCHEMA) for number in range(_SHARDS)]
         self._old: list[OldStore] = []
         for manifest in root.glob(f"{slug}-*/manifest.sqlite"):
             with contextlib.suppress(ValueError):
@@ -192,79 +163,51 @@ class PictureStore:
         for key in keys:
             by_shard[_shard_of(key)].append(key)
         known: dict[int, int] = {}
-        # A picture has a sha256 and nothing else has: an outcome that was changed by damage is not believed.
-        statement = f"""SELECT position, outcome FROM cutouts
-            WHERE position IN {THESE} AND (outcome = 1) = (sha256 IS NOT NULL)"""
         for shard, group in zip(self._shards, by_shard, strict=True):
             if group:
-                known.update(shard.read(statement, (listed(group),)))
+                known.update(shard.read(_OUTCOMES, (listed(group),)))
         for old in self._old:
             known = old.plan([key for key in keys if key not in known]) | known
         return known
 
-    def get(self, key: int) -> tuple[bytes, np.ndarray | None] | None:
-        """Return the stored picture of a position, and its pixels where they had to be decoded.
-
-        A picture must have the noted sha256; where none is noted it is decoded, and noted. One that is
-        damaged is removed, and counts as none.
-        """
-        shard = self._shards[_shard_of(key)]
-        statement = """SELECT data, sha256 FROM pictures LEFT JOIN cutouts USING (position)
-            WHERE pictures.position = ?"""
-        for data, digest in shard.read(statement, (key,)):
-            if digest == hashlib.sha256(data).digest():
-                return data, None
-            with contextlib.suppress(RowError):
-                if digest is None:
-                    decoded = self.recipe.decode(data)
-                    self.put(key, data)
-                    return data, decoded
+    def get(self, key: int) -> bytes | None:
+        """Return the stored picture of a position; one that is not as it was noted is removed."""
+        for data, digest in self._shards[_shard_of(key)].read(_PICTURE, (key,)):
+            if _is_noted(data, digest):
+                return data
             self._remove(key)
         for old in self._old:
-            if (picture := old.get(key)) is not None:
-                data, digest = picture
-                with contextlib.suppress(RowError):
-                    pixels = None if digest == hashlib.sha256(data).digest() else self.recipe.decode(data)
-                    self.put(key, data)
-                    return data, pixels
+            if (picture := old.get(key)) is None:
+                continue
+            data, digest = picture
+            with contextlib.suppress(RowError):
+                if not _is_noted(data, digest):
+                    self.recipe.decode(data)
+                self.put(key, data)
+                return data
         return None
 
     def put(self, key: int, data: bytes, attempts: Iterable[Attempt] = ()) -> None:
         """Keep a picture that `hifrac.images.decode` has accepted, and the attempts that led to it."""
-        state = key, int(Outcome.STORED), len(data), hashlib.sha256(data).digest(), time.time()
-        self._write(key, [*_attempts(key, attempts), (_PICTURE, (key, data)), (_STATE, state)])
+        row = key, int(Outcome.STORED), time.time(), hashlib.sha256(data).digest(), data
+        self._write(key, [*_attempts(key, attempts), (_PUT, row)])
 
     def record(self, key: int, error: RowError, attempts: Iterable[Attempt]) -> None:
         """Note a position for which there is no picture."""
-        state = key, int(Outcome.of(error)), None, None, time.time()
-        # Another process may have had more luck meanwhile: its picture stays known.
-        unless = f"{_STATE} WHERE outcome != {int(Outcome.STORED)}"
-        self._write(key, [*_attempts(key, attempts), (unless, state)])
+        row = key, int(Outcome.of(error)), time.time()
+        self._write(key, [*_attempts(key, attempts), (_NOTE, row)])
 
     def counts(self) -> Counter[Outcome]:
         """Return how many positions had which outcome."""
         counts: Counter[Outcome] = Counter()
-        for outcome, count in self._read("SELECT outcome, COUNT(*) FROM cutouts GROUP BY outcome"):
+        for outcome, count in self._read("SELECT outcome, COUNT(*) FROM positions GROUP BY outcome"):
             counts[Outcome(outcome)] += count
         return counts
 
     def size(self) -> tuple[int, float | None]:
         """Return the bytes of all pictures, and the time (Unix) of the last attempt."""
-        rows = list(self._read("SELECT TOTAL(bytes), MAX(at) FROM cutouts"))
+        rows = list(self._read("SELECT TOTAL(LENGTH(data)), MAX(at) FROM positions"))
         return int(sum(total for total, _ in rows)), max((at for _, at in rows if at), default=None)
-
-    def attempts(self) -> Iterator[tuple[Any, ...]]:
-        """Yield all attempts: (ra, dec, at, request, outcome, status, bytes, sha256, message)."""
-        rows = self._read("SELECT * FROM attempts ORDER BY number")
-        for _, key, *rest in sorted(rows, key=lambda row: row[2]):
-            yield *position_of(key), *rest
-
-    def pictures(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the key and the file of each picture that is intact."""
-        for shard in self._shards:
-            for (key,) in shard.read("SELECT position FROM pictures"):
-                if (picture := self.get(key)) is not None:
-                    yield key, picture[0]
 
     def export(self, folder: Path) -> int:
         """Write all pictures as plain files with a table of their positions; return how many."""
@@ -272,7 +215,9 @@ class PictureStore:
 
         folder.mkdir(parents=True, exist_ok=True)
         rows = []
-        for key, data in self.pictures():
+        for key in self._positions():
+            if (data := self.get(key)) is None:
+                continue
             ra, dec = position_of(key)
             name = f"{ra}{'' if dec[0] == '-' else '+'}{dec}"
             suffix = ".fits" if data.startswith(b"SIMPLE") else ".png" if data[1:4] == b"PNG" else ".jpg"
@@ -284,45 +229,33 @@ class PictureStore:
         return len(rows)
 
     def verify(self, *, repair: bool = False, progress: Any = None) -> StoreReport:
-        """Read, compare and decode every picture.
+        """Read, compare and decode every picture, and remove what is damaged if it is to be repaired.
 
-        Parameters
-        ----------
-        repair : bool, optional
-            Remove what is damaged, and correct the record: the next round asks for what is missing.
-        progress : callable, optional
-            Called with 1 after each picture.
+        ``progress`` is called with 1 after each picture.
         """
-        intact, unrecorded, missing, damaged = 0, 0, 0, []
-        for shard in self._shards:
-            digests = dict(shard.read("SELECT position, sha256 FROM cutouts WHERE outcome = 1"))
-            for (key,) in shard.read("SELECT position FROM pictures"):
-                rows = shard.read("SELECT data FROM pictures WHERE position = ?", (key,))
-                digest = digests.pop(key, None)
-                if not rows:  # removed meanwhile
-                    continue
-                ((data,),) = rows
+        intact, damaged = 0, []
+        for key in self._positions():
+            for data, digest in self._shards[_shard_of(key)].read(_PICTURE, (key,)):
                 try:
-                    self.recipe.decode(data)
-                    is_sound = digest is None or digest == hashlib.sha256(data).digest()
+                    is_intact = _is_noted(data, digest) and self.recipe.decode(data) is not None
                 except RowError:
-                    is_sound = False
-                intact, unrecorded = intact + is_sound, unrecorded + (is_sound and digest is None)
-                if not is_sound:
+                    is_intact = False
+                intact += is_intact
+                if not is_intact:
                     damaged.append("{} {}".format(*position_of(key)))
-                if repair and digest is None and is_sound:
-                    self.put(key, data)
-                elif repair and not is_sound:
+                if repair and not is_intact:
                     self._remove(key)
-                if progress is not None:
-                    progress(1)
-            missing += len(digests)
-            for key in digests if repair else ():
-                self._remove(key)
+            if progress is not None:
+                progress(1)
         leftovers = list(self.folder.glob("*.damaged-*"))
         for path in leftovers if repair else ():
             path.unlink(missing_ok=True)
-        return StoreReport(intact, tuple(damaged), missing, unrecorded, len(leftovers))
+        return StoreReport(intact, tuple(damaged), len(leftovers))
+
+    def _positions(self) -> Iterator[int]:
+        """Yield the key of each picture."""
+        for (key,) in self._read(f"SELECT position {_STORED}"):
+            yield key
 
     def _read(self, statement: str) -> Iterator[tuple[Any, ...]]:
         for shard in self._shards:
@@ -345,8 +278,7 @@ class PictureStore:
             self._is_made = True
 
     def _remove(self, key: int) -> None:
-        tables = "cutouts", "pictures"
-        self._write(key, [(f"DELETE FROM {table} WHERE position = ?", (key,)) for table in tables])
+        self._write(key, [("DELETE FROM positions WHERE position = ?", (key,))])
 
 
 def stores() -> tuple[list[PictureStore], list[Path]]:
@@ -364,8 +296,13 @@ def _shard_of(key: int) -> int:
     return ((key * _GOLDEN & 0xFFFFFFFFFFFFFFFF) >> 60) % _SHARDS
 
 
+def _is_noted(data: bytes | None, digest: bytes | None) -> bool:
+    """Return whether a picture is the one that was noted."""
+    return data is not None and digest == hashlib.sha256(data).digest()
+
+
 def _attempts(key: int, attempts: Iterable[Attempt]) -> list[tuple[str, tuple[Any, ...]]]:
-    """The statements that note attempts."""
+    """Return the statements that note attempts."""
     statements: list[tuple[str, tuple[Any, ...]]] = []
     for attempt in attempts:
         error = attempt.error

@@ -3,7 +3,7 @@
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
-from getjpeg_server import Reply
+from getjpeg_server import OUTSIDE, Reply
 from stores import change_picture, stored_pictures
 
 from hifrac import cli
@@ -96,7 +96,7 @@ def test_the_store_is_shown_checked_mended_and_removed(quick_service, rows):
     call("fetch", rows)
     shown = call("cache", "info").stdout
     assert "2 stored, 1 outside" in shown
-    assert "2 intact, 0 damaged, 0 missing" in call("cache", "verify").stdout
+    assert "2 intact, 0 damaged, 0 left over" in call("cache", "verify").stdout
     key = next(iter(stored_pictures()))
     change_picture(key, b"")
     result = call("cache", "verify")
@@ -149,14 +149,18 @@ def test_a_result_whose_folder_is_gone_is_kept_elsewhere(quick_service, rows, tm
 
 
 def test_missing_pictures_are_told_by_the_exit_status(quick_service, rows, tmp_path):
-    quick_service.script = dict.fromkeys(range(20), Reply(500, b""))
+    pictures = dict(quick_service.pictures)
     for command in (["fetch", rows], ["predict", rows, "-o", tmp_path / "a.ecsv"]):
         quick_service.requests.clear()
-        quick_service.script = {0: Reply(404, b"no")}
+        quick_service.pictures = lambda params: (
+            Reply(404, b"no")
+            if params["ra"] == "1.000000"
+            else pictures.get((float(params["ra"]), 0.0), OUTSIDE)
+        )
         result = call(*command)
         assert result.exit_code == 1
         assert "1 rows lack their picture for the moment: run it again" in result.stderr
-        quick_service.script = {}
+        quick_service.pictures = pictures
         assert call(*command, *(["--overwrite"] if "-o" in command else [])).exit_code == 0
         call("cache", "clear", "--yes")
 

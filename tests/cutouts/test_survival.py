@@ -71,7 +71,7 @@ def test_an_interrupt_keeps_what_is_there_and_says_so(tmp_path):
         for shard in trial.cache.glob("cutouts/*/*.sqlite"):
             with closing(sqlite3.connect(shard)) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-                (count,) = connection.execute("SELECT COUNT(*) FROM cutouts WHERE outcome = 1").fetchone()
+                (count,) = connection.execute("SELECT COUNT(*) FROM positions WHERE outcome = 1").fetchone()
                 noted += count
         assert noted == len(stored)
         again = trial.fetch()
