@@ -21,6 +21,7 @@ import hifrac
 from hifrac.core.columns import columns_of, make_column
 from hifrac.core.config import conf
 from hifrac.core.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
+from hifrac.core.failures import Failures
 from hifrac.core.flags import Flag
 from hifrac.core.input import Positions, parse
 from hifrac.core.measurements import find_column
@@ -145,6 +146,7 @@ class _PictureEstimator:
         shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
         pixels, spare = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
         batch: list[int] = []
+        failures = Failures(log)
         running: Future[None] | None = None
         reported = 0
         with (
@@ -160,7 +162,7 @@ class _PictureEstimator:
                     if stop:
                         error.add_note(f"in row {row} of data")
                         raise
-                    log.info("row %d: %s", row, error, extra={"flag": error.flag})
+                    failures.add(row, error)
                     flags[row] |= int(error.flag)
                 else:
                     batch.append(row)
@@ -176,6 +178,7 @@ class _PictureEstimator:
                 running.result()
             if batch:
                 self._run(batch, pixels, ebv[batch], values, flags)
+        failures.warn(n)
         return values, flags
 
     def _ebv(self, positions: Positions) -> np.ndarray | None:
@@ -196,8 +199,10 @@ class _PictureEstimator:
                     what = "the position is masked, not finite or not on the sphere"
                     yield row, Cutout(error=BadCoordinateError(what))
                     continue
-                what = f"the source ended before row {row}: {self.cutouts.describe()}"
-                yield row, next(fetched, None) or Cutout(error=FetchError(what))
+                if (cutout := next(fetched, None)) is None:
+                    what = f"the source ended before row {row}: {self.cutouts.describe()}"
+                    cutout = Cutout(error=FetchError(what))
+                yield row, cutout
         finally:
             # A generator's connections end here, not when an error's traceback is forgotten.
             if hasattr(fetched, "close"):
@@ -370,7 +375,8 @@ class HIFractionEstimator(_PictureEstimator):
         Warns
         -----
         ~hifrac.core.HifracWarning
-            If positions have no unit, or values of ``log_mstar`` or ``ebv`` cannot be such.
+            If rows have no estimate: once, with how many, why the first, and what to do. If positions have no
+            unit, or values of ``log_mstar`` or ``ebv`` cannot be such.
         """
         if on_error not in _ON_ERROR:
             raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")

@@ -477,6 +477,30 @@ def test_a_column_named_as_a_mass_is_only_in_the_way_of_a_mass(quick_model):
         estimator.predict(data)
 
 
+def test_rows_that_fail_are_warned_of_once_with_reason_and_advice(quick_model):
+    data = sky(70)
+    data["dec"][3] = 99
+    contents = [GOOD] * 69
+    contents[1] = contents[68] = FetchError("the service is away")
+    estimator = HIFractionEstimator(quick_model, cutouts=Source(contents), batch_size=8)
+    with pytest.warns(HifracWarning) as caught:
+        result = estimator.predict(data)
+    (warning,) = caught
+    assert warning.filename == __file__
+    first, *kinds = str(warning.message).splitlines()
+    assert first == "3 of 70 rows have no estimate, the first is row 1: the service is away"
+    assert kinds == [
+        f"  2 FETCH_FAILED: {Flag.FETCH_FAILED.advice}",
+        f"  1 BAD_COORDINATE: {Flag.BAD_COORDINATE.advice}",
+    ]
+    assert np.asarray(result["log_hi_fraction"].mask).sum() == 3
+
+
+def test_rows_that_are_served_are_not_warned_of(quick_model, recwarn):
+    HIFractionEstimator(quick_model, cutouts=Source([GOOD, GOOD])).predict(sky(2))
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_positions_without_units_warn_the_caller(quick_model):
     data = Table({"ra": [1.0], "dec": [2.0]})
     source = Source([GOOD])

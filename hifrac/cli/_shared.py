@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -300,8 +302,30 @@ def exit_unless_complete(result, n_served: int, *, fetching: bool) -> None:
         raise SystemExit(1)
 
 
+@contextmanager
+def first_failures() -> Iterator[dict]:
+    """Collect the first message of each flag from the log of the estimator, for `count_outcomes`."""
+    first: dict = {}
+
+    class FirstMessages(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            first.setdefault(getattr(record, "flag", None), record.getMessage())
+
+    logger, handler = logging.getLogger("hifrac.estimator"), FirstMessages()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")  # the summary says it
+            yield first
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
 def count_outcomes(result, first: dict | None = None, served: str = "estimated") -> tuple[list[str], int]:
-    """Return lines that count the rows by flag, and the number of rows that were served.
+    """Return lines that count the rows by flag, with advice, and the number of rows that were served.
 
     ``first`` has a message by flag, of the first row that has it.
     """
@@ -317,6 +341,7 @@ def count_outcomes(result, first: dict | None = None, served: str = "estimated")
     for flag, count in counts.items():
         if count:
             lines.append(f"  {count:7d}  {flag.name}: {flag.summary}")
-        if count and first and flag in first:
-            lines.append(f"           first in {first[flag]}")
+            if first and flag in first:
+                lines.append(f"{'':11}first in {first[flag]}")
+            lines += textwrap.wrap(flag.advice, 100, initial_indent=" " * 11, subsequent_indent=" " * 11)
     return lines, n_served

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hifrac.cli._shared import count_outcomes, one_line_errors
+from hifrac.cli._shared import count_outcomes, first_failures, one_line_errors
 
 
 @click.command()
@@ -23,12 +23,12 @@ def demo(output: Path) -> None:
     """Estimate the bundled sample of simulated galaxies, offline."""
     from hifrac.demo import run_demo
 
-    result, paths = run_demo(output)
+    with first_failures() as first:
+        result, paths = run_demo(output)
     estimates = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect")
     columns = result["name", *estimates, "flags"]
-    for name in estimates:
-        columns[name].info.format = ".2f"
+    columns["p_detect"].info.format = ".2f"
     click.echo("Simulated galaxies, from gas-poor to gas-rich; then a star, blank sky and no survey.")
     click.echo("\n".join(columns.pformat(max_lines=-1, max_width=-1)))
-    click.echo("\n".join(count_outcomes(result)[0]))
+    click.echo("\n".join(count_outcomes(result, first)[0]))
     click.echo(f"table:   {paths[0]}\npicture: {paths[1]}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from hifrac.cli._shared import (
     count_outcomes,
     exit_on_interrupt,
     exit_unless_complete,
+    first_failures,
     input_options,
     local_source,
     model_options,
@@ -97,31 +96,11 @@ def predict(
         if source is None:
             source = model_source(loaded, survey, service)
         estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
-        first_failures = stack.enter_context(_first_failures())
+        first = stack.enter_context(first_failures())
         stack.enter_context(exit_on_interrupt(fetching=not is_local))
         result = estimator.predict(rows, **axes, overwrite=replace_columns, progress=on_terminal())
     write_result(result, output, overwrite=overwrite)
-    lines, n_estimated = count_outcomes(result, first_failures)
+    lines, n_estimated = count_outcomes(result, first)
     click.echo("\n".join(lines))
     click.echo(f"written to {output}")
     exit_unless_complete(result, n_estimated, fetching=not is_local)
-
-
-@contextmanager
-def _first_failures() -> Iterator[dict]:
-    """Collect the first message of each flag from the log of the estimator."""
-    first: dict = {}
-
-    class FirstMessages(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            first.setdefault(getattr(record, "flag", None), record.getMessage())
-
-    logger, handler = logging.getLogger("hifrac.estimator"), FirstMessages()
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield first
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)

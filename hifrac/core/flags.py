@@ -89,24 +89,24 @@ class Flag(BitFlag):
     BAD_COORDINATE = (
         1,
         "the position is masked, not finite, or outside the sphere",
-        "Nothing was fetched and every estimate is masked.",
+        "Every estimate is masked, and nothing was fetched. Correct ra and dec of the row.",
     )
     OUT_OF_FOOTPRINT = (
         2,
         "the picture is blank: the survey did not image this position",
-        "Every estimate is masked.",
+        "Every estimate is masked. Asking again does not help; a wrong position may be the reason.",
     )
     FETCH_FAILED = (
         4,
         "no picture could be obtained",
-        "Every estimate is masked. The service failed or refused, or the local "
-        "collection has no picture of that name; ask again later.",
+        "Every estimate is masked. The service failed or refused: ask again later. Or the local "
+        "collection has no picture of that name: compare the column that names them with the files.",
     )
     BAD_IMAGE = (
         8,
         "a picture came, but it cannot be used",
         "Every estimate is masked. The file is damaged or cut off, is not a "
-        "picture at all, or has not the size of the model's recipe.",
+        "picture at all, or has not the size of the model's recipe. Fetch or make it again.",
     )
     UNLIKELY_DETECTION = (
         16,

@@ -96,7 +96,15 @@ def read_input(
     return QTable({"name": [str(text)], "ra": [ra] * u.deg, "dec": [dec] * u.deg})
 
 
-def _located(text: str) -> tuple[float, float]:
+# A name service that was silent so often is not asked for the other names of a list.
+_MOST_SILENCES = 2
+
+
+class _NoServiceError(BadCoordinateError):
+    """The name service gave no answer, neither of an object nor that there is none."""
+
+
+def _located(text: str, *, may_ask: bool = True) -> tuple[float, float]:
     """Return the position of a text, or of the object of that name."""
     if (position := parse_position(text)) is not None:
         return position
@@ -106,30 +114,34 @@ def _located(text: str) -> tuple[float, float]:
     try:
         coord = jparser.to_skycoord(text)  # SDSS J102030.00+123000.0 is a position
     except (ValueError, AttributeError):
-        if conf.offline:
-            raise BadCoordinateError(
-                f"{text!r} is no position and no file, and hifrac.conf.offline forbids asking for an object "
-                "of that name"
-            ) from None
+        if conf.offline or not may_ask:
+            reason = "the name service gave no answer for others"
+            if conf.offline:
+                reason = "hifrac.conf.offline forbids asking for an object of that name"
+            raise BadCoordinateError(f"{text!r} is no position and no file, and {reason}") from None
         try:
             coord = SkyCoord.from_name(text)
         except NameResolveError as error:
+            reason = str(error).splitlines()[0]
+            if reason.startswith("All Sesame queries"):
+                silence = "the name service gives no answer: is there a network?"
+                raise _NoServiceError(f"{text!r} is no position and no file, and {silence}") from error
             raise BadCoordinateError(
-                f"{text!r} is no position, no file, and no object that the name service knows: "
-                f"{str(error).splitlines()[0]}"
+                f"{text!r} is no position, no file, and no object that the name service knows: {reason}"
             ) from error
     return float(coord.icrs.ra.deg), float(coord.icrs.dec.deg)
 
 
 def _of_texts(texts: Sequence[str]) -> Table:
     """Return the positions of texts; a row whose text is none is left without one, with a warning."""
-    degrees, unknown = [], []
+    degrees, unknown, n_silences = [], [], 0
     for text in texts:
         try:
-            degrees.append(_located(text))
+            degrees.append(_located(text, may_ask=n_silences < _MOST_SILENCES))
         except BadCoordinateError as error:
             degrees.append((np.nan, np.nan))
             unknown.append(str(error))
+            n_silences += isinstance(error, _NoServiceError)
     if unknown:
         warn_caller(f"{len(unknown)} of {len(texts)} names have no position: {unknown[0]}")
     ra, dec = np.array(degrees, dtype=float).T

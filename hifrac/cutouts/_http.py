@@ -41,6 +41,7 @@ CONNECTIONS = 4
 
 _MOST_REDIRECTS = 5
 _REFUSALS = 3  # a host that asked so often in a row to be left alone for longer than the patience is given up
+_UNRESOLVED = 3  # requests for one cutout, before any answer, to a host of unknown name: there is no network
 _PROBE = 30.0  # seconds, at most, between two requests of a thread to a host that does not answer
 _LEAST_BACKOFF = 0.1  # seconds, of the pauses when all repeats are used up
 _MOMENT = 0.005  # seconds of a turn in which others may have done something
@@ -319,6 +320,8 @@ class CutoutRequests:
                 raise StoppedError("stopped before the answer was complete", url=address) from None
             if isinstance(failure, _CUT_OFF):
                 client.answered()
+            if self._repeats >= _UNRESOLVED and not client.answers and _is_unresolved(failure):
+                client.given_up = f"the name {_host(url)} is not known: is there a network?"
             raise _no_answer(failure, url, address) from None
         finally:
             self._seconds -= time.monotonic() - began
@@ -341,13 +344,23 @@ def refused(answer: Answer) -> FetchError:
 
 def _no_answer(failure: Exception, url: str, address: str) -> RowError:
     """Return the error of an exchange without a complete answer."""
-    reason = failure.args[0] if failure.args else failure
-    text = printable(str(getattr(reason, "reason", reason)))
+    text = printable(str(_reason_of(failure)))
     for secret in (urlsplit(url).netloc.rpartition("@")[0], urlsplit(url).query):
         text = text.replace(secret, "...") if secret else text
     if isinstance(failure, _CUT_OFF):
         return BadImageError(f"the service's answer was cut off, damaged or too long: {text} ({address})")
     return FetchError(f"no answer from the service: {text} ({address})", url=address)
+
+
+def _is_unresolved(failure: Exception) -> bool:
+    """Return whether no address is known by the name of a host."""
+    return isinstance(_reason_of(failure), urllib3.exceptions.NameResolutionError)
+
+
+def _reason_of(failure: Exception) -> object:
+    """Return what requests and urllib3 have wrapped."""
+    reason = failure.args[0] if failure.args else failure
+    return getattr(reason, "reason", reason)
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException:

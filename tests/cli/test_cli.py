@@ -14,7 +14,7 @@ from getjpeg_server import Reply, serve
 from pictures import encode, galaxy
 
 import hifrac
-from hifrac import conf
+from hifrac import Flag, conf
 from hifrac.cli import main
 from hifrac.core.columns import RESULT_COLUMNS, columns_of
 from hifrac.core.tables import read_table, write_table
@@ -153,8 +153,10 @@ def test_the_summary_counts_the_rows_by_outcome(galaxies, output):
     assert lines[0] == "5 rows, 2 estimated, 3 not"
     assert lines[1].split()[:2] == ["2", "BAD_COORDINATE:"]
     assert lines[2].split()[:4] == ["first", "in", "row", "1:"]
-    assert lines[3].split()[:2] == ["1", "OUT_OF_FOOTPRINT:"]
-    assert lines[4].split()[:4] == ["first", "in", "row", "4:"]
+    assert lines[3].strip() == Flag.BAD_COORDINATE.advice
+    assert lines[4].split()[:2] == ["1", "OUT_OF_FOOTPRINT:"]
+    assert lines[5].split()[:4] == ["first", "in", "row", "4:"]
+    assert lines[6].strip() == Flag.OUT_OF_FOOTPRINT.advice
     assert lines[-1] == f"written to {output}"
     assert result.stderr == ""
     assert np.count_nonzero(read_table(output)["flags"] & 3) == 3

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import Angle, Latitude, Longitude, SkyCoord
+from astropy.coordinates.name_resolve import NameResolveError
 from astropy.table import Column, MaskedColumn, QTable, Row, Table
 from astropy.utils.masked import Masked
 from hypothesis import given
@@ -583,3 +584,34 @@ def test_the_positions_that_vizier_adds_are_positions():
     data = Table({"_RAJ2000": [10.0], "_DEJ2000": [-5.0]}, units={"_RAJ2000": "deg", "_DEJ2000": "deg"})
     positions = parse(data)
     assert (positions.ra[0], positions.dec[0]) == (10, -5)
+
+
+# Names of objects
+
+
+def test_a_silent_name_service_is_asked_for_few_of_many_names(monkeypatch):
+    asked = []
+
+    def from_name(name):
+        asked.append(name)
+        raise NameResolveError("All Sesame queries failed. See errors:\n[Errno -2] Name or service not known")
+
+    monkeypatch.setattr(SkyCoord, "from_name", from_name)
+    texts = ["M 31", "10h20m30s +12d30m", *(f"NGC {number}" for number in range(300))]
+    with pytest.warns(HifracWarning, match=r"301 of 302 names have no position: 'M 31' is no position and no "
+                      r"file, and the name service gives no answer: is there a network\?"):  # fmt: skip
+        found = parse(texts)
+    assert asked == ["M 31", "NGC 0"]
+    assert found.usable.tolist() == [False, True, *[False] * 300]
+
+
+def test_names_that_are_unknown_do_not_keep_others_from_being_asked_for(monkeypatch):
+    def from_name(name):
+        if name == "M 31":
+            return SkyCoord(10.68, 41.27, unit="deg")
+        raise NameResolveError(f"Unable to find coordinates for name '{name}'")
+
+    monkeypatch.setattr(SkyCoord, "from_name", from_name)
+    with pytest.warns(HifracWarning, match=r"3 of 4 names have no position: .*no object"):
+        found = parse(["X 1", "X 2", "X 3", "M 31"])
+    assert found.usable.tolist() == [False] * 3 + [True]

@@ -98,6 +98,43 @@ def test_a_service_that_stays_silent_ends_the_run_within_the_patience(own_pictur
     assert "not asked: the service gave no answer for" in str(found[-1].error)
 
 
+def fail_names(monkeypatch):
+    """Have no network: no name has an address. The list has what was looked up."""
+    looked_up = []
+
+    def getaddrinfo(host, *_, **__):
+        looked_up.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return looked_up
+
+
+def test_without_a_network_a_run_ends_after_a_few_failures_of_the_name_service(monkeypatch):
+    looked_up = fail_names(monkeypatch)
+    with conf.set_temp("retry_backoff", 0.01), conf.set_temp("max_rate", 0):
+        found = fetch(SkyServerCutouts(base_url="http://survey.invalid/cutout", store=False), np.arange(300))
+    assert kinds(found) == ["FetchError"] * 300
+    assert 3 <= len(looked_up) <= 3 * CONNECTIONS
+    assert "Temporary failure in name resolution" in str(found[0].error)
+    assert str(found[-1].error) == (
+        "not asked: the name survey.invalid is not known: is there a network? (http://survey.invalid/cutout)"
+    )
+
+
+def test_names_that_are_lost_during_a_run_are_waited_for(own_pictures, monkeypatch):
+    with (
+        conf.set_temp("retry_backoff", 0.05),
+        contextlib.closing(SkyServerCutouts().fetch(np.arange(30) / 10, np.zeros(30))) as cutouts,
+    ):
+        found = [next(cutouts) for _ in range(5)]
+        with monkeypatch.context() as patch:
+            fail_names(patch)
+            time.sleep(0.5)
+        found += list(cutouts)
+    assert kinds(found) == [None] * 30
+
+
 def test_no_pause_asked_for_is_no_leave_to_ask_without_pauses(own_pictures):
     own_pictures.always = Reply(503, b"", {"Retry-After": "0"})
     with conf.set_temp("retries", 3), conf.set_temp("retry_backoff", 0.1):

@@ -1,0 +1,38 @@
+"""What stopped rows: each in the log, and all of them in one warning."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from hifrac.core.exceptions import RowError, warn_caller
+from hifrac.core.flags import Flag
+
+
+class Failures:
+    """The rows that could not be served.
+
+    Parameters
+    ----------
+    log : `~logging.Logger`
+        Each row is told at level INFO; its record has the ``flag``.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._counts: Counter[Flag] = Counter()
+        self._first = ""
+
+    def add(self, row: int, error: RowError) -> None:
+        """Note what stopped a row."""
+        self._log.info("row %d: %s", row, error, extra={"flag": error.flag})
+        self._counts[error.flag] += 1
+        self._first = self._first or f"row {row}: {error}"
+
+    def warn(self, n_rows: int) -> None:
+        """Warn of them, once: how many of the rows, why the first, and what to do about each kind."""
+        if not self._counts:
+            return
+        lines = [f"{self._counts.total()} of {n_rows} rows have no estimate, the first is {self._first}"]
+        lines += [f"  {count} {flag.name}: {flag.advice}" for flag, count in self._counts.items()]
+        warn_caller("\n".join(lines))
