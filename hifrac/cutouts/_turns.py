@@ -15,8 +15,9 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -28,91 +29,86 @@ _SLACK = 1.03
 _PATIENCE, _ALONE, _FARTHEST = 1.0, 30.0, 86400.0
 
 _TABLE = "CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY, next REAL, paused REAL, noted REAL)"
+# What was noted by a clock that has been set back since does not count.
+_FORGET = f"DELETE FROM hosts WHERE host = :host AND (noted > :now + 1 OR next > :now + {_FARTHEST})"
+_RESERVE = """INSERT INTO hosts VALUES (:host, :now + :seconds, :now, :now)
+ON CONFLICT (host) DO UPDATE SET next = MAX(next, paused, :now) + :seconds, noted = :now"""
+_RESERVED = "SELECT ROUND(MAX(0, next - :seconds - :now), 6) FROM hosts WHERE host = :host"
+_PAUSE = """INSERT INTO hosts VALUES (:host, :now + :seconds, :now + :seconds, :now)
+ON CONFLICT (host) DO UPDATE SET next = MAX(next, excluded.next), paused = MAX(paused, excluded.paused),
+noted = :now"""
+_PAUSED = f"""SELECT MAX(0, paused - :now) FROM hosts
+WHERE host = :host AND noted <= :now + 1 AND next <= :now + {_FARTHEST}"""
 
 
 class Turns:
-    """The turns of one host, in a file that processes share, or in none. Thread-safe."""
+    """The turns of one host, in a file that processes share, or in the memory of this one. Thread-safe."""
 
     def __init__(self, host: str, path: Path | None = None) -> None:
         self._host, self._path = host, path
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._alone_until = 0.0
-        self._state = 0.0, 0.0, 0.0  # the next turn, the end of the pause, and when that was noted
 
     def reserve(self, rate: float) -> float:
         """Take the next turn, and return the seconds until then; ``rate`` is per second, 0 for no limit."""
-        with self._shared(write=rate > 0) as (now, following, paused):
-            turn = max(now, following, paused)
-            if rate > 0:
-                self._state = turn + _SLACK / rate, paused, now
-        return turn - now
+        return (
+            self._execute(_FORGET, _RESERVE, _RESERVED, seconds=_SLACK / rate) if rate > 0 else self.paused()
+        )
 
     def pause(self, seconds: float) -> None:
         """Let nobody ask for some time: the host wants to be left alone."""
-        with self._shared(write=True) as (now, following, paused):
-            end = max(paused, now + min(seconds, _FARTHEST))
-            self._state = max(following, end), end, now
+        self._execute(_FORGET, _PAUSE, seconds=min(seconds, _FARTHEST))
 
     def paused(self) -> float:
         """Return the seconds that remain of a pause."""
-        with self._shared(write=False) as (now, _, paused):
-            return max(0.0, paused - now)
+        return self._execute(_PAUSED)
 
-    @contextlib.contextmanager
-    def _shared(self, *, write: bool) -> Iterator[tuple[float, float, float]]:
-        """Give the time, the next turn and the end of the pause that all processes know; share them after."""
+    def _execute(self, *statements: str, **values: float) -> float:
+        """Return the number that the last statement gives, or 0; all are one transaction."""
+        now = time.time()
+        parameters = {"host": self._host, "now": now, **values}
         with self._lock:
-            now = time.time()
-            connection = self._open() if now >= self._alone_until else None
-            with self._alone_on_error():
-                if connection is not None:
-                    if write:
-                        connection.execute("BEGIN IMMEDIATE")
-                    query = "SELECT next, paused, noted FROM hosts WHERE host = ?"
-                    self._state = connection.execute(query, (self._host,)).fetchone() or self._state
-            following, paused, noted = self._state
-            if noted > now + 1 or following > now + _FARTHEST:  # by a clock that has been set back since
-                following = paused = 0.0
-            yield now, following, paused
-            with self._alone_on_error():
-                if write and self._connection is not None and self._connection.in_transaction:
-                    values = self._host, *self._state
-                    self._connection.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?, ?)", values)
-                    self._connection.execute("COMMIT")
+            if self._alone_until and now >= self._alone_until:
+                self._close()
+            try:
+                return self._number(statements, parameters)
+            except sqlite3.Error as error:
+                self._go_alone(error)
+            return self._number(statements, parameters)
 
-    def _open(self) -> sqlite3.Connection | None:
-        with self._alone_on_error():
-            if self._connection is None and self._path is not None:
-                self._connection = sqlite3.connect(
-                    self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-                )
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = OFF")
-                self._connection.execute(_TABLE)
-        return self._connection
-
-    @contextlib.contextmanager
-    def _alone_on_error(self) -> Iterator[None]:
-        """Do without the other processes for a while where the file cannot be had."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            self._alone_until = time.time() + _ALONE
-            log.warning(
-                "for %g s this program alone keeps the rate of requests to %s: %s: %s (a stopped program may "
-                "hold it)",
-                *(_ALONE, self._host, self._path, error),
+    def _number(self, statements: Sequence[str], parameters: dict[str, Any]) -> float:
+        if self._connection is None:
+            place = ":memory:" if self._path is None or self._alone_until else self._path
+            self._connection = sqlite3.connect(
+                place, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (
-                sqlite3.SQLITE_CORRUPT,
-                sqlite3.SQLITE_NOTADB,
-            ):
-                with contextlib.suppress(OSError):
-                    os.unlink(str(self._path))
+            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; {_TABLE};")
+        with self._connection:  # commits, or takes all back
+            if len(statements) > 1:
+                self._connection.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                row = self._connection.execute(statement, parameters).fetchone()
+        return row[0] if row else 0.0
+
+    def _go_alone(self, error: sqlite3.Error) -> None:
+        """Do without the other processes for a while: the file cannot be had."""
+        log.warning(
+            "for %g s this program alone keeps the rate of requests to %s: %s: %s (a stopped program may "
+            "hold it)",
+            *(_ALONE, self._host, self._path, error),
+        )
+        self._close()
+        self._alone_until = time.time() + _ALONE
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            with contextlib.suppress(OSError):
+                os.unlink(str(self._path))
+
+    def _close(self) -> None:
+        self._alone_until = 0.0
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 _TURNS: dict[tuple[int, str], Turns] = {}
