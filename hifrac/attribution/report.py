@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-import html
 import re
 import tempfile
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hifrac.attribution.regions import contours, evidence_blobs, write_regions
 from hifrac.attribution.results import Explanation, map_sums
 from hifrac.core.flags import decode_flags
+from hifrac.visualization.page import DEC, FLAGS, LINKS, NAME, RA, ROW, PageColumn, PageRow, render_page
 
 #: Name of the page in the folder.
 PAGE = "index.html"
 
-# How a page refers to a file that was written with it; see `_table_row`.
+# How a page refers to a file that was written with it; see the template of the page.
 _OWN_FILE = re.compile(
     r'<a href="(maps/[\w+-]+\.fits|regions/[\w+-]+\.(?:reg|crtf))">(?:FITS|DS9|CRTF)</a>'
     r'|<img loading="lazy" src="(figures/[\w+-]+\.png)" alt="Picture of ',
     re.ASCII,
 )
 
+_INTRO = (
+    "Each map is signed: blue speaks for a higher value, orange for a lower one. “Explained” is the output "
+    "of the network; it is the offset and the sums for and against, but for what is “missing”. A click on a "
+    "heading sorts."
+)
 _COLUMNS = (
-    ("name", "galaxy", "text"),
-    ("estimate", "estimate", "number"),
-    ("p_detect", "p(detection)", "number"),
-    ("explained", "explained", "number"),
-    ("offset", "offset", "number"),
-    ("for", "sum for", "number"),
-    ("against", "sum against", "number"),
-    ("gap", "missing", "number"),
-    ("flags", "flags", "text"),
+    ROW,
+    NAME,
+    RA,
+    DEC,
+    PageColumn("estimate", "estimate", 2, "The estimate and its central 68% interval", ("p16", "p84")),
+    PageColumn("p_detect", "p(detect)", 2, "Probability of a detection by a survey like ALFALFA"),
+    PageColumn("explained", "explained", 3, "Output of the network, before its calibration"),
+    PageColumn("offset", "offset", 3, "Output to which the map adds"),
+    PageColumn("for", "sum for", 3, "Sum of the contributions for a higher value"),
+    PageColumn("against", "sum against", 3, "Sum of the contributions for a lower value"),
+    PageColumn("gap", "missing", 3, "What the map leaves unexplained"),
+    FLAGS,
+    LINKS,
 )
 
 
@@ -67,9 +73,10 @@ def write_report(
     Returns
     -------
     page : `pathlib.Path`
-        ``index.html``: one row per galaxy, with the reason where there is no map; sorted by a click on a
-        heading. It needs no network and no server. ``maps/*.fits`` has the maps; ``regions/*.reg`` (DS9)
-        and ``*.crtf`` (CASA) contours and blobs, for pictures with a WCS; ``figures/*.png`` the figures.
+        ``index.html``: the numbers of each galaxy with its figure below, or the reason why there is no map;
+        sorted by a click on a heading, filtered by flag, with links to sky viewers. It needs no network and
+        no server. ``maps/*.fits`` has the maps; ``regions/*.reg`` (DS9) and ``*.crtf`` (CASA) contours and
+        blobs, for pictures with a WCS; ``figures/*.png`` the figures.
 
     Raises
     ------
@@ -87,10 +94,10 @@ def write_report(
             (staged / part).mkdir()
         rows, about = _write_rows(explanations, staged, names, figures)
         page = staged / PAGE
-        page.write_text(_page(title, rows, about), encoding="utf-8")
+        page.write_text(render_page(title, _COLUMNS, rows, intro=[_INTRO], about=about), encoding="utf-8")
         _remove_earlier(folder)
         for row in rows:
-            for path in row["files"].values():
+            for path in filter(None, (*row.files.values(), row.figure)):
                 (staged / path).replace(folder / path)
         return page.replace(folder / PAGE)
 
@@ -100,10 +107,10 @@ def _write_rows(
     folder: Path,
     names: Iterable[Any] | None,
     figures: bool,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[PageRow], dict[str, Any]]:
     """Write the files of all rows; return the rows of the page, and how the maps were made."""
     remaining = None if names is None else iter(names)
-    rows: list[dict[str, Any]] = []
+    rows: list[PageRow] = []
     stems: set[str] = set()
     about: dict[str, Any] = {}
     for explanation in explanations:
@@ -114,8 +121,7 @@ def _write_rows(
             raise ValueError(f"names must have one entry per row, but ended before row {row}") from None
         stem = _stem(name, row, stems)
         files = _write_files(explanation, folder, stem, figures) if explanation.served else {}
-        reason = str(explanation.error or "")
-        rows.append({"name": name, **_numbers(explanation), "files": files, "reason": reason})
+        rows.append(_page_row(explanation, name, files))
         about = about or explanation.meta
     return rows, about
 
@@ -157,50 +163,13 @@ def _write_files(explanation: Explanation, folder: Path, stem: str, figures: boo
     return files
 
 
-def _numbers(explanation: Explanation) -> dict[str, Any]:
-    """Return the numbers of a row that are finite, and its flags in words."""
-    numbers = {**map_sums(explanation), **explanation.answers}
-    finite = {name: float(value) for name, value in numbers.items() if np.isfinite(value)}
-    return {**finite, "flags": ", ".join(decode_flags(explanation.flags))}
-
-
-def _page(title: str, rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
-    """Return the page: a template, into which the rows go as HTML."""
-    template = (resources.files("hifrac.attribution") / "report.html").read_text(encoding="utf-8")
-    heads = "".join(
-        f'<th scope="col" data-kind="{sort}"><button type="button">{html.escape(label)}</button></th>'
-        for _, label, sort in _COLUMNS
+def _page_row(explanation: Explanation, name: str, files: dict[str, str]) -> PageRow:
+    """Return the row of the page for an explanation."""
+    values = {**map_sums(explanation), **explanation.answers, "ra": explanation.ra, "dec": explanation.dec}
+    return PageRow(
+        {**values, "row": explanation.row, "name": name},
+        decode_flags(explanation.flags),
+        str(explanation.error or ""),
+        files.get("figure", ""),
+        {label: path for label, path in files.items() if label != "figure"},
     )
-    origin = "; ".join(f"{key}: {value}" for key, value in about.items())
-    return (
-        template.replace("{{title}}", html.escape(title))
-        .replace("{{about}}", html.escape(origin))
-        .replace("{{heads}}", heads)
-        .replace("{{rows}}", "\n".join(_table_row(row) for row in rows))
-    )
-
-
-def _table_row(row: dict[str, Any]) -> str:
-    """Return one row of the page as HTML."""
-    cells = []
-    for key, _, sort in _COLUMNS:
-        value = row.get(key)
-        if sort == "text":
-            cells.append(f"<td>{html.escape(str(value))}</td>")
-        elif value is None:
-            cells.append('<td class="number"></td>')
-        else:
-            interval = ""
-            if key == "estimate" and "p16" in row:
-                interval = f"<br><small>{row['p16']:.2f} to {row['p84']:.2f}</small>"
-            cells.append(f'<td class="number" data-value="{value!r}">{value:.3f}{interval}</td>')
-    files = row["files"]
-    links = " ".join(
-        f'<a href="{html.escape(path)}">{label}</a>' for label, path in files.items() if label != "figure"
-    )
-    content = html.escape(row["reason"])
-    if "figure" in files:
-        alt = html.escape(f"Picture of {row['name']} and its heat maps", quote=True)
-        content = f'<img loading="lazy" src="{html.escape(files["figure"])}" alt="{alt}">'
-    cells.append(f"<td>{content}<div>{links}</div></td>")
-    return f"<tr>{''.join(cells)}</tr>"

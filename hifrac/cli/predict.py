@@ -24,6 +24,7 @@ from hifrac.cli._shared import (
     temporary_settings,
     write_result,
 )
+from hifrac.cli._visual import Visuals, visual_options
 
 
 @click.command()
@@ -32,7 +33,8 @@ from hifrac.cli._shared import (
 @input_options
 @picture_options("Column that names the pictures of --cutouts.")
 @model_options
-@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@visual_options
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT, and what --overview and --html write.")
 @click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
 @one_line_errors
 def predict(
@@ -53,6 +55,7 @@ def predict(
     replace_columns: bool,
     reading: dict[str, Any],
     axes: dict[str, Any],
+    visuals: Visuals,
     **service: Any,
 ) -> None:
     """Estimate the HI mass fraction of every row of INPUT.
@@ -79,6 +82,7 @@ def predict(
     output_format(output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
+    visuals.check(output, overwrite=overwrite)
     if name is not None and cutouts is None:
         raise ValueError("--name names pictures of --cutouts: give that as well")
     if cutouts is None and (bands is not None or pixel_scale is not None):
@@ -99,8 +103,8 @@ def predict(
         first = stack.enter_context(first_failures())
         stack.enter_context(exit_on_interrupt(fetching=not is_local))
         result = estimator.predict(rows, **axes, overwrite=replace_columns, progress=on_terminal())
-    write_result(result, output, overwrite=overwrite)
+        write_result(result, output, overwrite=overwrite)
+        written = visuals.write(result, source, f"Estimates of {table.name}")
     lines, n_estimated = count_outcomes(result, first)
-    click.echo("\n".join(lines))
-    click.echo(f"written to {output}")
+    click.echo("\n".join([*lines, f"written to {output}", *written]))
     exit_unless_complete(result, n_estimated, fetching=not is_local)

@@ -13,8 +13,9 @@ from astropy.table import Table
 from hifrac import images
 from hifrac.core.exceptions import HifracWarning, RowError
 from hifrac.core.flags import UNSERVED
-from hifrac.core.input import Positions, parse
+from hifrac.core.input import parse
 from hifrac.core.measurements import find_column, plain_floats
+from hifrac.core.positions import NoPositionsError
 from hifrac.cutouts import Cutout, CutoutSource
 
 #: Colours of rows without a flag and with one, which colour-blind readers tell apart (Okabe & Ito 2008).
@@ -95,16 +96,18 @@ def row_names(result: Table, names: Sequence[Any] | None = None) -> list[str]:
     return [str(name) for name in names]
 
 
-def places_of(result: Table, name: str | None = None) -> Positions:
-    """Return the positions of a result's rows, NaN where unknown.
-
-    ``name`` is the column that names pictures: with it a result may have no positions at all.
-    """
+def places_of(result: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ICRS degrees of a result's rows, NaN where unknown."""
     arguments = result.meta.get("hifrac", {}).get("arguments", {})
+    axes = {axis: arguments[axis] for axis in ("ra", "dec") if arguments.get(axis) in result.colnames}
     with warnings.catch_warnings():
         # predict has said all this of the same table.
         warnings.simplefilter("ignore", HifracWarning)
-        return parse(result, ra=arguments.get("ra"), dec=arguments.get("dec"), name=name)
+        try:
+            positions = parse(result, **axes)
+        except NoPositionsError:
+            return np.full(len(result), np.nan), np.full(len(result), np.nan)
+    return positions.ra, positions.dec
 
 
 def pictures_of(
@@ -136,11 +139,12 @@ def pictures_of(
         column = find_column(result, cutouts.name_column, "result")
         if column is None:
             raise ValueError(f"result has no column {cutouts.name_column!r}, which names the pictures")
-    places = places_of(result, column)
-    is_asked = places.usable & ((estimates_of(result).flags & int(UNSERVED)) == 0)
+    ra, dec = places_of(result)
+    is_asked = (estimates_of(result).flags & int(UNSERVED)) == 0
+    is_asked &= np.isfinite(ra) | (column is not None)
     names = None if column is None else result[column][is_asked]
     survey = str(result.meta.get("hifrac", {}).get("recipe", "")).partition(" ")[0]
-    fetched = iter(cutouts.fetch(places.ra[is_asked], places.dec[is_asked], names))
+    fetched = iter(cutouts.fetch(ra[is_asked], dec[is_asked], names))
     for asked in is_asked:
         yield _decoded(next(fetched, None), survey) if asked else None
 
