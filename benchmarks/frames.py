@@ -1,8 +1,9 @@
-"""Cutouts from frames at hand: pictures per second of one core, and where the time goes."""
+"""Cutouts from frames at hand: pictures per second of one core, beside another checkout, and its stages."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,20 +15,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import click
 import numpy as np
-from astropy.wcs import WCS
+from simplejpeg import decode_jpeg
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from sdss_frames import OVERLAP, SHAPE, field_centres, frame_file, frame_header, frame_path, write
-
-from hifrac import images
-from hifrac.cutouts import frames
-from hifrac.cutouts.frames import FrameCutouts
-
+TESTS = Path(__file__).parents[1] / "tests"
 _STAR = 12
 
 
 def _write_fields(folder: Path, fields: int, suffix: str) -> tuple[np.ndarray, np.ndarray]:
-    """Fields of a scan with noise and 300 stars each; their centres."""
+    """Write fields of a scan with noise and 300 stars each; return their centres."""
+    from sdss_frames import OVERLAP, SHAPE, field_centres, frame_file, frame_header, frame_path, write
+
     rng = np.random.default_rng(0)
     centres = field_centres(185.0, 5.0, 20.0, fields, SHAPE[0] - OVERLAP)
     row, column = np.mgrid[-_STAR : _STAR + 1, -_STAR : _STAR + 1]
@@ -49,18 +46,21 @@ def _write_fields(folder: Path, fields: int, suffix: str) -> tuple[np.ndarray, n
     return centres.ra.deg, centres.dec.deg
 
 
-def _positions(ra: np.ndarray, dec: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places all over the fields, in random order."""
+def _positions(ra: np.ndarray, dec: np.ndarray, rows: int) -> np.ndarray:
+    """Choose places all over the fields, in random order."""
+    from astropy.wcs import WCS
+    from sdss_frames import SHAPE, frame_header
+
     rng = np.random.default_rng(1)
     sky = np.empty((rows, 2))
-    for at, field in enumerate(rng.integers(0, len(ra), rows)):
+    for row, field in enumerate(rng.integers(0, len(ra), rows)):
         pixel = rng.uniform(0, SHAPE[1]), rng.uniform(0, SHAPE[0])
-        sky[at] = WCS(frame_header(ra[field], dec[field], 20.0)).wcs_pix2world([pixel], 0)[0]
-    return sky[:, 0], sky[:, 1]
+        sky[row] = WCS(frame_header(ra[field], dec[field], 20.0)).wcs_pix2world([pixel], 0)[0]
+    return sky
 
 
 def _milliseconds(action: Callable[[], object], repeats: int = 200) -> float:
-    """Median time of one call."""
+    """Return the median time of one call."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -69,47 +69,95 @@ def _milliseconds(action: Callable[[], object], repeats: int = 200) -> float:
     return 1e3 * float(np.median(times))
 
 
-def _stages(folder: Path, ra: float, dec: float) -> dict[str, Callable[[], object]]:
+def _stages(folder: Path, sky: np.ndarray) -> dict[str, Callable[[], object]]:
+    from hifrac import images
+    from hifrac.cutouts.frames import FrameCutouts
+
     source = FrameCutouts(folder)
     index = source._open()
-    plan = index.plan(np.array([ra]), np.array([dec]), source.recipe)
-    planes = [source._plane(index, plan, 0, band) for band in range(3)]
+    (fields,) = source._plan(index, *sky[:1].T)
+    planes = [source._plane(index, fields, band) for band in range(3)]
     stretch = images.STRETCHES["sdss"]
     pixels = stretch.rgb(*planes)
-    many = np.full(1000, ra), np.full(1000, dec)
     return {
-        "look up 1000 positions": lambda: index.plan(*many, source.recipe),
-        "interpolate three bands": lambda: [source._plane(index, plan, 0, band) for band in range(3)],
+        "look up 1000 positions": lambda: source._plan(index, *np.repeat(sky[:1], 1000, axis=0).T),
+        "interpolate three bands": lambda: [source._plane(index, fields, band) for band in range(3)],
         "stretch": lambda: stretch.rgb(*planes),
         "JPEG": lambda: images.to_jpeg(pixels),
     }
+
+
+def _measure(folder: Path) -> None:
+    """Cut pictures of the package that is imported, and write the times and the pictures into the folder."""
+    from hifrac.cutouts.frames import FrameCutouts
+
+    sky = np.load(folder / "sky.npy")
+    # What is imported late, and what the first picture costs, is not of the frames.
+    with FrameCutouts(folder / "warm") as source:
+        list(source.fetch([185.0], [5.0]))
+    with FrameCutouts(folder / "frames") as source:
+        times = [time.process_time()]
+        source._open()
+        times.append(time.process_time())
+        for _ in range(2):
+            cutouts = list(source.fetch(*sky.T))
+            times.append(time.process_time())
+    empty = np.zeros((source.recipe.width, source.recipe.width, 3), np.uint8)
+    pictures = [empty if cutout.data is None else decode_jpeg(cutout.data) for cutout in cutouts]
+    np.save(folder / "pictures.npy", pictures)
+    np.save(folder / "times.npy", np.diff(times))
+
+
+def _measured(folder: Path, checkout: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Run `_measure` with the package of a checkout; return its times and pictures."""
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    subprocess.run([sys.executable, __file__, "--measure", folder], env=environment, check=True)
+    return np.load(folder / "times.npy"), np.load(folder / "pictures.npy").astype(int)
 
 
 @click.command()
 @click.option("--fields", default=6, show_default=True, help="Genuine size: 37 MB each.")
 @click.option("--rows", default=2000, show_default=True)
 @click.option("--suffix", type=click.Choice(["", ".gz", ".bz2"]), default="", help="Compress the frames.")
-def main(fields: int, rows: int, suffix: str) -> None:
-    """Print pictures per second of simulated frames in the page cache, by one thread."""
+@click.option("--beside", type=click.Path(path_type=Path), help="Another checkout, measured in turn.")
+@click.option("--turns", default=3, show_default=True, help="How often; the median counts.")
+@click.option("--measure", "folder", type=click.Path(path_type=Path), hidden=True)
+def main(fields: int, rows: int, suffix: str, beside: Path | None, turns: int, folder: Path | None) -> None:
+    """Print pictures per CPU second of simulated frames in the page cache, by one thread."""
+    sys.path.append(str(TESTS))
+    if folder is not None:
+        _measure(folder)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ra, dec = _positions(*_write_fields(folder, fields, suffix), rows)
-        with FrameCutouts(folder) as source:
-            start = time.perf_counter()
-            source._open()  # with the import of scipy.spatial
+        sky = _positions(*_write_fields(folder / "frames", fields, suffix), rows)
+        _write_fields(folder / "warm", 1, "")
+        np.save(folder / "sky.npy", sky)
+        checkouts = [TESTS.parent] + ([] if beside is None else [beside.absolute()])
+        times, pictures = {}, {}
+        for _ in range(turns):
+            for checkout in checkouts:
+                seconds, pictures[checkout] = _measured(folder, checkout)
+                times.setdefault(checkout, []).append(seconds)
+        medians = np.array([np.median(times[checkout], axis=0) for checkout in checkouts])
+        headers, first, second = medians.T * [[1e3 / fields / 3], [1 / rows], [1 / rows]]
+        for label, values, unit in (
+            ("header", headers, "ms"),
+            ("first pass", 1 / first, "pictures/s"),
+            ("second pass", 1 / second, "pictures/s"),
+        ):
+            ratio = f"  beside {values[1]:8.2f}  ratio {values[0] / values[1]:.2f}" if beside else ""
+            click.echo(f"{label:28s} {values[0]:8.2f} {unit}{ratio}")
+        good = int(pictures[TESTS.parent].any(axis=(1, 2, 3)).sum())
+        click.echo(f"{'not outside':28s} {good:8d} of {rows}")
+        if beside:
+            difference = np.abs(np.subtract(*pictures.values()))
+            same = int((difference == 0).all(axis=(1, 2, 3)).sum())
             click.echo(
-                f"{'headers':28s} {1e3 * (time.perf_counter() - start) / fields / 3:8.2f} ms per frame"
+                f"{'pictures equal':28s} {same:8d} of {rows}; levels differ by {difference.max()} at most"
             )
-            for turn in ("first pass", "second pass"):
-                wall, cpu = time.perf_counter(), time.process_time()
-                found = list(source.fetch(ra, dec))
-                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-                good = sum(cutout.error is None for cutout in found)
-                click.echo(f"{turn:28s} {rows / wall:8.0f} pictures/s ({rows / cpu:.0f} per CPU second)")
-            click.echo(f"{'not outside':28s} {good:8d} of {rows}")
-            unpacked = len(source._unpacked._frames)
-            click.echo(f"{'frames kept unpacked':28s} {unpacked:8d} of at most {frames._UNPACKED}")
-        for stage, action in _stages(folder, ra[0], dec[0]).items():
+            click.echo(f"{'':28s} {difference.mean():8.5f} on average")
+        for stage, action in _stages(folder / "frames", sky).items():
             click.echo(f"{stage:28s} {_milliseconds(action):8.2f} ms")
 
 
