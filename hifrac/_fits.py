@@ -41,7 +41,7 @@ def check_size(columns: int, rows: int, width: int | None) -> None:
 
 
 @contextmanager
-def _first_image(data: bytes) -> Iterator[tuple[Any, Any]]:
+def first_image(data: bytes) -> Iterator[tuple[Any, Any]]:
     """Open a FITS file at its first image with pixels, None if there is none; and yield all of it as well."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
@@ -80,7 +80,7 @@ def read_fits(data: bytes, width: int | None = None, *, n_planes: int = 3) -> tu
         If the file is damaged, or the image has another shape or size.
     """
     try:
-        with _first_image(data) as (image, _):
+        with first_image(data) as (image, _):
             shape = () if image is None else tuple(image.shape)
             size = shape[-2:]
             # Planes of one band, and axes of radio astronomy, come with axes of one element before them.
@@ -126,7 +126,7 @@ def header_wcs(data: bytes) -> WCS | None:
     from astropy.wcs import WCS
 
     try:
-        with _first_image(data) as (image, hdus):
+        with first_image(data) as (image, hdus):
             if image is None or "CTYPE1" not in image.header:
                 return None
             # Two axes from the start: a distortion is of the first two, and does not survive their selection.

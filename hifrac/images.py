@@ -18,9 +18,11 @@ import simplejpeg
 from PIL import Image
 
 from hifrac._fits import FITS_LOCK as FITS_LOCK  # what is said so is taken from here by other rooms
-from hifrac._fits import check_size, is_fits, read_fits
+from hifrac._fits import check_size, read_fits
+from hifrac._fits import first_image as first_image
 from hifrac._fits import flip_wcs as flip_wcs
 from hifrac._fits import header_wcs as header_wcs
+from hifrac._fits import is_fits as is_fits
 from hifrac._fits import resampled_wcs as resampled_wcs
 from hifrac._stretch import STRETCHES, Stretch, lupton_rgb
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError

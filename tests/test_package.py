@@ -224,6 +224,5 @@ def test_there_are_few_public_names():
 @pytest.mark.parametrize("path", MODULES, ids=IDS)
 def test_only_rooms_have_public_names(path):
     name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-    # Modules of cutouts have theirs until they are rewritten.
-    if name not in ("__init__", *ROOMS) and not name.startswith("cutouts."):
+    if name not in ("__init__", *ROOMS):
         assert not re.search(r"^__all__\b", path.read_text(encoding="utf-8"), re.MULTILINE)

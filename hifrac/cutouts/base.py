@@ -90,7 +90,7 @@ class CutoutSource(Protocol):
         """Input column of the names."""
 
     def fetch(self, ra: np.ndarray, dec: np.ndarray, names: Sequence[Any] | None = None) -> Iterator[Cutout]:
-        """Pictures of positions, one per position, in their order.
+        """Give pictures of positions, one per position, in their order.
 
         Parameters
         ----------
@@ -108,5 +108,5 @@ class CutoutSource(Protocol):
         ...
 
     def describe(self) -> str:
-        """One line for the provenance of a result, without secrets."""
+        """Describe the source in one line for the provenance of a result, without secrets."""
         ...

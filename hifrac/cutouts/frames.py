@@ -93,7 +93,7 @@ class FrameCutouts:
 
     Examples
     --------
-    >>> from hifrac.cutouts.frames import FrameCutouts
+    >>> from hifrac.cutouts import FrameCutouts
     >>> with FrameCutouts("/data/sdss/frames/301") as source:  # doctest: +SKIP
     ...     (cutout,) = source.fetch([184.957], [5.1215])
     """

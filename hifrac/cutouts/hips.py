@@ -108,13 +108,13 @@ class HiPSCutouts(RemoteCutouts):
         # A HiPS that it does not have, say; astroquery reads the answer in the same way.
         try:
             words = json.loads(answer.body)
-            said = ": ".join(str(words[key]) for key in ("title", "description") if words.get(key))
+            reason = ": ".join(str(words[key]) for key in ("title", "description") if words.get(key))
         except (ValueError, AttributeError):
-            said = ""
-        if not said:
+            reason = ""
+        if not reason:
             return super()._refusal(answer)
         return FetchError(
-            f"the service answered {answer.status}: {said} ({answer.url})",
+            f"the service answered {answer.status}: {reason} ({answer.url})",
             url=answer.url,
             status=answer.status,
             retry_after=answer.retry_after,

@@ -15,7 +15,7 @@ import numpy as np
 
 from hifrac.core.exceptions import BadImageError, FetchError, RowError
 from hifrac.cutouts._archives import Collection, Folder, TarArchive, ZipArchive, is_tar
-from hifrac.cutouts._bands import display_order, join_bands, parse_bands, reorder_cube
+from hifrac.cutouts._cubes import display_order, join_bands, parse_bands, reorder_cube
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import CutoutRecipe
 
@@ -170,7 +170,7 @@ class LocalCutouts:
         return f"LocalCutouts({str(self._path)!r}, name={self.name_column!r})"
 
     def describe(self) -> str:
-        """One line for the provenance of a result: the name of the folder or archive, not its place."""
+        """Describe the source in one line: the name of the folder or archive, not its place."""
         bands = f", bands {', '.join(self._planes)}" if self._planes else ""
         scale = f", at {self.pixel_scale:g} arcsec/px" if self.pixel_scale else ""
         return f"local files in {self._path.name}, by {self.name_column}{bands}{scale}"
@@ -190,7 +190,7 @@ class LocalCutouts:
         dec: Sequence[float] | np.ndarray,
         names: Sequence[Any] | None = None,
     ) -> Iterator[Cutout]:
-        """Pictures of names, one per row, in their order.
+        """Read pictures by name, one per row, in their order.
 
         Parameters
         ----------
@@ -240,7 +240,7 @@ class LocalCutouts:
         return Cutout(data=data, position=position, recipe=self.recipe, pixel_scale=self.pixel_scale)
 
     def _open(self) -> Collection:
-        """The collection, its files listed."""
+        """Return the collection, its files listed."""
         with self._lock:
             if self._closed:
                 raise ValueError(f"{self!r} is closed")
@@ -266,14 +266,14 @@ class LocalCutouts:
             rank = ranks.get(extension.lower())
             if rank is None or not stem or stem.startswith("."):
                 continue
-            known = index.get(stem)
-            if known is None or rank < known[0]:
+            other = index.get(stem)
+            if other is None or rank < other[0]:
                 self._twins.pop(stem, None)
                 index[stem] = (rank, file_name, place)
-            elif file_name == known[1]:  # appended again: the later one counts
+            elif file_name == other[1]:  # appended again: the later one counts
                 index[stem] = (rank, file_name, place)
-            elif rank == known[0]:
-                self._twins[stem] = (known[1], file_name)
+            elif rank == other[0]:
+                self._twins[stem] = (other[1], file_name)
         self._index = {stem: place for stem, (_, _, place) in index.items()}
 
     def _read_bands(self, stem: str, bands: tuple[str, ...]) -> bytes:
@@ -309,7 +309,7 @@ class LocalCutouts:
             raise FetchError(f"the picture {stem!r} in {self._path} cannot be read: {error}") from error
 
     def _stem(self, value: Any) -> str:
-        """The name that a value of the column is."""
+        """Return the name that a value of the column is."""
         column = self.name_column
         if value is None or np.any(getattr(value, "mask", False)):
             raise FetchError(f"{column} is masked: the row's picture has no name")
@@ -347,7 +347,7 @@ def _checked_scale(pixel_scale: float | None, recipe: CutoutRecipe | None) -> fl
 
 
 def _are_floats(names: Sequence[Any]) -> bool:
-    """Whether names are floating-point numbers as a whole, which no row is to blame for."""
+    """Tell whether names are floating-point numbers as a whole, which no row is to blame for."""
     if len(names) == 0:  # a column without rows may have any type
         return False
     dtype = getattr(names, "dtype", None)

@@ -115,8 +115,8 @@ class PanSTARRSCutouts(RemoteCutouts):
 
     def _obtain(self, get: Get, ra: str, dec: str) -> tuple[bytes, np.ndarray]:
         files = get(*self._list_request(ra, dec), self._files)
-        found = [get(*self._cut_request(ra, dec, files[band]), self._plane) for band in self._recipe.bands]
-        planes, headers, answers = zip(*found, strict=True)
+        cutouts = [get(*self._cut_request(ra, dec, files[band]), self._plane) for band in self._recipe.bands]
+        planes, headers, answers = zip(*cutouts, strict=True)
         grids = [[float(header.get(key, np.nan)) for key in _GRID] for header in headers]
         if not np.allclose(grids, grids[0], rtol=0, atol=1e-3):
             raise BadImageError(f"the cutouts of the bands are not on one grid of pixels ({answers[0].url})")
@@ -124,7 +124,7 @@ class PanSTARRSCutouts(RemoteCutouts):
         return data, self._decode(data, answers[0])
 
     def _files(self, answer: Answer) -> dict[str, str]:
-        """The file of each band, all of one skycell."""
+        """Return the file of each band, all of one skycell."""
         if answer.status != 200:
             raise self._refusal(answer)
         lines = [
@@ -146,7 +146,7 @@ class PanSTARRSCutouts(RemoteCutouts):
         raise OutOfFootprintError(f"Pan-STARRS1 has no stack of all three bands there ({answer.url})")
 
     def _plane(self, answer: Answer) -> tuple[np.ndarray, object, Answer]:
-        """A band in nanomaggies per pixel, with its header."""
+        """Return a band in nanomaggies per pixel, with its header."""
         if answer.status != 200:
             raise self._refusal(answer)
         plane, header = read_image(answer)

@@ -76,7 +76,7 @@ class CutoutRecipe:
         return self.pixel_scale * self.width
 
     def step(self, pixel_scale: float | None) -> float | None:
-        """Pixels of another scale, in arcsec, that a pixel of this recipe has along an axis.
+        """Return the pixels of another scale (arcsec) that a pixel of this recipe has along an axis.
 
         None if the scale is unknown, or this recipe's to a part in ten thousand.
         """
@@ -85,7 +85,7 @@ class CutoutRecipe:
         return self.pixel_scale / pixel_scale
 
     def decode(self, data: bytes, pixel_scale: float | None = None) -> np.ndarray:
-        """Pixels of a picture, as all pictures of this recipe have them.
+        """Decode a picture into pixels, as all pictures of this recipe have them.
 
         Parameters
         ----------
@@ -144,12 +144,12 @@ class CutoutRecipe:
         return wcs
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain types, as it stands in a model card."""
+        """Return the recipe as plain types, as it stands in a model card."""
         return {**asdict(self), "bands": list(self.bands)}
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> CutoutRecipe:
-        """The inverse of `to_dict`; an unknown or missing key is a TypeError."""
+        """Make the recipe that `to_dict` wrote; an unknown or missing key is a TypeError."""
         return cls(**facts)
 
     def __str__(self) -> str:

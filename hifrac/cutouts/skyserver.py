@@ -126,8 +126,8 @@ class SkyServerCutouts(RemoteCutouts):
 
     def _refusal(self, answer: Answer) -> RowError:
         # Some releases say so with a status (404, the message in the reason), others with a blank picture.
-        said = f"{answer.reason} {answer.body[:2000].decode('utf-8', errors='replace')}"
-        if "outside the sdss footprint" in said.lower():
+        message = f"{answer.reason} {answer.body[:2000].decode('utf-8', errors='replace')}"
+        if "outside the sdss footprint" in message.lower():
             return OutOfFootprintError(
                 f"the service says the position is outside the SDSS footprint ({answer.url})"
             )
