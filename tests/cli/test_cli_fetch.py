@@ -1,13 +1,17 @@
 """The commands ``hifrac fetch`` and ``hifrac cache``, and what ``hifrac predict`` shares with them."""
 
+import shutil
+
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
 from getjpeg_server import OUTSIDE, Reply
+from pictures import encode, galaxy
 from stores import change_picture, stored_pictures
 
 from hifrac import cli
 from hifrac.core.config import cache_dir
+from hifrac.cutouts import SkyServerCutouts
 
 
 def call(*args, **options):
@@ -163,6 +167,43 @@ def test_missing_pictures_are_told_by_the_exit_status(quick_service, rows, tmp_p
         quick_service.pictures = pictures
         assert call(*command, *(["--overwrite"] if "-o" in command else [])).exit_code == 0
         call("cache", "clear", "--yes")
+
+
+def test_a_store_that_is_removed_under_a_run_ends_it_and_is_said(quick_service, rows):
+    picture_at = quick_service.picture_at
+
+    def picture_and_removal(params):
+        if params["ra"] == "2.000000":
+            shutil.rmtree(cache_dir())
+        return picture_at(params)
+
+    call("fetch", rows, "--max-rate", 0)
+    quick_service.picture_at = picture_and_removal
+    Table({"ra": [2.0], "dec": [0.5]}, units={"ra": "deg", "dec": "deg"}).write(rows, overwrite=True)
+    quick_service.pictures = {(2.0, 0.5): encode(galaxy())}
+    with SkyServerCutouts()._store() as store:
+        for key in range(200):  # every file of the store is there
+            store.put(key, b"x")
+    result = call("fetch", rows)
+    assert result.exit_code == 1
+    assert "removed while it was in use" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "reply", [None, Reply(500, b"no"), Reply(reset=True)], ids=["picture", "500", "reset"]
+)
+def test_secrets_of_an_address_are_in_no_output_and_no_file(quick_service, rows, tmp_path, reply):
+    quick_service.always = reply
+    address = quick_service.address.replace("//", "//someone:hunter2@") + "/x?token=letmein"
+    done = call("fetch", rows, "--base-url", address, "-o", tmp_path / "report.ecsv")
+    out = tmp_path / "out.fits"
+    predicted = call("predict", rows, "--base-url", address, "-o", out, "--survey", "sdss")
+    assert out.exists()
+    assert quick_service.requests[0].params["token"] == "letmein"
+    shown = [done.output, done.stderr, predicted.output, predicted.stderr, call("cache", "info").output]
+    shown += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    for secret in ("someone", "hunter2", "letmein"):
+        assert not [text for text in shown if secret in text]
 
 
 def test_a_store_that_does_not_say_what_it_holds_is_named(quick_service, rows):

@@ -144,7 +144,7 @@ def test_one_bad_row_does_not_stop_the_others(quick_service):
     assert isinstance(found[3].error, OutOfFootprintError)
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
 def test_passing_trouble_is_overcome(quick_service, status):
     quick_service.script[0] = quick_service.script[1] = Reply(status, b"busy")
     (cutout,) = fetch(SkyServerCutouts(), [1])

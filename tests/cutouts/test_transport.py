@@ -171,6 +171,26 @@ def test_what_failed_while_others_were_served_is_asked_for_once_more_at_the_end(
     assert troubled["50.000000"] == 100 - 2 * (1 + conf.retries)
 
 
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_refusal_without_a_reason_is_not_believed_at_once_where_others_are_served(own_pictures, status):
+    picture, refusals = own_pictures.pictures, [Reply(status, b"no")]
+    own_pictures.pictures = lambda params: (
+        refusals.pop() if params["ra"] == "3.000000" and refusals else picture(params)
+    )
+    assert kinds(fetch(SkyServerCutouts(), range(10))) == [None] * 10
+    assert len(own_pictures.requests) == 11
+
+
+def test_a_service_that_serves_nobody_is_probed_with_growing_pauses(own_pictures):
+    own_pictures.always = Reply(503, b"down")
+    with conf.set_temp("patience", 2.5):
+        assert kinds(fetch(SkyServerCutouts(), [1])) == ["FetchError"]
+    times = [request.time for request in own_pictures.requests]
+    pauses = np.diff(times)[conf.retries :]
+    assert len(pauses) >= 2
+    assert np.all(pauses[1:] > 1.5 * pauses[:-1])
+
+
 def test_a_single_blank_picture_is_not_permanent(own_pictures):
     picture, blanks = own_pictures.pictures, [True]
     own_pictures.pictures = lambda params: (
