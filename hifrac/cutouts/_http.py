@@ -223,10 +223,11 @@ class CutoutRequests:
                 raise FetchError(error, url=shown(url), retry_after=client.retry_after)
             if client.stop.wait(wait) if wait > 0 else client.stop.is_set():
                 raise StoppedError("stopped before the request was sent", url=shown(url))
-            # The host may have asked for a pause after the turn was given.
-            if not (wait := turns.paused()):
+            if not turns.paused():
                 self._turn = host
                 return time.monotonic() > began + _MOMENT
+            # The host asked for a pause after the turn was given: all who wait for its end need new ones.
+            wait = turns.reserve(client.rate)
 
     def get(self, url: str, params: dict[str, str], accept: Callable[[Answer], T]) -> T:
         """Return what ``accept`` makes of the answer, after repeats where they help.

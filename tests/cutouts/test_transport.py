@@ -67,6 +67,15 @@ def test_long_leaves_among_many_requests_are_pauses_and_no_end(own_pictures, mon
     assert 3 <= sum(np.diff(times) > 0.9) <= 4  # two may come at once
 
 
+def test_after_a_pause_no_more_requests_come_at_once_than_the_rate_allows(own_pictures):
+    own_pictures.script = {8: Reply(429, b"", {"Retry-After": "1"})}
+    with conf.set_temp("max_rate", 10.0):
+        assert kinds(fetch(SkyServerCutouts(), np.arange(24) / 10)) == [None] * 24
+    times = np.array([request.time for request in own_pictures.requests])
+    (first,) = np.flatnonzero(np.diff(times) > 0.9) + 1
+    assert np.sum(times[first:] < times[first] + 0.25) <= 3
+
+
 def test_leaves_longer_than_the_patience_end_the_run_only_if_nothing_succeeds_in_between(own_pictures):
     leave = Reply(429, b"", {"Retry-After": "3600"})
     own_pictures.script = dict.fromkeys((10, 50, 90, 130, 170), leave)
