@@ -155,8 +155,8 @@ def info(cache_dir: Path | None) -> None:
 
     with temporary_settings(cache_dir):
         click.echo(f"{config.cache_dir()}")
-        found, illegible = stores()
-        for store in found:
+        legible, illegible = stores()
+        for store in legible:
             with store:
                 size, at = store.size()
                 counts = ", ".join(
@@ -178,8 +178,8 @@ def verify(cache_dir: Path | None, repair: bool) -> None:
 
     damaged = 0
     with temporary_settings(cache_dir):
-        found, illegible = stores()
-        for store in found:
+        legible, illegible = stores()
+        for store in legible:
             with store, progress_bar(store.counts().total(), store.folder.name) as progress:
                 report = store.verify(repair=repair, progress=progress)
             click.echo(

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,14 +33,6 @@ _OPENING = threading.Lock()
 _SETTINGS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256;"
 
 T = TypeVar("T")
-
-# However many there are, a list of positions is one parameter of a statement.
-THESE = "(SELECT value FROM json_each(?))"
-
-
-def listed(keys: Iterable[int]) -> str:
-    """Return the parameter for `THESE`."""
-    return json.dumps([*map(int, keys)])
 
 
 class Database:

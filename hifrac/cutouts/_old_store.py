@@ -63,7 +63,7 @@ class OldStore:
         return f"{self.folder}/pictures/{folder:03x}/{ra}{'' if dec[0] == '-' else '+'}{dec}{self._suffix}"
 
     def _read(self, path: Path, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows of a query; none where there is no file, or nothing legible in it."""
+        """Return the rows of a query; none where there is no file, or nothing legible in it."""
         if path.exists():
             with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
                 return connection.execute(statement, values).fetchall()

@@ -123,14 +123,14 @@ class Round:
             part_ra, part_dec = ra[start : start + part], dec[start : start + part]
             good = on_sphere(part_ra, part_dec)
             keys = position_keys(np.where(good, part_ra, 0.0), np.where(good, part_dec, 0.0))
-            known = {} if self.store is None else self.store.plan(np.unique(keys[good]).tolist())
+            outcomes = {} if self.store is None else self.store.plan(np.unique(keys[good]).tolist())
             for row, (key, is_good) in enumerate(zip(keys.tolist(), good.tolist(), strict=True)):
                 if not is_good:
                     yield key, bad_coordinate(part_ra[row], part_dec[row])
-                elif brief and known.get(key) == stored:
+                elif brief and outcomes.get(key) == stored:
                     yield key, _NOTHING
                 else:
-                    yield key, begin(key, known.get(key, 0))
+                    yield key, begin(key, outcomes.get(key, 0))
 
     def _begin(self, key: int, outcome: int) -> Result | _Job:
         if outcome == Outcome.OUTSIDE and not self._source._retry_permanent:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
 from hifrac.core.files import write_whole
-from hifrac.cutouts._database import THESE, Database, listed
+from hifrac.cutouts._database import Database
 from hifrac.cutouts._http import Attempt
 from hifrac.cutouts._old_store import OldStore
 from hifrac.cutouts._positions import position_of
@@ -50,8 +50,8 @@ CREATE TABLE IF NOT EXISTS attempts (
     number INTEGER PRIMARY KEY, position INTEGER NOT NULL, at REAL NOT NULL, request TEXT NOT NULL,
     outcome TEXT NOT NULL, status INTEGER, bytes INTEGER, sha256 BLOB, message TEXT);
 """
-_OUTCOMES = f"""SELECT position, outcome FROM positions INDEXED BY outcomes
-WHERE position IN {THESE} AND (outcome = 1) = (sha256 IS NOT NULL)"""
+_OUTCOMES = """SELECT position, outcome FROM positions INDEXED BY outcomes
+WHERE position IN (SELECT value FROM json_each(?)) AND (outcome = 1) = (sha256 IS NOT NULL)"""
 _STORED = "FROM positions WHERE (data IS NOT NULL OR sha256 IS NOT NULL)"
 _PICTURE = f"SELECT data, sha256 {_STORED} AND position = ?"
 _ATTEMPT = "INSERT INTO attempts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -162,13 +162,13 @@ class PictureStore:
         by_shard: list[list[int]] = [[] for _ in range(_SHARDS)]
         for key in keys:
             by_shard[_shard_of(key)].append(key)
-        known: dict[int, int] = {}
+        outcomes: dict[int, int] = {}
         for shard, group in zip(self._shards, by_shard, strict=True):
             if group:
-                known.update(shard.read(_OUTCOMES, (listed(group),)))
+                outcomes.update(shard.read(_OUTCOMES, (json.dumps(group),)))
         for old in self._old:
-            known = old.plan([key for key in keys if key not in known]) | known
-        return known
+            outcomes |= old.plan([key for key in keys if key not in outcomes])
+        return outcomes
 
     def get(self, key: int) -> bytes | None:
         """Return the stored picture of a position; one that is not as it was noted is removed."""

@@ -115,7 +115,7 @@ class CutoutRecipe:
         )
 
     def wcs(self, ra: float, dec: float) -> WCS:
-        """World coordinates of a picture of this recipe: north up, east to the left.
+        """Return world coordinates of a picture of this recipe: north up, east to the left.
 
         Parameters
         ----------

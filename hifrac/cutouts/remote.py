@@ -108,11 +108,11 @@ class RemoteCutouts:
         raise NotImplementedError
 
     def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
-        """Addresses and parameters of the requests for a canonical position."""
+        """Return addresses and parameters of the requests for a canonical position."""
         raise NotImplementedError
 
     def _obtain(self, get: Get, ra: str, dec: str) -> tuple[bytes, np.ndarray]:
-        """The verified picture of a canonical position, as a file and decoded.
+        """Return the verified picture of a canonical position, as a file and decoded.
 
         ``get(url, params, accept)`` sends a request and returns what
         ``accept`` makes of the answer, see `hifrac.cutouts._http.CutoutRequests.get`.
@@ -121,13 +121,13 @@ class RemoteCutouts:
         return get(url, params, self._accept)
 
     def _accept(self, answer: Answer) -> tuple[bytes, np.ndarray]:
-        """The verified picture of an answer, as a file and decoded; a RowError otherwise."""
+        """Return the verified picture of an answer, as a file and decoded, or raise a RowError."""
         if answer.status != 200:
             raise self._refusal(answer)
         return answer.body, self._decode(answer.body, answer)
 
     def _decode(self, data: bytes, answer: Answer) -> np.ndarray:
-        """The pixels of a file that was made of an answer; a RowError otherwise."""
+        """Return the pixels of a file that was made of an answer, or raise a RowError."""
         try:
             return self._recipe.decode(data)
         except BadImageError as error:
@@ -136,7 +136,7 @@ class RemoteCutouts:
             raise BlankError(f"{error} ({answer.url})") from error
 
     def _refusal(self, answer: Answer) -> RowError:
-        """What an answer with another status than 200 means."""
+        """Return what an answer with another status than 200 means."""
         return refused(answer)
 
     # What every service does.
@@ -161,7 +161,7 @@ class RemoteCutouts:
         return bool(conf.offline) if self._offline is None else self._offline
 
     def describe(self) -> str:
-        """One line for the provenance of a result: service, data release, address."""
+        """Return one line for the provenance of a result: service, data release, address."""
         return f"{self._name()} ({shown(self.url)})"
 
     def _name(self) -> str:
@@ -173,7 +173,7 @@ class RemoteCutouts:
     def payload(
         self, ra: float | np.ndarray | SkyCoord, dec: float | np.ndarray | None = None
     ) -> list[tuple[str, dict[str, str]]]:
-        """The requests that `fetch` would send for positions that are not stored; nothing is sent.
+        """Return the requests that `fetch` would send for positions that are not stored; nothing is sent.
 
         Parameters
         ----------
@@ -198,10 +198,10 @@ class RemoteCutouts:
             ra, dec = ra.icrs.ra.deg, ra.icrs.dec.deg
         ra, dec = np.broadcast_arrays(np.atleast_1d(ra), np.atleast_1d(dec))
         requests = []
-        for one_ra, one_dec in zip(ra.ravel(), dec.ravel(), strict=True):
-            if not on_sphere(one_ra, one_dec):
-                raise bad_coordinate(one_ra, one_dec)
-            requests += self._requests(*canonical_position(one_ra, one_dec))
+        for position in zip(ra.ravel(), dec.ravel(), strict=True):
+            if not on_sphere(*position):
+                raise bad_coordinate(*position)
+            requests += self._requests(*canonical_position(*position))
         return requests
 
     def fetch(
@@ -210,7 +210,7 @@ class RemoteCutouts:
         dec: np.ndarray,
         names: Sequence[Any] | None = None,  # noqa: ARG002 (of the protocol)
     ) -> Iterator[Cutout]:
-        """Pictures of positions, one per position, in their order.
+        """Yield pictures of positions, one per position, in their order.
 
         Parameters
         ----------
@@ -300,7 +300,7 @@ class RemoteCutouts:
                 round_.raise_trouble()
 
     def _frozen(self) -> Self:
-        """The source with the settings in force now, whatever becomes of ``conf``."""
+        """Return the source with the settings in force now, whatever becomes of ``conf``."""
         source = copy.copy(self)
         source._recipe, source._base_url, source._offline = self.recipe, self.url, self.offline
         return source
