@@ -62,6 +62,7 @@ _others = (
     "astropy",
     "click",
     "collections",
+    "ipyaladin",
     "lightning",
     "matplotlib",
     "numpy",

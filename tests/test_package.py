@@ -188,6 +188,7 @@ ROOMS = (
     "models",
     "relations",
     "reproduce",
+    "samp",
     "simulate",
     "training",
 )
