@@ -1,4 +1,4 @@
-"""Angles as text, plain or sexagesimal, to degrees; and one text that is a whole position."""
+"""Angles as text to degrees, one text that is a whole position, and degrees to unit vectors."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ _DEGREES = re.compile(
 _BARE = re.compile(
     r"([+-]?)\s*(\d+)(?:\s*:\s*|\s+)(\d+(?:\.\d*)?)(?:(?:\s*:\s*|\s+)(\d+\.?\d*|\.\d+))?"
 )  # 10:20:30 and 10 20 30: of hours for a right ascension, of degrees for a declination
+
+
+def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Return the unit vectors of positions in degrees, x, y, z in the last axis."""
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 class AmbiguousAngleError(ValueError):

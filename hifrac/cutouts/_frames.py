@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hifrac.core.angles import unit_vectors
 from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, RowError
 from hifrac.images import FITS_LOCK
 
@@ -82,7 +83,8 @@ class FrameIndex:
         self._place = np.where(usable, np.arange(3), substitute[:, np.newaxis])
         self._placed = np.flatnonzero(usable.any(axis=1))
         self._check_faults()
-        vectors = _unit_vectors(np.array([self._outline(field) for field in self._placed.tolist()]))
+        outlines = np.array([self._outline(field) for field in self._placed.tolist()])
+        vectors = unit_vectors(*np.moveaxis(outlines, -1, 0))
         self._radius = float(np.linalg.norm(vectors[:, 1:] - vectors[:, :1], axis=-1).max())
         self._tree = cKDTree(vectors[:, 0])
         self._renew()
@@ -90,8 +92,7 @@ class FrameIndex:
     def _read_headers(self) -> None:
         files = [(field, band) for field, suffixes in enumerate(self._suffixes) for band in suffixes]
         # Threads, because bzip2 unpacks in all of them at the same time.
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads, FITS_LOCK, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             results = threads.map(_read_header, (self.path(*file) for file in files))
             for file, result in zip(files, results, strict=True):
                 if isinstance(result, RowError):
@@ -155,7 +156,8 @@ class FrameIndex:
         # As chords: three quarters of the side are a little more than half the diagonal.
         reach = self._radius + 0.75 * np.radians(field_of_view / 3600)
         rows_of: dict[int, list[int]] = defaultdict(list)
-        for row, neighbours in enumerate(self._tree.query_ball_point(_unit_vectors(sky[:, 1, 1]), reach)):
+        targets = unit_vectors(*sky[:, 1, 1].T)
+        for row, neighbours in enumerate(self._tree.query_ball_point(targets, reach)):
             for neighbour in neighbours:
                 rows_of[int(self._placed[neighbour])].append(row)
         shows: list[list[Show]] = [[] for _ in sky]
@@ -234,12 +236,6 @@ def shows_of(field: int, nodes: np.ndarray, shapes: np.ndarray) -> list[Show | N
     nodes = (nodes - first[..., np.newaxis, np.newaxis]).astype(np.float32)
     facts = zip(overlaps, depth, first, end, is_whole, nodes, strict=True)
     return [Show(depth, field, *boxes) if overlap else None for overlap, depth, *boxes in facts]
-
-
-def _unit_vectors(sky: np.ndarray) -> np.ndarray:
-    """Return unit vectors to positions (degrees, in the last axis)."""
-    ra, dec = np.moveaxis(np.radians(sky), -1, 0)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 def _find(folder: Path, bands: tuple[str, str, str]) -> dict[tuple[str, str], dict[int, str]]:
@@ -326,4 +322,6 @@ def parse_header(text: bytes) -> tuple[np.void, WCS | None]:
     from astropy.io import fits
     from astropy.wcs import WCS
 
-    return header, WCS(fits.Header.fromstring(text))
+    with FITS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return header, WCS(fits.Header.fromstring(text))

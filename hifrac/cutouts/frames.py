@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from hifrac import images
-from hifrac.core.exceptions import BadCoordinateError, OutOfFootprintError, RowError
+from hifrac.core.exceptions import OutOfFootprintError, RowError
 from hifrac.cutouts._frames import FrameIndex, Show
+from hifrac.cutouts._round import bad_coordinate, on_sphere
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 
@@ -186,14 +187,14 @@ class FrameCutouts:
     def _some(self, ra: np.ndarray, dec: np.ndarray) -> list[Cutout]:
         """Make pictures of a few rows: those of a field one after the other, each frame being opened once."""
         index = self._open()
-        is_good = np.isfinite(ra) & np.isfinite(dec) & (np.abs(ra) <= 360) & (np.abs(dec) <= 90)
+        is_good = on_sphere(ra, dec)
         plan = self._plan(index, np.where(is_good, ra, 0.0), np.where(is_good, dec, 0.0))
         cutouts: dict[int, Cutout] = {}
         for row in sorted(range(len(ra)), key=lambda row: plan[row][0].field if plan[row] else -1):
             position = float(ra[row]), float(dec[row])
             try:
                 if not is_good[row]:
-                    raise BadCoordinateError(f"ra and dec must be finite and on the sphere, got {position}")
+                    raise bad_coordinate(*position)
                 data = self._picture(index, plan[row])
             except RowError as error:
                 cutouts[row] = Cutout(error=error)

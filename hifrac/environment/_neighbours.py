@@ -20,12 +20,6 @@ _MOST = 64  # such rows have searched this many times n neighbours
 _FINEST = 1e-8  # slabs this thin hold nothing but the windows
 
 
-def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Return the unit vectors of positions in degrees, shape (n, 3)."""
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
 def nearest_in_window(
     vectors: np.ndarray,
     z: np.ndarray,

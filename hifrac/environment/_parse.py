@@ -13,10 +13,10 @@ from astropy.cosmology import Cosmology, FlatLambdaCDM
 from astropy.table import Table
 from scipy.interpolate import CubicSpline
 
+from hifrac.core.angles import unit_vectors
 from hifrac.core.exceptions import warn_caller
 from hifrac.core.input import sky_positions
 from hifrac.core.measurements import find_measurement, parse_measurement
-from hifrac.environment._neighbours import unit_vectors
 
 _MANY = 4096  # from here on distances are interpolated
 _BLUE = -0.01  # cz = -3000 km/s: no galaxy is bluer, smaller numbers stand for "none"

@@ -14,7 +14,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
-from hifrac.environment._neighbours import near_each_other, unit_vectors
+from hifrac.core.angles import unit_vectors
+from hifrac.environment._neighbours import near_each_other
 from hifrac.environment._parse import parse_positions
 
 _POINTS = 200  # in the smallest circle judged: 7% noise

@@ -14,6 +14,7 @@ from contract import assert_column_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hifrac.core.angles import unit_vectors
 from hifrac.core.exceptions import HifracWarning
 from hifrac.environment import (
     AS_CODED,
@@ -26,7 +27,7 @@ from hifrac.environment import (
     surface_density,
 )
 from hifrac.environment._median import sliding_median
-from hifrac.environment._neighbours import nearest_in_window, unit_vectors
+from hifrac.environment._neighbours import nearest_in_window
 from hifrac.environment._parse import transverse_distance
 
 C = 299792.458
