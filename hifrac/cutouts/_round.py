@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _PLANNED = 8192
 _AHEAD_BYTES = 32 * 2**20
 _AHEAD = 4096
+_MIXED = 256  # so many rows are asked for in any order; no row is told of before those that it comes after
 
 # So many positions with one picture are warned of; so many pictures are remembered for that.
 _SAME, _REMEMBERED = 20, 4096
@@ -153,12 +154,13 @@ class Round:
         self._threads.submit(self._work)
 
     def _work(self) -> None:
-        """Do one of the jobs: the first where its picture is waited for, otherwise any.
+        """Do one of the jobs: the first where its picture is waited for, otherwise one of the first.
 
         Processes that fill one store from one list would ask for the same pictures at the same time.
         """
         with self._lock:
-            job = self._waiting.pop(0 if self._keep_pictures else randrange(len(self._waiting)))
+            any_of = 1 if self._keep_pictures else min(_MIXED, len(self._waiting))
+            job = self._waiting.pop(randrange(any_of))
         try:
             job.future.set_result(self._fetch(job))
         except BaseException as error:

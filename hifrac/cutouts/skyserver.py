@@ -54,8 +54,8 @@ class SkyServerCutouts(RemoteCutouts):
     -----
     All settings (``timeout``, ``retries``, ``retry_backoff``, ``max_rate`` and
     those above) are read from ``conf`` when the first picture is asked for.
-    Statuses 429, 500, 502, 503 and 504 and failures of the connection are
-    tried again; ``Retry-After`` is honoured, up to a minute.
+    What may pass is asked for again, and ``Retry-After`` is honoured, as "Fetching a million cutouts
+    politely" in the documentation says.
 
     Examples
     --------
