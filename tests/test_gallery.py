@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,38 @@ def test_each_figure_and_table_of_the_paper_has_a_page(name):
 def test_no_page_is_of_a_figure_that_does_not_exist():
     pages = {path.name for path in PAPER if re.match(r"(fig|table)\d", path.name)}
     assert pages <= {page_of(name) for name in OF_THE_PAPER}
+
+
+_OFFLINE = """
+import socket
+
+def refuse(*arguments, **options):
+    raise OSError("there is no network in this test")
+
+socket.getaddrinfo = socket.create_connection = refuse
+"""
+
+
+def test_the_quickstart_runs_as_a_notebook_without_a_network(tmp_path, monkeypatch):
+    converter = pytest.importorskip("sphinx_gallery.notebook", reason="sphinx-gallery is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    import nbformat
+
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    script = shutil.copy(GALLERY / "quickstart.py", tmp_path)
+    converter.python_to_jupyter_cli([str(script)])
+    notebook = nbformat.read(tmp_path / "quickstart.ipynb", as_version=4)
+    words = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert re.findall(r":\w+:", words) == [], "a notebook cannot follow the links of the documentation"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(_OFFLINE))
+    resources = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=120, resources=resources).execute()
+    shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    pages = "".join(output.data.get("text/html", "") for output in shown if "data" in output)
+    assert "HIFractionEstimator" in pages
+    assert "log_hi_fraction" in pages
+    assert any("image/png" in output.data for output in shown if "data" in output)
+    assert "1 of 27 rows have no estimate" in "".join(output.get("text", "") for output in shown)

@@ -233,7 +233,8 @@ class PublicNames(_Generated):
         room, value = hifrac._ROOM_OF[name], getattr(hifrac, name)
         if name == "conf":
             return "``hifrac.conf``", "The settings; see :doc:`configuration`."
-        home = "hifrac" if room == "hifrac.estimator" or room.startswith("hifrac.core") else room
+        described_here = ("hifrac.core", "hifrac.estimator", "hifrac.visualization")
+        home = "hifrac" if room.startswith(described_here) else room
         return f":obj:`hifrac.{name} <{home}.{name}>`", inspect.getdoc(value).splitlines()[0]
 
 

@@ -15,11 +15,16 @@ galaxies = sample_table()
 galaxies[:3]
 
 # %%
-# An estimator without arguments would fetch the pictures from SDSS SkyServer (:doc:`/fetching`). Here they
+# An estimator without arguments would fetch the pictures from SDSS SkyServer. Here they
 # are files, found by the column ``name``.
 from hifrac import HIFractionEstimator, LocalCutouts
 
 estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+estimator
+
+# %%
+# The result has one row for each row of the table. One that cannot be served has a flag, and a warning
+# says so.
 result = estimator.predict(galaxies)
 first = result["name", "log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "flags"][
     :5
@@ -28,8 +33,8 @@ first.round(2)
 first
 
 # %%
-# The table has stellar masses, and so the result has HI masses. Logarithms are plain numbers
-# (:doc:`/columns`).
+# The table has stellar masses, and so the result has HI masses. Logarithms are plain
+# numbers, with the unit in the description of their column.
 10 ** result["log_mhi"][:3]
 
 # %%
@@ -43,8 +48,8 @@ plot_result(result, ax=axes)
 plt.show()
 
 # %%
-# A flag is a bit of the column ``flags``; :func:`~hifrac.decode_flags` gives their names, and the
-# page :doc:`/flags` says what follows. The last row has no estimate: it is masked, and still there.
+# A flag is a bit of the column ``flags``; ``decode_flags`` gives their names, and ``Flag`` says what follows.
+# The last row has no estimate: it is masked, and still there.
 from hifrac import decode_flags
 
 for name, names_of_flags in zip(result["name"], decode_flags(result["flags"]), strict=True):
