@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, cast
 
 import click
 
@@ -21,14 +20,20 @@ import click
 
 
 def one_line_errors(command: Callable) -> Callable:
-    """Decorate a command: errors that users cause, and warnings, become one line."""
+    """Decorate a command: errors that users cause, and warnings, become one line, and come once."""
 
     @wraps(command)
     def wrapped(*args, **kwargs):
         from hifrac.core.exceptions import HifracError
 
+        shown = set()
+
         def show(message, *_, **__):
-            click.echo(f"Warning: {message}", err=True)
+            from tqdm import tqdm
+
+            if str(message) not in shown:
+                shown.add(str(message))
+                tqdm.write(f"Warning: {message}", file=sys.stderr)  # above a progress bar
 
         with warnings.catch_warnings():
             warnings.showwarning = show
@@ -111,18 +116,6 @@ def survey_options(command: Callable) -> Callable:
     return command
 
 
-def model_options(command: Callable) -> Callable:
-    """Add the options of commands that run a model over many pictures."""
-    options = [
-        click.option("--model", help="Bundled model, or folder of a model.  [default: default]"),
-        click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
-        click.option("--batch-size", type=int, help="Pictures in one pass of the network."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @contextmanager
 def temporary_settings(cache_dir: Path | None = None, max_rate: float | None = None) -> Iterator[None]:
     """Apply settings of the command line, which come before those of the environment."""
@@ -164,95 +157,6 @@ def make_source(
         changes["data_release"] = data_release.upper()
     recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})
     return source_class(recipe, **options)
-
-
-def picture_options(name_help: str) -> Callable[[Callable], Callable]:
-    """Return a decorator that adds the options of where pictures are, and `survey_options`."""
-    options = [
-        click.option(
-            "--cutouts",
-            type=click.Path(path_type=Path),
-            help="Folder or archive of pictures; nothing is fetched.",
-        ),
-        click.option("--name", default=None, help=f"{name_help}  [default: objid]"),
-        click.option("--bands", help="Filters of FITS --cutouts: of a cube's planes, or of three files."),
-        click.option(
-            "--pixel-scale", type=float, help="Arcsec per pixel of --cutouts, if not the model's: resampled."
-        ),
-        click.option(
-            "--frames",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="Folder of SDSS frame-*.fits files to cut the pictures from; nothing is fetched.",
-        ),
-        click.option(
-            "--survey", default=None, help="sdss, legacy, panstarrs or hips.  [default: the model's]"
-        ),
-    ]
-
-    def decorate(command: Callable) -> Callable:
-        command = survey_options(command)
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def check_source_options(
-    service: dict[str, Any], survey: str | None, cutouts: Path | None, frames: Path | None
-) -> tuple[dict[str, Any], bool]:
-    """Return the service options that were given, and whether pictures are local; raise if both."""
-    service = {key: value for key, value in service.items() if value}
-    remote = ["--survey"] if survey is not None else []
-    remote += [f"--{key.replace('_', '-')}" for key in service]
-    local = [option for option, path in (("--cutouts", cutouts), ("--frames", frames)) if path is not None]
-    if len(local) > 1 or (local and remote):
-        raise ValueError(
-            f"{local[0]} does not go with {(local[1:] + remote)[0]}: the pictures have one source"
-        )
-    return service, bool(local)
-
-
-def local_source(
-    table: Path, rows, cutouts: Path | None, name: str | None, frames: Path | None, **options: Any
-):
-    """Open the source of local pictures: frames, or a folder or archive with a column that names them."""
-    from hifrac.cutouts import FrameCutouts, LocalCutouts
-
-    if frames is not None:
-        try:
-            return FrameCutouts(frames)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"--frames: {error}") from error
-    from hifrac.core.measurements import find_column
-
-    wanted = "objid" if name is None else name
-    column = find_column(rows, wanted)
-    if column is None:
-        raise ValueError(
-            f"--name: {table} has no column {wanted!r} to name its pictures; "
-            f"its columns are {', '.join(rows.colnames) or '(none)'}"
-        )
-    try:
-        return LocalCutouts(
-            cast(Path, cutouts), name=column, **options
-        )  # with local pictures, one of the two is given
-    except (ValueError, OSError) as error:
-        raise ValueError(f"--cutouts: {error}") from error
-
-
-def model_source(model, survey: str | None, service: dict[str, Any]):
-    """Return the survey service of a model's pictures."""
-    from hifrac.cutouts import SURVEYS, source_for
-
-    recipe = model.card.recipe
-    source_class = type(source_for(recipe))
-    own_survey = next(name for name, service_class in SURVEYS.items() if service_class is source_class)
-    if survey is not None and SURVEYS.get(survey) is not source_class:
-        raise ValueError(
-            f"--survey: the model {model.card.name!r} reads pictures of {own_survey}, got {survey!r}"
-        )
-    return make_source(own_survey, recipe, **service)
 
 
 @contextmanager

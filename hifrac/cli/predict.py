@@ -2,61 +2,42 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import click
 
+from hifrac.cli._setup import Setup, setup_options
 from hifrac.cli._shared import (
-    check_source_options,
     count_outcomes,
-    exit_on_interrupt,
     exit_unless_complete,
     first_failures,
-    input_options,
-    local_source,
-    model_options,
-    model_source,
     on_terminal,
     one_line_errors,
-    picture_options,
-    temporary_settings,
     write_result,
 )
 from hifrac.cli._visual import Visuals, visual_options
 
 
 @click.command()
-@click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write.")
-@input_options
-@picture_options("Column that names the pictures of --cutouts.")
-@model_options
+@setup_options
+@click.option(
+    "--environment",
+    metavar="CATALOG",
+    type=click.Path(path_type=Path),
+    help="Table of positions and redshifts around the galaxies: adds their overdensity, which needs z.",
+)
 @visual_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT, and what --overview and --html write.")
 @click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
 @one_line_errors
 def predict(
-    table: Path,
+    setup: Setup,
     output: Path,
-    cutouts: Path | None,
-    name: str | None,
-    bands: str | None,
-    pixel_scale: float | None,
-    frames: Path | None,
-    survey: str | None,
-    cache_dir: Path | None,
-    max_rate: float | None,
-    model: str | None,
-    device: str | None,
-    batch_size: int | None,
+    environment: Path | None,
+    visuals: Visuals,
     overwrite: bool,
     replace_columns: bool,
-    reading: dict[str, Any],
-    axes: dict[str, Any],
-    visuals: Visuals,
-    **service: Any,
 ) -> None:
     """Estimate the HI mass fraction of every row of INPUT.
 
@@ -73,38 +54,28 @@ def predict(
     another order, or a galaxy has three files (NAME-g.fits ...), say --bands g,r,i; for
     another scale, --pixel-scale.
     """
-    from hifrac.core.shapes import read_input
-    from hifrac.core.tables import check_output, output_format
-    from hifrac.estimator import HIFractionEstimator
-    from hifrac.models import load_model
+    from hifrac.core.tables import check_output, output_format, read_table
 
     # What can be refused is refused before hours of work, not after.
     output_format(output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
     visuals.check(output, overwrite=overwrite)
-    if name is not None and cutouts is None:
+    if setup.name is not None and setup.cutouts is None:
         raise ValueError("--name names pictures of --cutouts: give that as well")
-    if cutouts is None and (bands is not None or pixel_scale is not None):
-        raise ValueError("--bands and --pixel-scale are of the pictures of --cutouts: give that as well")
-    service, is_local = check_source_options(service, survey, cutouts, frames)
-    rows = read_input(str(table), text_columns=[name or "objid"] if cutouts else (), **reading)
+    rows = setup.read()
     check_output(rows, output, overwrite=overwrite)
-    with ExitStack() as stack:
-        stack.enter_context(temporary_settings(cache_dir, max_rate))
-        source = None
-        if is_local:
-            pictures = {"bands": bands, "pixel_scale": pixel_scale}
-            source = stack.enter_context(local_source(table, rows, cutouts, name, frames, **pictures))
-        loaded = load_model(model, device=device)
-        if source is None:
-            source = model_source(loaded, survey, service)
-        estimator = HIFractionEstimator(loaded, cutouts=source, batch_size=batch_size)
-        first = stack.enter_context(first_failures())
-        stack.enter_context(exit_on_interrupt(fetching=not is_local))
-        result = estimator.predict(rows, **axes, overwrite=replace_columns, progress=on_terminal())
+    reference = None if environment is None else read_table(environment)
+    with setup.estimator(rows) as estimator, first_failures() as first:
+        result = estimator.predict(
+            rows,
+            **setup.axes,
+            environment=reference,
+            overwrite=replace_columns,
+            progress=on_terminal(),
+        )
         write_result(result, output, overwrite=overwrite)
-        written = visuals.write(result, source, f"Estimates of {table.name}")
+        written = visuals.write(result, estimator.cutouts, f"Estimates of {setup.table.name}")
     lines, n_estimated = count_outcomes(result, first)
     click.echo("\n".join([*lines, f"written to {output}", *written]))
-    exit_unless_complete(result, n_estimated, fetching=not is_local)
+    exit_unless_complete(result, n_estimated, fetching=not setup.is_local)

@@ -128,7 +128,9 @@ def parse_labelled(table: Table, *measurements: str) -> Positions:
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "(ra|dec) has no unit: ", HifracWarning)  # in any case
+            warnings.filterwarnings(
+                "ignore", "(ra|dec|ra and dec) (has|have) no unit: ", HifracWarning
+            )  # in any case
             ra, dec = _valid(*table_positions(table))
     except NoPositionsError:
         ra, dec = np.full(len(table), np.nan), np.full(len(table), np.nan)

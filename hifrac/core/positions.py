@@ -48,6 +48,13 @@ def table_positions(
     columns = [table[name] for name in names]
     texts = [_cells(column) for column in columns]
     _check_ambiguous(columns, texts, names)
+    unitless = [
+        name
+        for name, column, cells in zip(names, columns, texts, strict=True)
+        if _unit(column, name) is None and not (cells is not None and is_sexagesimal(cells))
+    ]
+    if unitless:
+        warn_caller(f"{' and '.join(unitless)} {'have' if unitless[1:] else 'has'} no unit: read as degrees")
     return (
         _degrees(columns[0], texts[0], names[0], is_ra=True),
         _degrees(columns[1], texts[1], names[1], is_ra=False),
@@ -166,7 +173,7 @@ def _check_ambiguous(columns: list[Any], texts: list[np.ndarray | None], names: 
 
 
 def _degrees(column: Any, cells: np.ndarray | None, name: str, *, is_ra: bool) -> np.ndarray:
-    """Return a column of angles in degrees, with a warning where it has no unit."""
+    """Return a column of angles in degrees; without a unit they are such."""
     unit = _unit(column, name)
     if cells is not None and is_sexagesimal(cells):
         meant = "hourangle" if unit == u.hourangle else "deg" if unit == u.deg else None
@@ -179,6 +186,5 @@ def _degrees(column: Any, cells: np.ndarray | None, name: str, *, is_ra: bool) -
         except TypeError as error:
             raise TypeError(f"{error}; {EXAMPLE}") from error
     if unit is None:
-        warn_caller(f"{name} has no unit: read as degrees")
         return values
     return parse_numbers(Column(values, unit=unit), name, u.deg, what="an angle")

@@ -148,7 +148,7 @@ def test_without_units_degrees_are_read_and_said(unit):
         found = positions(table(unit=unit))
     assert found == ([10.0, 20.0], [1.0, -2.0])
     said = [str(warning.message) for warning in caught]
-    assert said == ["ra has no unit: read as degrees", "dec has no unit: read as degrees"]
+    assert said == ["ra and dec have no unit: read as degrees"]
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_units_as_archives_spell_them(text, unit):
     assert known_unit(text) == unit
 
 
-@pytest.mark.filterwarnings("ignore:.* has no unit")
+@pytest.mark.filterwarnings("ignore:.* no unit")
 @pytest.mark.parametrize(
     "data",
     [

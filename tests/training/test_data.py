@@ -78,8 +78,7 @@ def test_other_names_without_a_unit_are_degrees_with_a_warning(folder):
     with pytest.warns(HifracWarning) as caught:
         pictures = read(table_of(RAJ2000=RA, DEJ2000=DEC), folder)
     assert [str(one.message) for one in caught] == [
-        "RAJ2000 has no unit: read as degrees",
-        "DEJ2000 has no unit: read as degrees",
+        "RAJ2000 and DEJ2000 have no unit: read as degrees",
     ]
     np.testing.assert_array_equal(pictures.ra, RA)
 

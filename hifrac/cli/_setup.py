@@ -1,0 +1,171 @@
+"""What commands that estimate share: the options of positions, pictures and model, and their estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hifrac.cli._shared import (
+    exit_on_interrupt,
+    input_options,
+    make_source,
+    survey_options,
+    temporary_settings,
+)
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from hifrac.estimator import HIFractionEstimator
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The options of `setup_options`: positions, pictures and model of one run."""
+
+    table: Path
+    reading: dict[str, Any]  # keywords of read_input
+    axes: dict[str, Any]  # keywords of predict and explain
+    cutouts: Path | None
+    name: str | None
+    bands: str | None
+    pixel_scale: float | None
+    frames: Path | None
+    survey: str | None
+    base_url: str | None
+    data_release: str | None
+    offline: bool
+    retry_permanent: bool
+    cache_dir: Path | None
+    max_rate: float | None
+    model: str | None
+    device: str | None
+    batch_size: int | None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether pictures are at hand, and nothing is fetched."""
+        return self.cutouts is not None or self.frames is not None
+
+    @property
+    def service(self) -> dict[str, Any]:
+        """The options of the survey service that were given."""
+        names = ("base_url", "data_release", "offline", "retry_permanent")
+        return {name: value for name in names if (value := getattr(self, name))}
+
+    @property
+    def _wanted_name(self) -> str:
+        return "objid" if self.name is None else self.name
+
+    def read(self) -> Table:
+        """Read INPUT; a ValueError before that if the pictures have two sources."""
+        from hifrac.core.shapes import read_input
+
+        if self.cutouts is None and (self.bands is not None or self.pixel_scale is not None):
+            raise ValueError("--bands and --pixel-scale are of the pictures of --cutouts: give that as well")
+        remote = [] if self.survey is None else ["--survey"]
+        remote += [f"--{name.replace('_', '-')}" for name in self.service]
+        local = [f"--{name}" for name in ("cutouts", "frames") if getattr(self, name) is not None]
+        if len(local) > 1 or (local and remote):
+            raise ValueError(
+                f"{local[0]} does not go with {(local[1:] + remote)[0]}: the pictures have one source"
+            )
+        return read_input(str(self.table), text_columns=[self._wanted_name], **self.reading)
+
+    def find_name(self, rows: Table) -> str:
+        """Return the column of --name; a ValueError if INPUT does not have it."""
+        from hifrac.core.measurements import find_column
+
+        if (column := find_column(rows, self._wanted_name)) is None:
+            raise ValueError(
+                f"--name: {self.table} has no column {self._wanted_name!r}; "
+                f"its columns are {', '.join(rows.colnames) or '(none)'}"
+            )
+        return column
+
+    @contextmanager
+    def estimator(self, rows: Table) -> Iterator[HIFractionEstimator]:
+        """Give the estimator of the rows, in the settings of the command line; Ctrl-C ends its work."""
+        from hifrac.estimator import HIFractionEstimator
+        from hifrac.models import load_model
+
+        with ExitStack() as stack:
+            stack.enter_context(temporary_settings(self.cache_dir, self.max_rate))
+            local = stack.enter_context(self._local_source(rows)) if self.is_local else None
+            model = load_model(self.model, device=self.device)
+            source = self._service(model) if local is None else local
+            stack.enter_context(exit_on_interrupt(fetching=not self.is_local))
+            yield HIFractionEstimator(model, cutouts=source, batch_size=self.batch_size)
+
+    def _local_source(self, rows: Table):
+        """Open the source of local pictures: frames, or a folder or archive with a column that names them."""
+        from hifrac.cutouts import FrameCutouts, LocalCutouts
+
+        option = "--cutouts" if self.frames is None else "--frames"
+        name = self.find_name(rows) if self.frames is None else ""
+        try:
+            if self.cutouts is None:
+                return FrameCutouts(self.frames)
+            return LocalCutouts(self.cutouts, name=name, bands=self.bands, pixel_scale=self.pixel_scale)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{option}: {error}") from error
+
+    def _service(self, model):
+        """Return the survey service of a model's pictures."""
+        from hifrac.cutouts import SURVEYS, source_for
+
+        recipe = model.card.recipe
+        source_class = type(source_for(recipe))
+        survey = next(name for name, service_class in SURVEYS.items() if service_class is source_class)
+        if self.survey not in (None, survey):
+            raise ValueError(
+                f"--survey: the model {model.card.name!r} reads pictures of {survey}, got {self.survey!r}"
+            )
+        return make_source(survey, recipe, **self.service)
+
+
+_OPTIONS = (
+    click.option(
+        "--cutouts",
+        type=click.Path(path_type=Path),
+        help="Folder or archive of pictures; nothing is fetched.",
+    ),
+    click.option(
+        "--name", help="Column that names the galaxies, and the pictures of --cutouts.  [default: objid]"
+    ),
+    click.option("--bands", help="Filters of FITS --cutouts: of a cube's planes, or of three files."),
+    click.option(
+        "--pixel-scale", type=float, help="Arcsec per pixel of --cutouts, if not the model's: resampled."
+    ),
+    click.option(
+        "--frames",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of SDSS frame-*.fits files to cut the pictures from; nothing is fetched.",
+    ),
+    click.option("--survey", help="sdss, legacy, panstarrs or hips.  [default: the model's]"),
+    survey_options,
+    click.option("--model", help="Bundled model, or folder of a model.  [default: default]"),
+    click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
+    click.option("--batch-size", type=int, help="Pictures in one pass of the network."),
+)
+
+
+def setup_options(command: Callable) -> Callable:
+    """Add INPUT, and the options of commands that estimate; they become the first argument, a `Setup`."""
+
+    @wraps(command)
+    def wrapped(**options):
+        values = {field.name: options.pop(field.name) for field in fields(Setup)}
+        return command(Setup(**values), **options)
+
+    decorated: Callable = wrapped
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    decorated = input_options(decorated)
+    return click.argument("table", metavar="INPUT", type=click.Path(path_type=Path))(decorated)
