@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -110,9 +110,10 @@ class Setup:
         option = "--cutouts" if self.frames is None else "--frames"
         name = self.find_name(rows) if self.frames is None else ""
         try:
-            if self.cutouts is None:
+            if self.frames is not None:
                 return FrameCutouts(self.frames)
-            return LocalCutouts(self.cutouts, name=name, bands=self.bands, pixel_scale=self.pixel_scale)
+            cutouts = cast(Path, self.cutouts)  # one of the two is given
+            return LocalCutouts(cutouts, name=name, bands=self.bands, pixel_scale=self.pixel_scale)
         except (ValueError, OSError) as error:
             raise ValueError(f"{option}: {error}") from error
 

@@ -22,7 +22,8 @@ _SHOWN = ("rmse", "slope", "sigma", "offset", "nmad", "coverage")
 @click.option(
     "--cutouts",
     type=click.Path(path_type=Path),
-    help="Folder or archive of pictures, named by objid.  [default: sdss_cutouts.zip of the data directory]",
+    help="Folder or archive of pictures, named by objid.  [default: sdss_cutouts.zip of the data directory, "
+    "or what `hifrac fetch` got]",
 )
 @click.option("--model", help="Bundled model, or folder of a model.  [default: default]")
 @click.option(

@@ -156,6 +156,8 @@ def info(cache_dir: Path | None) -> None:
     with temporary_settings(cache_dir):
         click.echo(f"{config.cache_dir()}")
         legible, illegible = stores()
+        if not (legible or illegible):
+            click.echo("nothing is stored there")
         for store in legible:
             with store:
                 size, at = store.size()

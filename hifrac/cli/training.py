@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +74,17 @@ def train(config: str | None, output: Path, data_dir: Path | None, **options: An
             _train_default(output, data_dir, options)
         else:
             _train_network(config, output, data_dir, **options)
+    _say_of_what(output)
     click.echo(f"written to {output}")
+
+
+def _say_of_what(folder: Path) -> None:
+    """Say how the figures of a trained model were obtained, and how many galaxies it learned from."""
+    from hifrac.models import ModelCard
+
+    card = ModelCard.read(folder)
+    text = f"these are figures of {card.protocol}; of {card.training_set.partition(';')[0]}"
+    click.echo(textwrap.fill(text, 100, subsequent_indent="  "))
 
 
 def _refit(output: Path, options: dict[str, Any]) -> None:

@@ -48,6 +48,10 @@ def table_positions(
     columns = [table[name] for name in names]
     texts = [_cells(column) for column in columns]
     _check_ambiguous(columns, texts, names)
+    degrees = (
+        _degrees(columns[0], texts[0], names[0], is_ra=True),
+        _degrees(columns[1], texts[1], names[1], is_ra=False),
+    )
     unitless = [
         name
         for name, column, cells in zip(names, columns, texts, strict=True)
@@ -55,10 +59,7 @@ def table_positions(
     ]
     if unitless:
         warn_caller(f"{' and '.join(unitless)} {'have' if unitless[1:] else 'has'} no unit: read as degrees")
-    return (
-        _degrees(columns[0], texts[0], names[0], is_ra=True),
-        _degrees(columns[1], texts[1], names[1], is_ra=False),
-    )
+    return degrees
 
 
 def coord_degrees(coord: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,10 @@ from hifrac.catalogs.columns import CATALOG_COLUMNS, catalog_column
 from hifrac.catalogs.samples import with_stellar_mass
 from hifrac.core import config
 from hifrac.core.measurements import plain_floats
-from hifrac.cutouts import LocalCutouts
+from hifrac.cutouts import CutoutSource, LocalCutouts, source_for
 from hifrac.estimator import HIFractionEstimator
 from hifrac.metrics import metrics_table, score_estimates
-from hifrac.models import load_model
+from hifrac.models import Model, load_model
 from hifrac.models.registry import held_out_answers
 
 #: The surveys: names of catalogues, and of samples in Wu (2020).
@@ -36,6 +38,10 @@ SURVEYS = {
 PHOTOMETRY = ("nuv_minus_r", "u_minus_r", "u_minus_i", "g_minus_r", "g_minus_i", "mu_i")
 _BOUNDS = ("log_hi_fraction_p16", "log_hi_fraction_p84")
 _FOLDS = 10
+_NO_PICTURES = (
+    "no pictures: give cutouts (--cutouts), or fetch them: hifrac catalogs write NAME -o galaxies.ecsv, "
+    "then hifrac fetch galaxies.ecsv"
+)
 _MATCH = 5 * u.arcsec
 
 #: Of one estimator, for each row: ``estimate``, and maybe ``lower`` and ``upper``, NaN for nothing, and
@@ -72,7 +78,8 @@ def benchmark(
         "xgass", "nibles", "resolve", "durbala2020" or "alfalfa_a40".
     cutouts : path-like, optional
         Folder or archive of pictures, named by the survey's ``objid``; by default
-        ``cutouts/sdss_cutouts.zip`` of the data directory, if there is one.
+        ``cutouts/sdss_cutouts.zip`` of the data directory if there is one, else the local store, which
+        ``hifrac fetch`` fills.
     model : str or path-like, optional
         As `hifrac.models.load_model` takes it; ``conf.model`` by default.
     photometry : `~astropy.table.Table`, optional
@@ -323,10 +330,6 @@ def _pictures(name: str, table: QTable, notes: list[str], cutouts: str | Path | 
     if "objid" not in table.colnames:
         raise _CannotRunError("no objid to name the pictures")
     objid = np.asarray(table["objid"].filled(""))
-    folder = config.data_dir()
-    path = cutouts if cutouts or folder is None else folder / "cutouts" / "sdss_cutouts.zip"
-    if path is None or not (cutouts or Path(path).is_file()):
-        raise _CannotRunError("no pictures: give cutouts (--cutouts), or a data directory that has them")
     loaded = load_model(model)
     held_out = None if loaded.folder is None else held_out_answers(loaded.folder)
     if held_out is None:
@@ -335,7 +338,8 @@ def _pictures(name: str, table: QTable, notes: list[str], cutouts: str | Path | 
     new = (objid != "") & ~learned & np.isfinite(plain_values(table, "log_hi_fraction"))
     answers = {"": dict.fromkeys(("estimate", "lower", "upper"), np.full(len(table), np.nan))}
     if new.any():
-        with LocalCutouts(path, name="objid") as source:
+        with _source_of(loaded, cutouts) as source, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")  # they are counted
             result = HIFractionEstimator(loaded, cutouts=source).predict(table["ra", "dec", "objid"][new])
         place = np.cumsum(new) - 1
         answers[""] = {key: np.where(new, values[place], np.nan) for key, values in _interval(result).items()}
@@ -347,6 +351,23 @@ def _pictures(name: str, table: QTable, notes: list[str], cutouts: str | Path | 
         place = np.asarray(match_ids(objid, held_out["objid"])["row"].filled(0))
         own = {key: np.where(learned, values[place], np.nan) for key, values in _interval(held_out).items()}
         answers[", held out"] = own
-    if not any(np.isfinite(answer["estimate"]).any() for answer in answers.values()):
-        raise _CannotRunError(f"none of its galaxies has a picture in {path}")
+    if not np.isfinite(answers[""]["estimate"]).any():
+        reason = _NO_PICTURES if cutouts is None else f"none of its galaxies has a picture in {cutouts}"
+        if len(answers) == 1:
+            raise _CannotRunError(reason)
+        notes.append(f"{name} of galaxies that it has not learned from: {reason}.")
     return answers
+
+
+@contextmanager
+def _source_of(model: Model, cutouts: str | Path | None) -> Iterator[CutoutSource]:
+    """Give the pictures of a collection, that of the data directory by default, or else what was fetched."""
+    folder, recipe = config.data_dir(), model.card.recipe
+    if cutouts is None and folder is not None and (path := folder / "cutouts" / "sdss_cutouts.zip").is_file():
+        cutouts = path
+    if cutouts is None:
+        with config.conf.set_temp("offline", True):
+            yield source_for(recipe)
+    else:
+        with LocalCutouts(cutouts, name="objid") as source:
+            yield source

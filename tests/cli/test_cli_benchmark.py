@@ -1,6 +1,8 @@
 """The estimators judged on a survey: small catalogues whose figures can be computed otherwise."""
 
+import itertools
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -102,7 +104,10 @@ def test_what_cannot_run_says_why(data):
     meta = benchmark("resolve", draws=0).meta
     assert meta["not_run"]["eckert2015_gi"] == "no g_minus_i"
     assert "hifrac catalogs fetch teimoorinia2017" in meta["not_run"]["teimoorinia2017"]
-    assert meta["not_run"]["default"].startswith("no pictures: give cutouts")
+    assert meta["not_run"]["default"] == (
+        "no pictures: give cutouts (--cutouts), or fetch them: hifrac catalogs write NAME -o galaxies.ecsv, "
+        "then hifrac fetch galaxies.ecsv"
+    )
     assert meta["limits"] == LIMITS
     assert any("not the Petrosian ones of zhang2009" in note for note in meta["notes"])
 
@@ -172,6 +177,22 @@ def test_the_model_judges_pictures_that_are_there(data, tmp_path):
     truth = np.array(survey["log_mhi"] - survey["log_mstar_resolve"])[:20]
     assert row["offset"] == pytest.approx(np.mean(estimate - truth))
     assert any(note.startswith("Masses that default learned: ") for note in table.meta["notes"])
+
+
+def test_pictures_that_were_fetched_are_judged(data, quick_service, tmp_path):
+    written = CliRunner().invoke(main, ["catalogs", "write", "resolve", "-o", str(tmp_path / "g.ecsv")])
+    assert written.exit_code == 0, written.output
+    looks = [encode(galaxy(seed)) for seed in range(6)]  # of which each is given to 20 positions
+    numbers = itertools.count()
+    quick_service.pictures = lambda _: looks[next(numbers) % 6]
+    with conf.set_temp("offline", False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "20 positions got one and the same picture")
+        fetched = CliRunner().invoke(main, ["fetch", str(tmp_path / "g.ecsv")])
+    assert fetched.exit_code == 0, fetched.output
+    quick_service.requests.clear()
+    row = row_of(benchmark("resolve", draws=0), "default")
+    assert (row["n"] + row["n_limits"], row["no_input"]) == (N, 0)
+    assert quick_service.requests == []
 
 
 def test_galaxies_that_the_model_learned_from_are_judged_by_its_held_out_answers(data, tmp_path):

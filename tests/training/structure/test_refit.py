@@ -62,6 +62,9 @@ def blue(galaxies, tmp_path_factory):
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert "rmse" in done.output
+    said = " ".join(done.output.split())
+    assert "these are figures of 5-fold cross-validation, pooled;" in said
+    assert f"; of {N} galaxies" in said
     return folder
 
 
