@@ -74,7 +74,7 @@ class FrameIndex:
             raise ValueError(f"path has no frames in {', '.join(bands)}: {folder}")
         self._fields, self._suffixes = list(files), list(files.values())
         self._headers = np.zeros((len(files), 3), _HEADER)
-        self._wcs: dict[tuple[int, int], WCS] = {}
+        self._not_plain: dict[tuple[int, int], WCS] = {}
         self._faults: dict[tuple[int, int], RowError] = {}
         self._read_headers()
         usable = self._headers["offset"] > 0
@@ -83,7 +83,8 @@ class FrameIndex:
         self._place = np.where(usable, np.arange(3), substitute[:, np.newaxis])
         self._placed = np.flatnonzero(usable.any(axis=1))
         self._check_faults()
-        outlines = np.array([self._outline(field) for field in self._placed.tolist()])
+        plain = _plain_wcs()
+        outlines = np.array([self._outline(field, plain) for field in self._placed.tolist()])
         vectors = unit_vectors(*np.moveaxis(outlines, -1, 0))
         self._radius = float(np.linalg.norm(vectors[:, 1:] - vectors[:, :1], axis=-1).max())
         self._tree = cKDTree(vectors[:, 0])
@@ -100,7 +101,7 @@ class FrameIndex:
                     continue
                 self._headers[file], wcs = result
                 if wcs is not None:
-                    self._wcs[file] = wcs
+                    self._not_plain[file] = wcs
 
     def _check_faults(self) -> None:
         """Warn of files of which nothing tells where they belong; refuse a folder that has no others."""
@@ -116,21 +117,22 @@ class FrameIndex:
         if not self._placed.size:
             raise ValueError(f"path has no frame that can be read: {nowhere[0]}")
 
-    def _outline(self, field: int) -> np.ndarray:
+    def _outline(self, field: int, plain: WCS) -> np.ndarray:
         """Return right ascension and declination of the centre of a field, and of its corners."""
         unit = np.array([[0.5, 0.5], [0, 0], [0, 1], [1, 0], [1, 1]])
-        return self.wcs(field, 1).all_pix2world(unit * self.shape(field, 1)[::-1] - 0.5, 0)
+        return self._wcs(field, 1, plain).all_pix2world(unit * self.shape(field, 1)[::-1] - 0.5, 0)
 
-    def wcs(self, field: int, band: int) -> WCS:
-        """Return the world coordinates of a frame, or of what stands in for one that cannot be used."""
-        from astropy.wcs import WCS
+    def _wcs(self, field: int, band: int, plain: WCS) -> WCS:
+        """Return the world coordinates of a frame, or of what stands in for one that cannot be used.
 
+        Where they are plain, that is ``plain``, which is changed: to make a `WCS` takes as long as to use it.
+        """
         file = field, self._place[field, band]
-        if (wcs := self._wcs.get(file)) is None:
-            wcs, numbers = WCS(naxis=2), self._headers["numbers"][file]
-            wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
-            wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cd = numbers[:2], numbers[2:4], numbers[4:].reshape(2, 2)
-        return wcs
+        if (wcs := self._not_plain.get(file)) is not None:
+            return wcs
+        numbers = self._headers["numbers"][file]
+        plain.wcs.crval, plain.wcs.crpix, plain.wcs.cd = numbers[:2], numbers[2:4], numbers[4:].reshape(2, 2)
+        return plain
 
     def shape(self, field: int, band: int) -> np.ndarray:
         """Return rows and columns of a frame, or of what stands in for one that cannot be used."""
@@ -161,18 +163,14 @@ class FrameIndex:
             for neighbour in neighbours:
                 rows_of[int(self._placed[neighbour])].append(row)
         shows: list[list[Show]] = [[] for _ in sky]
+        plain = _plain_wcs()
         for field, rows in rows_of.items():
-            nodes = np.stack([self._pixels_at(field, band, sky[rows]) for band in range(3)], axis=1)
-            shapes = np.array([self.shape(field, band) for band in range(3)])
-            for row, show in zip(rows, shows_of(field, nodes, shapes), strict=True):
+            nodes = [_pixels_at(sky[rows], self._wcs(field, band, plain)) for band in range(3)]
+            shapes = self._headers["shape"][field, self._place[field]]
+            for row, show in zip(rows, shows_of(field, np.stack(nodes, axis=1), shapes), strict=True):
                 if show is not None:
                     shows[row].append(show)
         return [sorted(fields, key=lambda show: (-show.depth, show.field)) for fields in shows]
-
-    def _pixels_at(self, field: int, band: int, sky: np.ndarray) -> np.ndarray:
-        """Return rows and columns of a frame at the nodes of pictures, shape (n, 2, 3, 3)."""
-        pixels = self.wcs(field, band).all_world2pix(sky.reshape(-1, 2), 0, quiet=True)
-        return np.moveaxis(pixels.reshape(sky.shape)[..., ::-1], -1, 1)
 
     def pixels(self, field: int, band: int) -> np.ndarray:
         """Return the image of a frame; a RowError says what is wrong with its file."""
@@ -211,6 +209,21 @@ class FrameIndex:
             if isinstance(fault, BadImageError):
                 return fault
             raise fault from error
+
+
+def _plain_wcs() -> WCS:
+    """Return world coordinates of a plain gnomonic projection, without its numbers."""
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    return wcs
+
+
+def _pixels_at(sky: np.ndarray, wcs: WCS) -> np.ndarray:
+    """Return rows and columns of a frame at the nodes of pictures, shape (n, 2, 3, 3)."""
+    pixels = wcs.all_world2pix(sky.reshape(-1, 2), 0, quiet=True).reshape(sky.shape)
+    return pixels[..., ::-1].transpose(0, 3, 1, 2)
 
 
 def shows_of(field: int, nodes: np.ndarray, shapes: np.ndarray) -> list[Show | None]:
