@@ -29,7 +29,16 @@ from pictures import encode, fits_cube, galaxy, printed
 from stores import stored_pictures
 
 import hifrac
-from hifrac import Flag, HIFractionEstimator, LocalCutouts, SkyServerCutouts, conf, images, load_model
+from hifrac import (
+    Flag,
+    HIFractionEstimator,
+    LocalCutouts,
+    SkyServerCutouts,
+    conf,
+    images,
+    load_model,
+    plot_overview,
+)
 from hifrac.core.columns import RESULT_COLUMNS, columns_of
 from hifrac.core.exceptions import (
     BadCoordinateError,
@@ -1058,6 +1067,19 @@ def by_position(table, read):
         (float(ra), float(dec)): read(name)
         for ra, dec, name in zip(table["ra"], table["dec"], table["name"], strict=True)
     }
+
+
+def test_to_draw_a_result_asks_the_service_for_nothing(model, patient):
+    data = sample_table()[[0, 10, 26]]
+    pictures = by_position(data, lambda name: (PICTURES / f"{name}.jpg").read_bytes())
+    with serve(pictures) as server:
+        patient(server)
+        estimator = HIFractionEstimator(model)
+        result = estimator.predict(data)
+        del server.requests[:]
+        figure = plot_overview(result, estimator.cutouts)
+        assert [bool(axes.images) for axes in figure.axes[::2]] == [True, True, False]
+        assert server.requests == []
 
 
 def test_the_service_gives_what_the_files_give_and_then_the_store(model, demo_result, patient):

@@ -17,6 +17,7 @@ BOXES = {
     "training": (9.0, 4.8, "weights, card,\nheld-out figures"),
     "reproduce": (11.0, 4.8, "figures and tables\nof the paper"),
     "relations": (11.0, 1.2, "literature\nestimators"),
+    "visualization": (13.0, 3.0, "figures, pages;\nsamp: TOPCAT, Aladin"),
 }
 ARROWS = (
     ("input", "core"),
@@ -24,6 +25,7 @@ ARROWS = (
     ("cutouts", "images"),
     ("images", "models"),
     ("models", "result"),
+    ("result", "visualization"),
     ("models", "attribution"),
     ("core", "environment"),
     ("environment", "result"),
@@ -35,7 +37,7 @@ ARROWS = (
 )
 HALF_WIDTH, HALF_HEIGHT = 0.84, 0.52
 
-figure, axes = plt.subplots(figsize=(11, 4.6))
+figure, axes = plt.subplots(figsize=(12.8, 4.6))
 axes.add_patch(
     FancyBboxPatch((1.95, 2.25), 8.1, 1.4, boxstyle="round,pad=0.1", facecolor="#EAF2F8", edgecolor="none")
 )
@@ -68,6 +70,6 @@ for start, end in ARROWS:
             (x1 - 0.55, y1 - way * (HALF_HEIGHT + 0.03)),
         )
     axes.add_patch(FancyArrowPatch(begin, tip, arrowstyle="-|>", mutation_scale=11, color="0.35"))
-axes.set(xlim=(0, 12), ylim=(0.5, 5.5), aspect="equal")
+axes.set(xlim=(0, 14), ylim=(0.5, 5.5), aspect="equal")
 axes.set_axis_off()
 plt.show()

@@ -13,6 +13,7 @@ from model_files import random_explanation
 from pictures import galaxy
 from reproduce_data import write_data
 
+from hifrac import plot_overview, plot_result
 from hifrac.reproduce import environment, networks, probabilities, regression
 from hifrac.reproduce._experiment import Setting
 
@@ -90,3 +91,22 @@ def test_evidence_for_two_classes_with_colour_and_without():
     return networks.plot_maps(
         {"colour": [(poor, rich)], "monochrome": [(poor, rich)]}, ["gas-poor, M = -0.60"]
     )
+
+
+def result_of_three():
+    """Rows without a flag, with one, and without an estimate."""
+    result = Table({"name": ["clean", "flagged", "absent"], "flags": [0, 16, 2]})
+    for end, shift in (("", 0.0), ("_p16", -0.2), ("_p84", 0.3)):
+        result[f"log_hi_fraction{end}"] = np.array([-0.4, 0.6, np.nan]) + shift
+    result["p_detect"] = [0.9, 0.3, np.nan]
+    return result
+
+
+@compared
+def test_estimates_with_intervals():
+    return plot_result(result_of_three())
+
+
+@compared
+def test_pictures_with_estimates():
+    return plot_overview(result_of_three(), [galaxy(1), galaxy(2), None], columns=3)

@@ -293,6 +293,17 @@ def test_the_command_writes_a_figure_and_a_page(table, tmp_path):
     assert len(Table.read(tmp_path / "out.ecsv")) == 3
 
 
+def test_the_command_says_how_many_rows_are_shown(table, tmp_path, monkeypatch):
+    monkeypatch.setattr("hifrac.visualization.overview.MOST_ROWS", 1)
+    monkeypatch.setattr("hifrac.visualization.result_page.MOST_ROWS", 2)
+    done = predict(table, "-o", tmp_path / "out.ecsv", "--cutouts", PICTURES, "--name", "name", "--overview",
+                   tmp_path / "all.png", "--html", tmp_path / "page.htm")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "overview of the first 1 of 3 rows written" in done.output
+    assert f"page of the first 2 of 3 rows written to {tmp_path / 'page.htm'}" in done.output
+    assert (tmp_path / "page.htm").read_text(encoding="utf-8").count("<tbody") == 2
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
