@@ -26,8 +26,8 @@ from typing import IO, Any, Protocol
 
 from hifrac.core.exceptions import BadImageError
 
-# How many times larger than the archive its pictures may be, and the bytes that are no matter.
-_MOST_UNPACKED, _NO_MATTER = 50, 2**26
+# How many times larger than the archive its pictures may be, and the bytes that any archive may unpack to.
+_MAX_RATIO, _ALWAYS_ALLOWED = 50, 2**26
 
 # Bytes of the target of a link, as on Linux.
 _LONGEST_LINK = 4096
@@ -131,7 +131,7 @@ class TarArchive:
         if unpack is not None:
             try:
                 with unpack(path, "rb") as packed:
-                    most = max(_NO_MATTER, _MOST_UNPACKED * path.stat().st_size)
+                    most = max(_ALWAYS_ALLOWED, _MAX_RATIO * path.stat().st_size)
                     links: list[tuple[str, str]] = []
                     files = list(self._unpack(packed, most, links))
                     self._unpacked = [*files, *_follow(links, dict(files))]
@@ -150,7 +150,7 @@ class TarArchive:
 
     def _plain_files(self, links: list[tuple[str, str]]) -> Iterator[tuple[str, tuple[int, int]]]:
         self._file.seek(0)
-        with _damage_said(self._path), tarfile.open(fileobj=self._file, mode="r:") as archive:
+        with _naming_damage(self._path), tarfile.open(fileobj=self._file, mode="r:") as archive:
             for member in _members(archive, links):
                 yield member.name, (member.offset_data, member.size)
 
@@ -159,7 +159,7 @@ class TarArchive:
     ) -> Iterator[tuple[str, tuple[int, int]]]:
         """Copy the files of a compressed archive; what is too large, or would make all so, is left out."""
         place = 0
-        with _damage_said(self._path), tarfile.open(fileobj=packed, mode="r|") as archive:
+        with _naming_damage(self._path), tarfile.open(fileobj=packed, mode="r|") as archive:
             for member in _members(archive, links):
                 content = archive.extractfile(member)
                 if content is None or member.size > min(self._most_bytes, most_bytes - place):
@@ -198,7 +198,7 @@ def _members(archive: tarfile.TarFile, links: list[tuple[str, str]]) -> Iterator
 
 
 @contextlib.contextmanager
-def _damage_said(path: Path) -> Iterator[None]:
+def _naming_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:

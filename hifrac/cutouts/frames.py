@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,10 @@ class FrameCutouts:
         steps = np.vander((np.arange(recipe.width) - centre) / reach, 3)
         self._weights = (steps @ np.linalg.inv(np.vander([-1.0, 0.0, 1.0], 3))).astype(np.float32)
 
+    def __reduce__(self) -> tuple:
+        # Another process reads the headers itself.
+        return partial(type(self), self._path, recipe=self.recipe), ()
+
     def __enter__(self) -> FrameCutouts:
         return self
 
@@ -181,10 +186,10 @@ class FrameCutouts:
         start, n_rows = 0, min(_FIRST_ROWS, most)
         while start < len(ra):
             rows = slice(start, start + n_rows)
-            yield from self._some(ra[rows], dec[rows])
+            yield from self._batch(ra[rows], dec[rows])
             start, n_rows = start + n_rows, min(2 * n_rows, most)
 
-    def _some(self, ra: np.ndarray, dec: np.ndarray) -> list[Cutout]:
+    def _batch(self, ra: np.ndarray, dec: np.ndarray) -> list[Cutout]:
         """Make pictures of a few rows: those of a field one after the other, each frame being opened once."""
         index = self._open()
         is_good = on_sphere(ra, dec)

@@ -135,11 +135,11 @@ class LocalCutouts:
         if not self._path.exists():
             raise FileNotFoundError(f"path does not exist: {self._path}")
         if self._path.is_dir():
-            self._kind: type[Collection] = Folder
+            self._collection_class: type[Collection] = Folder
         elif is_tar(self._path):  # first: a tar archive may end with a zip archive
-            self._kind = TarArchive
+            self._collection_class = TarArchive
         elif zipfile.is_zipfile(self._path):
-            self._kind = ZipArchive
+            self._collection_class = ZipArchive
         else:
             raise ValueError(f"path must be a folder or an intact zip or tar archive, got {self._path}")
         self._lock = threading.Lock()
@@ -246,7 +246,7 @@ class LocalCutouts:
                 raise ValueError(f"{self!r} is closed")
             if self._collection is None:
                 most_bytes = _MOST_BYTES if self.recipe is None else 2**20 + 32 * self.recipe.width**2
-                collection = self._kind(self._path, most_bytes)
+                collection = self._collection_class(self._path, most_bytes)
                 try:
                     self._list(collection)
                 except BaseException:

@@ -1,4 +1,5 @@
 import os
+import pickle
 import shutil
 import tempfile
 import threading
@@ -475,6 +476,27 @@ def test_a_forked_process_does_not_wait_for_threads_of_its_parent(tmp_path):
             lock.acquire()
         source._index._process = -1
         assert one(source, 185.0, 5.0).data == before.data
+
+
+def test_a_source_travels_to_another_process(tmp_path):
+    write_field(tmp_path, 185.0, 5.0, [(185.0, 5.0, 10.0)], shape=SMALL)
+    recipe = replace(SDSS_RECIPE, width=64)
+    with FrameCutouts(tmp_path, recipe=recipe) as source:
+        expected = one(source, 185.0, 5.0)
+        with pickle.loads(pickle.dumps(source)) as copy:
+            assert copy.recipe == recipe
+            assert one(copy, 185.0, 5.0).data == expected.data is not None
+
+
+def test_damage_that_took_long_to_find_is_remembered(tmp_path):
+    paths = write_field(tmp_path, 185.0, 5.0, [(185.0, 5.0, 10.0)], shape=SMALL, suffix=".gz")
+    with FrameCutouts(tmp_path) as source:
+        index = source._open()
+        paths[0].write_bytes(paths[0].read_bytes()[:-20])
+        errors = [one(source, 185.0, 5.0).error for _ in range(3)]
+        assert {type(error) for error in errors} == {BadImageError}
+        assert len({id(error) for error in errors}) == 3
+        assert index._unpacked.cache_info().misses == len("gri")
 
 
 @pytest.mark.parametrize("dec", [90.0, -90.0, 89.9999, -89.9999])
