@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import warnings
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import astropy
 import numpy as np
-from astropy.table import QTable, Table
+from astropy.table import QTable
+from scipy.special import ndtri
 
-import hifrac
+from hifrac._picture_estimator import PictureEstimator, require_count
 from hifrac.core.columns import columns_of, make_column
 from hifrac.core.config import conf
-from hifrac.core.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
-from hifrac.core.failures import Failures
 from hifrac.core.flags import Flag
 from hifrac.core.input import Positions, parse
-from hifrac.core.measurements import find_column
+from hifrac.core.measurements import find_measurement
 from hifrac.core.progress import progress_reports
-from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
-from hifrac.core.reprs import html_facts
-from hifrac.cutouts import Cutout, CutoutSource, source_for
-from hifrac.models import Model, load_model
-from hifrac.models.answer import ANSWER_COLUMNS
+from hifrac.cutouts import Cutout
+from hifrac.models.answer import INTERVAL_LEVELS
 
 if TYPE_CHECKING:
     from hifrac.attribution import Explanations
@@ -39,229 +28,8 @@ __all__ = ["HIFractionEstimator"]
 
 _ON_ERROR = ("flag", "raise")
 
-log = logging.getLogger(__name__)
 
-
-class _PictureEstimator:
-    """The way from positions to a model's answers: fetch, decode, answer.
-
-    What becomes of the answers is a subclass's; its documentation has the parameters.
-    """
-
-    def __init__(
-        self,
-        model: str | Path | Model | None = None,
-        *,
-        cutouts: CutoutSource | None = None,
-        device: str | None = None,
-        batch_size: int | None = None,
-    ) -> None:
-        if isinstance(model, Model):
-            if device is not None:
-                raise TypeError("device must not be given with a loaded model: it has one")
-            self.model = model
-        else:
-            self.model = load_model(model, device=device)
-        if batch_size is not None:
-            if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
-                raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
-            if batch_size < 1:
-                raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.batch_size = batch_size
-        if cutouts is None:
-            cutouts = source_for(self.model.card.recipe)
-        if isinstance(cutouts, type) or not isinstance(cutouts, CutoutSource):
-            raise TypeError(
-                f"cutouts must be a source of cutouts, such as LocalCutouts(path, name=...), got {cutouts!r}"
-            )
-        self.cutouts = cutouts
-        self._check_recipe()
-
-    def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__}: model {self.model.card.name!r} ({self.model.runtime}, "
-            f"{self.model.device}), {self.cutouts.describe()}>"
-        )
-
-    def _repr_html_(self) -> str:
-        facts = {
-            "model": f"{self.model.card.name} ({self.model.runtime}, {self.model.device})",
-            "estimates": self.model.card.target,
-            "pictures": self.model.card.recipe,
-            "source": self.cutouts.describe(),
-        }
-        return html_facts(type(self).__name__, facts)
-
-    def _check_recipe(self) -> None:
-        """Refuse a source of another recipe: a model is only ever fed pixels of its own."""
-        mine, theirs = self.model.card.recipe, self.cutouts.recipe
-        if theirs is not None and replace(theirs, data_release=mine.data_release) != mine:
-            raise ValueError(f"cutouts gives {theirs}, but the model was trained on {mine}")
-        bands = getattr(self.cutouts, "bands", None)
-        if bands is not None and tuple(bands) != mine.bands:
-            raise ValueError(
-                f"cutouts gives the bands {', '.join(bands)}, but the model reads {', '.join(mine.bands)}"
-            )
-
-    def _warn_of_release(self) -> None:
-        """Warn of another data release: the same sky and stretch, but not the same reduction."""
-        mine, theirs = self.model.card.recipe, self.cutouts.recipe
-        if theirs is not None and theirs.data_release != mine.data_release:
-            warnings.warn(
-                f"pictures of {theirs.data_release} for a model trained on {mine.data_release}",
-                HifracWarning,
-                stacklevel=3,
-            )
-
-    def _names(self, table: Table) -> Any:
-        """Return the column that names each row's picture, where the source wants one."""
-        if self.cutouts.name_column is None:
-            return None
-        column = find_column(table, self.cutouts.name_column)
-        if column is None:
-            raise ValueError(
-                f"data has no column {self.cutouts.name_column!r}, which names the pictures; "
-                f"its columns are {', '.join(table.colnames)}"
-            )
-        return table[column]
-
-    def _estimate(
-        self,
-        positions: Positions,
-        names: Any,
-        ebv: np.ndarray | None,
-        stop: bool,
-        progress: Callable[[int], object],
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return estimates (NaN where not served) and flags of all rows.
-
-        One batch is decoded while the network works on the one before: memory
-        is for two batches of pictures, however many rows there are.
-        """
-        n, recipe = len(positions.ra), self.model.card.recipe
-        ebv = np.full(n, np.nan) if ebv is None else ebv
-        values = {name: np.full(n, np.nan) for name in ANSWER_COLUMNS}
-        flags = np.zeros(n, dtype=np.int32)
-        size = int(self.batch_size or conf.batch_size)
-        shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
-        pixels, spare = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
-        batch: list[int] = []
-        failures = Failures(log)
-        running: Future[None] | None = None
-        reported = 0
-        with (
-            closing(self._cutouts(positions, names)) as cutouts,
-            ThreadPoolExecutor(1, thread_name_prefix="hifrac-network") as network,
-        ):
-            for row, cutout in cutouts:
-                try:
-                    pixels[len(batch)] = self._pixels(cutout)
-                    if recipe.step(cutout.pixel_scale) is not None:
-                        flags[row] |= int(Flag.RESAMPLED)
-                except RowError as error:
-                    if stop:
-                        error.add_note(f"in row {row} of data")
-                        raise
-                    failures.add(row, error)
-                    flags[row] |= int(error.flag)
-                else:
-                    batch.append(row)
-                if len(batch) == len(pixels):
-                    if running is not None:
-                        running.result()
-                    running = network.submit(self._run, batch, pixels, ebv[batch], values, flags)
-                    batch, pixels, spare = [], spare, pixels
-                if row + 1 - reported >= 32 or row + 1 == n:
-                    progress(row + 1 - reported)
-                    reported = row + 1
-            if running is not None:
-                running.result()
-            if batch:
-                self._run(batch, pixels, ebv[batch], values, flags)
-        failures.warn(n)
-        return values, flags
-
-    def _ebv(self, positions: Positions) -> np.ndarray | None:
-        """Return the Galactic reddening of each row: the table's own, else the map's; None if of no use."""
-        if "ebv" not in self.model.card.inputs:
-            return None
-        return galactic_ebv(positions.ra, positions.dec, positions.ebv)
-
-    def _cutouts(self, positions: Positions, names: Any) -> Generator[tuple[int, Cutout]]:
-        """Fetch each row's cutout, in order; rows without a position are not asked for."""
-        usable = positions.usable
-        good = np.flatnonzero(usable)
-        wanted = None if names is None else names[good]
-        fetched = iter(self.cutouts.fetch(positions.ra[good], positions.dec[good], wanted))
-        try:
-            for row in range(len(positions.ra)):
-                if not usable[row]:
-                    what = "the position is masked, not finite or not on the sphere"
-                    yield row, Cutout(error=BadCoordinateError(what))
-                    continue
-                if (cutout := next(fetched, None)) is None:
-                    what = f"the source ended before row {row}: {self.cutouts.describe()}"
-                    cutout = Cutout(error=FetchError(what))
-                yield row, cutout
-        finally:
-            # A generator's connections end here, not when an error's traceback is forgotten.
-            if hasattr(fetched, "close"):
-                fetched.close()
-
-    def _pixels(self, cutout: Cutout) -> np.ndarray:
-        """Return the picture of a cutout, or raise what stopped it."""
-        if cutout.pixels is not None:  # a service's picture was decoded when it was verified
-            return cutout.pixels
-        if cutout.data is None:
-            raise cutout.error or FetchError("the source gave neither a picture nor an error")
-        return self.model.card.recipe.decode(cutout.data, cutout.pixel_scale)
-
-    def _run(
-        self,
-        rows: list[int],
-        pixels: np.ndarray,
-        ebv: np.ndarray,
-        values: dict[str, np.ndarray],
-        flags: np.ndarray,
-    ) -> None:
-        """Write the model's answer to one batch to its rows."""
-        answer = self.model.answer(pixels[: len(rows)], ebv)
-        for name, column in answer.columns().items():
-            values[name][rows] = column
-        flags[rows] |= answer.flags
-
-    def _provenance(self, **arguments: Any) -> dict[str, Any]:
-        """Return what made a result, in plain types; of the arguments those that were given."""
-        import torch
-
-        card = self.model.card
-        return {
-            "version": hifrac.__version__,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model": card.name,
-            "model_sha256": self.model.sha256,
-            "target": card.target,
-            "mass_scale": card.mass_scale,
-            "recipe": str(card.recipe),
-            "pictures": str(self.cutouts.recipe or "as the files are"),
-            "source": self.cutouts.describe(),
-            **({"reddening": f"column ebv, else {EBV_SOURCE}"} if "ebv" in card.inputs else {}),
-            "runtime": f"{self.model.runtime} on {self.model.device}",
-            "arguments": {
-                **{name: value for name, value in arguments.items() if value is not None},
-                "batch_size": int(self.batch_size or conf.batch_size),
-            },
-            "packages": {
-                "python": sys.version.split()[0],
-                "numpy": np.__version__,
-                "astropy": astropy.__version__,
-                "torch": str(torch.__version__),
-            },
-            "references": list(card.references),
-        }
-
-
-class HIFractionEstimator(_PictureEstimator):
+class HIFractionEstimator(PictureEstimator):
     """HI mass fractions from pictures.
 
     Parameters
@@ -269,6 +37,13 @@ class HIFractionEstimator(_PictureEstimator):
     model : str, path-like or `~hifrac.models.Model`, optional
         Name of a bundled model, folder of a model, or a loaded model;
         ``conf.model``, which is ``"default"``, by default.
+    selection : {"intrinsic", "alfalfa", "undetected"}, optional
+        How the galaxies came into the sample. By default ``"intrinsic"``, the galaxies as they are, for
+        samples that do not look at HI; ``"alfalfa"`` for galaxies that ALFALFA detects, ``"undetected"`` for
+        those that it looked at in vain. Models without distributions have one answer, and take none.
+    mass_scale : {"taylor", "gswlc"}, optional
+        The scale of stellar masses: of Taylor et al. (2011), the default, or of GSWLC-2 (Salim et al. 2018).
+        Result and ``log_mstar`` are both on it.
     cutouts : `~hifrac.cutouts.CutoutSource`, optional
         Where pictures come from, for instance
         `~hifrac.cutouts.LocalCutouts`. By default the survey service that the
@@ -285,9 +60,9 @@ class HIFractionEstimator(_PictureEstimator):
         If ``cutouts`` is no source, ``batch_size`` no integer, or ``device``
         is given together with a loaded model.
     ValueError
-        If ``batch_size`` is below 1, or ``cutouts`` gives pictures of another
-        recipe than the model's. For ``model`` and ``device`` see
-        `~hifrac.models.load_model`.
+        If ``batch_size`` is below 1, ``selection`` or ``mass_scale`` is unknown or one that the model has
+        not, or ``cutouts`` gives pictures of another recipe than the model's. For ``model`` and ``device``
+        see `~hifrac.models.load_model`.
 
     Notes
     -----
@@ -313,6 +88,7 @@ class HIFractionEstimator(_PictureEstimator):
         ra: str | None = None,
         dec: str | None = None,
         environment: Any = None,
+        samples: int | None = None,
         on_error: str = "flag",
         overwrite: bool = False,
         progress: bool | Callable[[int], object] = False,
@@ -339,6 +115,10 @@ class HIFractionEstimator(_PictureEstimator):
             density of the five nearest, relative to that of the reference, see
             `hifrac.environment.overdensity`. Near the edge of the survey it is too low; only that
             function can be told the footprint.
+        samples : int, optional
+            Draws from the distribution of each row, a column ``log_hi_fraction_samples`` of as many numbers a
+            row: sums and distributions of samples of galaxies are made of them, not of medians. The same
+            rows get the same draws.
         on_error : {"flag", "raise"}, optional
             What to do with a row that cannot be served: mask and flag it, or
             raise its error.
@@ -376,33 +156,37 @@ class HIFractionEstimator(_PictureEstimator):
         -----
         ~hifrac.core.HifracWarning
             If rows have no estimate: once, with how many, why the first, and what to do. If positions have no
-            unit, or values of ``log_mstar`` or ``ebv`` cannot be such.
+            unit, or values of evidence cannot be such.
         """
         if on_error not in _ON_ERROR:
             raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")
+        if samples is not None:
+            require_count("samples", samples)
+            self.model.require(samples=samples)
         self._check_recipe()
         self._warn_of_release()
-        measurements = ("log_mstar", "ebv", *([] if environment is None else ["z"]))
+        measurements = ("ebv", *([] if environment is None else ["z"]))
         positions = parse(data, *measurements, ra=ra, dec=dec, name=self.cutouts.name_column)
-        ebv = self._ebv(positions)
+        with_mass = find_measurement(positions.table, "log_mstar") is not None
+        request = self._request(positions, samples)
         result = positions.table
         card = self.model.card
         columns = columns_of(
             card.target_column,
             card.target,
-            with_mass=positions.log_mstar is not None,
+            with_mass=with_mass,
             with_environment=environment is not None,
+            with_samples=samples is not None,
         )
         _make_room(result, [column.name for column in columns.values()], overwrite)
-        names = self._names(result)
         # First, for a reference that cannot be used is better known before the pictures are fetched.
         density = None if environment is None else _density(positions, environment)
 
         with progress_reports(progress, len(positions), "estimating") as report:
-            values, flags = self._estimate(positions, names, ebv, on_error == "raise", report)
-        if positions.log_mstar is not None:
-            for suffix in ("", "_p16", "_p84"):
-                values[f"log_mhi{suffix}"] = values[f"log_hi_fraction{suffix}"] + positions.log_mstar
+            values, flags = self._estimate(request, on_error == "raise", report)
+        values["evidence"] = self._evidence_text(request.evidence)
+        if with_mass:
+            _add_masses(values, request.evidence.log_mstar, request.evidence.log_mstar_err)
         if density is not None:
             values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
             values["environment_flags"] = np.asarray(density["environment_flags"])
@@ -410,9 +194,10 @@ class HIFractionEstimator(_PictureEstimator):
         values["flags"] = flags
         for name, column in columns.items():
             mask = np.isnan(values[name]) if values[name].dtype.kind == "f" else None
+            mask = np.isnan(values["log_hi_fraction"]) if name == "evidence" else mask
             result[column.name] = make_column(column, values[name], mask)
         result.meta["hifrac"] = {
-            **self._provenance(on_error=on_error, overwrite=overwrite, ra=ra, dec=dec),
+            **self._provenance(on_error=on_error, overwrite=overwrite, samples=samples, ra=ra, dec=dec),
             **({"input": result.meta["hifrac"]} if "hifrac" in result.meta else {}),
         }
         if density is not None:
@@ -475,10 +260,11 @@ class HIFractionEstimator(_PictureEstimator):
         self._check_recipe()
         self._warn_of_release()
         positions = parse(data, "ebv", ra=ra, dec=dec, name=self.cutouts.name_column)
-        names = self._names(positions.table)
+        request = self._request(positions)
 
         def fetch(rows: np.ndarray) -> Generator[tuple[int, Cutout]]:
-            cutouts = self._cutouts(positions[rows], None if names is None else names[rows])
+            names = None if request.names is None else request.names[rows]
+            cutouts = self._cutouts(positions[rows], names)
             with closing(cutouts):
                 for row, (_, cutout) in zip(rows, cutouts, strict=True):
                     yield int(row), cutout
@@ -491,11 +277,22 @@ class HIFractionEstimator(_PictureEstimator):
             (positions.ra, positions.dec),
             method=method,
             target=target,
-            ebv=self._ebv(positions),
+            ebv=request.ebv,
+            interpret=partial(self._interpret, request),
             on_error=on_error,
             batch_size=int(self.batch_size or conf.batch_size),
             progress=progress,
         )
+
+
+def _add_masses(values: dict[str, np.ndarray], log_mstar: np.ndarray, error: np.ndarray) -> None:
+    """Add the HI mass; to its quantiles, in quadrature, the error of the stellar mass where it is known."""
+    estimate = values["log_hi_fraction"]
+    values["log_mhi"] = estimate + log_mstar
+    for suffix, level in INTERVAL_LEVELS.items():
+        offset = values[f"log_hi_fraction_{suffix}"] - estimate
+        offset = np.copysign(np.hypot(offset, ndtri(level) * np.nan_to_num(error)), level - 0.5)
+        values[f"log_mhi_{suffix}"] = estimate + offset + log_mstar
 
 
 def _density(positions: Positions, reference: Any) -> QTable:

@@ -29,6 +29,12 @@ def values_of(column):
     return np.where(np.broadcast_to(getattr(column, "mask", False), values.shape), np.nan, values)
 
 
+def texts_of(column):
+    """The texts of a column of a table, empty where masked: files may forget the mask."""
+    values = np.ma.filled(column, "") if np.ma.isMaskedArray(column) else np.asarray(column)
+    return values.astype(str).tolist()
+
+
 def assert_column_of(entry, column):
     """Assert that a column has the unit and the description of its entry in a registry."""
     unit, description = getattr(column, "unit", None), column.info.description
@@ -80,12 +86,15 @@ def assert_same_results(actual, expected, names=None, detection=None):
     """
     assert len(actual) == len(expected)
     if names is None:
-        added = ("log_hi_fraction", "log_mhi", "log_overdensity", *PROBABILITIES, *SCORES, *FLAGS)
+        added = ("log_hi_fraction", "log_mhi", "log_overdensity", "evidence")
+        added += (*PROBABILITIES, *SCORES, *FLAGS)
         names = [name for name in expected.colnames if name.startswith(added)]
         assert names
     for name in names:
         if name in FLAGS:
             assert_same_flags(actual, expected, detection)
+        elif name == "evidence":
+            assert texts_of(actual[name]) == texts_of(expected[name]), name
         elif name in PROBABILITIES:
             assert_same_probabilities(actual[name], expected[name], name)
         elif name in SCORES:

@@ -75,7 +75,7 @@ def stirred(network):
 def outputs_of(architecture, options):
     if architecture == "StructureNet":
         return NetworkOutput._fields
-    return ("estimate", "log_spread")[: options.get("n_outputs", 1)]
+    return ("estimate", "distance")[: options.get("n_outputs", 1)]
 
 
 def answer(network, architecture, pixels):

@@ -18,6 +18,7 @@ from astropy.table import Column, MaskedColumn, QTable, Table
 from contract import (
     assert_column_of,
     assert_same_estimates,
+    assert_same_probabilities,
     assert_same_results,
     assert_same_scores,
     values_of,
@@ -40,6 +41,7 @@ from hifrac import (
     plot_overview,
 )
 from hifrac.core.columns import RESULT_COLUMNS, columns_of
+from hifrac.core.evidence import Evidence
 from hifrac.core.exceptions import (
     BadCoordinateError,
     BadImageError,
@@ -49,6 +51,7 @@ from hifrac.core.exceptions import (
     RowError,
 )
 from hifrac.core.flags import UNSERVED
+from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE, Cutout
 from hifrac.demo import PICTURES, sample_table
@@ -61,11 +64,12 @@ pytestmark = pytest.mark.numeric
 #: The estimate, and its percentiles from the lowest to the highest.
 FRACTIONS = ("log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84")
 OUTER = ("log_hi_fraction_p05", "log_hi_fraction_p95")
-DEX = (*FRACTIONS, *OUTER, "log_hi_fraction_gswlc")
+DEX = (*FRACTIONS, *OUTER)
 ESTIMATES = (*DEX, "p_detect", "ood_score")
-MASSES = ("log_mhi", "log_mhi_p16", "log_mhi_p84")
+MASSES = ("log_mhi", "log_mhi_p16", "log_mhi_p84", "log_mhi_p05", "log_mhi_p95")
 ADDED = (*ESTIMATES, "flags")
-OUTPUTS = ("estimate", "log_spread", "detection_logit", "gas_poor_logit", "gswlc_offset", "distance")
+#: All columns that are always there, in their order.
+COLUMNS = (*DEX, "evidence", "p_detect", "ood_score", "flags")
 
 GOOD = encode(galaxy(1))
 HTML = b"<!DOCTYPE html><html><body>The service is down for maintenance.</body></html>"
@@ -102,13 +106,15 @@ class Source:
         return "given cutouts"
 
 
+BRIGHTNESS = ("estimate", "detection_logit", "distance")
+
+
 class Brightness(torch.nn.Module):
     """Stands in for the network where only what happens around it matters: the mean of each colour."""
 
     def forward(self, batch):
         mean = batch.double().mean(dim=(2, 3)) / 255
-        nothing = torch.zeros_like(mean[:, 0])
-        return mean[:, 0], nothing - 2, mean[:, 1], nothing, nothing + 0.1, mean[:, 2]
+        return mean.unbind(1)
 
 
 #: Residuals of a tenth of a dex: the estimate is the network's, the mean of the red pixels.
@@ -122,7 +128,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def quick_model(model):
-    card = dataclasses.replace(model.card, calibration=PLAIN, inputs=("pixels",), outputs=OUTPUTS)
+    card = dataclasses.replace(model.card, calibration=PLAIN, inputs=("pixels",), outputs=BRIGHTNESS)
     return dataclasses.replace(model, card=card, network=Brightness(), runtime="eager")
 
 
@@ -166,7 +172,10 @@ def test_the_columns_are_those_of_the_registry(demo, with_mass):
     for name in expected:
         entry, column = RESULT_COLUMNS[name], result[name]
         assert_column_of(entry, column)
-        assert column.dtype == np.dtype(np.int32 if name == "flags" else float), name
+        if name == "evidence":
+            assert column.dtype.kind == "U"
+        else:
+            assert column.dtype == np.dtype(np.int32 if name == "flags" else float), name
         assert hasattr(column, "mask") == (name != "flags"), name
 
 
@@ -179,10 +188,9 @@ def test_one_row_per_row_in_their_order(demo_result):
 
 
 def test_the_values_make_sense(demo_result):
-    value, low, high, lowest, highest, gswlc, p_detect, ood = numbers(demo_result, ESTIMATES)[:, :26]
+    value, low, high, lowest, highest, p_detect, ood = numbers(demo_result, ESTIMATES)[:, :26]
     assert np.all((lowest < low) & (low < value) & (value < high) & (high < highest))
     assert np.all((value > -4) & (value < 3))
-    assert np.all(np.abs(gswlc - value) < 1)
     assert np.all((p_detect >= 0) & (p_detect <= 1))
     assert np.all((ood >= 0) & (ood <= 100))
 
@@ -191,23 +199,21 @@ def test_estimate_and_interval_are_those_of_the_card(demo_result, model):
     pixels = np.stack(
         [SDSS_RECIPE.decode((PICTURES / f"{name}.jpg").read_bytes()) for name in demo_result["name"][:26]]
     )
-    outputs = model.run(pixels, galactic_ebv(demo_result["ra"][:26], demo_result["dec"][:26]))
-    table = model.card.calibration
-    expected = [
-        table.estimate(outputs),
-        *(table.quantile(outputs, level) for level in (0.16, 0.84, 0.05, 0.95)),
-    ]
-    assert_same_estimates(numbers(demo_result, (*FRACTIONS, *OUTER))[:, :26], expected)
-    gswlc = values_of(demo_result["log_hi_fraction_gswlc"])[:26]
-    assert_same_estimates(gswlc, expected[0] + outputs["gswlc_offset"])
+    ebv = galactic_ebv(demo_result["ra"][:26], demo_result["dec"][:26])
+    log_mstar, dec = (plain_floats(demo_result[name])[:26] for name in ("log_mstar", "dec"))
+    evidence = dataclasses.replace(Evidence.none(26), log_mstar=log_mstar, dec=dec)
+    answer = model.answer(pixels, ebv, evidence=evidence)
+    expected = [answer.estimate, *(answer.quantiles[level] for level in (0.16, 0.84, 0.05, 0.95))]
+    assert_same_estimates(numbers(demo_result, DEX)[:, :26], expected)
+    assert_same_probabilities(demo_result["p_detect"][:26], answer.p_detect)
 
 
 def test_a_table_of_residuals_gives_intervals_too(quick_model):
     result = HIFractionEstimator(quick_model, cutouts=Source([GOOD])).predict(sky(1))
-    value, *limits, gswlc = numbers(result, DEX)[:, 0]
+    value, *limits = numbers(result, DEX)[:, 0]
     assert value == SDSS_RECIPE.decode(GOOD)[..., 0].mean() / 255
-    np.testing.assert_allclose(limits, value + np.exp(-2) * np.array([-0.1, 0.1, -0.2, 0.2]))
-    assert gswlc == value + 0.1
+    np.testing.assert_allclose(limits, value + np.array([-0.1, 0.1, -0.2, 0.2]))
+    assert result["evidence"].tolist() == ["picture"]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +229,7 @@ def test_what_a_model_does_not_know_is_masked(quick_model, changes, missing):
     result = HIFractionEstimator(bare, cutouts=Source([GOOD, GOOD])).predict(sky(2, log_mstar=[9.0, 9.5]))
     for name in ESTIMATES:
         assert np.asarray(result[name].mask).tolist() == [name in missing] * 2, name
-    assert result.colnames[-len(ADDED) - 3 :] == list(ADDED) + list(MASSES)
+    assert result.colnames[-len(COLUMNS) - len(MASSES) :] == list(COLUMNS) + list(MASSES)
     fraction = values_of(result["log_hi_fraction"])
     np.testing.assert_array_equal(values_of(result["log_mhi"]), [fraction[0] + 9.0, fraction[1] + 9.5])
     assert np.asarray(result["log_mhi_p16"].mask).all() == ("calibration" in changes)
@@ -301,12 +307,14 @@ def test_a_reddening_that_no_training_galaxy_has_is_flagged(model):
     assert [one.flags for one in explained] == result["flags"].tolist()
 
 
-def test_a_reddened_galaxy_is_bluer_than_it_looks(model):
+@pytest.mark.parametrize(("selection", "most"), [("alfalfa", 0.4), ("intrinsic", 0.8)])
+def test_a_reddened_galaxy_is_bluer_than_it_looks(model, selection, most):
     def predict(ebv):
-        return HIFractionEstimator(model, cutouts=Source([GOOD])).predict(sky(1, ebv=[ebv]))
+        estimator = HIFractionEstimator(model, selection=selection, cutouts=Source([GOOD]))
+        return estimator.predict(sky(1, ebv=[ebv]))
 
     clear, dusty = predict(0.02), predict(0.12)
-    assert 0.05 < values_of(dusty["log_hi_fraction"])[0] - values_of(clear["log_hi_fraction"])[0] < 0.4
+    assert 0.05 < values_of(dusty["log_hi_fraction"])[0] - values_of(clear["log_hi_fraction"])[0] < most
     assert_same_scores(dusty["ood_score"], clear["ood_score"])
 
 
@@ -320,9 +328,9 @@ def test_the_flags_follow_from_their_numbers(demo_result, model):
 
 def test_masses_are_added_in_dex(demo_result):
     log_mstar = np.asarray(sample_table()["log_mstar"])
-    for mass, fraction in zip(MASSES, FRACTIONS, strict=True):
+    for mass, fraction in zip(MASSES, DEX, strict=True):
         expected = values_of(demo_result[fraction]) + log_mstar
-        np.testing.assert_array_equal(values_of(demo_result[mass]), expected)
+        np.testing.assert_allclose(values_of(demo_result[mass]), expected, atol=1e-12)
         assert np.asarray(demo_result[mass].mask).tolist() == np.isnan(expected).tolist()
     # Where the stellar mass is unknown, the fraction is not: the star and the blank sky.
     assert np.asarray(demo_result["log_mhi"].mask).tolist() == [False] * 24 + [True] * 3
@@ -370,7 +378,7 @@ def test_the_same_position_in_any_form(quick_model, form):
     assert names is None
     assert len(result) == 1
     assert result["flags"].tolist()[0] & UNSERVED == 0
-    assert result.colnames[-len(ADDED) :] == list(ADDED)
+    assert result.colnames[-len(COLUMNS) :] == list(COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -422,7 +430,7 @@ def test_duplicate_rows_are_estimated_alike(model):
     assert_same_results(result, result[[0, 0, 0]])
 
 
-@pytest.mark.parametrize("name", ADDED)
+@pytest.mark.parametrize("name", COLUMNS)
 def test_existing_result_columns_are_refused_by_name_or_replaced(quick_model, name):
     data = sky(2, **{name: ["old", "old"]})
     source = Source([GOOD, GOOD])
@@ -431,14 +439,14 @@ def test_existing_result_columns_are_refused_by_name_or_replaced(quick_model, na
         estimator.predict(data)
     assert source.asked == []
     result = estimator.predict(data, overwrite=True)
-    assert result.colnames == ["ra", "dec", *ADDED]
-    assert result[name].dtype.kind in "fi"
+    assert result.colnames == ["ra", "dec", *COLUMNS]
+    assert result[name].dtype.kind in ("U" if name == "evidence" else "fi")
     assert data[name].tolist() == ["old", "old"]
 
 
 def test_a_result_can_be_predicted_again(demo, demo_result):
     _, estimator = demo
-    with pytest.raises(ValueError, match=", ".join((*ADDED, *MASSES))):
+    with pytest.raises(ValueError, match=", ".join((*COLUMNS, *MASSES))):
         estimator.predict(demo_result)
     again = estimator.predict(demo_result, overwrite=True)
     assert again.colnames == demo_result.colnames
@@ -453,7 +461,7 @@ def test_what_belonged_to_a_replaced_column_goes_with_it(quick_model):
     }
     estimator = HIFractionEstimator(quick_model, cutouts=Source([GOOD, GOOD]))
     result = estimator.predict(sky(2, **measured, flux_limit=[1, 2]), overwrite=True)
-    assert result.colnames == ["ra", "dec", "flux_limit", *ADDED]
+    assert result.colnames == ["ra", "dec", "flux_limit", *COLUMNS]
 
 
 def test_what_the_input_says_of_itself_is_kept(quick_model):
@@ -1151,7 +1159,7 @@ def test_real_galaxies_from_files_and_from_the_service(model, real_data, patient
     with LocalCutouts(real_data / "cutouts" / "sdss_cutouts.zip", name="objid") as archive:
         with serve({}) as server:
             patient(server)
-            local = HIFractionEstimator(model, cutouts=archive).predict(labels)
+            local = HIFractionEstimator(model, selection="alfalfa", cutouts=archive).predict(labels)
             assert server.requests == []
         zeros = np.zeros(1)
         pictures = by_position(labels, lambda name: next(archive.fetch(zeros, zeros, [name])).data)
@@ -1162,7 +1170,7 @@ def test_real_galaxies_from_files_and_from_the_service(model, real_data, patient
     assert values_of(local["log_mhi"]).tolist() == labels["log_mhi"].tolist()
     with serve(pictures) as server:
         patient(server)
-        fetched = HIFractionEstimator(model).predict(labels)
+        fetched = HIFractionEstimator(model, selection="alfalfa").predict(labels)
         assert len(server.requests) == 259
     np.testing.assert_array_equal(numbers(fetched), numbers(local))
     truth = np.asarray(labels["log_hi_fraction_true"])

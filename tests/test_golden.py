@@ -66,6 +66,8 @@ def write():
         for column in result.colnames:
             if column in FLAGS:
                 golden[column] = np.asarray(result[column])
+            elif column == "evidence":
+                golden[column] = np.ma.filled(result[column], "")
             elif column.startswith(added):
                 golden[column] = np.round(values_of(result[column]), 7)
         golden.meta["comments"] = [f"Estimates by the bundled model {conf.model!r}."]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -257,6 +257,9 @@ class Explanations(Sequence):
         As for `~hifrac.attribution.heat_maps`.
     ebv : array of float, shape (n,), optional
         Galactic reddening.
+    interpret : callable, optional
+        Returns the answer for some rows, given the outputs of the network and the numbers of the rows; by
+        default the model's, which knows nothing of the rows.
     on_error : {"flag", "raise"}, optional
         Whether a row without a picture has a masked map and a flag, or raises its error.
     batch_size : int, optional
@@ -285,6 +288,7 @@ class Explanations(Sequence):
         method: str = "cam",
         target: str = "log_hi_fraction",
         ebv: np.ndarray | None = None,
+        interpret: Callable[[Mapping[str, np.ndarray], list[int]], Answer] | None = None,
         on_error: str = "flag",
         batch_size: int = 64,
         options: dict[str, Any] | None = None,
@@ -301,6 +305,7 @@ class Explanations(Sequence):
         self._fetch, self._decode, self._positions = fetch, decode, positions
         self._ebv, self._raises, self._batch_size = ebv, on_error == "raise", int(batch_size)
         self._progress = progress
+        self._interpret = interpret or (lambda outputs, rows: model.interpret(outputs, self._ebv_of(rows)))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -363,16 +368,18 @@ class Explanations(Sequence):
             return replace(empty, flags=int(error.flag), error=error)
         return replace(empty, pixels=pixels, wcs=wcs, flags=0 if step is None else int(Flag.RESAMPLED))
 
+    def _ebv_of(self, rows: list[int]) -> np.ndarray | None:
+        return None if self._ebv is None else self._ebv[rows]
+
     def _finish(self, waiting: list[Explanation]) -> Iterator[Explanation]:
         """Yield the waiting explanations, with maps where there are pictures."""
         served = [explanation for explanation in waiting if explanation.served]
         if served:
             rows = [explanation.row for explanation in served]
-            ebv = None if self._ebv is None else self._ebv[rows]
             pixels = np.stack([cast(np.ndarray, explanation.pixels) for explanation in served])
-            maps = heat_maps(self.model, pixels, ebv=ebv, **self._arguments)
+            maps = heat_maps(self.model, pixels, ebv=self._ebv_of(rows), **self._arguments)
             # From the same pass of the network.
-            answer = Answer.from_outputs(self.model.card, maps.outputs, ebv)
+            answer = self._interpret(maps.outputs, rows)
         number = 0
         for explanation in waiting:
             if not explanation.served:

@@ -55,11 +55,6 @@ def _targets(card: ModelCard) -> dict[str, Target]:
         targets.append(
             Target("p_detect", "detection_logit", 1, no_unit, "log odds of a detection, before calibration")
         )
-    if "gas_poor_logit" in card.outputs and column != "gas_rich_logit":
-        poor = "log odds that ALFALFA missed the galaxy, a deeper survey having looked for its HI"
-        targets.append(Target("gas-poor", "gas_poor_logit", 1, no_unit, poor))
-        rich = "log odds that ALFALFA detected the galaxy, against those that it missed"
-        targets.append(Target("gas-rich", "gas_poor_logit", -1, no_unit, rich))
     return {target.name: target for target in targets}
 
 
@@ -87,9 +82,8 @@ def resolve_target(card: ModelCard, target: str) -> Target:
     -----
     ``"p_detect"`` is the raw log odds ``detection_logit``; p_detect increases with it.
     ``"gas-rich"`` and ``"gas-poor"`` are the two classes of a model that has them (``gas_rich_logit``, the
-    classes of Wu 2020, section 8.1). The default model has other classes: ``"gas-poor"`` is its
-    ``gas_poor_logit``, galaxies that ALFALFA missed though a deeper survey looked for their HI; and
-    ``"gas-rich"`` is its negative. The map of one is the negative of the other's.
+    classes of Wu 2020, section 8.1); the map of one is the negative of the other's. What the default model
+    explains is its estimate from the picture alone, of a galaxy that ALFALFA detects.
     """
     targets = _targets(card)
     if target not in targets:

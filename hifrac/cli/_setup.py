@@ -15,6 +15,7 @@ from hifrac.cli._shared import (
     exit_on_interrupt,
     input_options,
     make_source,
+    selection_option,
     survey_options,
     temporary_settings,
 )
@@ -47,6 +48,8 @@ class Setup:
     model: str | None
     device: str | None
     batch_size: int | None
+    selection: str | None
+    mass_scale: str | None
 
     @property
     def is_local(self) -> bool:
@@ -101,7 +104,13 @@ class Setup:
             model = load_model(self.model, device=self.device)
             source = self._service(model) if local is None else local
             stack.enter_context(exit_on_interrupt(fetching=not self.is_local))
-            yield HIFractionEstimator(model, cutouts=source, batch_size=self.batch_size)
+            yield HIFractionEstimator(
+                model,
+                selection=self.selection,
+                mass_scale=self.mass_scale,
+                cutouts=source,
+                batch_size=self.batch_size,
+            )
 
     def _local_source(self, rows: Table):
         """Open the source of local pictures: frames, or a folder or archive with a column that names them."""
@@ -154,6 +163,12 @@ _OPTIONS = (
     click.option("--model", help="Bundled model, or folder of a model.  [default: default]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option("--batch-size", type=int, help="Pictures in one pass of the network."),
+    selection_option,
+    click.option(
+        "--mass-scale",
+        metavar="taylor|gswlc",
+        help="Stellar masses: of Taylor et al. 2011 (the default), or of GSWLC-2.",
+    ),
 )
 
 

@@ -116,6 +116,16 @@ def survey_options(command: Callable) -> Callable:
     return command
 
 
+def selection_option(command: Callable) -> Callable:
+    """Add the option that says how the galaxies of a table were selected."""
+    return click.option(
+        "--selection",
+        metavar="intrinsic|alfalfa|undetected",
+        help="Why the galaxies are in the sample: HI had no part in it (the default), ALFALFA detects them, "
+        "or it does not.",
+    )(command)
+
+
 @contextmanager
 def temporary_settings(cache_dir: Path | None = None, max_rate: float | None = None) -> Iterator[None]:
     """Apply settings of the command line, which come before those of the environment."""

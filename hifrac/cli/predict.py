@@ -27,6 +27,7 @@ from hifrac.cli._visual import Visuals, visual_options
     type=click.Path(path_type=Path),
     help="Table of positions and redshifts around the galaxies: adds their overdensity, which needs z.",
 )
+@click.option("--samples", type=click.IntRange(min=1), help="Draws from the distribution of each row.")
 @visual_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT, and what --overview and --html write.")
 @click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
@@ -35,6 +36,7 @@ def predict(
     setup: Setup,
     output: Path,
     environment: Path | None,
+    samples: int | None,
     visuals: Visuals,
     overwrite: bool,
     replace_columns: bool,
@@ -71,6 +73,7 @@ def predict(
             rows,
             **setup.axes,
             environment=reference,
+            samples=samples,
             overwrite=replace_columns,
             progress=on_terminal(),
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from hifrac.cli._shared import one_line_errors
+from hifrac.cli._shared import one_line_errors, selection_option
 
 #: The name that stands for the recipe of the bundled default model, not for a configuration.
 DEFAULT = "default"
@@ -234,6 +234,7 @@ def _extra_train() -> Iterator[None]:
 @click.option(
     "--orientations", type=int, default=1, show_default=True, help="8: the mean over all of a picture."
 )
+@selection_option
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of the figures to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")

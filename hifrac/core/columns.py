@@ -69,20 +69,27 @@ class ResultColumn:
 _DEX_SOLAR = u.dex(u.solMass)
 WITH_MASS = "the input has log_mstar"
 WITH_ENVIRONMENT = "environment is given"
+WITH_SAMPLES = "samples is given"
 
 #: The columns of a result by name.
 RESULT_COLUMNS = {
     column.name: column
     for column in (
-        ResultColumn("log_hi_fraction", u.dex, "HI mass fraction log10(M_HI/M*): the estimate"),
-        ResultColumn("log_hi_fraction_p16", u.dex, "16th percentile of the HI mass fraction, conformal"),
-        ResultColumn("log_hi_fraction_p84", u.dex, "84th percentile of the HI mass fraction, conformal"),
-        ResultColumn("log_hi_fraction_p05", u.dex, "5th percentile of the HI mass fraction, conformal"),
-        ResultColumn("log_hi_fraction_p95", u.dex, "95th percentile of the HI mass fraction, conformal"),
+        ResultColumn("log_hi_fraction", u.dex, "HI mass fraction log10(M_HI/M*): the estimate, the median"),
+        ResultColumn("log_hi_fraction_p16", u.dex, "16th percentile of the HI mass fraction"),
+        ResultColumn("log_hi_fraction_p84", u.dex, "84th percentile of the HI mass fraction"),
+        ResultColumn("log_hi_fraction_p05", u.dex, "5th percentile of the HI mass fraction"),
+        ResultColumn("log_hi_fraction_p95", u.dex, "95th percentile of the HI mass fraction"),
         ResultColumn(
-            "log_hi_fraction_gswlc",
+            "log_hi_fraction_samples",
             u.dex,
-            "the estimate for the stellar masses of GSWLC-2 (Salim et al. 2018)",
+            "draws from the distribution of the HI mass fraction, those of a row in one cell",
+            WITH_SAMPLES,
+        ),
+        ResultColumn(
+            "evidence",
+            None,
+            "what the estimate rests on: the picture, and what else the row has (see Evidence)",
         ),
         ResultColumn(
             "p_detect",
@@ -94,8 +101,15 @@ RESULT_COLUMNS = {
         ),
         ResultColumn("flags", None, "quality flags, a bit mask; 0 is unflagged, see decode_flags"),
         ResultColumn("log_mhi", _DEX_SOLAR, "HI mass, log_hi_fraction + log_mstar", WITH_MASS),
-        ResultColumn("log_mhi_p16", _DEX_SOLAR, "16th percentile of the HI mass, M* exact", WITH_MASS),
-        ResultColumn("log_mhi_p84", _DEX_SOLAR, "84th percentile of the HI mass, M* exact", WITH_MASS),
+        *(
+            ResultColumn(
+                f"log_mhi_p{level:02}",
+                _DEX_SOLAR,
+                f"{level}th percentile of the HI mass, with the error of M* where log_mstar_err has it",
+                WITH_MASS,
+            )
+            for level in (16, 84, 5, 95)
+        ),
         ResultColumn(
             "log_overdensity", u.dex, "log10(1 + delta5), the projected overdensity", WITH_ENVIRONMENT
         ),
@@ -110,7 +124,12 @@ RESULT_COLUMNS = {
 
 
 def columns_of(
-    target: str, description: str, *, with_mass: bool = False, with_environment: bool = False
+    target: str,
+    description: str,
+    *,
+    with_mass: bool = False,
+    with_environment: bool = False,
+    with_samples: bool = False,
 ) -> dict[str, ResultColumn]:
     """Return the columns of a result, by the names under which `RESULT_COLUMNS` has them.
 
@@ -126,17 +145,24 @@ def columns_of(
         Whether the input has ``log_mstar``.
     with_environment : bool, optional
         Whether the overdensity is wanted.
+    with_samples : bool, optional
+        Whether draws are wanted.
 
     Returns
     -------
     columns : dict of str to `ResultColumn`
     """
     is_hi = target == "log_hi_fraction"
-    wanted = {"always": True, WITH_MASS: with_mass and is_hi, WITH_ENVIRONMENT: with_environment}
+    wanted = {
+        "always": True,
+        WITH_MASS: with_mass and is_hi,
+        WITH_ENVIRONMENT: with_environment,
+        WITH_SAMPLES: with_samples and is_hi,
+    }
     columns = {name: column for name, column in RESULT_COLUMNS.items() if wanted[column.when]}
     if is_hi:
         return columns
-    del columns["log_hi_fraction_gswlc"]
+    del columns["evidence"]
     for name in columns:
         if name.startswith("log_hi_fraction"):
             part = name.removeprefix("log_hi_fraction")

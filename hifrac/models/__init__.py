@@ -1,7 +1,7 @@
 """Networks and their files: cards, calibration, and what a model answers."""
 
 from hifrac.models.answer import Answer
-from hifrac.models.calibration import ConformalTable, PopulationTable
+from hifrac.models.calibration import ConformalTable, PosteriorTable
 from hifrac.models.cards import ModelCard
 from hifrac.models.detection import DetectionTable
 from hifrac.models.export import export_model
@@ -13,7 +13,7 @@ __all__ = [
     "DetectionTable",
     "Model",
     "ModelCard",
-    "PopulationTable",
+    "PosteriorTable",
     "export_model",
     "list_models",
     "load_model",

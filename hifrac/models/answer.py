@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hifrac.models.calibration import ConformalTable
+
 if TYPE_CHECKING:
+    from hifrac.core.evidence import Evidence
     from hifrac.models.cards import ModelCard
+    from hifrac.models.posterior import Posterior
 
 #: Levels of the intervals that a result has, by the end of their columns' names.
 INTERVAL_LEVELS = {"p16": 0.16, "p84": 0.84, "p05": 0.05, "p95": 0.95}
@@ -18,7 +22,6 @@ INTERVAL_LEVELS = {"p16": 0.16, "p84": 0.84, "p05": 0.05, "p95": 0.95}
 ANSWER_COLUMNS = (
     "log_hi_fraction",
     *(f"log_hi_fraction_{name}" for name in INTERVAL_LEVELS),
-    "log_hi_fraction_gswlc",
     "p_detect",
     "ood_score",
 )
@@ -32,8 +35,6 @@ class Answer:
     ----------
     estimate : `~numpy.ndarray` of float, shape (n,)
         Median of the target, in its unit.
-    gswlc : `~numpy.ndarray` of float, shape (n,)
-        The same on the stellar masses of GSWLC-2.
     p_detect : `~numpy.ndarray` of float, shape (n,)
         Probability that an ALFALFA-like survey detects the galaxy, at equal prior odds.
     ood_score : `~numpy.ndarray` of float, shape (n,)
@@ -42,18 +43,27 @@ class Answer:
         UNLIKELY_DETECTION, OUT_OF_DISTRIBUTION and HIGH_REDDENING, see `~hifrac.Flag`.
     quantiles : dict of float to `~numpy.ndarray` of float, shape (n,)
         Quantiles of the target at the levels of ``INTERVAL_LEVELS``; empty for a model without an interval.
+    samples : `~numpy.ndarray` of float, shape (n, k), or None
+        Draws from each distribution, if they were asked for.
     """
 
     estimate: np.ndarray
-    gswlc: np.ndarray
     p_detect: np.ndarray
     ood_score: np.ndarray
     flags: np.ndarray
     quantiles: dict[float, np.ndarray] = field(default_factory=dict)
+    samples: np.ndarray | None = None
 
     @classmethod
     def from_outputs(
-        cls, card: ModelCard, outputs: Mapping[str, np.ndarray], ebv: np.ndarray | None = None
+        cls,
+        card: ModelCard,
+        outputs: Mapping[str, np.ndarray],
+        ebv: np.ndarray | None = None,
+        posterior: Posterior | None = None,
+        *,
+        selection: str = "intrinsic",
+        shares: np.ndarray | None = None,
     ) -> Answer:
         """Calibrate what a network gave.
 
@@ -65,33 +75,62 @@ class Answer:
             The outputs of the network by name, as of `hifrac.models.Model.run`.
         ebv : array of float, shape (n,), optional
             Galactic reddening E(B-V) in mag, NaN where unknown, for the flag HIGH_REDDENING.
+        posterior : Posterior, optional
+            What follows for the galaxies, of a model that has distributions; estimate and quantiles are its.
+        selection : {"intrinsic", "alfalfa", "undetected"}, optional
+            How the galaxies came into the sample: whose distribution it is.
+        shares : array of float, shape (n, k), optional
+            Draw the values below which these shares of the distributions lie: uniform random numbers.
         """
         n = len(next(iter(outputs.values())))
-        estimate, quantiles = outputs.get("estimate", np.full(n, np.nan)), {}
-        if card.calibration is not None:
+        estimate, quantiles, samples = outputs.get("estimate", np.full(n, np.nan)), {}, None
+        levels = tuple(INTERVAL_LEVELS.values())
+        log_odds: np.ndarray | float = 0.0
+        if posterior is not None:
+            density = posterior.density(selection)
+            estimate, *interval = density.quantile([0.5, *levels]).numpy().T
+            quantiles = dict(zip(levels, interval, strict=True))
+            samples = None if shares is None else density.quantile(shares).numpy()
+            log_odds = posterior.detection_log_odds.numpy()
+        elif isinstance(card.calibration, ConformalTable):
             estimate = card.calibration.estimate(outputs)
-            quantiles = {
-                level: card.calibration.quantile(outputs, level) for level in INTERVAL_LEVELS.values()
-            }
+            quantiles = {level: card.calibration.quantile(outputs, level) for level in levels}
         p_detect, ood_score, flags = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32)
         if card.detection is not None:
             if "detection_logit" in outputs:
-                p_detect = card.detection.p_detect(outputs["detection_logit"])
+                p_detect = card.detection.p_detect(outputs["detection_logit"], log_odds)
             if "distance" in outputs:
                 ood_score = card.detection.ood_score(outputs["distance"])
             flags = card.detection.flags(p_detect, ood_score, ebv).astype(np.int32)
         return cls(
             estimate=estimate,
-            gswlc=estimate + outputs.get("gswlc_offset", np.nan),
             p_detect=p_detect,
             ood_score=ood_score,
             flags=flags,
             quantiles=quantiles,
+            samples=samples,
         )
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Return the numbers by the names of ``ANSWER_COLUMNS``."""
+        """Return the numbers by the names of ``ANSWER_COLUMNS``, and the draws if there are some."""
         unknown = np.full_like(self.estimate, np.nan)
         interval = [self.quantiles.get(level, unknown) for level in INTERVAL_LEVELS.values()]
-        values = (self.estimate, *interval, self.gswlc, self.p_detect, self.ood_score)
-        return dict(zip(ANSWER_COLUMNS, values, strict=True))
+        values = (self.estimate, *interval, self.p_detect, self.ood_score)
+        columns = dict(zip(ANSWER_COLUMNS, values, strict=True))
+        return columns if self.samples is None else {**columns, "log_hi_fraction_samples": self.samples}
+
+
+def evidence_text(evidence: Evidence) -> np.ndarray:
+    """Say of each row what is used of it, such as "picture+z+photometry"."""
+    has = {name: np.isfinite(getattr(evidence, name)) for name in ("g_minus_i", "i", "log_cz", "axis_ratio")}
+    parts = {
+        "z": has["log_cz"],
+        "photometry": has["g_minus_i"] & has["i"],
+        "axis_ratio": has["axis_ratio"],
+        "log_mstar": np.isfinite(evidence.log_mstar),
+        "log_mhi_limit": np.isfinite(evidence.log_mhi_limit),
+    }
+    text = np.full(len(evidence), "picture", dtype=object)
+    for name, is_there in parts.items():
+        text[is_there] += f"+{name}"
+    return text.astype(str)

@@ -14,7 +14,7 @@ from hifrac.core.files import write_whole
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models._facts import check_facts
-from hifrac.models.calibration import ConformalTable, PopulationTable
+from hifrac.models.calibration import ConformalTable, PosteriorTable
 from hifrac.models.detection import DetectionTable
 
 FILE_NAME = "card.json"
@@ -22,10 +22,14 @@ FILE_NAME = "card.json"
 #: What a network may say of a picture.
 OUTPUTS = {
     "estimate": "the target, in its unit",
-    "log_spread": "natural logarithm of the estimate's expected error, in the unit of the target",
+    "residual_redshift": "what the picture adds to the prior where the redshift is known, in dex",
+    "residual_photometry": "what the picture adds to the prior where magnitudes are known, in dex",
+    "g_minus_i": "colour that the picture shows, in mag, not corrected for the Galaxy",
+    "i": "magnitude that the picture shows, not corrected for the Galaxy",
+    "log_cz": "log10 of the redshift times the speed of light in km/s that the picture shows",
+    "axis_ratio": "apparent axis ratio b/a that the picture shows",
     "detection_logit": "log odds that a galaxy is a detection, not a non-detection, at equal prior odds",
     "distance": "distance from the training set in feature space",
-    "gas_poor_logit": "log odds that a galaxy is one that ALFALFA missed, not a detection, at equal odds",
     "gswlc_offset": "what to add to the estimate for the stellar masses of GSWLC-2, in dex",
 }
 
@@ -91,7 +95,7 @@ class ModelCard:
         For which galaxies the figures hold.
     normalisation : str
         What happens to a picture before the network.
-    calibration : ConformalTable, PopulationTable or None
+    calibration : ConformalTable, PosteriorTable or None
         What makes estimate and interval of the outputs; None for a model without an interval.
     detection : DetectionTable or None
         Calibration of ``p_detect`` and ``ood_score``; None for a model without them.
@@ -135,7 +139,7 @@ class ModelCard:
     training_set: str
     validity: str
     normalisation: str
-    calibration: ConformalTable | PopulationTable | None
+    calibration: ConformalTable | PosteriorTable | None
     detection: DetectionTable | None
     figures: Mapping[str, Any]
     protocol: str
@@ -161,8 +165,8 @@ class ModelCard:
                 f"inputs must be pixels, or pixels and ebv; got {', '.join(map(str, self.inputs))}"
             )
         needed = set() if self.calibration is None else {"estimate"}
-        if isinstance(self.calibration, PopulationTable):
-            needed |= {"log_spread", "gas_poor_logit"}
+        if isinstance(self.calibration, PosteriorTable):
+            needed |= set(OUTPUTS) - {"detection_logit", "distance"}
         if missing := sorted(needed - set(self.outputs)):
             raise ValueError(f"outputs must have {', '.join(missing)}: the calibration needs them")
         if not isinstance(self.target_column, str) or not self.target_column.isidentifier():
@@ -204,7 +208,7 @@ class ModelCard:
             check_facts(CutoutRecipe, facts["recipe"], "recipe")
             facts["recipe"] = CutoutRecipe.from_dict(facts["recipe"])
             if facts["calibration"] is not None:
-                table = PopulationTable if "ranks" in facts["calibration"] else ConformalTable
+                table = PosteriorTable if "scores" in facts["calibration"] else ConformalTable
                 check_facts(table, facts["calibration"], "calibration")
                 facts["calibration"] = table(**facts["calibration"])
             if facts["detection"] is not None:

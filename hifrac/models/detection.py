@@ -34,6 +34,8 @@ class DetectionTable:
     largest_ebv : float or None
         Galactic reddening E(B-V) in mag above which a row is flagged HIGH_REDDENING, the largest of
         the training set; None for a model that knows no reddening.
+    posterior_slope : float
+        What the log odds of the posterior count beside those of the network, see `p_detect`.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class DetectionTable:
     distances: tuple[float, ...]
     ood_threshold: float
     largest_ebv: float | None = None
+    posterior_slope: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "percentiles", tuple(float(value) for value in self.percentiles))
@@ -59,27 +62,32 @@ class DetectionTable:
             raise ValueError("percentiles and distances must be increasing")
         if not self.percentiles or (self.percentiles[0], self.percentiles[-1]) != (0, 100):
             raise ValueError("percentiles must run from 0 to 100")
-        numbers = (self.slope, self.intercept, self.threshold, self.ood_threshold, *self.distances)
+        numbers = [self.slope, self.intercept, self.posterior_slope, self.threshold, self.ood_threshold]
+        numbers += self.distances
         if self.largest_ebv is not None:
-            numbers += (self.largest_ebv,)
+            numbers.append(self.largest_ebv)
         if not np.all(np.isfinite(numbers)):
-            raise ValueError("slope, intercept, thresholds, distances and largest_ebv must be finite")
+            raise ValueError("slopes, intercept, thresholds, distances and largest_ebv must be finite")
 
-    def p_detect(self, logit: np.ndarray) -> np.ndarray:
+    def p_detect(self, logit: np.ndarray, posterior_log_odds: np.ndarray | float = 0.0) -> np.ndarray:
         """Return the probability of detection, at equal prior odds.
 
         Parameters
         ----------
         logit : array of float
             Raw log odds of the network.
+        posterior_log_odds : array of float, optional
+            Log odds that follow from the HI fraction and the limit of the survey, of a model that has them.
 
         Returns
         -------
         probability : array of float
             Between 0 and 1.
         """
+        log_odds = self.slope * np.asarray(logit, dtype=float) + self.intercept
+        log_odds = log_odds + self.posterior_slope * np.asarray(posterior_log_odds, dtype=float)
         # tanh does not overflow, whatever the logit.
-        return 0.5 * (1 + np.tanh(0.5 * (self.slope * np.asarray(logit, dtype=float) + self.intercept)))
+        return 0.5 * (1 + np.tanh(0.5 * log_odds))
 
     def ood_score(self, distance: np.ndarray) -> np.ndarray:
         """Return the percentile of a distance among held-out training pictures.

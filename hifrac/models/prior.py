@@ -1,4 +1,4 @@
-"""What photometry alone says of the HI fraction of a galaxy that ALFALFA detects."""
+"""HI fractions of galaxies that ALFALFA detects: a prior from photometry, and what a picture adds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from hifrac.models.photometry import QUANTITIES
 
 _DEGREE = 4
 #: Ranges of g-i, i, log10(cz) and b/a: of the galaxies that it is fitted to. Beyond, it stays as at the end.
@@ -82,3 +85,44 @@ class Prior(nn.Module):
         for variable in range(1, 4):
             terms = terms * powers[:, variable, self.exponents[:, variable]]
         return terms
+
+
+class Residual(nn.Linear):
+    """What a picture adds to the prior: linear in its measurements, and in a few extra quantities.
+
+    Parameters
+    ----------
+    n_features : int
+        Standardised measurements.
+    n_extra : int
+        Quantities that come behind them, with their ``extra_center`` and ``extra_scale``.
+    """
+
+    if TYPE_CHECKING:
+        extra_center: Tensor
+        extra_scale: Tensor
+
+    def __init__(self, n_features: int, n_extra: int) -> None:
+        super().__init__(n_features + n_extra, 1)
+        self.n_features = n_features
+        self.register_buffer("extra_center", torch.zeros(n_extra))
+        self.register_buffer("extra_scale", torch.ones(n_extra))
+
+    def of_features(self, standard: Tensor) -> Tensor:
+        """Return the part (n,) that the measurements (n, n_features) make, the constant included."""
+        return functional.linear(standard, self.weight[:, : self.n_features], self.bias)[:, 0]
+
+    def of_extra(self, extra: Tensor) -> Tensor:
+        """Return the part (n,) that the extra quantities (n, n_extra) make, in their precision."""
+        scaled = (extra - self.extra_center) / self.extra_scale
+        return scaled @ self.weight[0, self.n_features :].to(scaled.dtype)
+
+
+class Residuals(nn.Module):
+    """What a picture adds where the photometry is its own, where the redshift is known, and where all is."""
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.picture = Residual(n_features, len(QUANTITIES))
+        self.redshift = Residual(n_features, 1)
+        self.photometry = Residual(n_features, 2)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from importlib import resources
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,11 +18,15 @@ from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityErro
 from hifrac.core.reprs import html_facts, html_rows
 from hifrac.models._torch import plain_torch
 from hifrac.models.answer import Answer
+from hifrac.models.calibration import CHOICES, PosteriorTable
 from hifrac.models.cards import FILE_NAME, ModelCard
 
 if TYPE_CHECKING:
     import torch
     from astropy.table import Table
+
+    from hifrac.core.evidence import Evidence
+    from hifrac.models.posterior import PosteriorModel
 
 _Part = TypeVar("_Part")
 
@@ -61,7 +65,7 @@ def list_models() -> list[ModelCard]:
     --------
     >>> from hifrac import list_models
     >>> [card.name for card in list_models()]
-    ['default', 'gas-classes', 'gas-classes-monochrome', 'volume-limited']
+    ['default', 'gas-classes', 'gas-classes-monochrome']
     """
     return _ModelList(ModelCard.read(folder) for folder in bundled_models().values())
 
@@ -144,13 +148,42 @@ class Model:
         """The sha256 of the file that the network was loaded from: the script or the canonical weights."""
         return self.card.files["model.pt"] if self.runtime == "torchscript" else self.card.sha256
 
-    def answer(self, pixels: np.ndarray, ebv: np.ndarray | None = None) -> Answer:
+    @cached_property
+    def posterior_model(self) -> PosteriorModel | None:
+        """What makes distributions of the outputs; None for a model whose calibration has none."""
+        if not isinstance(self.card.calibration, PosteriorTable):
+            return None
+        from hifrac.models.posterior import PosteriorModel
+
+        return PosteriorModel.from_network(self.network, self.card.calibration)
+
+    def require(self, **options: object) -> None:
+        """Refuse options that the model has not, such as a ``selection`` of one that knows no others.
+
+        Raises
+        ------
+        ValueError
+            If an option is not None, and the model has no distributions; or if it is none of its choices.
+        """
+        for name, choices in CHOICES.items():
+            if options.get(name) is not None and options[name] not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {options[name]!r}")
+        given = [name for name, value in options.items() if value is not None]
+        if given and not isinstance(self.card.calibration, PosteriorTable):
+            raise ValueError(
+                f"{given[0]}: the model {self.card.name!r} has one answer, for galaxies such as it was "
+                "trained on, and no distributions"
+            )
+
+    def answer(self, pixels: np.ndarray, ebv: np.ndarray | None = None, **options: Any) -> Answer:
         """Run the network and calibrate its outputs.
 
         Parameters
         ----------
         pixels, ebv : `~numpy.ndarray`
             As of `run`; ``ebv`` also decides on the flag HIGH_REDDENING.
+        **options
+            As of `interpret`.
 
         Returns
         -------
@@ -160,9 +193,51 @@ class Model:
         Raises
         ------
         ValueError, ~hifrac.core.ModelError
-            As of `run`.
+            As of `run` and `interpret`.
         """
-        return Answer.from_outputs(self.card, self.run(pixels, ebv), ebv)
+        return self.interpret(self.run(pixels, ebv), ebv, **options)
+
+    @plain_torch()
+    def interpret(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        ebv: np.ndarray | None = None,
+        *,
+        evidence: Evidence | None = None,
+        selection: str | None = None,
+        mass_scale: str | None = None,
+        shares: np.ndarray | None = None,
+    ) -> Answer:
+        """Calibrate outputs of the network.
+
+        Parameters
+        ----------
+        outputs : mapping of str to array of float, shape (n,)
+            As of `run`.
+        ebv : array of float, shape (n,), optional
+            The reddening that they were made with.
+        evidence : `~hifrac.core.evidence.Evidence`, optional
+            What is known of the galaxies beside their pictures; of no use to a model without distributions.
+        selection : {"intrinsic", "alfalfa", "undetected"}, optional
+            Whether the galaxies are of a sample that does not look at HI, the default; detected by ALFALFA;
+            or not detected by it.
+        mass_scale : {"taylor", "gswlc"}, optional
+            The stellar masses: of Taylor et al. (2011), the default, or GSWLC-2.
+        shares : array of float, shape (n, k), optional
+            Uniform random numbers, for draws from the distributions.
+
+        Raises
+        ------
+        ValueError
+            If ``selection`` or ``mass_scale`` is unknown, or something is asked for that the model has not.
+        """
+        self.require(selection=selection, mass_scale=mass_scale, samples=shares)
+        if self.posterior_model is None:
+            return Answer.from_outputs(self.card, outputs, ebv)
+        posterior = self.posterior_model.infer(outputs, ebv, evidence, mass_scale or "taylor")
+        return Answer.from_outputs(
+            self.card, outputs, ebv, posterior, selection=selection or "intrinsic", shares=shares
+        )
 
     def run(self, pixels: np.ndarray, ebv: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Run the network.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +34,9 @@ _NOISE = (0.108, 0.085, 0.062, 0.028, 0.0, 0.0, 0.06)
 
 def as_double(values: Any) -> Tensor:
     """Return an array or a tensor as a tensor in double precision."""
-    return torch.as_tensor(values, dtype=torch.float64)
+    if isinstance(values, Tensor):
+        return values.double()
+    return torch.from_numpy(np.array(values, dtype=float))  # a copy: what is handed in may be read-only
 
 
 def distance_modulus(log_cz: Any) -> Tensor:

@@ -3,8 +3,8 @@
 With a few hundred labelled pictures, layers whose weights are learned from
 pixels lose to layers that are written down: apertures, moments and filters.
 So the first half of this network is fixed and differentiable almost
-everywhere, and only the heads (log M_HI/M*, detection, distance from the
-training set) are trained. All of it is one `torch.nn.Module`, and scripts.
+everywhere, and only the heads (photometry, log M_HI/M*, detection, distance from
+the training set) are trained. All of it is one `torch.nn.Module`, and scripts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hifrac.models.photometry import bound
+from hifrac.core.reddening import EXTINCTION_PER_EBV
+from hifrac.models.photometry import PhotometryHead, bound
+from hifrac.models.population import Population
+from hifrac.models.prior import Prior, Residuals
+from hifrac.models.selection import Selection
 from hifrac.models.texture import N_TEXTURE, texture
 
 
@@ -26,15 +30,19 @@ class NetworkOutput(NamedTuple):
     Attributes
     ----------
     estimate : Tensor, shape (n,)
-        log10(M_HI / M*), in dex, for samples in which most galaxies are such as ALFALFA detects.
-    log_spread : Tensor, shape (n,)
-        Natural logarithm of the estimate's expected error, in dex.
+        log10(M_HI / M*), in dex, of a galaxy that ALFALFA detects, from the picture alone: the prior of the
+        photometry that the picture shows, and what its measurements add.
+    residual_redshift, residual_photometry : Tensor, shape (n,)
+        What the measurements add to the prior where the redshift, or magnitudes, are known otherwise, dex.
+    g_minus_i, i : Tensor, shape (n,)
+        Colour and magnitude that the picture shows, not corrected for the Galaxy.
+    log_cz : Tensor, shape (n,)
+        log10 of the redshift times the speed of light in km/s.
+    axis_ratio : Tensor, shape (n,)
+        Apparent axis ratio b/a.
     detection_logit : Tensor, shape (n,)
         Log odds that the galaxy is a detection rather than a non-detection,
         at equal prior odds.
-    gas_poor_logit : Tensor, shape (n,)
-        Log odds that the galaxy is of those whose HI a deeper survey looked
-        for because ALFALFA had missed it, rather than a detection, at equal odds.
     gswlc_offset : Tensor, shape (n,)
         log10 of the ratio of the stellar masses of Taylor et al. (2011) and GSWLC-2, in dex.
     distance : Tensor, shape (n,)
@@ -42,9 +50,13 @@ class NetworkOutput(NamedTuple):
     """
 
     estimate: Tensor
-    log_spread: Tensor
+    residual_redshift: Tensor
+    residual_photometry: Tensor
+    g_minus_i: Tensor
+    i: Tensor
+    log_cz: Tensor
+    axis_ratio: Tensor
     detection_logit: Tensor
-    gas_poor_logit: Tensor
     gswlc_offset: Tensor
     distance: Tensor
 
@@ -214,11 +226,17 @@ class StructureNet(nn.Module):
         self.register_buffer("alterations", torch.zeros(n, self.N_ALTERATIONS))
         self.register_buffer("alterations_offset", torch.zeros(self.N_ALTERATIONS))
         self.register_buffer("edge", torch.ones(2 + self.N_ALTERATIONS))
-        self.fraction = nn.Linear(n_features, 1)
-        self.log_spread = nn.Linear(n_features, 1)
+        self.photometry = PhotometryHead(n_features)
+        self.axis_ratio = nn.Linear(n_features, 1)
+        self.prior = Prior()
+        self.residual = Residuals(n_features)
         self.detection = nn.Linear(n_features, 1)
-        self.gas_poor = nn.Linear(n_features, 1)
         self.gswlc_offset = nn.Linear(n_features, 1)
+        # These do not read pictures: the answer is made with them, and they are of one file with the rest.
+        self.population = Population()
+        self.selection = Selection()
+        self.reddening_i = EXTINCTION_PER_EBV["i"]
+        self.reddening_g_minus_i = EXTINCTION_PER_EBV["g"] - EXTINCTION_PER_EBV["i"]
 
     @classmethod
     def columns(cls, names: tuple[str, ...]) -> list[int]:
@@ -260,13 +278,25 @@ class StructureNet(nn.Module):
 
     def forward_head(self, features: Tensor) -> NetworkOutput:
         """Apply the heads to the measurements."""
-        bounded = self.standardise(features)
+        standard, ebv = self.standardise(features), features[:, -1]
+        quantities = self.photometry(features)
+        g_minus_i, i, log_cz = quantities[:, 0], quantities[:, 1], quantities[:, 6]
+        axis_ratio = self.axis_ratio(standard)[:, 0].clamp(0.15, 1.0)
+        prior = self.prior(
+            g_minus_i - self.reddening_g_minus_i * ebv, i - self.reddening_i * ebv, log_cz, axis_ratio
+        )
         return NetworkOutput(
-            self.fraction(bounded)[:, 0],
-            self.log_spread(bounded)[:, 0],
-            self.detection(bounded)[:, 0],
-            self.gas_poor(bounded)[:, 0],
-            self.gswlc_offset(bounded)[:, 0],
+            prior.to(standard.dtype)
+            + self.residual.picture.of_features(standard)
+            + self.residual.picture.of_extra(quantities),
+            self.residual.redshift.of_features(standard),
+            self.residual.photometry.of_features(standard),
+            g_minus_i,
+            i,
+            log_cz,
+            axis_ratio,
+            self.detection(standard)[:, 0],
+            self.gswlc_offset(standard)[:, 0],
             (self.distances(features) / self.edge).amax(1),
         )
 

@@ -19,7 +19,7 @@ from hifrac.core.input import parse_labelled
 from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
 from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
-from hifrac.models import Model, ModelCard
+from hifrac.models import Answer, Model, ModelCard
 from hifrac.models.calibration import ConformalTable
 from hifrac.models.detection import DetectionTable
 from hifrac.models.registry import bundled_models, held_out_answers
@@ -99,6 +99,7 @@ def evaluate(
     target: str,
     is_limit: str | None = None,
     orientations: int = 1,
+    selection: str | None = None,
 ) -> Table:
     """Score a model on labelled pictures.
 
@@ -122,6 +123,8 @@ def evaluate(
         Column of truth values, boolean or 0 and 1: where the value is an upper limit. Not for classes.
     orientations : {1, 8}, optional
         8 for the mean answer over all orientations of each picture.
+    selection : str, optional
+        How the galaxies came into the table, as of `~hifrac.HIFractionEstimator`.
 
     Returns
     -------
@@ -141,7 +144,8 @@ def evaluate(
     ------
     ValueError
         If a column is missing or holds the wrong kind of values, ``orientations`` is neither 1 nor
-        8, no row with a label has a picture, or of two classes only one has.
+        8, ``selection`` is none that the model has, no row with a label has a picture, or of two classes
+        only one has.
     TypeError, ~astropy.units.UnitConversionError
         If positions or ``ebv`` are not numbers, or have the wrong unit.
 
@@ -151,6 +155,7 @@ def evaluate(
         If the model learned from some of the galaxies that it is scored on, or corrects for a reddening
         that is not known.
     """
+    model.require(selection=selection)
     if orientations not in (1, N_DIHEDRAL):
         raise ValueError(f"orientations must be 1 or {N_DIHEDRAL}, got {orientations}")
     require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
@@ -185,7 +190,8 @@ def evaluate(
     columns = {key: np.concatenate([batch[key] for batch in outputs]) for key in outputs[0]}
     if log_odds is not None:
         return _class_table(truth[rows], columns[log_odds], target, meta)
-    return _regression_table(model, columns, truth[rows], limits[rows], is_limit is not None, meta)
+    answer = model.interpret(columns, ebv[rows], selection=selection)
+    return _regression_table(answer, truth[rows], limits[rows], is_limit is not None, meta)
 
 
 def _log_odds(card: ModelCard) -> str | None:
@@ -305,16 +311,14 @@ def _class_table(truth: np.ndarray, logit: np.ndarray, target: str, meta: dict[s
 
 
 def _regression_table(
-    model: Model,
-    outputs: dict[str, np.ndarray],
+    answer: Answer,
     truth: np.ndarray,
     limits: np.ndarray,
     with_limits: bool,
     meta: dict[str, Any],
 ) -> Table:
     """Tabulate the figures of all rows and of each third of the estimates."""
-    table = model.card.calibration
-    estimate = outputs["estimate"] if table is None else table.estimate(outputs)
+    estimate, quantiles = answer.estimate, answer.quantiles
     rank = np.argsort(np.argsort(estimate, kind="stable"), kind="stable")
     third = rank * 3 // len(rank)
     samples = {"all": np.full(len(truth), True)} | {
@@ -329,8 +333,8 @@ def _regression_table(
         row |= regression_figures(truth[measured], estimate[measured])
         for key, levels in SHARES.items():
             row[key] = np.nan
-            if table is not None and measured.any():
-                low, high = (table.quantile(outputs, level)[measured] for level in levels)
+            if quantiles and measured.any():
+                low, high = (quantiles[level][measured] for level in levels)
                 row[key] = coverage(truth[measured], low, high)
         if with_limits:
             below = estimate[chosen & limits] > truth[chosen & limits]

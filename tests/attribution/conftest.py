@@ -15,7 +15,7 @@ def blobs():
 
 @pytest.fixture(scope="session")
 def pooled(tmp_path_factory):
-    """A small network that ends in a mean over positions: outputs estimate and log_spread; its folder."""
+    """A small network that ends in a mean over positions: outputs estimate and distance; its folder."""
     folder = tmp_path_factory.mktemp("models") / "shallow"
     write(folder, "shallow")
     return folder

@@ -112,7 +112,7 @@ def test_upsampling_by_whole_factors_is_plain_bilinear():
 # Integrated gradients
 
 
-@pytest.mark.parametrize("target", ["log_hi_fraction", "p_detect", "gas-rich"])
+@pytest.mark.parametrize("target", ["log_hi_fraction", "p_detect"])
 def test_the_sum_of_integrated_gradients_and_the_offset_are_the_answer(default, demo_pixels, target):
     maps = heat_maps(default, demo_pixels, target=target)
     aim = resolve_target(default.card, target)
@@ -177,8 +177,11 @@ def test_reddening_goes_into_the_offset(default, demo_pixels):
     ebv = np.array([0.01, 0.3, np.nan])
     with_dust, without = heat_maps(default, demo_pixels, ebv=ebv), heat_maps(default, demo_pixels)
     assert_same_estimates(with_dust.prediction, default.run(demo_pixels, ebv)["estimate"])
-    assert_same_maps(with_dust.values, without.values)
     assert with_dust.offset[1] != pytest.approx(without.offset[1], abs=1e-3)
+    assert np.abs(with_dust.gap).max() < 0.05
+    # Where it is not known it is the typical one, and a galaxy behind more dust is a bluer one: another map.
+    assert_same_maps(with_dust.values[2], without.values[2])
+    assert np.corrcoef(with_dust.values[1].ravel(), without.values[1].ravel())[0, 1] > 0.9
 
 
 def test_a_flat_picture_has_a_finite_map_and_says_what_is_missing(default):
@@ -281,8 +284,8 @@ def test_targets_are_outputs_with_a_sign(default):
     card = default.card
     assert resolve_target(card, "log_hi_fraction").output == "estimate"
     assert resolve_target(card, "p_detect").output == "detection_logit"
-    rich, poor = resolve_target(card, "gas-rich"), resolve_target(card, "gas-poor")
-    assert (rich.output, rich.sign, poor.sign) == ("gas_poor_logit", -1, 1)
+    with pytest.raises(ValueError, match=r"has no 'gas-rich'; it has log_hi_fraction, p_detect$"):
+        resolve_target(card, "gas-rich")
 
 
 def test_a_model_of_two_classes_has_them_as_targets(default):

@@ -301,6 +301,28 @@ def test_an_input_without_positions_is_refused(galaxies, output):
 
 
 @pytest.mark.filterwarnings("always:data has no ra and dec")
+def test_the_sample_and_its_draws_are_asked_for(galaxies, output):
+    asked = ("--selection", "alfalfa", "--mass-scale", "gswlc", "--samples", 3)
+    result = call("predict", galaxies, "-o", output, *LOCAL, *asked)
+    assert result.exit_code == 0, result.output
+    cutouts = hifrac.LocalCutouts(PICTURES, name="name")
+    estimator = hifrac.HIFractionEstimator(selection="alfalfa", mass_scale="gswlc", cutouts=cutouts)
+    assert_same_results(read_table(output), estimator.predict(read_table(galaxies), samples=3))
+
+
+def test_choices_that_do_not_exist_are_refused(galaxies, output):
+    for option, message in (
+        (
+            ("--selection", "optical"),
+            "selection must be one of intrinsic, alfalfa, undetected, got 'optical'",
+        ),
+        (("--mass-scale", "kroupa"), "mass_scale must be one of taylor, gswlc, got 'kroupa'"),
+    ):
+        assert_one_line(call("predict", galaxies, "-o", output, *LOCAL, *option), message)
+    assert call("predict", galaxies, "-o", output, *LOCAL, "--samples", "0").exit_code == 2
+    assert not output.exists()
+
+
 def test_pictures_that_have_names_need_no_positions(galaxies, output):
     table = Table.read(galaxies)
     table.remove_columns(["ra", "dec"])
@@ -308,7 +330,7 @@ def test_pictures_that_have_names_need_no_positions(galaxies, output):
     result = call("predict", galaxies, "-o", output, *LOCAL)
     assert result.exit_code == 0, result.output
     assert "Warning: data has no ra and dec: its pictures are found by name" in result.stderr
-    assert read_table(output)["flags"].tolist() == [16, 0, 0, 0, 2]
+    assert read_table(output)["flags"].tolist() == [0, 0, 0, 0, 2]
 
 
 def test_positions_whose_columns_are_named(galaxies, output):

@@ -7,7 +7,14 @@ from astropy.table import Column, MaskedColumn, QTable
 from astropy.utils.masked import Masked
 from contract import assert_column_of
 
-from hifrac.core.columns import RESULT_COLUMNS, WITH_MASS, ResultColumn, make_column, result_column
+from hifrac.core.columns import (
+    RESULT_COLUMNS,
+    WITH_MASS,
+    WITH_SAMPLES,
+    ResultColumn,
+    make_column,
+    result_column,
+)
 from hifrac.models.answer import ANSWER_COLUMNS, INTERVAL_LEVELS
 from hifrac.models.calibration import LEVELS
 
@@ -17,20 +24,22 @@ DEX = (
     "log_hi_fraction_p84",
     "log_hi_fraction_p05",
     "log_hi_fraction_p95",
-    "log_hi_fraction_gswlc",
 )
-PLAIN = ("p_detect", "ood_score", "flags")
+PLAIN = ("evidence", "p_detect", "ood_score", "flags")
 ALWAYS = (*DEX, *PLAIN)
-MASSES = ("log_mhi", "log_mhi_p16", "log_mhi_p84")
+MASSES = ("log_mhi", "log_mhi_p16", "log_mhi_p84", "log_mhi_p05", "log_mhi_p95")
 
 
 def test_the_names_and_units_are_those_of_the_contract():
     assert [name for name, entry in RESULT_COLUMNS.items() if entry.when == "always"] == list(ALWAYS)
     assert [name for name, entry in RESULT_COLUMNS.items() if entry.when == WITH_MASS] == list(MASSES)
+    samples = [name for name, entry in RESULT_COLUMNS.items() if entry.when == WITH_SAMPLES]
+    assert samples == ["log_hi_fraction_samples"]
     units = {
         **dict.fromkeys(DEX, u.dex),
         **dict.fromkeys(PLAIN, None),
         **dict.fromkeys(MASSES, u.dex(u.solMass)),
+        **dict.fromkeys(samples, u.dex),
     }
     assert {name: RESULT_COLUMNS[name].unit for name in units} == units
 

@@ -4,12 +4,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from contract import assert_same_estimates, assert_same_probabilities
 
 from hifrac import load_model
+from hifrac.core.evidence import Evidence
 from hifrac.core.flags import Flag
 from hifrac.demo import PICTURES, sample_table
-from hifrac.models.answer import ANSWER_COLUMNS, INTERVAL_LEVELS, Answer
-from hifrac.models.calibration import ConformalTable
+from hifrac.models.answer import ANSWER_COLUMNS, INTERVAL_LEVELS, Answer, evidence_text
+from hifrac.models.calibration import MASS_SCALES, SELECTIONS, ConformalTable
 from hifrac.models.detection import DetectionTable
 
 pytestmark = pytest.mark.numeric
@@ -19,7 +22,6 @@ DETECTION = DetectionTable(2.0, 0.5, 0.4, (0.0, 50.0, 100.0), (0.0, 1.0, 2.0), 9
 OUTPUTS = {
     "estimate": np.array([-1.0, 0.5]),
     "detection_logit": np.array([-3.0, 3.0]),
-    "gswlc_offset": np.array([0.1, 0.2]),
     "distance": np.array([3.0, 0.5]),
 }
 
@@ -31,7 +33,6 @@ def card(calibration=None, detection=None):
 def test_the_outputs_are_calibrated_and_flagged():
     answer = Answer.from_outputs(card(CALIBRATION, DETECTION), OUTPUTS, np.array([np.nan, 0.3]))
     np.testing.assert_array_equal(answer.estimate, OUTPUTS["estimate"])
-    np.testing.assert_allclose(answer.gswlc, [-0.9, 0.7])
     assert sorted(answer.quantiles) == [0.05, 0.16, 0.84, 0.95]
     np.testing.assert_allclose(answer.quantiles[0.16], [-1.3, 0.2])
     np.testing.assert_allclose(answer.p_detect, 1 / (1 + np.exp([5.5, -6.5])))
@@ -54,24 +55,125 @@ def test_what_a_model_does_not_say_is_nan_and_flags_nothing():
         card(detection=DETECTION), {"detection_logit": OUTPUTS["detection_logit"]}, np.array([0.3, 0.1])
     )
     assert np.isfinite(classes.p_detect).all()
-    for missing in (raw.gswlc, raw.p_detect, raw.ood_score, classes.estimate, classes.ood_score):
+    for missing in (raw.p_detect, raw.ood_score, classes.estimate, classes.ood_score):
         assert np.isnan(missing).all()
     assert np.isnan(raw.columns()["log_hi_fraction_p16"]).all()
     assert raw.flags.tolist() == [0, 0]
     assert classes.flags.tolist() == [Flag.UNLIKELY_DETECTION | Flag.HIGH_REDDENING, 0]
 
 
-def test_a_model_answers_as_its_card_calibrates():
-    model = load_model("default", device="cpu")
-    names = sample_table()["name"][:3]
-    pixels = np.stack([model.card.recipe.decode((PICTURES / f"{name}.jpg").read_bytes()) for name in names])
+@pytest.fixture(scope="module")
+def model():
+    return load_model("default", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pixels(model):
+    """The first pictures of the demonstration."""
+    names = sample_table()["name"][:24]
+    return np.stack([model.card.recipe.decode((PICTURES / f"{name}.jpg").read_bytes()) for name in names])
+
+
+def test_a_model_answers_by_its_posterior(model, pixels):
     ebv = np.array([0.02, np.nan, 9.0])
-    answer, outputs = model.answer(pixels, ebv), model.run(pixels, ebv)
-    np.testing.assert_array_equal(answer.estimate, model.card.calibration.estimate(outputs))
-    for level in INTERVAL_LEVELS.values():
-        np.testing.assert_array_equal(
-            answer.quantiles[level], model.card.calibration.quantile(outputs, level)
-        )
+    outputs, evidence = model.run(pixels[:3], ebv), Evidence.none(3)
+    evidence.log_cz[1] = 3.8
+    shares = np.random.default_rng(0).random((3, 5))
+    for selection in SELECTIONS:
+        for mass_scale in MASS_SCALES:
+            options = {"evidence": evidence, "selection": selection, "mass_scale": mass_scale}
+            answer = model.answer(pixels[:3], ebv, **options, shares=shares)
+            posterior = model.posterior_model.infer(outputs, ebv, evidence, mass_scale)
+            density = posterior.density(selection)
+            np.testing.assert_allclose(answer.estimate, density.quantile([0.5])[:, 0])
+            for level in INTERVAL_LEVELS.values():
+                np.testing.assert_allclose(answer.quantiles[level], density.quantile([level])[:, 0])
+            np.testing.assert_allclose(answer.samples, density.quantile(shares))
+            assert answer.columns()["log_hi_fraction_samples"] is answer.samples
+            expected = model.card.detection.p_detect(
+                outputs["detection_logit"], posterior.detection_log_odds.numpy()
+            )
+            np.testing.assert_allclose(answer.p_detect, expected)
     assert (answer.flags & Flag.HIGH_REDDENING > 0).tolist() == [False, False, True]
     with pytest.raises(ValueError, match="pixels must be uint8"):
         model.answer(pixels[0])
+
+
+def test_the_galaxies_as_they_are_are_the_default(model, pixels):
+    default, other = model.answer(pixels), model.answer(pixels, selection="alfalfa", mass_scale="taylor")
+    intrinsic = model.answer(pixels, evidence=Evidence.none(24), selection="intrinsic", mass_scale="taylor")
+    np.testing.assert_array_equal(default.estimate, intrinsic.estimate)
+    assert default.samples is None
+    assert np.abs(default.estimate - other.estimate).max() > 0.1
+
+
+def test_detected_galaxies_have_more_than_all_and_undetected_ones_less(model, pixels):
+    detected, every, missed = (
+        model.answer(pixels, selection=selection).estimate
+        for selection in ("alfalfa", "intrinsic", "undetected")
+    )
+    assert (every >= missed).all()
+    # Of one formula are the last two alone; the first is read off the picture by itself.
+    assert (detected - every).mean() > 0.05
+    assert (detected - every > -0.1).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"selection": "hi"}, "^selection must be one of intrinsic, alfalfa, undetected, got 'hi'"),
+        ({"mass_scale": "kroupa"}, "^mass_scale must be one of taylor, gswlc, got 'kroupa'"),
+    ],
+)
+def test_unknown_choices_are_refused(model, pixels, options, message):
+    with pytest.raises(ValueError, match=message):
+        model.answer(pixels[:1], **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"selection": "alfalfa"}, {"mass_scale": "taylor"}, {"shares": np.full((1, 2), 0.5)}]
+)
+def test_a_model_without_distributions_has_no_choices(shallow_model, options):
+    model = load_model(shallow_model, device="cpu")
+    assert model.posterior_model is None
+    outputs = {"estimate": np.zeros(1)}
+    assert model.interpret(outputs, evidence=Evidence.none(1)).estimate.tolist() == [0]
+    name = next(iter(options)).replace("shares", "samples")
+    with pytest.raises(ValueError, match=rf"^{name}: the model 'mine' has one answer"):
+        model.interpret(outputs, **options)
+
+
+def test_the_script_and_python_answer_the_same(pixels):
+    script, eager = (
+        load_model("default", device="cpu", runtime=runtime) for runtime in ("torchscript", "eager")
+    )
+    for selection in SELECTIONS:
+        expected = script.answer(pixels, selection=selection)
+        answer = eager.answer(pixels, selection=selection)
+        assert_same_estimates(answer.estimate, expected.estimate)
+        assert_same_probabilities(answer.p_detect, expected.p_detect)
+
+
+def test_settings_of_the_process_change_nothing(model, pixels):
+    expected = model.answer(pixels[:2], np.full(2, 0.03)).estimate
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            np.testing.assert_array_equal(model.answer(pixels[:2], np.full(2, 0.03)).estimate, expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_the_evidence_of_a_row_in_words():
+    evidence = Evidence.none(5)
+    evidence.log_cz[1:] = 3.8
+    evidence.g_minus_i[2:] = 0.8
+    evidence.i[3:] = 15.0
+    evidence.axis_ratio[4], evidence.log_mstar[4], evidence.log_mhi_limit[4] = 0.5, 9.5, 9.0
+    assert evidence_text(evidence).tolist() == [
+        "picture",
+        "picture+z",
+        "picture+z",
+        "picture+z+photometry",
+        "picture+z+photometry+axis_ratio+log_mstar+log_mhi_limit",
+    ]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hifrac import CutoutRecipe, ModelCard, list_models
 from hifrac.core.columns import POSITION_COLUMNS, RESULT_COLUMNS
 from hifrac.core.exceptions import ModelError
-from hifrac.models.calibration import ConformalTable, PopulationTable
+from hifrac.models.calibration import EVIDENCE_SETS, ConformalTable, PosteriorTable
 from hifrac.models.cards import OUTPUTS
 from hifrac.models.detection import DetectionTable
 
@@ -32,24 +32,22 @@ def conformal_tables(draw):
 
 
 @st.composite
-def population_tables(draw):
-    below, above = (
-        increasing(part, max_size=3) for part in (st.floats(0.001, 0.499), st.floats(0.501, 0.999))
-    )
-    levels = (*draw(below), 0.5, *draw(above))
-    size = len(levels)
-    return PopulationTable(
+def posterior_tables(draw):
+    levels = draw(increasing(SHARES, min_size=2, max_size=6))
+
+    def rows(size):
+        return st.fixed_dictionaries(
+            {name: st.lists(FLOATS, min_size=size, max_size=size) for name in EVIDENCE_SETS}
+        )
+
+    widths, scores, others = (draw(rows(size)) for size in (2, len(levels), len(levels)))
+    return PosteriorTable(
         n=draw(st.integers(1, 10_000)),
-        n_poor=draw(st.integers(5, 1000)),
         levels=levels,
-        ranks=draw(increasing(SHARES, min_size=size, max_size=size)),
-        spread_factor=draw(st.floats(1e-3, 1e3)),
-        slope=draw(FLOATS),
-        intercept=draw(FLOATS),
-        poor_shift=draw(FLOATS),
-        poor_spread=draw(st.floats(1e-3, 1e3)),
-        log_odds_estimate=draw(FLOATS),
-        log_odds_interval=draw(FLOATS),
+        widths=widths,
+        scores={name: sorted(row) for name, row in scores.items()},
+        scores_gswlc={name: sorted(row) for name, row in others.items()},
+        scatter_gswlc=draw(st.floats(0, 1e3)),
     )
 
 
@@ -64,6 +62,7 @@ def detection_tables(draw):
         percentiles=(0, *inner, 100),
         distances=tuple(sorted(draw(st.lists(st.floats(0, 1e6), min_size=size, max_size=size)))),
         ood_threshold=draw(st.floats(0, 100)),
+        posterior_slope=draw(FLOATS),
     )
 
 
@@ -88,7 +87,7 @@ CARDS = st.builds(
     training_set=TEXTS,
     validity=TEXTS,
     normalisation=TEXTS,
-    calibration=st.one_of(conformal_tables(), population_tables(), st.none()),
+    calibration=st.one_of(conformal_tables(), posterior_tables(), st.none()),
     detection=st.one_of(detection_tables(), st.none()),
     figures=st.dictionaries(TEXTS, FLOATS, max_size=4),
     protocol=TEXTS,
@@ -106,9 +105,10 @@ CARDS = st.builds(
 
 
 CONFORMAL = ConformalTable(n=99, levels=(0.16, 0.5, 0.84), values=(-0.2, 0.0, 0.2))
-POPULATION = PopulationTable(
-    n=259, n_poor=47, levels=(0.16, 0.5, 0.84), ranks=(0.2, 0.51, 0.83), spread_factor=1.1, slope=0.8,
-    intercept=0.5, poor_shift=-0.8, poor_spread=0.5, log_odds_estimate=-8.0, log_odds_interval=-2.5,
+POSTERIOR = PosteriorTable(
+    n=259, levels=(0.16, 0.5, 0.84), widths=dict.fromkeys(EVIDENCE_SETS, (-1.5, 0.4)),
+    scores=dict.fromkeys(EVIDENCE_SETS, (-1.0, 0.1, 1.0)),
+    scores_gswlc=dict.fromkeys(EVIDENCE_SETS, (-0.9, 0.0, 0.8)), scatter_gswlc=0.1,
 )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_json_gives_back_exactly_the_same_card(card):
     assert again.to_json() == text
 
 
-@pytest.mark.parametrize("calibration", [CONFORMAL, POPULATION, None], ids=lambda table: type(table).__name__)
+@pytest.mark.parametrize("calibration", [CONFORMAL, POSTERIOR, None], ids=lambda table: type(table).__name__)
 def test_every_kind_of_calibration_comes_back_as_itself(card, calibration):
     again = ModelCard.from_json(dataclasses.replace(card, calibration=calibration).to_json())
     assert type(again.calibration) is type(calibration)
@@ -150,12 +150,14 @@ def test_the_default_model_says_all_that_the_estimator_can_use(card):
     assert set(card.outputs) == set(OUTPUTS)
     assert len(card.outputs) == len(OUTPUTS)
     assert card.target_column == "log_hi_fraction"
-    assert isinstance(card.calibration, PopulationTable)
+    assert isinstance(card.calibration, PosteriorTable)
 
 
 @pytest.mark.parametrize("outputs", [(), ("estimate", "colour"), ("Estimate",)])
 def test_outputs_are_those_that_are_known(card, facts, outputs):
-    with pytest.raises(ValueError, match=r"^outputs must be different ones of estimate, log_spread, .*; got"):
+    with pytest.raises(
+        ValueError, match=r"^outputs must be different ones of estimate, residual_redshift, .*; got"
+    ):
         dataclasses.replace(card, outputs=outputs)
     facts["outputs"] = list(outputs)
     with pytest.raises(ModelError, match="outputs must be different ones of"):
@@ -288,15 +290,15 @@ def test_unknown_facts_are_named(facts):
         ModelCard.from_json(json.dumps(facts))
 
 
-@pytest.mark.parametrize("calibration", [CONFORMAL, POPULATION], ids=["conformal", "population"])
+@pytest.mark.parametrize("calibration", [CONFORMAL, POSTERIOR], ids=["conformal", "posterior"])
 @pytest.mark.parametrize("part", ["recipe", "calibration", "detection"])
 def test_missing_and_unknown_facts_of_a_part(card, part, calibration):
     facts = json.loads(dataclasses.replace(card, calibration=calibration).to_json())
     whole = dict(facts[part])
-    for name in whole.keys() - {"largest_ebv"}:  # which older cards do not have
+    for name in whole.keys() - {"largest_ebv", "posterior_slope"}:  # which older cards do not have
         facts[part] = {key: value for key, value in whole.items() if key != name}
-        # What has no ranks is read as the other kind of table.
-        with pytest.raises(ModelError, match="n_poor" if name == "ranks" else name):
+        # What has no scores is read as the other kind of table.
+        with pytest.raises(ModelError, match="unknown facts" if name == "scores" else name):
             ModelCard.from_json(json.dumps(facts))
     facts[part] = {**whole, "surprise": 1}
     with pytest.raises(ModelError, match="surprise"):
@@ -314,13 +316,15 @@ def test_missing_and_unknown_facts_of_a_part(card, part, calibration):
         ("recipe", "bands", ["g"]),
         ("recipe", "pixel_scale", None),
         ("calibration", "levels", [0.1, 0.2]),
-        ("calibration", "ranks", ["a", "b", "c", "d", "e"]),
-        ("calibration", "ranks", [0.5, 0.4, 0.3, 0.2, 0.1]),
-        ("calibration", "spread_factor", 0),
-        ("calibration", "spread_factor", "1"),
-        ("calibration", "poor_spread", -1),
-        ("calibration", "poor_shift", None),
-        ("calibration", "slope", float("nan")),
+        ("calibration", "levels", ["a", "b"]),
+        ("calibration", "scores", {"picture": [0.1, 0.2]}),
+        ("calibration", "scores", [0.1, 0.2]),
+        ("calibration", "scores", {"picture": 0.1}),
+        ("calibration", "widths", {"picture": ["a", "b"]}),
+        ("calibration", "scatter_gswlc", -1),
+        ("calibration", "scatter_gswlc", "1"),
+        ("calibration", "scores_gswlc", None),
+        ("calibration", "scatter_gswlc", float("nan")),
         ("recipe", None, None),
         ("detection", "percentiles", 5),
         ("detection", "slope", None),
@@ -403,8 +407,7 @@ def altered(facts, path, value):
 
 
 def test_an_altered_card_is_a_card_or_a_model_error(facts):
-    facts["calibration"]["levels"] = facts["calibration"]["levels"][:3]
-    facts["calibration"]["ranks"] = facts["calibration"]["ranks"][:3]
+    facts["calibration"] = dataclasses.asdict(POSTERIOR)  # with few levels
     for path in places(facts):
         for value in ODD:
             with contextlib.suppress(ModelError):
@@ -421,7 +424,8 @@ def test_an_altered_card_is_a_card_or_a_model_error(facts):
         (("recipe", "survey"), None),
         (("recipe", "bands"), "irg"),
         (("recipe", "bands"), ["i", "r", 3]),
-        (("calibration", "slope"), 1e308),
+        (("calibration", "scatter_gswlc"), 1e308),
+        (("calibration", "widths", "picture", 0), 1e308),
         (("calibration", "n"), 2.5),
         (("calibration", "levels"), {"0.5": 1}),
         (("detection", "largest_ebv"), "0.1"),

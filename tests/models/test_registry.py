@@ -92,7 +92,6 @@ def test_the_bundled_model_is_listed_and_loads():
         "default",
         "gas-classes",
         "gas-classes-monochrome",
-        "volume-limited",
     ]
     loaded = load_model()
     assert loaded.card == list_models()[0]
@@ -131,10 +130,12 @@ def test_its_figures_are_honest_and_good():
     assert card.figures["coverage_68"] == pytest.approx(0.68, abs=0.06)
     assert card.figures["coverage_90"] == pytest.approx(0.90, abs=0.04)
     assert card.calibration.n == 259
-    # Half of the 68% interval of a galaxy that is surely a detection is about the error.
-    sure = {"estimate": np.zeros(1), "log_spread": np.log([0.2]), "gas_poor_logit": np.array([-20.0])}
-    low, high = (card.calibration.quantile(sure, level)[0] for level in (0.16, 0.84))
-    assert (high - low) / 2 == pytest.approx(card.figures["rmse"], rel=0.3)
+
+
+def test_the_interval_of_a_detection_is_about_its_error(model, pixels):
+    answer = model.answer(pixels[:24], selection="alfalfa")
+    width = np.median(answer.quantiles[0.84] - answer.quantiles[0.16]) / 2
+    assert width == pytest.approx(model.card.figures["rmse"], rel=0.3)
 
 
 def test_loading_and_running_warn_of_nothing(pixels):
@@ -427,7 +428,7 @@ def weights():
 
 
 def without_bias():
-    return {key: value for key, value in weights().items() if key != "fraction.bias"}
+    return {key: value for key, value in weights().items() if key != "prior.intercept"}
 
 
 def with_something_else():
@@ -466,7 +467,7 @@ def test_an_architecture_that_does_not_exist(folder, facts):
 
 def test_consistently_edited_weights_are_another_model(folder, pixels):
     state = weights()
-    state["fraction.bias"] = state["fraction.bias"] + 0.25
+    state["residual.picture.bias"] = state["residual.picture.bias"] + 0.25
     replace(folder, WEIGHTS, safetensors.torch.save(state))
     other = load_model(folder, device="cpu", runtime="eager")
     assert other.card.sha256 != list_models()[0].sha256

@@ -33,7 +33,7 @@ def network():
     torch.manual_seed(0)
     network = StructureNet(128).eval()
     with torch.no_grad():
-        network.fraction.weight[:, network.n_shape :] = 0  # texture is for the distance alone
+        network.residual.picture.weight[:, network.n_shape :] = 0  # texture is for the distance alone
     return network
 
 
@@ -56,7 +56,10 @@ def disguise(pictures, turns, mirrored):
     return turned.flip(3) if mirrored else turned
 
 
-OUTPUTS = ("estimate", "log_spread", "detection_logit", "gas_poor_logit", "gswlc_offset", "distance")
+OUTPUTS = (
+    "estimate", "residual_redshift", "residual_photometry", "g_minus_i", "i", "log_cz", "axis_ratio",
+    "detection_logit", "gswlc_offset", "distance",
+)  # fmt: skip
 DIHEDRAL = [(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
 
 
@@ -548,7 +551,7 @@ def test_the_texture_is_the_last_of_the_measurements(network):
 def test_the_reddening_is_read_by_the_heads_and_not_by_the_distance(network, picture):
     pictures = batch(picture, picture, picture)
     with torch.inference_mode():
-        network.fraction.weight[:, -1] = 2.0
+        network.residual.picture.weight[:, network.n_measured] = 2.0
         output = network(pictures, torch.tensor([0.0, 0.1, 0.3]))
         columns = network.forward_features(pictures, torch.tensor([0.0, 0.1, 0.3]))
     assert StructureNet.columns(("reddening",)) == [network.n_measured]
