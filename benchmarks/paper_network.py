@@ -33,24 +33,25 @@ def main(output, epochs, width, precision, accelerator, folds, orientations, see
     from hifrac.training.config import read_config
     from hifrac.training.data import LabelledPictures
     from hifrac.training.splits import assign_folds
-    from hifrac.training.structure.sample import read_sample
+    from hifrac.training.structure.galaxies import read_sample
 
     config = read_config("paper").changed(
         optimizer={"epochs": epochs},
         run={"precision": precision, "accelerator": accelerator, "seed": seed},
     )
     sample = read_sample()
-    fold = assign_folds(sample.detected, sample.group, 5, 12345)
-    seen = sample.detected
+    galaxies = sample.table
+    seen = np.asarray(galaxies["detected"])
+    fold = assign_folds(seen, np.asarray(galaxies["group"]), 5, 12345)
     pixels = torch.from_numpy(sample.pixels[seen]).permute(0, 3, 1, 2).contiguous()
     if width is not None:
         resized = functional.interpolate(pixels.float(), (width, width), mode="bilinear", antialias=True)
         pixels = resized.round().clamp(0, 255).to(torch.uint8)
     nowhere = np.full(seen.sum(), np.nan)
     pictures = LabelledPictures(
-        name=sample.objid[seen],
+        name=np.asarray(galaxies["objid"])[seen],
         pixels=pixels,
-        target=sample.log_hi_fraction[seen],
+        target=np.asarray(galaxies["log_hi_fraction"])[seen],
         is_limit=np.zeros(seen.sum(), dtype=bool),
         ra=nowhere,
         dec=nowhere,

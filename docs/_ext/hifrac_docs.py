@@ -308,24 +308,16 @@ class Command(_OfModel):
 
 
 class Calibration(_OfModel):
-    """What a model's intervals rest on."""
+    """What a model's intervals rest on: a row for each set of evidence."""
 
     def text(self) -> str:
         table = self.card().calibration
+        header = ("Evidence", "Power of the spread", *(f"Score at {level:g}" for level in table.levels))
         rows = [
-            ("Held-out detections", str(table.n)),
-            ("Held-out galaxies that ALFALFA missed", str(table.n_poor)),
-            ("Standard deviation of the first population, over the network's", f"{table.spread_factor:.3f}"),
-            ("Mean of the second population about the estimate (dex)", f"{table.poor_shift:+.3f}"),
-            ("Its standard deviation (dex)", f"{table.poor_spread:.3f}"),
-            ("Prior odds of the second, for the estimate", f"{np.exp(table.log_odds_estimate):.3g}"),
-            ("Prior odds of the second, for the interval", f"{np.exp(table.log_odds_interval):.3g}"),
-            *(
-                (f"Quantile of the mixture at level {level:g}", f"{rank:.3f}")
-                for level, rank in zip(table.levels, table.ranks, strict=True)
-            ),
+            (name, f"{table.widths[name][1]:.2f}", *(f"{score:.2f}" for score in scores))
+            for name, scores in table.scores.items()
         ]
-        return _list_table(("Fact", "Value"), rows, widths="70 30")
+        return _list_table(header, rows)
 
 
 class ModelTable(_OfModel):

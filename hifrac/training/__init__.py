@@ -15,7 +15,7 @@ _PLACES = {
     "draw_roles": "splits",
     "evaluate": "evaluation",
     "read_config": "config",
-    "read_sample": "structure.sample",
+    "read_sample": "structure.galaxies",
     "read_split": "splits",
     "refit": "structure.refit",
     "train_network": "cnn.learner",

@@ -11,29 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
-from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
 
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 from hifrac.training.splits import assign_folds
-from hifrac.training.structure import cross_validation, measurements
+from hifrac.training.structure import catalogs as reading
+from hifrac.training.structure import cross_validation, measurements, photometry, priors, tables
 from hifrac.training.structure import learner as training
-from hifrac.training.structure import tables as evaluation
-from hifrac.training.structure.cross_validation import OutOfFold, calibrate_across
-from hifrac.training.structure.measurements import augmented_features, measure, with_ebv
-from hifrac.training.structure.sample import (
-    DeepSample,
-    Labels,
-    TrainingSample,
-    combine,
-    read_deep,
-    read_sample,
-)
+from hifrac.training.structure.catalogs import add_photometry
+from hifrac.training.structure.cross_validation import OutOfFold
+from hifrac.training.structure.galaxies import Galaxies, read_sample
+from hifrac.training.structure.measurements import Measurements, augmented_features, measure, measure_all
+from hifrac.training.structure.priors import Catalogs, read_catalogs
 
-N_DETECTED, N_UNDETECTED, N_NEW = 46, 46, 16
+N_DETECTED, N_UNDETECTED, N_NEW, N_FIELD = 46, 40, 14, 400
 SCATTER = 0.1
 TRAINED_WITH = {"name": "tiny", "seed": 7}
 N_FOLDS = 3
+RA, DEC = 180.0, 0.5  # of the pictures, in a sky that nothing else may be learned from
 
 
 def objid(field: int, number: int) -> str:
@@ -41,135 +36,246 @@ def objid(field: int, number: int) -> str:
     return str((1237648722312298496 >> 16) + field << 16 | number)
 
 
-def _draw(rng: np.random.Generator, colour: float, seed: int) -> bytes:
-    galaxy = SimulatedGalaxy(
-        i_mag=rng.uniform(14.0, 16.5),
-        g_minus_r=colour,
-        r_minus_i=0.5 * colour,
-        r50=rng.uniform(3.0, 7.0),
-        axial_ratio=rng.uniform(0.3, 1.0),
-        position_angle=rng.uniform(0.0, 180.0),
-    )
-    return encode_jpeg(render(galaxy, rng=seed, field=False))
+@dataclass(frozen=True, eq=False)
+class World:
+    """What is true of all galaxies with pictures: detections, bright undetected ones, and new ones."""
+
+    objid: np.ndarray
+    g_minus_r: np.ndarray
+    i: np.ndarray
+    axis_ratio: np.ndarray
+
+    def picture(self, row: int) -> bytes:
+        galaxy = SimulatedGalaxy(
+            i_mag=self.i[row],
+            g_minus_r=self.g_minus_r[row],
+            r_minus_i=0.5 * self.g_minus_r[row],
+            r50=3.0 + row % 5,
+            axial_ratio=self.axis_ratio[row],
+            position_angle=37.0 * row % 180,
+        )
+        return encode_jpeg(render(galaxy, rng=row, field=False))
 
 
 @pytest.fixture(scope="session")
-def data_folder(tmp_path_factory) -> Path:
-    """Blue detections, redder non-detections, and rows that training must leave alone."""
+def world() -> World:
+    """Blue detections, redder non-detections, and redder ones that a deeper survey measured."""
     rng = np.random.default_rng(2020)
-    root = tmp_path_factory.mktemp("data")
-    (root / "cutouts").mkdir()
     n, m = N_DETECTED, N_UNDETECTED
     # Detections k and k + 1 share a field for k = 0, 10, 20; the undetected 0 shares that of detection 5.
     names = [objid(field - (field in (1, 11, 21)), field) for field in range(n)]
     undetected = [objid(5, 40_000), *(objid(1000 + field, field) for field in range(1, m))]
     # Only a deeper survey has these: the first lies 60 arcsec from detection 7, the second in the field of 8.
     new = [objid(3000, 1), objid(8, 50_000), *(objid(3000 + field, 1) for field in range(2, N_NEW))]
-    # What the deeper survey measures is redder: a network can tell it from detections.
-    colours = np.concatenate(
-        [
-            rng.uniform(0.1, 0.7, n),
-            rng.uniform(0.65, 0.95, 6),
-            rng.uniform(0.35, 0.85, m - 6),
-            rng.uniform(0.65, 0.95, N_NEW),
-        ]
-    )
-    with zipfile.ZipFile(root / "cutouts" / "sdss_cutouts.zip", "w") as archive:
-        for seed, (name, colour) in enumerate(zip(names + undetected + new, colours, strict=True)):
-            archive.writestr(f"sdss/{name}.jpg", _draw(rng, colour, seed))
-    ra = 180 + 0.5 * np.arange(n)
+    colours = [rng.uniform(0.1, 0.7, n), rng.uniform(0.65, 0.95, 6), rng.uniform(0.35, 0.85, m - 6)]
+    colours = np.concatenate([*colours, rng.uniform(0.65, 0.95, N_NEW)])
+    size = len(colours)
+    names = np.array([*names, *undetected, *new])
+    return World(names, colours, rng.uniform(14.0, 16.5, size), rng.uniform(0.3, 1.0, size))
+
+
+@pytest.fixture(scope="session")
+def data_folder(world, tmp_path_factory) -> Path:
+    """A data directory, with rows that training must leave alone."""
+    rng = np.random.default_rng(2021)
+    folder = tmp_path_factory.mktemp("data") / "cutouts"
+    folder.mkdir()
+    n, m = N_DETECTED, N_UNDETECTED
+    names, colours = world.objid, world.g_minus_r
+    with zipfile.ZipFile(folder / "sdss_cutouts.zip", "w") as archive:
+        for row, name in enumerate(names):
+            archive.writestr(f"sdss/{name}.jpg", world.picture(row))
+    ra = RA + 0.5 * np.arange(n)
     ra[31] = ra[30] + 60 / 3600  # closer than 90 arcsec, and in another field
     # GSWLC-2 has no masses of every ninth galaxy; its masses are larger for red galaxies.
-    log_mstar = rng.uniform(8.5, 10.5, n)
-    gswlc = np.ma.masked_array(log_mstar + 0.3 * colours[:n] - 0.2, mask=np.arange(n) % 9 == 4)
+    mass = 8.5 + 2.0 * colours[:n]
+    gswlc = np.ma.masked_array(mass + 0.3 * colours[:n] - 0.2, mask=np.arange(n) % 9 == 4)
     Table(
         {
-            "objid": names,
+            "objid": names[:n],
             "ra": ra,
-            "dec": np.zeros(n),
-            "log_mstar_taylor": log_mstar,
+            "dec": np.full(n, DEC),
+            "v_helio": rng.uniform(3000, 9000, n),
+            "axial_ratio": world.axis_ratio[:n],
+            "log_mstar_taylor": mass,
             "log_mstar_gswlc": gswlc,
-            "g_minus_i": 1.5 * colours[:n],
-            "i_cmodel": rng.uniform(14.0, 16.5, n),
             "log_hi_fraction_true": 1.0 - 2.0 * colours[:n] + rng.normal(0, SCATTER, n),
         }
-    ).write(root / "cutouts" / "hi_labels.ecsv")
+    ).write(folder / "hi_labels.ecsv")
     # The detections; the bright undetected; then, without pictures, outside the footprint and too faint.
     left_out = [objid(5000, 1), objid(5001, 1)]
     Table(
         {
-            "objid": names + undetected + left_out,
-            "ra_approx": np.r_[np.round(ra, 1), 180 + 0.5 * np.arange(m + 2)],
-            "dec_approx": np.r_[np.zeros(n), np.full(m + 2, 5.0)],
+            "objid": [*names[: n + m], *left_out],
+            "ra_approx": np.r_[np.round(ra, 1), RA + 0.5 * np.arange(m + 2)],
+            "dec_approx": np.r_[np.full(n, DEC), np.full(m + 2, 5.0)],
             "alfalfa_footprint": [True] * (n + m) + [False, True],
             "alfalfa_detected": [True] * n + [False] * (m + 2),
             "flux_16px": [50.0] * (n + m) + [50.0, 29.9],
         }
-    ).write(root / "cutouts" / "index.ecsv")
-    # Deeper data: 22 galaxies that ALFALFA missed, four of them limits, and one that it has. What ALFALFA
-    # missed has less gas than its colour tells.
-    poor = undetected[:6] + new
-    value = (
-        0.2 - 2.0 * colours[[*range(n, n + 6), *range(n + m, n + m + N_NEW)]] + rng.normal(0, 0.2, len(poor))
-    )
-    is_limit = np.isin(np.arange(len(poor)), (1, 5, 9, 13))
-    value[13] = 5.0  # a limit far above all estimates
-    resolve_ra = np.concatenate([300 + 0.5 * np.arange(6), [ra[7] + 60 / 3600], 320 + np.arange(N_NEW - 1.0)])
+    ).write(folder / "index.ecsv")
+    _write_resolve(world, ra, folder, rng)
+    _write_manga(world, folder)
+    # Of every second galaxy.
+    some = np.arange(0, n + m, 2)
+    g = world.i[some] + 1.5 * colours[some]
+    magnitudes = {"u": g + 1.2, "g": g, "r": g - colours[some], "i": world.i[some], "z": world.i[some] - 0.2}
     Table(
         {
-            "objid": [*poor, names[0]],
-            "ra": [*resolve_ra, ra[0]],
-            "dec": np.zeros(len(poor) + 1),
-            "log_hi_fraction_true": [*value, 0.3],
-            "is_limit": [*is_limit, False],
-            "alfalfa_detected": [False] * len(poor) + [True],
+            "objid": names[some],
+            "ra": np.where(some < n, RA + 0.5 * some, 60 + 0.5 * some),
+            "dec": np.full(len(some), DEC),
+            "redshift": 0.01 + 0.02 * colours[some],
+            "log_mstar_taylor": 8.5 + 2.0 * colours[some],
+            **{f"modelmag_{band}": values for band, values in magnitudes.items()},
+            "extinction_g": np.full(len(some), 0.10),
+            "extinction_i": np.full(len(some), 0.05),
         }
-    ).write(root / "cutouts" / "resolve_labels.ecsv")
-    return root
+    ).write(folder / "photometry_labels.ecsv")
+    return folder.parent
+
+
+def _write_resolve(world: World, ra: np.ndarray, folder: Path, rng: np.random.Generator) -> None:
+    """Galaxies that ALFALFA missed, three of them limits and one confused, and one that it has.
+
+    What ALFALFA missed has less gas than its colour tells.
+    """
+    n, m = N_DETECTED, N_UNDETECTED
+    rows = np.r_[np.arange(n, n + 6), np.arange(n + m, n + m + N_NEW), 0]
+    value = 0.2 - 2.0 * world.g_minus_r[rows] + rng.normal(0, 0.2, len(rows))
+    place = np.arange(len(rows))
+    places = np.concatenate(
+        [300 + 0.5 * np.arange(6), [ra[7] + 60 / 3600], 320 + np.arange(N_NEW - 1), [ra[0]]]
+    )
+    Table(
+        {
+            "objid": world.objid[rows],
+            "ra": places,
+            "dec": np.full(len(rows), DEC),
+            "cz": np.full(len(rows), 5500.0),
+            "g_minus_i": 1.4 * world.g_minus_r[rows],
+            "i_mag": world.i[rows],
+            "axial_ratio": world.axis_ratio[rows],
+            "log_hi_fraction_true": value,
+            "is_limit": np.isin(place, (1, 5, 9)),
+            "confused": place == 3,
+            "alfalfa_detected": place == len(rows) - 1,
+        }
+    ).write(folder / "resolve_labels.ecsv")
+
+
+def _write_manga(world: World, folder: Path) -> None:
+    """Two galaxies of HI-MaNGA: one that ALFALFA has, and an upper limit that nobody else has."""
+    rows = np.array([3, N_DETECTED + 20])
+    Table(
+        {
+            "objid": world.objid[rows],
+            "OBJRA": [RA + 1.5, 310.0],
+            "OBJDEC": [DEC, DEC],
+            "VOPT": [6000.0, 6000.0],
+            "LOGMSTARS": [9.0, 9.5],
+            "LOGMHI": [9.9, -999.0],
+            "LOGHILIM200KMS": [8.0, 9.2],
+            "conflag": [1, 0],
+        }
+    ).write(folder / "himanga_labels.ecsv")
+
+
+def catalog_tables(world: World) -> dict[str, Table]:
+    """ALFALFA-SDSS, alpha.100 and xGASS as far as they are read: detections, and galaxies elsewhere."""
+    rng = np.random.default_rng(5)
+    n, size = N_DETECTED, N_DETECTED + N_FIELD
+    colour = np.r_[1.5 * world.g_minus_r[:n], rng.uniform(0.1, 1.2, N_FIELD)]
+    axis_ratio = np.r_[world.axis_ratio[:n], rng.uniform(0.2, 1.0, N_FIELD)]
+    i, velocity = np.r_[world.i[:n], rng.uniform(13, 17, N_FIELD)], rng.uniform(2000, 12000, size)
+    agc, mass = np.arange(1, size + 1), 8.5 + 4 / 3 * colour
+    fraction = 1.0 - 4 / 3 * colour + rng.normal(0, 0.25, size)
+    optical = Table(
+        {
+            "agc": agc,
+            "objid": np.r_[
+                world.objid[:n], [str(int(objid(row, 1)) + (9000 << 32)) for row in range(N_FIELD)]
+            ],
+            "ra": np.r_[RA + 0.5 * np.arange(n), rng.uniform(130, 240, N_FIELD)],
+            "dec": np.r_[np.full(n, DEC), rng.uniform(5, 30, N_FIELD)],
+            "axial_ratio": axis_ratio,
+            "v": velocity,
+            "distance": velocity / 70,
+            "i_mag": i + 0.05,
+            "extinction_i": np.full(size, 0.05),
+            "g_minus_i_foreground": colour,
+            "log_mstar": mass,
+            "log_hi_fraction": fraction,
+            "catalog_flags": np.where(agc == size, 32, 0),
+        }
+    )
+    survey = Table(
+        {
+            "agc": agc[:-1],
+            "w50": rng.uniform(50, 350, size - 1),
+            "hi_rms": rng.uniform(2.0, 2.8, size - 1),
+            "hi_code": np.where(agc[:-1] % 5, 1.0, 2.0),
+        }
+    )
+    part = slice(n, n + 120)
+    light = i[part] + 0.3
+    xgass = Table(
+        {
+            "agc": np.ma.masked_array(agc[part], mask=np.arange(120) % 3 == 0),
+            "ra": optical["ra"][part],
+            "dec": np.where(np.arange(120) < 4, 0.3, optical["dec"][part]),
+            "z": velocity[part] / 299792.458,
+            "axial_ratio": axis_ratio[part],
+            "r_mag": light + 0.1,
+            "extinction_r": np.full(120, 0.1),
+            "nuv_minus_r": np.where(np.arange(120) == 7, -99, 1 + 4 * colour[part]),
+            "log_mstar": 0.6 * colour[part] - 0.4 * (light - 5 * np.log10(velocity[part] / 70) - 25) + 1.2,
+            "log_mhi": rng.normal(9.3, 0.4, 120),
+            "log_mhi_limit": np.arange(120) % 4 == 1,
+            "catalog_flags": np.where(np.arange(120) % 10 == 5, 8, 0),
+        }
+    )
+    return {"durbala2020": optical, "alfalfa_a100": survey, "xgass": xgass}
 
 
 @pytest.fixture(scope="session")
-def sample(data_folder) -> TrainingSample:
+def small_catalogs(world):
+    """The readers of catalogues give those of this world, as long as the tests of training run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, table in catalog_tables(world).items():
+            patch.setattr(reading, name, lambda folder, table=table: table.copy())
+        patch.setattr(priors, "N_ALFALFA", 200)
+        patch.setattr(photometry, "EPOCHS", 15)
+        patch.setattr(measurements, "N_AUGMENTED", 20)
+        yield
+
+
+@pytest.fixture(scope="session")
+def sample(data_folder) -> Galaxies:
     return read_sample(data_folder)
 
 
 @pytest.fixture(scope="session")
-def deep(data_folder) -> DeepSample:
-    return read_deep(data_folder)
+def catalogs(small_catalogs) -> Catalogs:
+    return read_catalogs(None, 7)
 
 
 @pytest.fixture(scope="session")
-def everything(sample, deep) -> tuple[np.ndarray, Labels, np.ndarray]:
-    """Pictures, labels and folds of the sample and of the deeper survey."""
-    fold = assign_folds(sample.detected, sample.group, N_FOLDS, 0)
-    galaxies = combine(sample, deep, fold)
-    return galaxies.pixels, galaxies.labels, galaxies.fold
+def galaxies(sample, catalogs) -> Table:
+    """The galaxies with pictures, with what the catalogue says of them."""
+    table = sample.table.copy()
+    add_photometry(table, catalogs.alfalfa)
+    return table
 
 
 @pytest.fixture(scope="session")
-def labels(everything) -> Labels:
-    return everything[1]
+def fold(galaxies) -> np.ndarray:
+    return assign_folds(np.asarray(galaxies["detected"]), np.asarray(galaxies["group"]), N_FOLDS, 0)
 
 
 @pytest.fixture(scope="session")
-def features(everything) -> np.ndarray:
-    """Raw measurements of all of them, and their reddening."""
-    pixels, labels, _ = everything
-    return with_ebv(measure(StructureNet(128), pixels), labels.ebv)
-
-
-@dataclass(frozen=True)
-class Augmented:
-    """Measurements of augmented pictures, and the rows of which they are."""
-
-    features: np.ndarray
-    rows: np.ndarray
-
-
-@pytest.fixture(scope="session")
-def augmented(everything, labels) -> Augmented:
-    rows = np.flatnonzero(labels.detected | labels.undetected)[::3]
-    return Augmented(augmented_features(StructureNet(128), everything[0], rows, everything[2]), rows)
+def measured(sample, fold, small_catalogs) -> Measurements:
+    return measure_all(StructureNet(128), sample, fold, 7)
 
 
 @dataclass(frozen=True)
@@ -179,59 +285,54 @@ class Trained:
     folder: Path
     tables: dict[str, Table]
     messages: list[str]
-    remembering: Callable[[Callable], Callable]
     answers: OutOfFold
-    labels: Labels
+    again: Callable[..., dict[str, Table]]
 
 
 @pytest.fixture(scope="session")
-def trained(data_folder, tmp_path_factory) -> Trained:
+def trained(data_folder, small_catalogs, tmp_path_factory) -> Trained:
     class Keeper(logging.Handler):
         def emit(self, record):
             messages.append(record.getMessage())
 
     messages: list[str] = []
-    memory: dict[tuple, np.ndarray] = {}
+    memory: dict[tuple, object] = {}
+    seen: list[OutOfFold] = []
 
     def remembering(function):
         """A measuring function that measures the same pictures only once."""
 
-        def measured(network, pixels, *rows):
-            key = (function.__name__, hash(pixels.tobytes()), *(hash(one.tobytes()) for one in rows))
+        def remembered(network, pixels, *rows):
+            key = (function.__name__, hash(pixels.tobytes()), *(hash(row.tobytes()) for row in rows))
             if key not in memory:
                 memory[key] = function(network, pixels, *rows)
-            return memory[key].copy()
+            return memory[key]
 
-        return measured
+        return remembered
 
-    def watched(answers, labels, odds):
-        seen[:] = seen or (answers, labels)  # the second time they are those of a network without reddening
-        return calibrate_across(answers, labels, odds)
+    def watched(answers):
+        calibrated = cross_validation.calibrate_across(answers)
+        seen.append(calibrated)
+        return calibrated
 
-    seen: list = []
+    def train(folder: Path, **options) -> dict[str, Table]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "N_FOLDS", N_FOLDS)
+            patch.setattr(training, "N_LABELS", (15, 25))
+            patch.setattr(training, "calibrate_across", watched)
+            patch.setattr(tables, "N_BOOTSTRAP", 50)
+            for function in (measure, augmented_features):
+                patch.setattr(measurements, function.__name__, remembering(function))
+            return training.train_structure(folder, data=data_folder, **options)
+
     logger = logging.getLogger("hifrac.training.structure.learner")
     keeper, level = Keeper(), logger.level
     logger.addHandler(keeper)
     logger.setLevel(logging.INFO)
     folder = tmp_path_factory.mktemp("models") / "deep" / "tiny"
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "N_FOLDS", N_FOLDS)
-            for function in (measure, augmented_features):
-                patch.setattr(measurements, function.__name__, remembering(function))
-            patch.setattr(cross_validation, "calibrate_across", watched)
-            # Of the simple models beside the network the woods are slow: here they are small.
-            patch.setattr(evaluation, "N_BOOTSTRAP", 200)
-            patch.setattr(
-                evaluation,
-                "RandomForestClassifier",
-                lambda *_, **__: RandomForestClassifier(20, random_state=0),
-            )
-            patch.setattr(
-                evaluation, "ExtraTreesRegressor", lambda *_, **__: ExtraTreesRegressor(20, random_state=0)
-            )
-            tables = training.train_structure(folder, data=data_folder, **TRAINED_WITH)
+        written = train(folder, **TRAINED_WITH)
     finally:
         logger.removeHandler(keeper)
         logger.setLevel(level)
-    return Trained(folder, tables, messages, remembering, *seen)
+    return Trained(folder, written, messages, seen[0], train)

@@ -1,205 +1,347 @@
-"""Answers for galaxies by networks, and intervals by tables, that did not see them."""
+"""Answers for galaxies by models, and distributions by calibrations, that did not see them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from astropy.table import Table
+from sklearn.linear_model import Ridge
 
-from hifrac.metrics import coverage
-from hifrac.models.calibration import LEVELS, ConformalTable, PopulationTable
+from hifrac.core.evidence import Evidence
+from hifrac.models.calibration import EVIDENCE_SETS, LEVELS, PosteriorTable
+from hifrac.models.density import Density
 from hifrac.models.detection import DetectionTable
+from hifrac.models.posterior import Posterior, PosteriorModel
 from hifrac.models.structure import StructureNet
-from hifrac.training.evaluation import SHARES, fit_detection
-from hifrac.training.structure.heads import EDGE_PERCENTILES, FEWEST_GAS_POOR, fit_heads, set_state
+from hifrac.training.evaluation import fit_detection
+from hifrac.training.structure.distances import EDGE_PERCENTILES, HARMLESS_PERCENTILE, fit_distances
+from hifrac.training.structure.heads import (
+    SHOWN,
+    CrossReadings,
+    cross_readings,
+    fit_axis_ratio,
+    fit_detection_head,
+    fit_heads,
+    fit_residuals,
+    fit_scale,
+    standardised,
+)
+from hifrac.training.structure.linear import set_state
 from hifrac.training.structure.measurements import Measurements
-from hifrac.training.structure.sample import Galaxies, Labels
+from hifrac.training.structure.ood import HARMLESS
+from hifrac.training.structure.priors import Catalogs, fit_population, label_samples
 
 #: Pictures farther out than 97% of held-out training pictures are flagged.
 OOD_PERCENTILE = 97.0
 PERCENTILES = (*range(100), 99.5, 99.9, 100)
+#: What a table may say, by what it is called; the first four are what the calibration knows.
+EVIDENCE = {
+    "picture": (),
+    "picture+z": ("log_cz",),
+    "picture+photometry": ("g_minus_i", "i"),
+    "picture+z+photometry": ("g_minus_i", "i", "log_cz", "axis_ratio"),
+    "picture+z+photometry, axis ratio of the picture": ("g_minus_i", "i", "log_cz"),
+}
+_SPREAD_PENALTY = 30.0
 
 
-@dataclass(frozen=True)
+def evidence_of(galaxies: Table, known: tuple[str, ...]) -> Evidence:
+    """Return what a table would say of galaxies if it had some columns; where they are is always known."""
+    columns = {name: np.asarray(galaxies[name], dtype=float) for name in known}
+    return replace(Evidence.none(len(galaxies)), dec=np.asarray(galaxies["dec_nearby"]), **columns)
+
+
+@dataclass(frozen=True, eq=False)
 class OutOfFold:
     """Answers for each galaxy by a network that did not see its group.
 
-    ``outputs``, as ``NetworkOutput``, are by name; ``distances``, (n, 9), are not yet divided by their
-    edges; ``fold`` is that in which the row was held out.
+    ``outputs``, as ``NetworkOutput``, are by name; ``distances``, (n, 9), are not yet divided by their edges,
+    and ``harmless``, (k, 9), are those of pictures that `HARMLESS` made;
+    ``fold`` is that in which the row was held out, and ``models``, one a fold, are what was learned without;
+    ``weights``, too, of the posterior's log odds of a detection beside the network's.
     """
 
+    galaxies: Table
     outputs: dict[str, np.ndarray]
     distances: np.ndarray
+    harmless: np.ndarray
+    crossed: CrossReadings
     fold: np.ndarray
-
-    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs of some rows."""
-        return {name: values[rows] for name, values in self.outputs.items()}
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What networks answer for galaxies that they did not see, and what is made of it."""
-
-    answers: OutOfFold
-    calibrated: Calibrated
-    without_reddening: tuple[OutOfFold, Calibrated]
-    calibration: ConformalTable | PopulationTable
-    detection: DetectionTable
+    models: list[PosteriorModel]
+    weights: np.ndarray
 
     @property
-    def p_detect(self) -> np.ndarray:
-        """Probability of a detection."""
-        return self.detection.p_detect(self.answers.outputs["detection_logit"])
+    def read(self) -> np.ndarray:
+        """What is read off the pictures, shape (n, 9)."""
+        return self.crossed.values[-1]
 
-
-def hold_out(
-    network: StructureNet, galaxies: Galaxies, measured: Measurements, log_odds: tuple[float, float]
-) -> HeldOut:
-    """Answer for each galaxy without its fold, told the reddening and not, and calibrate the answers."""
-    labels, fold = galaxies.labels, galaxies.fold
-    augmented = measured.augmented, measured.augmented_rows
-    answers = cross_validate(network, measured.features, labels, fold, *augmented)
-    answers = set_edges(network, answers, labels)
-    unaware = cross_validate(network, measured.without_reddening, labels, fold, *augmented)
-    calibrated, unaware_calibrated = (calibrate_across(part, labels, log_odds) for part in (answers, unaware))
-    return HeldOut(
-        answers=answers,
-        calibrated=calibrated,
-        without_reddening=(unaware, unaware_calibrated),
-        calibration=calibrate(answers, labels, np.ones(len(labels), dtype=bool), log_odds),
-        detection=fit_detection_and_ood(answers, labels),
-    )
+    def by_fold(
+        self,
+        rows: np.ndarray,
+        evidence: str,
+        answer: Callable[[Posterior, np.ndarray], torch.Tensor],
+        mass_scale: str = "taylor",
+    ) -> np.ndarray:
+        """Answer for some rows (numbers), each by the posterior of what was learned without its fold."""
+        parts, answers = [], []
+        for number, model in enumerate(self.models):
+            part = np.flatnonzero(self.fold[rows] == number)
+            if part.size:
+                outputs = {name: values[rows[part]] for name, values in self.outputs.items()}
+                galaxies = self.galaxies[rows[part]]
+                known = evidence_of(galaxies, EVIDENCE[evidence])
+                posterior = model.infer(outputs, np.asarray(galaxies["ebv"]), known, mass_scale)
+                parts.append(part)
+                answers.append(answer(posterior, rows[part]).numpy())
+        return np.concatenate(answers)[np.argsort(np.concatenate(parts))]
 
 
 def cross_validate(
-    network: StructureNet,
-    features: np.ndarray,
-    labels: Labels,
-    fold: np.ndarray,
-    augmented: np.ndarray,
-    augmented_rows: np.ndarray,
+    network: StructureNet, galaxies: Table, fold: np.ndarray, measured: Measurements, catalogs: Catalogs
 ) -> OutOfFold:
     """Answer for each row with everything learned without its fold; the network is overwritten.
 
-    The augmented pictures, as of `fit_heads`, are those of ``augmented_rows``, shape (k,).
+    It must know what the catalogues teach, none of these galaxies among them: prior, line widths, population.
     """
+    features = measured.features
+    start = {name: values.clone() for name, values in network.population.state_dict().items()}
+    crossed = cross_readings(network, features, galaxies, fold)
     outputs: dict[str, np.ndarray] = {}
-    distances = np.empty((len(fold), len(EDGE_PERCENTILES)))
-    for number in np.unique(fold):
+    distances, harmless = np.empty((len(fold), len(EDGE_PERCENTILES))), []
+    models, weights = [], []
+    for number, photometry in enumerate(crossed.heads):
         held_out, rest = fold == number, fold != number
-        fit_heads(network, features[rest], labels[rest], augmented[:, rest[augmented_rows]])
+        network.photometry.load_state_dict(photometry)
+        network.population.load_state_dict(start)
+        weights.append(fit_all(network, galaxies, rest, measured, crossed.values[number], catalogs))
         with torch.inference_mode():
             raw = torch.from_numpy(features[held_out]).float()
             answers = network.forward_head(raw)
             distances[held_out] = network.distances(raw).numpy()
+            for name in HARMLESS:
+                blurred = torch.from_numpy(measured.augmented_of(held_out)[name]).float()
+                harmless.append(network.distances(blurred).numpy())
         for name, values in answers._asdict().items():
             outputs.setdefault(name, np.empty(len(fold)))[held_out] = values.numpy()
-    return OutOfFold(outputs, distances, fold)
+        models.append(PosteriorModel.from_network(network, UNCALIBRATED))
+    network.population.load_state_dict(start)
+    return OutOfFold(
+        galaxies, outputs, distances, np.concatenate(harmless), crossed, fold, models, np.array(weights)
+    )
 
 
-def set_edges(network: StructureNet, answers: OutOfFold, labels: Labels) -> OutOfFold:
-    """Put the edge of each distance where few held-out pictures lie beyond, in network and answers."""
+def fit_all(
+    network: StructureNet,
+    galaxies: Table,
+    rows: np.ndarray,
+    measured: Measurements,
+    read: np.ndarray,
+    catalogs: Catalogs,
+) -> float:
+    """Fit what is learned of some rows, a mask, in place, but for the photometry, which is fitted already.
+
+    ``read`` are readings of all pictures, of these rows by heads that did not see them. Returns the weight
+    of the posterior's log odds beside the network's.
+    """
+    features, galaxies, read = measured.features[rows], galaxies[rows], read[rows]
+    fit_heads(network, features, galaxies, read)
+    fit_population(network.population, [*catalogs.samples, *label_samples(galaxies, read)])
+    fit_distances(network, features, np.asarray(galaxies["detected"]), measured.augmented_of(rows))
+    shown = dict(zip(("g_minus_i", "i", "log_cz", "axis_ratio"), read[:, SHOWN].T, strict=True))
+    posterior = PosteriorModel.from_network(network, UNCALIBRATED).infer(
+        {**shown, "estimate": np.zeros(len(read))}, np.asarray(galaxies["ebv"]), evidence_of(galaxies, ())
+    )
+    return fit_detection_head(network, features, galaxies, posterior.detection_log_odds.numpy())
+
+
+def set_edges(network: StructureNet, answers: OutOfFold) -> OutOfFold:
+    """Put the edge of each distance where few held-out pictures lie beyond, in network and answers.
+
+    Few of the real ones, and few of those that are altered and harmless.
+    """
     edge = np.array(
         [
-            np.percentile(balanced(column, labels), percent)
+            np.percentile(balanced(column, answers.galaxies), percent)
             for column, percent in zip(answers.distances.T, EDGE_PERCENTILES, strict=True)
         ]
     )
+    edge = np.maximum(edge, np.percentile(answers.harmless, HARMLESS_PERCENTILE, axis=0))
     set_state(network, edge=edge)
     distance = (answers.distances / edge).max(1)
     return replace(answers, outputs={**answers.outputs, "distance": distance})
 
 
-def balanced(values: np.ndarray, labels: Labels) -> np.ndarray:
+def balanced(values: np.ndarray, galaxies: Table) -> np.ndarray:
     """Draw values of detections and of undetected galaxies such that both count alike."""
     levels = np.linspace(0, 1, 2001)
     return np.concatenate(
-        [np.quantile(values[rows], levels) for rows in (labels.detected, labels.undetected)]
+        [np.quantile(values[galaxies[name]], levels) for name in ("detected", "undetected")]
     )
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """Estimates of log10(M_HI / M*), and quantiles by level (see ``LEVELS``), of held-out galaxies, in dex.
-
-    ``pit`` is the probability integral transform: the share of the detections of the other folds that lie
-    lower in their own distributions than the truth (or upper limit) in this one; NaN without it.
-    """
-
-    estimate: np.ndarray
-    quantile: dict[float, np.ndarray]
-    pit: np.ndarray
-
-    def coverage(self, truth: np.ndarray, rows: np.ndarray, low: float, high: float) -> float:
-        """Return the share of some rows whose truth lies between two quantiles."""
-        return coverage(truth[rows], self.quantile[low][rows], self.quantile[high][rows])
-
-    def shares(self, truth: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-        """Return the coverage of the 68% and of the 90% interval."""
-        return {name: self.coverage(truth, rows, *levels) for name, levels in SHARES.items()}
+#: Of posteriors that are not calibrated yet.
+UNCALIBRATED = PosteriorTable(
+    n=0,
+    levels=(0.16, 0.84),
+    widths=dict.fromkeys(EVIDENCE_SETS, (0.0, 0.0)),
+    scores=dict.fromkeys(EVIDENCE_SETS, (-1.0, 1.0)),
+    scores_gswlc=dict.fromkeys(EVIDENCE_SETS, (-1.0, 1.0)),
+    scatter_gswlc=0.0,
+)
 
 
-def calibrate_across(answers: OutOfFold, labels: Labels, log_odds: tuple[float, float]) -> Calibrated:
-    """Calibrate estimates and intervals of each fold, as `calibrate`, by a table that rests on the others."""
-    estimate, pit = np.empty((2, len(labels)))
-    quantile = {level: np.empty(len(labels)) for level in LEVELS}
-    truth = labels.log_hi_fraction
-    for number in np.unique(answers.fold):
-        held_out = answers.fold == number
-        table = calibrate(answers, labels, ~held_out, log_odds)
-        outputs = answers[held_out]
-        others = ~held_out & labels.detected
-        ranked = np.sort(table.score(answers[others], truth[others]))
-        score = table.score(outputs, truth[held_out])
-        # A new value falls between two of n with probability 1 / (n + 1): the middle of that gap.
-        pit[held_out] = np.where(
-            np.isfinite(score), (np.searchsorted(ranked, score) + 0.5) / (len(ranked) + 1), np.nan
-        )
-        estimate[held_out] = table.estimate(outputs)
-        for level, values in quantile.items():
-            values[held_out] = table.quantile(outputs, level)
-    return Calibrated(estimate, quantile, pit)
-
-
-def calibrate(
-    answers: OutOfFold, labels: Labels, rows: np.ndarray, log_odds: tuple[float, float]
-) -> ConformalTable | PopulationTable:
-    """Make the table of estimates and intervals that rests on some rows of the held-out galaxies.
-
-    ``log_odds`` are the prior odds of gas-poor galaxies, for estimate and interval. With too few such
-    galaxies they are not used, and the table is a ConformalTable.
-    """
-    detected, gas_poor = rows & labels.detected, rows & labels.gas_poor
-    truth = labels.log_hi_fraction[detected]
-    if gas_poor.sum() < FEWEST_GAS_POOR or np.count_nonzero(gas_poor & ~labels.is_limit) < 5:
-        unit = np.exp(answers.outputs["log_spread"][detected])
-        return ConformalTable.from_residuals((truth - answers.outputs["estimate"][detected]) / unit)
-    return PopulationTable.fit(
-        answers[detected],
-        truth,
-        answers[gas_poor],
-        labels.log_hi_fraction[gas_poor],
-        labels.is_limit[gas_poor],
-        log_odds_estimate=log_odds[0],
-        log_odds_interval=log_odds[1],
+def calibrate(answers: OutOfFold, rows: np.ndarray) -> PosteriorTable:
+    """Make the table of widths and scores that rests on some held-out detections, given by number."""
+    galaxies = answers.galaxies[rows]
+    truth = np.asarray(galaxies["log_hi_fraction"])
+    offset = (
+        np.asarray(galaxies["log_mstar"] - galaxies["log_mstar_gswlc"])
+        - answers.outputs["gswlc_offset"][rows]
+    )
+    with_mass = np.isfinite(offset)
+    widths, residuals, units = {}, {}, {}
+    for name in EVIDENCE_SETS:
+        location, log_spread = answers.by_fold(
+            rows, name, lambda posterior, _: torch.column_stack([posterior.location, posterior.log_spread])
+        ).T
+        residuals[name] = truth - location
+        widths[name] = _fit_width(residuals[name], log_spread)
+    scaled = with_table(answers, [replace(UNCALIBRATED, widths=widths)] * len(answers.models))
+    for name in EVIDENCE_SETS:
+        units[name] = scaled.by_fold(rows, name, lambda posterior, _: posterior.unit)
+    return PosteriorTable.from_scores(
+        {name: residuals[name] / units[name] for name in EVIDENCE_SETS},
+        {name: ((residuals[name] + offset) / units[name])[with_mass] for name in EVIDENCE_SETS},
+        widths,
+        float(np.sqrt(np.mean(offset[with_mass] ** 2))),
     )
 
 
-def fit_detection_and_ood(answers: OutOfFold, labels: Labels) -> DetectionTable:
-    """Calibrate p_detect, and the score of the distance from the training set."""
-    rows = labels.detected | labels.undetected
+def _fit_width(residual: np.ndarray, log_spread: np.ndarray) -> tuple[float, float]:
+    """Fit intercept and slope of the logarithm of a residual's size against that of the spread."""
+    # The logarithm of a residual near zero would rule the fit.
+    floor = 0.1 * np.sqrt(np.mean(residual**2))
+    middle, scale = log_spread.mean(), max(log_spread.std(), 1e-6)
+    inputs = ((log_spread - middle) / scale)[:, None]
+    fitted = Ridge(_SPREAD_PENALTY).fit(inputs, np.log(np.abs(residual) + floor))
+    slope = float(fitted.coef_[0]) / scale
+    return float(fitted.intercept_) - slope * middle, slope
+
+
+def with_table(answers: OutOfFold, tables: list[PosteriorTable]) -> OutOfFold:
+    """Give the models of the folds their tables."""
+    models = [replace(model, table=table) for model, table in zip(answers.models, tables, strict=True)]
+    return replace(answers, models=models)
+
+
+def calibrate_across(answers: OutOfFold) -> OutOfFold:
+    """Calibrate the model of each fold by the detections of the others."""
+    detected, folds = np.asarray(answers.galaxies["detected"]), range(len(answers.models))
+    return with_table(
+        answers, [calibrate(answers, np.flatnonzero(detected & (answers.fold != number))) for number in folds]
+    )
+
+
+def detection_log_odds(answers: OutOfFold) -> np.ndarray:
+    """Return the log odds of a detection that the posterior of the picture alone gives, each held out."""
+    every = np.arange(len(answers.galaxies))
+    return answers.by_fold(every, "picture", lambda posterior, _: posterior.detection_log_odds)
+
+
+def fit_detection_and_ood(answers: OutOfFold, log_odds: np.ndarray) -> DetectionTable:
+    """Calibrate p_detect, given its held-out log odds, and the score of the distance."""
+    galaxies = answers.galaxies
+    rows = np.asarray(galaxies["detected"] | galaxies["undetected"])
     # Both count alike, although there are many more undetected galaxies.
-    distances = np.percentile(balanced(answers.outputs["distance"], labels), PERCENTILES)
-    ebv = labels.ebv[labels.detected | labels.gas_poor]
-    ebv = ebv[np.isfinite(ebv)]
+    distances = np.percentile(balanced(answers.outputs["distance"], galaxies), PERCENTILES)
+    ebv = np.asarray(galaxies["ebv"])[np.isfinite(galaxies["log_hi_fraction"] + galaxies["ebv"])]
     return fit_detection(
-        labels.detected[rows],
-        answers.outputs["detection_logit"][rows],
+        np.asarray(galaxies["detected"])[rows],
+        log_odds[rows],
         percentiles=PERCENTILES,
         distances=tuple(distances),
         ood_threshold=OOD_PERCENTILE,
         # The largest reddening, in mag, of the galaxies that the estimate learned from.
         largest_ebv=float(np.ceil(ebv.max() * 1000) / 1000) if ebv.size else None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Distributions:
+    """Distributions of log10(M_HI/M*) of n galaxies that were held out.
+
+    ``quantiles``, (n, 5), are at `LEVELS`; ``below`` is the probability below the measured value, or upper
+    limit; ``log_mean`` is log10 of the mean of M_HI/M*, ``std`` the standard deviation in dex.
+    """
+
+    quantiles: np.ndarray
+    below: np.ndarray
+    log_mean: np.ndarray
+    std: np.ndarray
+
+    @property
+    def estimate(self) -> np.ndarray:
+        """The medians."""
+        return self.quantiles[:, LEVELS.index(0.5)]
+
+
+def distributions(
+    answers: OutOfFold, rows: np.ndarray, evidence: str, selection: str, mass_scale: str = "taylor"
+) -> Distributions:
+    """Return the distributions of some rows (numbers), each by the calibrated posterior of its fold."""
+    value = np.asarray(answers.galaxies["log_hi_fraction"])
+    if mass_scale == "gswlc":
+        value = value + np.asarray(answers.galaxies["log_mstar"] - answers.galaxies["log_mstar_gswlc"])
+
+    columns = answers.by_fold(
+        rows, evidence, lambda posterior, part: summary(posterior.density(selection), value[part]), mass_scale
+    )
+    return Distributions(columns[:, :-3], *columns[:, -3:].T)
+
+
+def summary(density: Density, value: np.ndarray) -> torch.Tensor:
+    """Return quantiles at `LEVELS`, probability below a value, log10 of the mean M_HI/M*, spread: (n, 8)."""
+    mean = (density.masses * 10**density.middles).sum(1)
+    return torch.column_stack(
+        [density.quantile(LEVELS), density.cdf(value), torch.log10(mean), density.std()]
+    )
+
+
+def learning_curve(
+    network: StructureNet, answers: OutOfFold, features: np.ndarray, seed: int, sizes: tuple[int, ...]
+) -> dict[int, dict[str, np.ndarray]]:
+    """Estimate the HI of detections by residuals fitted to so many others; the network is overwritten.
+
+    Returns residuals, estimate minus truth, by number of labels and evidence.
+    """
+    galaxies, rng = answers.galaxies, np.random.default_rng(seed)
+    detected, axis_ratio = np.asarray(galaxies["detected"]), np.asarray(galaxies["axis_ratio"])
+    truth = np.asarray(galaxies["log_hi_fraction"])
+    network.eval()
+    residuals: dict[int, dict[str, list]] = {size: {name: [] for name in EVIDENCE_SETS} for size in sizes}
+    for number, photometry in enumerate(answers.crossed.heads):
+        others = answers.fold != number
+        rest = detected & others
+        network.photometry.load_state_dict(photometry)
+        fit_scale(network, features[rest])
+        fit_axis_ratio(network, features[others], axis_ratio[others])
+        order = rng.permutation(np.flatnonzero(rest))
+        held_out = np.flatnonzero(detected & (answers.fold == number))
+        for size in sizes:
+            part = order[:size]
+            read = answers.crossed.values[number, part]
+            fit_residuals(network, standardised(network, features[part]), galaxies[part], read)
+            with torch.inference_mode():
+                answered = network.forward_head(torch.from_numpy(features[held_out]).float())._asdict()
+            outputs = {name: values.numpy() for name, values in answered.items()}
+            model = PosteriorModel.from_network(network, UNCALIBRATED)
+            for name in EVIDENCE_SETS:
+                known = evidence_of(galaxies[held_out], EVIDENCE[name])
+                location = model.infer(outputs, np.asarray(galaxies["ebv"])[held_out], known).location
+                residuals[size][name].append(location.numpy() - truth[held_out])
+    return {
+        size: {name: np.concatenate(parts) for name, parts in row.items()} for size, row in residuals.items()
+    }

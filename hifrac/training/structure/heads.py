@@ -2,105 +2,159 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
-from scipy.special import log_ndtr
-from sklearn.covariance import LedoitWolf
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GroupKFold
+from astropy.table import Table
+from sklearn.linear_model import Ridge
 
+from hifrac.core.reddening import EXTINCTION_PER_EBV
+from hifrac.models.photometry import QUANTITIES
+from hifrac.models.posterior import PHOTOMETRY_LIMITS
 from hifrac.models.structure import StructureNet
-from hifrac.training.structure.ood import AUGMENTATIONS_OOD
-from hifrac.training.structure.sample import Labels
+from hifrac.training.structure.linear import fit_logistic, set_head, set_state
+from hifrac.training.structure.photometry import fit_photometry
 
-# Penalties, chosen in repeated cross-validation on folds of other seeds. The error of the HI fraction
-# is the same to 1% from 6 to 40, and to choose anew in each fold only adds noise.
-RIDGE_PENALTY = 12.0
-# Galaxies that ALFALFA missed tell the estimate how far down it may go. They scatter by about 0.45 dex
-# where detections do by 0.18: (0.18 / 0.45)^2 is about their weight. More would serve them at the cost
-# of the detections, less the other way round.
-GAS_POOR_SCATTER = 0.45
-GAS_POOR_WEIGHT = 0.15
-_MOST_STEPS = 1000
+# Penalties, chosen in repeated cross-validation on folds of other seeds: the error of the HI fraction is the
+# same to 1% from 12 to 80, and to choose anew in each fold costs 0.002 dex.
+RIDGE_PENALTY = 40.0
+AXIS_PENALTY = 30.0
+GSWLC_PENALTY = 12.0
 # The area under the curve is the same to 0.002 from 0.01 to 0.3.
 DETECTION_INVERSE_PENALTY = 0.1
-GAS_POOR_INVERSE_PENALTY = 0.3
-SPREAD_PENALTY = 30.0
-# With 259 labels the HI fraction is read from these alone; the rest serve the
-# other heads and the distance. Groups chosen by forward selection in repeated
-# cross-validation on folds of other seeds.
+#: Unit of the log odds of the posterior, among the measurements.
+LOG_ODDS = 3.0
+# With 259 labels the HI fraction is read from these alone; the rest serve the other heads and the distance.
+# Groups chosen by forward selection in repeated cross-validation on folds of other seeds; with all of them
+# the error is larger by 0.0005 to 0.003 dex.
 FRACTION_GROUPS = ("circles", "growth", "segment_shape", "colour_quantiles", "reddening")
-SPREAD_GROUPS = ("ellipse", "flux", "segment_shape")
-#: Galaxies that ALFALFA missed: with fewer in training the network says nothing of them.
-FEWEST_GAS_POOR = 10
-#: With fewer masses of GSWLC-2 it says nothing of them.
+#: With fewer masses of GSWLC-2 nothing is learned of them.
 FEWEST_GSWLC = 20
-# Inverse penalties of what tells augmented pictures: swapped bands, and other pixel scales. These and the
-# edges were chosen on such pictures of another fold than the one that the model's table reports.
-BAND_INVERSE_PENALTY = 0.03
-SCALE_INVERSE_PENALTY = 1.0
-#: Held-out pictures within the edge of each distance, in percent: shape, texture, and each augmentation.
-EDGE_PERCENTILES = (98.0, 99.0, *(99.5 if "scale" in name else 99.8 for name in AUGMENTATIONS_OOD))
+#: What the prior reads, as `dereddened` gives it.
+EVIDENCE_NAMES = ("g_minus_i", "i", "log_cz", "axis_ratio")
+AXIS_RATIO = len(QUANTITIES)  # its column, after the quantities of the photometry
+G_MINUS_I, MAGNITUDE, LOG_CZ = 0, 1, 6
+SHOWN = [G_MINUS_I, MAGNITUDE, LOG_CZ, AXIS_RATIO]  # of which `EVIDENCE_NAMES` are made
 
 
-def fit_heads(
-    network: StructureNet, features: np.ndarray, labels: Labels, augmented: np.ndarray
-) -> StructureNet:
-    """Fit the learned part of a structure network in place, and return it in evaluation mode.
+def fit_readings(network: StructureNet, features: np.ndarray, galaxies: Table) -> None:
+    """Fit what is read off a picture beside the HI, in place: photometry, redshift, axis ratio."""
+    fit_scale(network, features[galaxies["detected"]])
+    quantities, axis_ratio = np.asarray(galaxies["photometry"]), np.asarray(galaxies["axis_ratio"])
+    known = np.isfinite(quantities).any(1)
+    fit_photometry(network.photometry, features[known], quantities[known])
+    fit_axis_ratio(network, features, axis_ratio)
 
-    Whatever it held before is overwritten. ``features`` are raw measurements `with_ebv` of the training
-    pictures; ``augmented``, (7, k, measurements), are those of `AUGMENTATIONS_OOD`. The inner cross-
-    validation behind the spread does not split the groups of the labels.
-    """
-    require_labels(labels)
-    detected, gas_poor = labels.detected, labels.gas_poor
-    fit_distances(network, features, detected, augmented)
-    # The scale is that of the detections: the estimate is for galaxies like them.
-    scale = features[detected].std(0)
+
+def fit_axis_ratio(network: StructureNet, features: np.ndarray, axis_ratio: np.ndarray) -> None:
+    """Fit the axis ratio that a picture shows, in place, where it is known."""
+    known = np.isfinite(axis_ratio)
+    inputs = standardised(network, features[known])
+    fitted = Ridge(AXIS_PENALTY).fit(inputs, axis_ratio[known])
+    set_head(network.axis_ratio, np.arange(inputs.shape[1]), fitted.intercept_, fitted.coef_)
+
+
+def fit_scale(network: StructureNet, features: np.ndarray) -> None:
+    """Put the heads' units: the spread over the detections."""
+    scale = features.std(0)
     scale[scale < 1e-6] = 1.0
-    set_state(network, center=features[detected].mean(0), scale=scale)
+    set_state(network, center=features.mean(0), scale=scale)
+
+
+def standardised(network: StructureNet, features: np.ndarray) -> np.ndarray:
+    """Return what the heads read of raw measurements."""
     with torch.inference_mode():
-        standard = network.standardise(torch.from_numpy(features)).numpy()
-    # What too few galaxies tell of stays zero, whatever the network held before.
-    for head in (network.gas_poor, network.gswlc_offset):
-        set_head(head, [], 0.0, np.zeros(0))
+        return network.standardise(torch.from_numpy(features).double()).numpy()
+
+
+def readings(network: StructureNet, features: np.ndarray) -> np.ndarray:
+    """Return `QUANTITIES`, as observed, and the axis ratio, shape (n, 9), of pictures."""
+    raw = torch.from_numpy(features).float()
+    with torch.inference_mode():
+        output = network.forward_head(raw)
+        return torch.column_stack([network.photometry(raw), output.axis_ratio]).double().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class CrossReadings:
+    """What is read off each picture by heads that did not see its fold.
+
+    ``values``, (n_folds + 1, n, 9), are `readings`: in the first entries by heads that did not see the fold
+    of that number either, so that what learns from them knows nothing of it. ``heads`` are the states of the
+    photometry without one fold.
+    """
+
+    values: np.ndarray
+    heads: list[dict[str, torch.Tensor]]
+
+
+def cross_readings(
+    network: StructureNet, features: np.ndarray, galaxies: Table, fold: np.ndarray
+) -> CrossReadings:
+    """Read the pictures across the folds; the heads of the network are overwritten."""
+    n_folds = fold.max() + 1
+    values = np.empty((n_folds + 1, len(fold), AXIS_RATIO + 1))
+    heads = []
+    for first, second in combinations_with_replacement(range(n_folds), 2):
+        rest = (fold != first) & (fold != second)
+        fit_readings(network, features[rest], galaxies[rest])
+        for held_out, without in {(first, second), (second, first)}:
+            rows = fold == held_out
+            values[without, rows] = readings(network, features[rows])
+        if first == second:
+            values[n_folds, fold == first] = values[first, fold == first]
+            heads.append({name: part.clone() for name, part in network.photometry.state_dict().items()})
+    return CrossReadings(values, heads)
+
+
+def fit_heads(network: StructureNet, features: np.ndarray, galaxies: Table, read: np.ndarray) -> StructureNet:
+    """Fit what pictures tell of the HI fraction and of GSWLC-2, in place; return it in evaluation mode.
+
+    Its prior and its photometry are fitted already. ``features``, (n, features), are raw measurements
+    `with_ebv`; ``read``, (n, 9), are `readings` of the same pictures by heads that did not see them.
+    """
+    require_labels(galaxies)
+    detected = np.asarray(galaxies["detected"])
+    fit_scale(network, features[detected])
+    fit_axis_ratio(network, features, np.asarray(galaxies["axis_ratio"]))
+    standard = standardised(network, features)
     columns = StructureNet.columns(FRACTION_GROUPS)
-    enough = gas_poor.sum() >= FEWEST_GAS_POOR
-    measured = detected | gas_poor if enough else detected
-    inputs, of_measured = standard[measured][:, columns], labels[measured]
-    set_head(network.fraction, columns, *_fit_fraction(inputs, of_measured))
-    fit_spread(network, standard[detected], _held_out_residuals(inputs, of_measured)[of_measured.detected])
-    with_mass = detected & np.isfinite(labels.gswlc_offset)
+    fit_residuals(network, standard[detected], galaxies[detected], read[detected])
+    offset = np.asarray(galaxies["log_mstar"] - galaxies["log_mstar_gswlc"])
+    with_mass = detected & np.isfinite(offset)
+    set_head(network.gswlc_offset, [], 0.0, np.zeros(0))
     if with_mass.sum() >= FEWEST_GSWLC:
-        offset = Ridge(RIDGE_PENALTY).fit(standard[with_mass][:, columns], labels.gswlc_offset[with_mass])
-        set_head(network.gswlc_offset, columns, float(offset.intercept_), offset.coef_)
-    shape = without_texture(network)
-    heads = [(network.detection, detected | labels.undetected, detected, DETECTION_INVERSE_PENALTY)]
-    if enough:
-        heads.append((network.gas_poor, detected | gas_poor, gas_poor, GAS_POOR_INVERSE_PENALTY))
-    for head, rows, is_class, inverse_penalty in heads:
-        set_head(head, shape, *_logistic(standard[rows][:, shape], is_class[rows], inverse_penalty))
+        fitted = Ridge(GSWLC_PENALTY).fit(standard[with_mass][:, columns], offset[with_mass])
+        set_head(network.gswlc_offset, columns, float(fitted.intercept_), fitted.coef_)
     return network.eval()
 
 
-def require_labels(labels: Labels) -> None:
+def fit_detection_head(
+    network: StructureNet, features: np.ndarray, galaxies: Table, log_odds: np.ndarray
+) -> float:
+    """Fit what tells detections from undetected galaxies, in place, beside the ``log_odds`` of the posterior.
+
+    Returns the weight of these in the sum.
+    """
+    detected, shape = np.asarray(galaxies["detected"]), without_texture(network)
+    rows = detected | np.asarray(galaxies["undetected"])
+    inputs = np.column_stack([standardised(network, features[rows])[:, shape], log_odds[rows] / LOG_ODDS])
+    intercept, coefficients = fit_logistic(inputs, detected[rows], DETECTION_INVERSE_PENALTY)
+    set_head(network.detection, shape, intercept, coefficients[:-1])
+    return float(coefficients[-1]) / LOG_ODDS
+
+
+def require_labels(galaxies: Table) -> None:
     """Refuse what nothing can be learned from: too few galaxies, or targets not finite or all the same."""
-    target = labels.log_hi_fraction[labels.detected]
-    if labels.detected.sum() < 20 or labels.undetected.sum() < 20:
+    target = np.asarray(galaxies["log_hi_fraction"][galaxies["detected"]])
+    if len(target) < 20 or galaxies["undetected"].sum() < 20:
         raise ValueError("detected must hold at least 20 detections and 20 non-detections")
     if not np.all(np.isfinite(target)) or np.ptp(target) == 0:
         raise ValueError("target must be finite and not constant")
-
-
-def set_state(network: torch.nn.Module, **values: np.ndarray) -> None:
-    """Put values into parameters and buffers, in place."""
-    state = network.state_dict()
-    for name, value in values.items():
-        state[name].copy_(torch.from_numpy(np.asarray(value)))
+    if np.isfinite(galaxies["photometry"]).any(1).sum() < 20:
+        raise ValueError("photometry must be known of 20 pictures or more: is photometry_labels.ecsv there?")
 
 
 def without_texture(network: StructureNet) -> np.ndarray:
@@ -108,129 +162,42 @@ def without_texture(network: StructureNet) -> np.ndarray:
     return np.append(np.arange(network.n_shape), network.n_measured)
 
 
-def set_head(
-    head: torch.nn.Linear, columns: Sequence[int] | np.ndarray, intercept: float, coefficients: np.ndarray
-) -> None:
-    """Give a linear head coefficients of some of its inputs, in place; zero for all others."""
-    weights = np.zeros(head.in_features)
-    weights[np.asarray(columns, dtype=int)] = coefficients
-    set_state(head, weight=weights[None], bias=np.array([intercept]))
+def fit_residuals(network: StructureNet, standard: np.ndarray, galaxies: Table, read: np.ndarray) -> None:
+    """Fit what the picture adds to the prior, for each set of evidence, in place.
 
-
-def _fit_fraction(inputs: np.ndarray, labels: Labels) -> tuple[float, np.ndarray]:
-    """Fit intercept and coefficients of the HI fraction, to detections and galaxies that ALFALFA missed."""
-    weights = np.where(labels.detected, 1.0, GAS_POOR_WEIGHT)
-    return censored_ridge(
-        inputs,
-        labels.log_hi_fraction,
-        labels.is_limit & ~labels.detected,
-        weights,
-        penalty=RIDGE_PENALTY,
-        scatter=GAS_POOR_SCATTER,
+    ``standard`` are measurements of detections, `standardised`; ``read`` as of `fit_heads`.
+    """
+    picture = dereddened(read, np.asarray(galaxies["ebv"]))
+    table = {name: np.asarray(galaxies[name]) for name in EVIDENCE_NAMES}
+    g_minus_i, i, log_cz, axis_ratio = picture
+    with_redshift = (g_minus_i, i, table["log_cz"], axis_ratio)
+    # What a catalogue lacks is the picture's, as when the model answers.
+    with_photometry = tuple(
+        np.where(np.isfinite(values), values, own)
+        for values, own in zip(table.values(), picture, strict=True)
     )
-
-
-def censored_ridge(
-    inputs: np.ndarray,
-    target: np.ndarray,
-    is_limit: np.ndarray,
-    weights: np.ndarray,
-    *,
-    penalty: float,
-    scatter: float,
-) -> tuple[float, np.ndarray]:
-    """Fit intercept and coefficients of a ridge regression that knows upper limits.
-
-    The maximum of the penalised likelihood of Tobin (1958, Econometrica 26, 24) for a known scatter of the
-    rows with limits, by expectation and maximisation (Dempster, Laird & Rubin 1977): limits are replaced by
-    the mean of what a normal distribution about the present fit has below them. The penalty is in units of
-    the squared residual of a row of weight 1.
-    """
-    expected, before = target, np.inf
-    for _ in range(_MOST_STEPS):
-        fitted = Ridge(penalty).fit(inputs, expected, sample_weight=weights)
-        values = fitted.predict(inputs)
-        change = np.abs(values - before).max()
-        if change < 1e-9 or not is_limit.any():
-            break
-        z = (target - values) / scatter
-        # Density over distribution, by logarithms: both vanish where a limit lies far below the fit.
-        hazard = np.exp(-0.5 * z**2 - log_ndtr(z)) / np.sqrt(2 * np.pi)
-        expected, before = np.where(is_limit, values - scatter * hazard, target), values
-    return float(fitted.intercept_), fitted.coef_
-
-
-def _logistic(
-    inputs: np.ndarray, is_class: np.ndarray, inverse_penalty: float, weights: np.ndarray | None = None
-) -> tuple[float, np.ndarray]:
-    """Fit intercept and coefficients; both classes count alike unless there are weights."""
-    balance = "balanced" if weights is None else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = LogisticRegression(class_weight=balance, C=inverse_penalty, max_iter=3000).fit(
-            inputs, is_class, sample_weight=weights
-        )
-    return float(fitted.intercept_[0]), fitted.coef_[0]
-
-
-def _held_out_residuals(inputs: np.ndarray, labels: Labels) -> np.ndarray:
-    """Return the residuals of the HI fraction, each of a fit that did not see the galaxy's group."""
-    residual = np.empty(len(labels))
-    for rest, held_out in GroupKFold(10).split(inputs, groups=labels.group):
-        intercept, coefficients = _fit_fraction(inputs[rest], labels[rest])
-        residual[held_out] = labels.log_hi_fraction[held_out] - (intercept + inputs[held_out] @ coefficients)
-    return residual
-
-
-def fit_spread(network: StructureNet, standard: np.ndarray, residual: np.ndarray) -> None:
-    """Fit how well a target is known, in place: a log-linear function of size, axis ratio and flux.
-
-    ``standard``, shape (n, features), is what the heads read; ``residual`` is of galaxies that were held out.
-    """
-    residual = np.abs(residual)
-    columns = StructureNet.columns(SPREAD_GROUPS)
-    # The logarithm of a residual near zero would rule the fit.
-    floor = 0.1 * np.sqrt(np.mean(residual**2))
-    fitted = Ridge(SPREAD_PENALTY).fit(standard[:, columns], np.log(residual + floor))
-    spread = np.exp(fitted.predict(standard[:, columns]))
-    unit = 0.5 * np.log(np.mean((residual / spread) ** 2))
-    set_head(network.log_spread, columns, fitted.intercept_ + unit, fitted.coef_)
-
-
-def fit_distances(
-    network: StructureNet, features: np.ndarray, detected: np.ndarray, augmented: np.ndarray
-) -> None:
-    """Fit the distances from the training set, in place; detections weigh as much as the rest."""
-    features = features[:, : network.n_measured]
-    low, typical, high = np.quantile(features, [0.16, 0.5, 0.84], axis=0)
-    spread = np.maximum(0.5 * (high - low), 1e-6)
-    set_state(network, typical=typical, spread=spread, location=np.zeros(len(typical)))
-    with torch.inference_mode():
-        real = network.compress(torch.from_numpy(features)).numpy()
-        false = network.compress(torch.from_numpy(augmented)).numpy()
-    location = real.mean(0)
-    real, false = real - location, false - location
-    n_shape = network.n_shape
-    # Shrunk covariance (Ledoit & Wolf 2004): many of the measurements are nearly collinear.
-    roots = [
-        np.linalg.cholesky(LedoitWolf().fit(part).precision_)
-        for part in (real[:, :n_shape], real[:, n_shape:])
+    differences = [
+        np.clip(values - own, -most, most)
+        for values, own, most in zip(with_photometry, picture, PHOTOMETRY_LIMITS, strict=False)
     ]
-    weights = np.where(detected, 0.5 / max(detected.sum(), 1), 0.5 / max((~detected).sum(), 1))
-    offsets, directions = [], []
-    for name, unreal in zip(AUGMENTATIONS_OOD, false, strict=True):
-        penalty = SCALE_INVERSE_PENALTY if "scale" in name else BAND_INVERSE_PENALTY
-        inputs = np.concatenate([real, unreal])
-        # The weights have a mean of one, for the penalty counts against their sum.
-        balance = np.concatenate([weights, np.full(len(unreal), 1 / len(unreal))]) * len(inputs) / 2
-        offset, direction = _logistic(inputs, np.arange(len(inputs)) >= len(real), penalty, balance)
-        offsets.append(offset)
-        directions.append(direction)
-    set_state(
-        network,
-        location=location,
-        whitening_shape=roots[0],
-        whitening_texture=roots[1],
-        alterations=np.stack(directions, axis=1),
-        alterations_offset=np.array(offsets),
-    )
+    columns = StructureNet.columns(FRACTION_GROUPS)
+    for name, evidence, extra in (
+        ("picture", picture, read[:, :AXIS_RATIO]),
+        ("redshift", with_redshift, (table["log_cz"] - log_cz)[:, None]),
+        ("photometry", with_photometry, np.stack(differences, axis=1)),
+    ):
+        with torch.inference_mode():
+            prior = network.prior(*map(torch.from_numpy, evidence)).numpy()
+        center, scale = extra.mean(0), np.maximum(extra.std(0), 1e-6)
+        both = np.column_stack([standard[:, columns], (extra - center) / scale])
+        fitted = Ridge(RIDGE_PENALTY).fit(both, np.asarray(galaxies["log_hi_fraction"]) - prior)
+        head = getattr(network.residual, name)
+        last = np.arange(head.in_features - extra.shape[1], head.in_features)
+        set_head(head, [*columns, *last], float(fitted.intercept_), fitted.coef_)
+        set_state(head, extra_center=center, extra_scale=scale)
+
+
+def dereddened(read: np.ndarray, ebv: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return g-i and i without the Galaxy's reddening, log10(cz) and b/a of `readings`."""
+    in_g, in_i = (EXTINCTION_PER_EBV[band] * ebv for band in "gi")
+    return read[:, G_MINUS_I] - in_g + in_i, read[:, MAGNITUDE] - in_i, read[:, LOG_CZ], read[:, AXIS_RATIO]

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from hifrac.models.structure import StructureNet
-from hifrac.training.structure.ood import AUGMENTATIONS_OOD, as_read
-from hifrac.training.structure.sample import Galaxies
+from hifrac.training.structure.galaxies import Galaxies
+from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS, as_read
 
 #: Undetected galaxies whose augmented pictures the distance learns from, beside all detections.
 N_AUGMENTED = 700
@@ -17,29 +17,28 @@ N_AUGMENTED = 700
 
 @dataclass(frozen=True)
 class Measurements:
-    """Raw measurements (n, features) of all pictures and their reddening; and without it.
+    """Raw measurements (n, features) of all pictures and their reddening.
 
-    ``augmented``, (7, k, measurements), are of pictures that `AUGMENTATIONS_OOD` made of ``augmented_rows``.
+    ``augmented``, by name (k, measurements), are of pictures that `AUGMENTATIONS_OOD` and `HARMLESS` made of
+    ``augmented_rows``.
     """
 
     features: np.ndarray
-    without_reddening: np.ndarray
-    augmented: np.ndarray
+    augmented: dict[str, np.ndarray]
     augmented_rows: np.ndarray
 
+    def augmented_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the measurements of augmented pictures of some rows, a mask of shape (n,)."""
+        return {name: values[rows[self.augmented_rows]] for name, values in self.augmented.items()}
 
-def measure_all(network: StructureNet, galaxies: Galaxies, seed: int) -> Measurements:
+
+def measure_all(network: StructureNet, galaxies: Galaxies, fold: np.ndarray, seed: int) -> Measurements:
     """Measure the pictures, and augmented ones of the detections and of enough undetected galaxies."""
-    labels, pixels = galaxies.labels, galaxies.pixels
-    undetected = np.random.default_rng(seed).permutation(np.flatnonzero(labels.undetected))
-    rows = np.sort(np.concatenate([np.flatnonzero(labels.detected), undetected[:N_AUGMENTED]]))
-    measured = measure(network, pixels)
-    return Measurements(
-        with_ebv(measured, labels.ebv),
-        with_ebv(measured, np.full(len(labels), np.nan)),
-        augmented_features(network, pixels, rows, galaxies.fold),
-        rows,
-    )
+    table, pixels = galaxies.table, galaxies.pixels
+    undetected = np.random.default_rng(seed).permutation(np.flatnonzero(table["undetected"]))
+    rows = np.sort(np.concatenate([np.flatnonzero(table["detected"]), undetected[:N_AUGMENTED]]))
+    features = with_ebv(measure(network, pixels), np.asarray(table["ebv"]))
+    return Measurements(features, augmented_features(network, pixels, rows, fold), rows)
 
 
 def measure(network: StructureNet, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
@@ -62,14 +61,15 @@ def with_ebv(measured: np.ndarray, ebv: np.ndarray) -> np.ndarray:
 
 def augmented_features(
     network: StructureNet, pixels: np.ndarray, rows: np.ndarray, fold: np.ndarray
-) -> np.ndarray:
-    """Measure the augmented pictures of some rows: raw (7, k, measurements).
+) -> dict[str, np.ndarray]:
+    """Measure the augmented pictures of some rows: by the name of the augmentation, raw (k, measurements).
 
     Each fold, shape (n,), by itself: no galaxy stands in the surroundings of one of another fold.
     """
-    augmented = np.empty((len(AUGMENTATIONS_OOD), len(rows), network.n_measured))
+    augmentations = AUGMENTATIONS_OOD | HARMLESS
+    augmented = {name: np.empty((len(rows), network.n_measured)) for name in augmentations}
     for number in np.unique(fold[rows]):
         part = np.flatnonzero(fold[rows] == number)
-        for row, augment in enumerate(AUGMENTATIONS_OOD.values()):
-            augmented[row, part] = measure(network, as_read(augment(pixels[rows[part]])))
+        for name, augment in augmentations.items():
+            augmented[name][part] = measure(network, as_read(augment(pixels[rows[part]])))
     return augmented

@@ -124,6 +124,17 @@ AUGMENTATIONS_OOD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "twice the pixel scale": _double_scale,
 }
 
+#: The width of a blur that changes no estimate, as by poor seeing: standard deviation in pixels.
+BLUR = 0.8
+
+
+def _blurred(pixels: np.ndarray) -> np.ndarray:
+    return _to_uint8(ndimage.gaussian_filter(pixels.astype(float), (0, BLUR, BLUR, 0)))
+
+
+#: What may be done to pictures without making them strange.
+HARMLESS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"blurred": _blurred}
+
 
 def ood_pictures(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Make pictures that no estimate should be trusted for, of real ones where that is possible.

@@ -11,20 +11,21 @@ import numpy as np
 import torch
 from astropy.table import Table
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from hifrac.core.exceptions import HifracWarning, ModelError
 from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
 from hifrac.metrics import regression_metrics
-from hifrac.models import ModelCard, load_model
+from hifrac.models import Model, ModelCard, load_model
 from hifrac.models.calibration import ConformalTable
 from hifrac.models.cards import require_free_column
+from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.training.data import LabelledPictures, read_labelled, require_finite
 from hifrac.training.evaluation import coverage_across
 from hifrac.training.splits import draw_folds, galaxy_groups
-from hifrac.training.structure.heads import fit_spread, set_head, without_texture
+from hifrac.training.structure.heads import without_texture
+from hifrac.training.structure.linear import set_head, set_state
 from hifrac.training.structure.measurements import measure, with_ebv
 from hifrac.training.write_model import CARD, write_model
 
@@ -51,9 +52,10 @@ def refit(
 ) -> dict[str, float]:
     """Fit the head of a structure network to another target, and write the model.
 
-    The measurements, ``p_detect`` and ``ood_score`` stay those of ``model``; ridge regression on the
-    measurements of shape and colour learns the target, how well it is known is learned from galaxies
-    that were held out, and so is the interval.
+    The measurements and ``ood_score`` stay those of ``model``, ``p_detect`` as far as the measurements alone
+    tell it. Ridge regression learns the target from the measurements of shape and colour, and from the
+    magnitudes, redshift and stellar mass that they show. The interval is learned from galaxies that were held
+    out, and is as wide for all.
 
     Parameters
     ----------
@@ -116,11 +118,15 @@ def refit(
     pixels = pictures.pixels.permute(0, 2, 3, 1).contiguous().numpy()
     learned = _measure(network, base.card, pictures, pixels)
     split = draw_folds(pictures.name, learned.group, n_folds=N_FOLDS, seed=seed)
-    scaled, figures = _cross_validate(network, learned, np.asarray(split["fold"]))
+    card = replace(_card(base.card, folder.name, target, learned.target), detection=_detection(base, learned))
+    # What the prior says is of the HI fraction: the target is left to the head.
+    prior = network.prior
+    set_state(prior, coefficients=np.zeros(len(prior.coefficients)), intercept=np.zeros(()))
+    residual, figures = _cross_validate(network, learned, np.asarray(split["fold"]))
     _fit(network, learned, np.ones(len(pictures), dtype=bool))
     card = replace(
-        _card(base.card, folder.name, target, learned.target),
-        calibration=ConformalTable.from_residuals(scaled),
+        card,
+        calibration=ConformalTable.from_residuals(residual),
         figures={key: round(value, 4) for key, value in figures.items()},
         folds={"n_folds": N_FOLDS, "seed": seed},
         command=command,
@@ -141,10 +147,10 @@ def _require_labels(pictures: LabelledPictures, target: str) -> None:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What is learned from: raw features, standardised ones, the target, and groups that stay together."""
+    """What is learned from: raw features, inputs of the head, the target, and groups that stay together."""
 
     features: np.ndarray
-    standard: np.ndarray
+    inputs: np.ndarray
     target: np.ndarray
     group: np.ndarray
 
@@ -155,12 +161,31 @@ def _measure(
     """Measure the pictures; warn if too many are unlike those that the model knows."""
     ebv = galactic_ebv(pictures.ra, pictures.dec, pictures.ebv)
     features = with_ebv(measure(network, pixels), ebv)
+    head = network.residual.picture
     with torch.inference_mode():
-        distance = network.forward_head(torch.from_numpy(features).float()).distance.numpy()
-        standard = network.standardise(torch.from_numpy(features)).numpy()
+        raw = torch.from_numpy(features).float()
+        distance = network.forward_head(raw).distance.numpy()
+        shown = (network.photometry(raw) - head.extra_center) / head.extra_scale
+        standard = network.standardise(raw)[:, without_texture(network)]
     _warn_of_unlike(card, distance)
     group = galaxy_groups(pictures.name, pictures.ra, pictures.dec)
-    return _Measured(features, standard, pictures.target, group)
+    return _Measured(features, torch.cat([standard, shown], 1).double().numpy(), pictures.target, group)
+
+
+def _detection(base: Model, learned: _Measured) -> DetectionTable | None:
+    """Return the table of a model without a posterior: p_detect as far as the measurements alone tell it."""
+    if base.card.detection is None:
+        return None
+    # Whether ALFALFA would detect the galaxy is no reason to doubt another quantity.
+    table = replace(base.card.detection, threshold=0.0)
+    if not table.posterior_slope:
+        return table
+    with torch.inference_mode():
+        answers = base.network.forward_head(torch.from_numpy(learned.features).float())._asdict()
+    outputs = {name: values.numpy() for name, values in answers.items()}
+    p_detect = np.clip(base.interpret(outputs, learned.features[:, -1]).p_detect, 1e-6, 1 - 1e-6)
+    slope, intercept = np.polyfit(outputs["detection_logit"], np.log(p_detect / (1 - p_detect)), 1)
+    return replace(table, slope=float(slope), intercept=float(intercept), posterior_slope=0.0)
 
 
 def _warn_of_unlike(card: ModelCard, distance: np.ndarray) -> None:
@@ -183,32 +208,27 @@ def _warn_of_unlike(card: ModelCard, distance: np.ndarray) -> None:
 def _cross_validate(
     network: StructureNet, learned: _Measured, fold: np.ndarray
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Return the held-out residuals in units of their predicted spread, and the figures of merit."""
+    """Return the held-out residuals, truth minus estimate, and the figures of merit."""
     truth = learned.target
-    estimate, log_spread = np.empty((2, len(truth)))
+    estimate = np.empty(len(truth))
     for number in np.unique(fold):
         held_out = fold == number
         _fit(network, learned, ~held_out)
         with torch.inference_mode():
             answers = network.forward_head(torch.from_numpy(learned.features[held_out]).float())
-        estimate[held_out], log_spread[held_out] = answers.estimate.numpy(), answers.log_spread.numpy()
-    scaled = (truth - estimate) / np.exp(log_spread)
+        estimate[held_out] = answers.estimate.numpy()
     figures = {key: float(value) for key, value in regression_metrics(truth, estimate).items()}
-    figures |= coverage_across(scaled, fold) | {"standard_deviation": float(truth.std())}
+    figures |= coverage_across(truth - estimate, fold) | {"standard_deviation": float(truth.std())}
     log.info("cross-validated: %s", figures)
-    return scaled, figures
+    return truth - estimate, figures
 
 
 def _fit(network: StructureNet, learned: _Measured, rows: np.ndarray) -> None:
-    """Fit the head of the target, and that of its spread, to some rows."""
-    columns = without_texture(network)
-    standard, target, group = learned.standard[rows], learned.target[rows], learned.group[rows]
-    inputs = standard[:, columns]
-    fitted = RidgeCV(PENALTIES).fit(inputs, target)
-    set_head(network.fraction, columns, float(fitted.intercept_), fitted.coef_)
-    folds = GroupKFold(min(N_FOLDS, len(np.unique(group))))
-    held_out = cross_val_predict(RidgeCV(PENALTIES), inputs, target, groups=group, cv=folds)
-    fit_spread(network, standard, target - held_out)
+    """Fit the head of the target to some rows."""
+    head = network.residual.picture
+    columns = [*without_texture(network), *range(head.n_features, head.in_features)]
+    fitted = RidgeCV(PENALTIES).fit(learned.inputs[rows], learned.target[rows])
+    set_head(head, columns, float(fitted.intercept_), fitted.coef_)
 
 
 def _card(base: ModelCard, name: str, target: str, truth: np.ndarray) -> ModelCard:
@@ -222,8 +242,6 @@ def _card(base: ModelCard, name: str, target: str, truth: np.ndarray) -> ModelCa
         mass_scale="as the labels are",
         training_set=f"{len(truth)} galaxies; all else as {base.name!r}: {base.training_set}",
         validity=f"galaxies like those of the labels, {target} = {truth.min():.4g} to {truth.max():.4g}",
-        # Whether ALFALFA would detect the galaxy is no reason to doubt another quantity.
-        detection=None if base.detection is None else replace(base.detection, threshold=0.0),
         protocol=f"{N_FOLDS}-fold cross-validation, pooled; close galaxies share a fold; the penalty chosen "
         "inside each training part; the interval judged across folds",
         outputs=NetworkOutput._fields,

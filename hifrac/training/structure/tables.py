@@ -1,4 +1,4 @@
-"""Figures of merit of galaxies that were held out, of the network and of simple models on the same folds."""
+"""Figures of merit of galaxies that were held out, of the model and of simple ones on the same folds."""
 
 from __future__ import annotations
 
@@ -7,43 +7,52 @@ from typing import Any
 
 import numpy as np
 import torch
-from astropy.table import Table
-from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
+from astropy.table import MaskedColumn, Table
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from hifrac.core.measurements import C_KM_S
 from hifrac.metrics import bootstrap_errors, detection_auc, score_estimates
-from hifrac.models.calibration import LEVELS
+from hifrac.models.calibration import EVIDENCE_SETS, LEVELS
+from hifrac.models.density import Density
 from hifrac.models.detection import DetectionTable
+from hifrac.models.photometry import QUANTITIES
+from hifrac.models.population import Population
 from hifrac.models.structure import StructureNet
-from hifrac.training.evaluation import FIGURES, coverage_across
-from hifrac.training.structure.cross_validation import Calibrated, HeldOut, OutOfFold, calibrate_across
-from hifrac.training.structure.heads import FEWEST_GSWLC, fit_distances
+from hifrac.training.evaluation import FIGURES, SHARES, coverage_across
+from hifrac.training.structure.cross_validation import (
+    EVIDENCE,
+    Distributions,
+    OutOfFold,
+    distributions,
+    summary,
+)
+from hifrac.training.structure.distances import fit_distances
+from hifrac.training.structure.galaxies import Galaxies
+from hifrac.training.structure.heads import G_MINUS_I, MAGNITUDE
 from hifrac.training.structure.measurements import Measurements, measure
-from hifrac.training.structure.ood import as_read, ood_pictures
-from hifrac.training.structure.sample import Galaxies, Labels, TrainingSample
+from hifrac.training.structure.ood import HARMLESS, as_read, ood_pictures
+from hifrac.training.structure.priors import Catalogs, Sample, fit_population
 
 N_BOOTSTRAP = 1000
 #: Of whose galaxies the out-of-distribution tests are made: not those on which the distances were designed.
 OOD_FOLD = 1
-#: Logarithms of prior odds that the table of parent populations shows, beside those of a model.
-SHOWN_ODDS = (-8.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
+#: log10(cz) within which ALFALFA could see a galaxy.
+NEARBY = np.log10(0.06 * C_KM_S)
+_MOST_EVIDENCE = "picture+z+photometry"
 
-#: The simple models: regressions, and what tells detections from other galaxies.
+#: The simple models: of the HI fraction, and what tells detections from other galaxies.
 _REGRESSIONS: dict[str, Callable[[], Any]] = {
     "ridge (or logistic) on radial colours": lambda: make_pipeline(
         StandardScaler(), RidgeCV(np.logspace(-2, 4, 25))
     ),
-    "extremely randomised trees on radial colours": lambda: ExtraTreesRegressor(
-        500, min_samples_leaf=2, random_state=0, n_jobs=-1
-    ),
     "linear in catalogue g-i and i": LinearRegression,
 }
-_CLASSIFIERS: tuple[Callable[[], Any], ...] = (
-    lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000)),
-    lambda: RandomForestClassifier(300, random_state=0, n_jobs=-1),
-)
+
+
+def _logistic() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
 
 
 def radial_colours(features: np.ndarray) -> np.ndarray:
@@ -51,77 +60,42 @@ def radial_colours(features: np.ndarray) -> np.ndarray:
     return features[:, StructureNet.columns(("circles",))]
 
 
-def tabulate(
-    network: StructureNet,
-    galaxies: Galaxies,
-    measured: Measurements,
-    held_out: HeldOut,
-    log_odds: tuple[float, float],
-) -> dict[str, Table]:
-    """Tabulate the figures of held-out galaxies."""
-    labels, answers, calibrated = galaxies.labels, held_out.answers, held_out.calibrated
-    tables = {
-        "cross_validation": cross_validation_table(
-            galaxies.sample, measured.features, answers, calibrated, without=held_out.without_reddening
-        ),
-        "terciles": tercile_table(labels, calibrated),
-        "ood_tests": _ood_tests(network, galaxies, measured, held_out),
-    }
-    if labels.gas_poor.any():
-        detection = held_out.detection
-        flagged = detection.flags(held_out.p_detect, detection.ood_score(answers.outputs["distance"])) != 0
-        tables["deep_sample"] = deep_table(labels, calibrated, flagged)
-        tables["parents"] = parents_table(answers, labels, log_odds)
-    if np.isfinite(labels.gswlc_offset).sum() >= FEWEST_GSWLC:
-        tables["gswlc"] = gswlc_table(labels, answers, calibrated)
-    return tables
+def cross_validation_table(answers: OutOfFold, features: np.ndarray, p_detect: np.ndarray) -> Table:
+    """Tabulate figures of the galaxies that ALFALFA detected, by what is known of them, and of simple models.
+
+    ``features`` are raw measurements, ``p_detect`` of the picture alone. ``auc`` is detections against bright
+    undetected galaxies; NaN where a model does not tell.
+    """
+    galaxies = answers.galaxies
+    rows, detected = np.flatnonzero(galaxies["detected"]), np.asarray(galaxies["detected"])
+    truth, fold = np.asarray(galaxies["log_hi_fraction"])[rows], answers.fold[rows]
+    table = []
+    for evidence in EVIDENCE:
+        held_out = distributions(answers, rows, evidence, "alfalfa")
+        table.append(_regression_row(evidence, truth, held_out.estimate, _shares(held_out.below)))
+    photometry = np.column_stack([galaxies["g_minus_i"], galaxies["i"]])
+    for name, make in _REGRESSIONS.items():
+        inputs = photometry if "catalogue" in name else radial_colours(features)
+        estimate = _held_out(make, inputs[rows], truth, fold, "predict")
+        table.append(_regression_row(name, truth, estimate, coverage_across(truth - estimate, fold)))
+    seen = detected | np.asarray(galaxies["undetected"])
+    colours = radial_colours(features)[seen]
+    logistic = _held_out(_logistic, colours, detected[seen], answers.fold[seen], "predict_proba")
+    for row, score in ((table[0], p_detect[seen]), (table[len(EVIDENCE)], logistic)):
+        row["auc"], row["auc_error"] = _auc(detected[seen], score)
+    return _formatted(Table(rows=table))
 
 
 def network_figures(table: Table) -> dict[str, float]:
-    """Return the figures of the network that the card shows."""
+    """Return the figures that the card shows: of the picture alone, and the error with all evidence."""
     with_error = ("rmse_error", "auc_error")
-    return {
+    figures = {
         key: round(float(table[key][0]), 4)
         for key in table.colnames
         if key not in ("model", "sigma") and (key in with_error or not key.endswith("_error"))
     }
-
-
-def cross_validation_table(
-    sample: TrainingSample,
-    features: np.ndarray,
-    answers: OutOfFold,
-    calibrated: Calibrated,
-    *,
-    without: tuple[OutOfFold, Calibrated],
-) -> Table:
-    """Tabulate figures of merit of the network and of simple models on the same folds, a row a model.
-
-    ``features``, of the pictures of the sample and perhaps of more after them, are raw measurements;
-    ``without`` are answers and intervals of a network that was not told the reddening. Coverages are of the
-    detections, ``auc`` is detections against bright undetected galaxies; NaN where a model has no answer.
-    """
-    n, detected = len(sample.objid), sample.detected
-    fold, colours = answers.fold[:n], radial_colours(features[:n])
-    truth, rows = sample.log_hi_fraction[detected], np.flatnonzero(detected)
-    table, scores = [], []
-    for name, of_network, intervals in (
-        ("structure network", answers, calibrated),
-        ("structure network without the reddening", *without),
-    ):
-        shares = intervals.shares(sample.log_hi_fraction, rows)
-        table.append(_regression_row(name, truth, intervals.estimate[rows], shares))
-        scores.append(of_network.outputs["detection_logit"][:n])
-    for name, make in _REGRESSIONS.items():
-        inputs = sample.photometry if "catalogue" in name else colours
-        estimate = _held_out(make, inputs[detected], truth, fold[detected], "predict")
-        shares = coverage_across(truth - estimate, fold[detected])
-        table.append(_regression_row(name, truth, estimate, shares))
-    table.append(dict.fromkeys(table[0], np.nan) | {"model": "random forest on radial colours"})
-    scores += [_held_out(make, colours, detected, fold, "predict_proba") for make in _CLASSIFIERS]
-    for row, score in zip((*table[:3], table[-1]), scores, strict=True):
-        row["auc"], row["auc_error"] = _auc(detected, score)
-    return _formatted(Table(rows=table))
+    best = table[list(table["model"]).index(_MOST_EVIDENCE)]
+    return {**figures, "rmse_z_photometry": round(float(best["rmse"]), 4)}
 
 
 def _held_out(
@@ -138,21 +112,26 @@ def _held_out(
 
 
 def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
-    row = {"model": name, **_regression_figures(truth, estimate)}
-    for share, value in shares.items():
-        # The standard error of a share of so many galaxies.
-        row |= {share: value, f"{share}_error": float(np.sqrt(value * (1 - value) / len(truth)))}
-    return {**row, "auc": np.nan, "auc_error": np.nan}
-
-
-def _regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
-    """Compute each figure of merit, and its bootstrap error."""
     scores = score_estimates(truth, estimate, draws=N_BOOTSTRAP)
-    return {key: scores[key] for name in FIGURES for key in (name, f"{name}_error")}
+    row = {"model": name, **{key: scores[key] for name in FIGURES for key in (name, f"{name}_error")}}
+    return {**row, **_with_errors(shares, len(truth)), "auc": np.nan, "auc_error": np.nan}
 
 
-def _rmse(truth: np.ndarray, estimate: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((estimate - truth) ** 2)))
+def _shares(below: np.ndarray) -> dict[str, float]:
+    """Return the coverage of the 68% and the 90% interval, given the probabilities below the truth."""
+    return {name: float(np.mean((below >= low) & (below <= high))) for name, (low, high) in SHARES.items()}
+
+
+def _with_errors(shares: dict[str, float], n: int) -> dict[str, float]:
+    """Add to each share the standard error of one of so many galaxies."""
+    both: dict[str, float] = {}
+    for share, value in shares.items():
+        both |= {share: value, f"{share}_error": float(np.sqrt(value * (1 - value) / n))}
+    return both
+
+
+def _rmse(residual: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(residual**2)))
 
 
 def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
@@ -160,167 +139,256 @@ def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
     return detection_auc(detected, score), error
 
 
-def tercile_table(labels: Labels, calibrated: Calibrated) -> Table:
-    """Tabulate figures of the detections, by tercile of what was estimated."""
-    rows = np.flatnonzero(labels.detected)
-    truth, estimate = labels.log_hi_fraction, calibrated.estimate
-    table = []
-    for number, part in enumerate(np.array_split(rows[np.argsort(estimate[rows])], 3)):
-        width = np.median(calibrated.quantile[0.84][part] - calibrated.quantile[0.16][part])
-        table.append(
-            {
-                "tercile": ("lowest", "middle", "highest")[number],
-                "n": len(part),
-                "rmse": _rmse(truth[part], estimate[part]),
-                "offset": float(np.mean(estimate[part] - truth[part])),
-                **calibrated.shares(truth, part),
-                "width_68": float(width),
-            }
-        )
-    return _formatted(Table(rows=table), first=2)
-
-
-def gswlc_table(labels: Labels, answers: OutOfFold, calibrated: Calibrated) -> Table:
-    """Tabulate figures of the estimates for the stellar masses of GSWLC-2, of the detections that have such.
-
-    Of the column ``log_hi_fraction_gswlc``, and of ``log_hi_fraction`` as if it were for these masses too.
-    """
-    rows = labels.detected & np.isfinite(labels.gswlc_offset)
-    truth = (labels.log_hi_fraction + labels.gswlc_offset)[rows]
-    plain = calibrated.estimate[rows]
-    estimates = {
-        "log_hi_fraction_gswlc": plain + answers.outputs["gswlc_offset"][rows],
-        "log_hi_fraction": plain,
+def thirds_table(answers: OutOfFold, features: np.ndarray) -> Table:
+    """Tabulate errors and coverage of the detections by thirds of size, colour and the like."""
+    rows = np.flatnonzero(answers.galaxies["detected"])
+    truth = np.asarray(answers.galaxies["log_hi_fraction"])[rows]
+    size = features[rows, StructureNet.columns(("segment_shape",))[0]]
+    shown = {
+        "size": size,
+        "colour": answers.read[rows, G_MINUS_I],
+        "brightness": -answers.read[rows, MAGNITUDE],
     }
-    table = [
-        {"column": name, "n": len(truth), **_regression_figures(truth, estimate)}
-        for name, estimate in estimates.items()
-    ]
+    table = []
+    for evidence in EVIDENCE_SETS:
+        held_out = distributions(answers, rows, evidence, "alfalfa")
+        residual, quantiles = held_out.estimate - truth, held_out.quantiles
+        width = quantiles[:, LEVELS.index(0.84)] - quantiles[:, LEVELS.index(0.16)]
+        for name, values in {**shown, "width": width, "estimate": held_out.estimate}.items():
+            for third, part in zip(
+                ("lowest", "middle", "highest"), np.array_split(np.argsort(values), 3), strict=True
+            ):
+                figures = {
+                    "n": len(part),
+                    "rmse": _rmse(residual[part]),
+                    "offset": float(residual[part].mean()),
+                }
+                figures |= _shares(held_out.below[part]) | {"width_68": float(np.median(width[part]))}
+                table.append({"evidence": evidence, "thirds_of": name, "third": third, **figures})
+    return _formatted(Table(rows=table), first=4)
+
+
+def gswlc_table(answers: OutOfFold) -> Table:
+    """Tabulate estimates on both scales of stellar masses, of the detections that have masses of GSWLC-2."""
+    offset = np.asarray(answers.galaxies["log_mstar"] - answers.galaxies["log_mstar_gswlc"])
+    rows = np.flatnonzero(answers.galaxies["detected"] & np.isfinite(offset))
+    value = np.asarray(answers.galaxies["log_hi_fraction"])[rows]
+    table = []
+    for evidence in EVIDENCE_SETS:
+        for scale, truth in (("taylor", value), ("gswlc", value + offset[rows])):
+            held_out = distributions(answers, rows, evidence, "alfalfa", scale)
+            row = _regression_row(evidence, truth, held_out.estimate, _shares(held_out.below))
+            figures = {key: figure for key, figure in row.items() if key != "model" and "auc" not in key}
+            table.append({"evidence": evidence, "mass_scale": scale, "n": len(rows), **figures})
+    return _formatted(Table(rows=table), first=3)
+
+
+def missed_table(answers: OutOfFold) -> Table:
+    """Tabulate how estimates fare on galaxies that ALFALFA did not detect and RESOLVE measured, unconfused.
+
+    See `_figures_with_limits`; ``sum_medians`` and ``sum_means`` are log10 of the sum of M_HI that is
+    estimated, by the medians and by the means of the distributions, over that measured.
+    """
+    galaxies = answers.galaxies
+    rows = np.flatnonzero(galaxies["missed"] & ~galaxies["confused"])
+    value, is_limit = (np.asarray(galaxies[name])[rows] for name in ("log_hi_fraction", "is_limit"))
+    mass = answers.by_fold(rows, _MOST_EVIDENCE, lambda posterior, _: posterior.galaxies.log_mstar)[~is_limit]
+    table = []
+    for evidence in EVIDENCE_SETS:
+        for selection in ("intrinsic", "undetected", "alfalfa"):
+            held_out = distributions(answers, rows, evidence, selection)
+            row = {
+                "evidence": evidence,
+                "selection": selection,
+                **_figures_with_limits(held_out, value, is_limit),
+            }
+            measured = np.sum(10 ** (value[~is_limit] + mass))
+            for name, logs in (("sum_medians", held_out.estimate), ("sum_means", held_out.log_mean)):
+                row[name] = float(np.log10(np.sum(10 ** (logs[~is_limit] + mass)) / measured))
+            table.append(row)
     return _formatted(Table(rows=table), first=2)
 
 
-def deep_table(labels: Labels, calibrated: Calibrated, flagged: np.ndarray) -> Table:
-    """Tabulate how the estimates fare on galaxies that ALFALFA did not detect, each held out.
+def _figures_with_limits(
+    held_out: Distributions, value: np.ndarray, is_limit: np.ndarray
+) -> dict[str, float]:
+    """Compute figures of values some of which are upper limits.
 
-    All of them, and those without a flag: ``offset`` is the mean of estimate minus value;
-    ``limits_violated`` is the share of estimates above the limit, ``limits_below_p05`` that of limits below
-    the whole interval.
+    ``rmse`` and ``offset`` (of estimate minus value) are of the values; ``limits_violated`` is the share of
+    medians above the limit, ``p_below_limit`` the mean probability below it. Coverages are of all: of a limit
+    the rank is anything below its probability, as often each.
     """
-    rows = np.flatnonzero(labels.gas_poor)
-    samples = {"all": rows, "without a flag": rows[~flagged[rows]]}
-    table = [{"sample": name, **_deep_row(labels, calibrated, part)} for name, part in samples.items()]
-    return _formatted(Table(rows=table))
-
-
-def _deep_row(labels: Labels, calibrated: Calibrated, rows: np.ndarray) -> dict[str, float]:
-    """Compute the figures of `deep_table` of some galaxies."""
-    truth, estimate = labels.log_hi_fraction, calibrated.estimate
-    values, limits = rows[~labels.is_limit[rows]], rows[labels.is_limit[rows]]
-    row: dict[str, float] = {"n": len(values)}
-    row |= dict.fromkeys(("offset", "rmse", "coverage_68", "coverage_90"), np.nan)
-    row |= {"n_limits": len(limits), "limits_violated": np.nan, "limits_below_p05": np.nan}
-    if len(values):
-        row["offset"] = float(np.mean(estimate[values] - truth[values]))
-        row["rmse"] = _rmse(truth[values], estimate[values])
-        row |= calibrated.shares(truth, values)
-    if len(limits):
-        row["limits_violated"] = float(np.mean(estimate[limits] > truth[limits]))
-        row["limits_below_p05"] = float(np.mean(calibrated.quantile[0.05][limits] > truth[limits]))
+    residual = (held_out.estimate - value)[~is_limit]
+    error = bootstrap_errors(_rmse, residual, draws=N_BOOTSTRAP)
+    row = {"n": len(residual), "rmse": _rmse(residual), "rmse_error": error, "offset": float(residual.mean())}
+    row["offset_error"] = float(residual.std(ddof=1) / np.sqrt(len(residual)))
+    ranks = np.where(is_limit, np.linspace(0.0025, 0.9975, 200)[:, None], 1.0) * held_out.below
+    row |= _with_errors(_shares(ranks), len(value))
+    above = (held_out.estimate > value)[is_limit]
+    row |= {"n_limits": int(is_limit.sum()), "limits_violated": np.nan, "p_below_limit": np.nan}
+    if is_limit.any():
+        row |= {
+            "limits_violated": float(above.mean()),
+            "p_below_limit": float(held_out.below[is_limit].mean()),
+        }
     return row
 
 
-def parents_table(answers: OutOfFold, labels: Labels, model_odds: tuple[float, float]) -> Table:
-    """Tabulate what it costs the one parent population to serve the other: figures for a range of prior odds.
+def xgass_table(network: StructureNet, catalogs: Catalogs, seed: int) -> Table:
+    """Tabulate what photometry alone says of xGASS, the population fitted without each fifth of its galaxies.
 
-    Those of the model come first. The coverages are of the detections; then come the figures of
-    `deep_table`.
+    Confused galaxies, and those in the sky of the pictures, are never learned from. The population of
+    ``network`` is that of the catalogues; it is left so.
     """
-    rows = np.flatnonzero(labels.detected)
-    truth = labels.log_hi_fraction
-    table = []
-    for odds in (model_odds, *((value, value) for value in SHOWN_ODDS)):
-        calibrated = calibrate_across(answers, labels, odds)
-        table.append(
-            {
-                "log_odds_estimate": odds[0],
-                "log_odds_interval": odds[1],
-                "alfalfa_rmse": _rmse(truth[rows], calibrated.estimate[rows]),
-                **{f"alfalfa_{key}": share for key, share in calibrated.shares(truth, rows).items()},
-                **_deep_row(labels, calibrated, np.flatnonzero(labels.gas_poor)),
-            }
-        )
-    return _formatted(Table(rows=table), first=2)
-
-
-def _ood_tests(network: StructureNet, galaxies: Galaxies, measured: Measurements, held_out: HeldOut) -> Table:
-    """Count what is flagged of pictures made of the galaxies of a fold that the distances do not know."""
-    labels, rest = galaxies.labels, galaxies.fold != OOD_FOLD
-    learned = rest[measured.augmented_rows]
-    fit_distances(network, measured.features[rest], labels.detected[rest], measured.augmented[:, learned])
-    pixels = galaxies.pixels[measured.augmented_rows[~learned]]
-    with torch.inference_mode():
-        distance = {
-            name: (
-                network.distances(torch.from_numpy(measure(network, as_read(pictures))).float())
-                / network.edge
-            )
-            .amax(1)
-            .numpy()
-            for name, pictures in ood_pictures(pixels, np.random.default_rng(0)).items()
-        }
-    of_real = held_out.answers.outputs["distance"]
-    real = {
-        "ALFALFA detections, held out": of_real[labels.detected],
-        "undetected galaxies, held out": of_real[labels.undetected],
-    }
-    if labels.gas_poor.any():
-        real["galaxies that ALFALFA missed, held out"] = of_real[labels.gas_poor]
-    return ood_table(distance, real, held_out.detection)
-
-
-def ood_table(
-    distance: dict[str, np.ndarray], held_out: dict[str, np.ndarray], detection: DetectionTable
-) -> Table:
-    """Tabulate the share of pictures that are flagged as out of distribution.
-
-    ``distance`` are of pictures that are not what they claim to be, ``held_out`` of real ones that the
-    network did not see.
-    """
+    xgass = catalogs.xgass
+    learned = np.asarray(~xgass["held_out"] & ~xgass["confused"])
+    fold = np.where(learned, np.random.default_rng(seed).integers(0, 5, len(xgass)), -1)
+    value = np.asarray(xgass["log_hi_fraction"])
+    columns = np.empty((len(xgass), len(LEVELS) + 3))
+    start = network.population.state_dict()
+    for number in range(-1, 5):
+        population = Population()
+        population.load_state_dict(start)
+        if number >= 0:
+            fit_population(population, [catalogs.samples[0], Sample.of(xgass[learned & (fold != number)])])
+        sample = Sample.of(xgass[fold == number])
+        density = Density.split_normal(*population.at(*sample.inputs.T))
+        columns[fold == number] = summary(density, value[fold == number]).numpy()
+    samples = {"unconfused, outside the sky of the pictures": learned, "all": np.ones(len(xgass), dtype=bool)}
     rows = []
-    for real, distances in ((True, held_out), (False, distance)):
-        for name, values in distances.items():
-            flagged = detection.ood_score(values) >= detection.ood_threshold
-            rows.append({"pictures": name, "real": real, "n": len(values), "flagged": float(flagged.mean())})
-    return _formatted(Table(rows=rows), first=3)
+    for name, chosen in samples.items():
+        held_out = Distributions(columns[chosen, :-3], *columns[chosen, -3:].T)
+        limits = np.asarray(xgass["is_limit"])[chosen]
+        rows.append({"sample": name, **_figures_with_limits(held_out, value[chosen], limits)})
+    return _formatted(Table(rows=rows))
 
 
-def out_of_fold_table(galaxies: Galaxies, held_out: HeldOut) -> Table:
-    """Tabulate the held-out answers, a row a galaxy."""
-    labels, calibrated = galaxies.labels, held_out.calibrated
-    table = Table(
+def learning_curve_table(residuals: dict[int, dict[str, np.ndarray]]) -> Table:
+    """Tabulate the error with so many detections to learn from, by what is known of the others."""
+    rows: list[dict[str, Any]] = []
+    for size, by_evidence in residuals.items():
+        row: dict[str, Any] = {"n_labels": size}
+        for name, residual in by_evidence.items():
+            error = bootstrap_errors(_rmse, residual, draws=N_BOOTSTRAP)
+            row |= {name: _rmse(residual), f"{name}_error": error}
+        rows.append(row)
+    return _formatted(Table(rows=rows))
+
+
+def readings_table(answers: OutOfFold) -> Table:
+    """Tabulate how well photometry, redshift and shape are read off held-out pictures."""
+    galaxies = answers.galaxies
+    truth = np.column_stack([galaxies["photometry"], galaxies["axis_ratio"]])
+    nearby = np.asarray(galaxies["log_cz"]) < NEARBY
+    table = []
+    for column, name in enumerate((*QUANTITIES, "axis_ratio")):
+        row: dict[str, Any] = {"quantity": name}
+        residual = answers.read[:, column] - truth[:, column]
+        for where, rows in (("", np.isfinite(residual)), ("_nearby", np.isfinite(residual) & nearby)):
+            part = residual[rows]
+            robust = 1.4826 * np.median(np.abs(part - np.median(part))) if part.size else np.nan
+            row |= {f"n{where}": part.size, f"sigma{where}": part.std() if part.size else np.nan}
+            row[f"nmad{where}"] = robust
+        table.append(row)
+    return _formatted(Table(rows=table))
+
+
+def detection_table(answers: OutOfFold, scores: dict[str, np.ndarray]) -> Table:
+    """Tabulate the area under the curve of scores, against all undetected galaxies, and nearby ones."""
+    galaxies = answers.galaxies
+    detected, undetected = np.asarray(galaxies["detected"]), np.asarray(galaxies["undetected"])
+    nearby = undetected & (np.asarray(galaxies["log_cz"]) < NEARBY)
+    table = []
+    for name, score in scores.items():
+        row: dict[str, Any] = {"score": name}
+        for where, others in (("", undetected), ("_nearby", nearby)):
+            row[f"n_undetected{where}"], both = int(others.sum()), detected | others
+            row[f"auc{where}"], row[f"auc{where}_error"] = (
+                _auc(detected[both], score[both]) if others.any() else (np.nan, np.nan)
+            )
+        table.append(row)
+    return _formatted(Table(rows=table))
+
+
+def ood_tests_table(
+    network: StructureNet,
+    galaxies: Galaxies,
+    answers: OutOfFold,
+    measured: Measurements,
+    detection: DetectionTable,
+) -> Table:
+    """Count what is flagged of pictures made of the galaxies of a fold that the distances do not know."""
+    rest, table = answers.fold != OOD_FOLD, galaxies.table
+    detected = np.asarray(table["detected"])
+    fit_distances(network, measured.features[rest], detected[rest], measured.augmented_of(rest))
+    pixels = galaxies.pixels[measured.augmented_rows[~rest[measured.augmented_rows]]]
+    rng = np.random.default_rng(0)
+    made = {name: make(pixels) for name, make in HARMLESS.items()} | ood_pictures(pixels, rng)
+    of_real = answers.outputs["distance"]
+    rows = [
+        (f"{name}, held out", True, of_real[table[column]])
+        for name, column in (
+            ("ALFALFA detections", "detected"),
+            ("undetected galaxies", "undetected"),
+            ("galaxies that ALFALFA missed", "missed"),
+        )
+    ]
+    for name, pictures in made.items():
+        with torch.inference_mode():
+            raw = torch.from_numpy(measure(network, as_read(pictures))).float()
+            rows.append((name, name in HARMLESS, (network.distances(raw) / network.edge).amax(1).numpy()))
+    flagged = [
         {
-            "objid": galaxies.objid,
-            "detected": labels.detected,
-            "undetected": labels.undetected,
-            "gas_poor": labels.gas_poor,
-            "is_limit": labels.is_limit,
-            "fold": galaxies.fold,
-            "log_hi_fraction": calibrated.estimate,
-            **{
-                f"log_hi_fraction_p{round(100 * level):02d}": calibrated.quantile[level]
-                for level in LEVELS
-                if level != 0.5
-            },
-            "pit": calibrated.pit,
-            "p_detect": held_out.p_detect,
-            "distance": held_out.answers.outputs["distance"],
+            "pictures": name,
+            "real": real,
+            "n": len(values),
+            "flagged": np.mean(detection.ood_score(values) >= detection.ood_threshold),
         }
-    )
-    table.round(4)
+        for name, real, values in rows
+        if len(values)
+    ]
+    return _formatted(Table(rows=flagged), first=3)
+
+
+def out_of_fold_table(answers: OutOfFold, p_detect: np.ndarray) -> Table:
+    """Tabulate the held-out answers to pictures alone, a row a galaxy whose HI somebody looked for.
+
+    ``log_hi_fraction`` and its quantiles are for galaxies that ALFALFA detects, ``intrinsic`` ones for
+    galaxies as they are; those that end in ``_z_photometry`` know all of `EVIDENCE`. ``pit`` is the
+    probability below the measured value, of the first for detections and of the second for the others. Of
+    galaxies without a measured value or limit there is the first estimate alone.
+    """
+    galaxies = answers.galaxies
+    labelled = np.isfinite(galaxies["log_hi_fraction"])
+    rows = np.flatnonzero(galaxies["detected"] | galaxies["undetected"] | labelled)
+    labelled = labelled[rows]
+    table = galaxies["objid", "detected", "undetected", "missed", "is_limit"][rows]
+    table.rename_column("missed", "gas_poor")
+    table["fold"] = answers.fold[rows]
+    every = {"log_hi_fraction": distributions(answers, rows, "picture", "alfalfa").estimate}
+    every |= {"p_detect": p_detect[rows], "distance": answers.outputs["distance"][rows]}
+    for name, values in every.items():
+        table[name] = values.round(4)
+
+    def add(name: str, values: np.ndarray) -> None:
+        table[name] = MaskedColumn(np.zeros(len(table)), mask=~labelled)
+        table[name][labelled] = values.round(4)
+
+    for evidence, end in (("picture", ""), (_MOST_EVIDENCE, "_z_photometry")):
+        ranks = []
+        for selection, begin in (("alfalfa", ""), ("intrinsic", "intrinsic_")):
+            held_out = distributions(answers, rows[labelled], evidence, selection)
+            ranks.append(held_out.below)
+            for level, values in zip(LEVELS, held_out.quantiles.T, strict=True):
+                name = "" if level == 0.5 else f"_p{round(100 * level):02d}"
+                if (name := f"{begin}log_hi_fraction{end}{name}") not in table.colnames:
+                    add(name, values)
+        add(f"pit{end}", np.where(galaxies["detected"][rows][labelled], *ranks))
     return table
 
 
 def _formatted(table: Table, first: int = 1) -> Table:
+    table.round(4)
     for name in table.colnames[first:]:
         if table[name].dtype.kind == "f":
             table[name].info.format = ".3f"

@@ -485,7 +485,6 @@ def test_any_number_is_learned_from_any_pictures(galaxies, tmp_path):
     [
         (["paper", "--cutouts", "p"], "--cutouts, --name and --target describe a table"),
         (["paper", "--table", "t.ecsv"], "--table needs --cutouts"),
-        (["paper", "--parent", "x"], "--parent goes with the configuration 'default'"),
         (["papers"], "gas-classes-monochrome, paper, paper-recognition, shallow"),
         (["paper", "--set", "optimizer.epoch=3"], "optimizer.epoch is unknown"),
         (["paper", "--split", "no.ecsv"], "no such file"),

@@ -14,10 +14,9 @@ from hifrac.core.config import conf
 from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
 from hifrac.simulate import encode_jpeg
 from hifrac.training.splits import sky_groups
-from hifrac.training.structure.sample import read_deep, read_sample
+from hifrac.training.structure.galaxies import MANGA, PHOTOMETRY, RESOLVE, read_sample
 
 ZIP, LABELS, INDEX = "sdss_cutouts.zip", "hi_labels.ecsv", "index.ecsv"
-DEEPER = "resolve_labels.ecsv"
 
 
 @pytest.fixture
@@ -52,40 +51,43 @@ def replace_picture(folder, name, data):
 
 def test_the_sample_is_detections_then_bright_undetected_galaxies(sample, data_folder):
     labels = Table.read(data_folder / "cutouts" / LABELS)
-    n = len(labels)
-    assert list(sample.objid[:n]) == list(labels["objid"])
-    assert sample.detected.sum() == n
-    assert sample.detected[:n].all()
-    np.testing.assert_array_equal(sample.log_hi_fraction[:n], labels["log_hi_fraction_true"])
-    np.testing.assert_array_equal(sample.photometry[:n, 0], labels["g_minus_i"])
-    np.testing.assert_array_equal(sample.photometry[:n, 1], labels["i_cmodel"])
-    assert np.isnan(sample.log_hi_fraction[n:]).all()
-    assert np.isnan(sample.photometry[n:]).all()
-    assert sample.pixels.shape == (len(sample.objid), 128, 128, 3)
+    table, n = sample.table, len(labels)
+    assert list(table["objid"][:n]) == list(labels["objid"])
+    assert table["detected"].sum() == table["detected"][:n].sum() == n
+    for name, column in (
+        ("log_hi_fraction", "log_hi_fraction_true"),
+        ("axis_ratio", "axial_ratio"),
+        ("log_mstar", "log_mstar_taylor"),
+    ):
+        np.testing.assert_array_equal(table[name][:n], labels[column])
+    np.testing.assert_allclose(table["log_cz"][:n], np.log10(labels["v_helio"]))
+    assert sample.pixels.shape == (len(table), 128, 128, 3)
     assert sample.pixels.dtype == np.uint8
 
 
-def test_the_offset_of_the_stellar_masses_is_known_where_both_are(sample, data_folder):
+def test_masses_of_gswlc_are_missing_where_they_are_masked(sample, data_folder):
     labels = Table.read(data_folder / "cutouts" / LABELS)
-    n = len(labels)
     unknown = np.asarray(labels["log_mstar_gswlc"].mask)
-    assert 0 < unknown.sum() < n / 2
-    np.testing.assert_array_equal(np.isnan(sample.gswlc_offset[:n]), unknown)
-    expected = np.asarray(labels["log_mstar_taylor"]) - np.asarray(labels["log_mstar_gswlc"].filled(0))
-    np.testing.assert_array_equal(sample.gswlc_offset[:n][~unknown], expected[~unknown])
-    assert np.isnan(sample.gswlc_offset[n:]).all()
+    assert 0 < unknown.sum() < len(labels) / 2
+    np.testing.assert_array_equal(np.isnan(sample.table["log_mstar_gswlc"][: len(labels)]), unknown)
+    assert np.isnan(sample.table["log_mstar_gswlc"][len(labels) :]).all()
 
 
 def test_a_table_without_missing_masses_needs_no_mask(copy, sample):
     rewrite(copy, LABELS, lambda table: table.replace_column("log_mstar_gswlc", np.full(len(table), 9.0)))
-    assert np.isfinite(read_sample(copy).gswlc_offset[sample.detected]).all()
+    again = read_sample(copy).table
+    assert np.isfinite(again["log_mstar_gswlc"][sample.table["detected"]]).all()
 
 
-def test_positions_are_those_of_the_detections(sample, data_folder):
+def test_positions_are_known_of_labelled_galaxies_alone(sample, data_folder):
     labels = Table.read(data_folder / "cutouts" / LABELS)
+    table = sample.table
     for name in ("ra", "dec"):
-        np.testing.assert_array_equal(getattr(sample, name)[: len(labels)], labels[name])
-        assert np.isnan(getattr(sample, name)[len(labels) :]).all()
+        np.testing.assert_array_equal(table[name][: len(labels)], labels[name])
+    assert np.isnan(table["ra"]).any()
+    # What is known to a tenth of a degree is enough for the dust and for the noise of the survey.
+    assert np.isfinite(table["ebv"]).all()
+    assert np.isfinite(table["dec_nearby"]).all()
 
 
 def test_only_bright_undetected_galaxies_of_the_footprint_are_taken(sample, data_folder):
@@ -95,25 +97,28 @@ def test_only_bright_undetected_galaxies_of_the_footprint_are_taken(sample, data
         for row in index
         if row["alfalfa_footprint"] and not row["alfalfa_detected"] and row["flux_16px"] >= 30
     ]
-    assert list(sample.objid[~sample.detected]) == wanted
-    assert len(index) == len(sample.objid) + 2
+    table = sample.table
+    assert list(table["objid"][table["undetected"]]) == wanted
+    assert not np.any(table["undetected"] & table["detected"])
 
 
 def test_each_row_has_its_own_picture(sample, data_folder):
     # Blue pictures have high fractions in this simulated world: labels and pictures are not mixed up.
-    seen = sample.detected
+    seen = np.asarray(sample.table["detected"])
     middle = sample.pixels[seen, 56:72, 56:72].astype(float).mean((1, 2))
     colour = np.log(middle[:, 0] / middle[:, 2])
-    assert np.corrcoef(colour, sample.log_hi_fraction[seen])[0, 1] < -0.8
+    assert np.corrcoef(colour, sample.table["log_hi_fraction"][seen])[0, 1] < -0.8
 
 
 def test_fields_and_close_pairs_are_groups(sample):
-    group = sample.group
-    for one, other in ((0, 1), (10, 11), (20, 21), (30, 31)):
-        assert group[one] == group[other]
-    first_undetected = np.flatnonzero(~sample.detected)[0]
-    assert group[5] == group[first_undetected]
-    assert len(np.unique(group)) == len(group) - 5
+    group, n = sample.table["group"], np.sum(sample.table["detected"])
+    for row, other in ((0, 1), (10, 11), (20, 21), (30, 31)):
+        assert group[row] == group[other]
+    assert group[5] == group[n]  # the first undetected galaxy
+    # Of the new ones the first lies 60 arcsec from detection 7, the second in the field of detection 8.
+    new = np.flatnonzero(sample.table["missed"] & ~sample.table["undetected"])
+    assert list(group[new[:2]]) == [group[7], group[8]]
+    assert len(np.unique(group)) == len(group) - 7
 
 
 def test_the_configured_folder_is_read(data_folder, sample, monkeypatch):
@@ -145,11 +150,14 @@ def test_a_missing_file(copy, name):
         (LABELS, ["objid"]),
         (LABELS, ["ra", "dec"]),
         (LABELS, ["log_hi_fraction_true"]),
-        (LABELS, ["g_minus_i", "i_cmodel"]),
         (LABELS, ["log_mstar_taylor", "log_mstar_gswlc"]),
+        (LABELS, ["v_helio", "axial_ratio"]),
         (INDEX, ["alfalfa_footprint"]),
         (INDEX, ["alfalfa_detected"]),
         (INDEX, ["flux_16px"]),
+        (RESOLVE, ["is_limit"]),
+        (MANGA, ["LOGHILIM200KMS"]),
+        (PHOTOMETRY, ["redshift", "modelmag_z"]),
     ],
 )
 def test_missing_columns_are_named(copy, name, columns):
@@ -159,8 +167,8 @@ def test_missing_columns_are_named(copy, name, columns):
 
 
 def test_a_missing_picture(copy, sample):
-    replace_picture(copy, sample.objid[3], None)
-    with pytest.raises(FetchError, match=sample.objid[3]):
+    replace_picture(copy, sample.table["objid"][3], None)
+    with pytest.raises(FetchError, match=sample.table["objid"][3]):
         read_sample(copy)
 
 
@@ -174,7 +182,7 @@ def test_a_missing_picture(copy, sample):
     ids=["html", "blank", "small"],
 )
 def test_a_damaged_picture(copy, sample, data, error):
-    replace_picture(copy, sample.objid[3], data)
+    replace_picture(copy, sample.table["objid"][3], data)
     with pytest.raises(error):
         read_sample(copy)
 
@@ -185,45 +193,75 @@ def test_an_archive_that_is_none(copy):
         read_sample(copy)
 
 
-# Galaxies of the deeper survey
+# Several tables as one
 
 
-def test_the_deeper_data_are_of_what_the_survey_missed(deep, data_folder):
-    table = Table.read(data_folder / "cutouts" / DEEPER)
-    table = table[~table["alfalfa_detected"]]
-    assert list(deep.objid) == list(table["objid"])
-    for name, column in (
-        ("log_hi_fraction", "log_hi_fraction_true"), ("is_limit", "is_limit"), ("ra", "ra"), ("dec", "dec"),
-    ):  # fmt: skip
-        np.testing.assert_array_equal(getattr(deep, name), table[column])
-    assert deep.is_limit.dtype == bool
-    assert deep.pixels.shape == (len(table), 128, 128, 3)
+def test_each_galaxy_has_one_row(sample, data_folder):
+    names = [
+        Table.read(data_folder / "cutouts" / name)["objid"] for name in (LABELS, RESOLVE, MANGA, PHOTOMETRY)
+    ]
+    assert len(set(sample.table["objid"])) == len(sample.table)
+    assert set(np.concatenate(names)) <= set(sample.table["objid"])
 
 
-def test_a_galaxy_of_both_tables_has_one_picture(deep, sample):
-    both = [(row, list(sample.objid).index(name)) for row, name in enumerate(deep.objid[:6])]
-    for row, other in both:
-        np.testing.assert_array_equal(deep.pixels[row], sample.pixels[other])
+def rows_of(sample, names):
+    place = {name: row for row, name in enumerate(sample.table["objid"])}
+    return sample.table[[place[name] for name in names]]
 
 
-def test_without_deeper_data_there_is_nothing_beyond(copy):
-    (copy / "cutouts" / DEEPER).unlink()
-    assert read_deep(copy) is None
+def test_resolve_tells_of_what_alfalfa_missed(sample, data_folder):
+    deeper = Table.read(data_folder / "cutouts" / RESOLVE)
+    rows, missed = rows_of(sample, deeper["objid"]), ~deeper["alfalfa_detected"]
+    np.testing.assert_array_equal(rows["missed"], missed)
+    assert sample.table["missed"].sum() == missed.sum()
+    for name in ("is_limit", "confused"):
+        np.testing.assert_array_equal(rows[name][missed], deeper[name][missed])
+    np.testing.assert_array_equal(rows["log_hi_fraction"][missed], deeper["log_hi_fraction_true"][missed])
+    assert np.any(rows["missed"] & rows["undetected"])
+    # Of a detection the value of ALFALFA stays, and that of RESOLVE stands beside it.
+    assert rows["detected"][-1]
+    assert rows["log_hi_fraction"][-1] != rows["resolve"][-1] == deeper["log_hi_fraction_true"][-1]
+    assert np.isnan(rows["resolve"][deeper["is_limit"]]).all()
 
 
-def test_deeper_data_are_whole_or_refused(copy, deep):
-    replace_picture(copy, deep.objid[9], None)
-    with pytest.raises(FetchError, match=deep.objid[9]):
-        read_deep(copy)
-    rewrite(copy, DEEPER, lambda table: table.remove_columns(["is_limit"]))
-    with pytest.raises(ValueError, match=r"^data_dir: .*resolve_labels.* lacks the columns is_limit$"):
-        read_deep(copy)
+def test_colours_of_resolve_are_put_behind_the_dust_of_the_galaxy_again(sample, data_folder):
+    deeper = Table.read(data_folder / "cutouts" / RESOLVE)[6:-1]  # of which there is no other photometry
+    rows = rows_of(sample, deeper["objid"])
+    expected = 0.203 + 0.94 * deeper["g_minus_i"] - 0.32 * np.log10(deeper["axial_ratio"])
+    np.testing.assert_allclose(rows["g_minus_i"], expected)
+    np.testing.assert_allclose(rows["i"], deeper["i_mag"])
 
 
-def test_deeper_data_need_a_folder(monkeypatch):
-    monkeypatch.delenv("HIFRAC_DATA_DIR", raising=False)
-    with conf.set_temp("data_dir", ""), pytest.raises(ValueError, match=r"^data_dir: none is configured"):
-        read_deep()
+def test_manga_tells_of_galaxies_that_nobody_else_measured(sample):
+    (row,) = np.flatnonzero(sample.table["manga"])
+    assert sample.table["is_limit"][row]
+    assert sample.table["log_hi_fraction"][row] == pytest.approx(9.2 - 9.5)
+    # The other galaxy of the file is a detection, with the value that it had, and not confused.
+    assert not sample.table["confused"][3]
+
+
+def test_photometry_is_as_observed_and_evidence_corrected_for_the_foreground(sample, data_folder):
+    magnitudes = Table.read(data_folder / "cutouts" / PHOTOMETRY)
+    rows = rows_of(sample, magnitudes["objid"])
+    g, i = magnitudes["modelmag_g"], magnitudes["modelmag_i"]
+    np.testing.assert_allclose(rows["photometry"][:, 0], g - i)
+    np.testing.assert_allclose(rows["photometry"][:, 1], i)
+    np.testing.assert_allclose(rows["photometry"][:, 6], np.log10(299792.458 * magnitudes["redshift"]))
+    np.testing.assert_allclose(rows["g_minus_i"], g - i - 0.05)
+    np.testing.assert_allclose(rows["i"], i - 0.05)
+    assert np.isnan(sample.table["photometry"]).all(1).sum() == len(sample.table) - len(magnitudes)
+
+
+@pytest.mark.parametrize("name", [RESOLVE, MANGA, PHOTOMETRY])
+def test_what_is_not_there_is_not_needed(copy, sample, name):
+    (copy / "cutouts" / name).unlink()
+    again = read_sample(copy).table
+    column = {RESOLVE: "missed", MANGA: "manga"}.get(name)
+    if column is None:
+        assert np.isnan(again["photometry"]).all()
+    else:
+        assert not again[column].any()
+    np.testing.assert_array_equal(again["detected"].sum(), sample.table["detected"].sum())
 
 
 # Grouping

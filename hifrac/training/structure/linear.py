@@ -1,0 +1,55 @@
+"""Linear fits, and how their numbers are put into a network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+
+
+def fit_robust(
+    inputs: np.ndarray, target: np.ndarray, corner: float, *, penalty: float = 1e-6, steps: int = 10
+) -> tuple[float, np.ndarray]:
+    """Fit a ridge regression in which residuals count linearly beyond a corner (Huber 1964).
+
+    Returns intercept and coefficients, by ``steps`` reweighted fits.
+    """
+    weights = np.ones(len(target))
+    for _ in range(steps):
+        fitted = Ridge(penalty).fit(inputs, target, sample_weight=weights)
+        residual = np.abs(target - fitted.predict(inputs))
+        weights = np.minimum(1.0, corner / np.maximum(residual, 1e-9))
+    return float(fitted.intercept_), fitted.coef_
+
+
+def fit_logistic(
+    inputs: np.ndarray, is_class: np.ndarray, inverse_penalty: float, weights: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    """Fit intercept and coefficients; both classes count alike unless there are weights."""
+    balance = "balanced" if weights is None else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = LogisticRegression(class_weight=balance, C=inverse_penalty, max_iter=3000).fit(
+            inputs, is_class, sample_weight=weights
+        )
+    return float(fitted.intercept_[0]), fitted.coef_[0]
+
+
+def set_state(module: torch.nn.Module, **values: np.ndarray) -> None:
+    """Put values into parameters and buffers, in place."""
+    state = module.state_dict()
+    for name, value in values.items():
+        state[name].copy_(torch.from_numpy(np.asarray(value)))
+
+
+def set_head(
+    head: torch.nn.Linear, columns: Sequence[int] | np.ndarray, intercept: float, coefficients: np.ndarray
+) -> None:
+    """Give a linear head coefficients of some of its inputs, in place; zero for all others."""
+    weights = np.zeros(head.in_features)
+    weights[np.asarray(columns, dtype=int)] = coefficients
+    set_state(head, weight=weights[None], bias=np.array([intercept]))
