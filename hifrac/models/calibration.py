@@ -129,6 +129,9 @@ class ConformalTable:
     def quantile(self, outputs: Outputs, level: float) -> np.ndarray:
         """Return a quantile of each picture's interval.
 
+        Where the network says how well it knows (``log_spread``), residuals
+        are in units of that.
+
         Parameters
         ----------
         outputs : mapping of str to array of float, shape (n,)
@@ -141,7 +144,8 @@ class ConformalTable:
         ValueError
             If the level is not in the table.
         """
-        return self.estimate(outputs) + self.value(level)
+        unit = np.exp(outputs["log_spread"]) if "log_spread" in outputs else 1.0
+        return self.estimate(outputs) + self.value(level) * unit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ FILE_NAME = "card.json"
 #: What a network may say of a picture.
 OUTPUTS = {
     "estimate": "the target, in its unit",
+    "log_spread": "natural logarithm of the estimate's expected error, in the unit of the target",
     "residual_redshift": "what the picture adds to the prior where the redshift is known, in dex",
     "residual_photometry": "what the picture adds to the prior where magnitudes are known, in dex",
     "g_minus_i": "colour that the picture shows, in mag, not corrected for the Galaxy",
