@@ -167,7 +167,7 @@ class ModelCard:
             )
         needed = set() if self.calibration is None else {"estimate"}
         if isinstance(self.calibration, PosteriorTable):
-            needed |= set(OUTPUTS) - {"detection_logit", "distance"}
+            needed |= set(OUTPUTS) - {"log_spread", "detection_logit", "distance"}
         if missing := sorted(needed - set(self.outputs)):
             raise ValueError(f"outputs must have {', '.join(missing)}: the calibration needs them")
         if not isinstance(self.target_column, str) or not self.target_column.isidentifier():

@@ -14,13 +14,14 @@ import torch
 from astropy.table import Table
 
 from hifrac.core.config import conf
+from hifrac.core.evidence import Evidence, parse_evidence
 from hifrac.core.exceptions import HifracWarning, RowError
 from hifrac.core.input import parse_labelled
 from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
 from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
 from hifrac.models import Answer, Model, ModelCard
-from hifrac.models.calibration import ConformalTable
+from hifrac.models.calibration import ConformalTable, PosteriorTable
 from hifrac.models.detection import DetectionTable
 from hifrac.models.registry import bundled_models, held_out_answers
 from hifrac.training.cnn.augment import N_DIHEDRAL, dihedral
@@ -112,8 +113,9 @@ def evaluate(
         A loaded model.
     table : `~astropy.table.Table`
         With the columns named below; for a model that corrects for reddening also positions, as
-        `~hifrac.HIFractionEstimator.predict` takes them, or ``ebv``. Galaxies that the model learned from are
-        looked for by ``name`` and, where there is one, by ``objid``.
+        `~hifrac.HIFractionEstimator.predict` takes them, or ``ebv``; redshifts, magnitudes and the like are
+        used as there. Galaxies that the model learned from are looked for by ``name`` and, where there is
+        one, by ``objid``.
     cutouts : path-like
         Folder or archive of pictures of the model's recipe.
     name, target : str
@@ -165,7 +167,7 @@ def evaluate(
     if log_odds is not None:
         _require_classes(truth[labelled], target, is_limit, model.card)
     limits = flags_of(table, is_limit)
-    ebv = _reddening(model, table, labelled)
+    ebv, evidence = _evidence(model, table, labelled)
     rows, outputs, failures = [], [], []
     for served, pixels, failed in _batches(model, table[name], labelled, cutouts, name):
         failures += failed
@@ -190,7 +192,8 @@ def evaluate(
     columns = {key: np.concatenate([batch[key] for batch in outputs]) for key in outputs[0]}
     if log_odds is not None:
         return _class_table(truth[rows], columns[log_odds], target, meta)
-    answer = model.interpret(columns, ebv[rows], selection=selection)
+    known = None if evidence is None else evidence[np.array(rows)]
+    answer = model.interpret(columns, ebv[rows], evidence=known, selection=selection)
     return _regression_table(answer, truth[rows], limits[rows], is_limit is not None, meta)
 
 
@@ -209,10 +212,13 @@ def _require_classes(truth: np.ndarray, target: str, is_limit: str | None, card:
         raise ValueError(f"is_limit: classes have no upper limits, and {classes}")
 
 
-def _reddening(model: Model, table: Table, labelled: np.ndarray) -> np.ndarray:
-    """Return the E(B-V) of each row for a model that corrects for it; warn where it is unknown."""
+def _evidence(model: Model, table: Table, labelled: np.ndarray) -> tuple[np.ndarray, Evidence | None]:
+    """Return the E(B-V) of each row for a model that corrects for it, and what else it uses of the table.
+
+    Warns where the reddening is unknown.
+    """
     if "ebv" not in model.card.inputs:
-        return np.full(len(table), np.nan)
+        return np.full(len(table), np.nan), None
     positions = parse_labelled(table, "ebv")
     ebv = galactic_ebv(positions.ra, positions.dec, positions.ebv)
     if count := int(np.sum(np.isnan(ebv[labelled]))):
@@ -222,7 +228,8 @@ def _reddening(model: Model, table: Table, labelled: np.ndarray) -> np.ndarray:
             HifracWarning,
             stacklevel=3,
         )
-    return ebv
+    uses_evidence = isinstance(model.card.calibration, PosteriorTable)
+    return ebv, parse_evidence(table, ebv, positions.dec) if uses_evidence else None
 
 
 def _batches(

@@ -222,6 +222,16 @@ def test_the_reddening_is_that_of_the_positions_in_whatever_form(folder):
         np.testing.assert_allclose(found["offset"], expected["offset"], rtol=1e-5)
 
 
+def test_what_a_table_says_beside_the_pictures_is_evidence(folder):
+    model, plain = loaded("default"), table_of()[::5]
+    known = Table(plain, copy=True)
+    known["redshift"], known["g_minus_i"], known["i"] = 0.02, 1.1, 15.0
+    figures = [judged(model, table, folder, target="blueness") for table in (plain, known)]
+    # All of one colour, brightness and redshift, they are nearly the same.
+    ranges = [row["estimate_max"][0] - row["estimate_min"][0] for row in figures]
+    assert ranges[1] < 0.5 * ranges[0]
+
+
 def test_an_unknown_reddening_is_warned_of(folder):
     model, table = loaded("default"), table_of()[::5]
     table["ra"][:3] = np.nan
