@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from astropy.table import MaskedColumn, Table
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -43,16 +43,11 @@ NEARBY = np.log10(0.06 * C_KM_S)
 _MOST_EVIDENCE = "picture+z+photometry"
 
 #: The simple models: of the HI fraction, and what tells detections from other galaxies.
-_REGRESSIONS: dict[str, Callable[[], Any]] = {
-    "ridge (or logistic) on radial colours": lambda: make_pipeline(
-        StandardScaler(), RidgeCV(np.logspace(-2, 4, 25))
-    ),
-    "linear in catalogue g-i and i": LinearRegression,
+_REGRESSIONS = {
+    "ridge (or logistic) on radial colours": make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 25))),
+    "linear in catalogue g-i and i": LinearRegression(),
 }
-
-
-def _logistic() -> Any:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
+_LOGISTIC = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
 
 
 def radial_colours(features: np.ndarray) -> np.ndarray:
@@ -76,11 +71,12 @@ def cross_validation_table(answers: OutOfFold, features: np.ndarray, p_detect: n
     photometry = np.column_stack([galaxies["g_minus_i"], galaxies["i"]])
     for name, make in _REGRESSIONS.items():
         inputs = photometry if "catalogue" in name else radial_colours(features)
-        estimate = _held_out(make, inputs[rows], truth, fold, "predict")
+        estimate = cross_val_predict(make, inputs[rows], truth, cv=PredefinedSplit(fold))
         table.append(_regression_row(name, truth, estimate, coverage_across(truth - estimate, fold)))
     seen = detected | np.asarray(galaxies["undetected"])
     colours = radial_colours(features)[seen]
-    logistic = _held_out(_logistic, colours, detected[seen], answers.fold[seen], "predict_proba")
+    folds = PredefinedSplit(answers.fold[seen])
+    logistic = cross_val_predict(_LOGISTIC, colours, detected[seen], cv=folds, method="decision_function")
     for row, score in ((table[0], p_detect[seen]), (table[len(EVIDENCE)], logistic)):
         row["auc"], row["auc_error"] = _auc(detected[seen], score)
     return _formatted(Table(rows=table))
@@ -96,19 +92,6 @@ def network_figures(table: Table) -> dict[str, float]:
     }
     best = table[list(table["model"]).index(_MOST_EVIDENCE)]
     return {**figures, "rmse_z_photometry": round(float(best["rmse"]), 4)}
-
-
-def _held_out(
-    make: Callable[[], Any], inputs: np.ndarray, target: np.ndarray, fold: np.ndarray, method: str
-) -> np.ndarray:
-    """Answer for each row by a simple model that did not see its fold."""
-    answers = np.empty(len(target))
-    for number in np.unique(fold):
-        held_out = fold == number
-        fitted = make().fit(inputs[~held_out], target[~held_out])
-        raw = getattr(fitted, method)(inputs[held_out])
-        answers[held_out] = raw[:, 1] if raw.ndim == 2 else raw
-    return answers
 
 
 def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
@@ -355,8 +338,8 @@ def out_of_fold_table(answers: OutOfFold, p_detect: np.ndarray) -> Table:
 
     ``log_hi_fraction`` and its quantiles are for galaxies that ALFALFA detects, ``intrinsic`` ones for
     galaxies as they are; those that end in ``_z_photometry`` know all of `EVIDENCE`. ``pit`` is the
-    probability below the measured value, of the first for detections and of the second for the others. Of
-    galaxies without a measured value or limit there is the first estimate alone.
+    probability below the measured value, of the first for detections and of the second for the others. All
+    but the first are of galaxies with a measured value or limit.
     """
     galaxies = answers.galaxies
     labelled = np.isfinite(galaxies["log_hi_fraction"])
@@ -365,26 +348,26 @@ def out_of_fold_table(answers: OutOfFold, p_detect: np.ndarray) -> Table:
     table = galaxies["objid", "detected", "undetected", "missed", "is_limit"][rows]
     table.rename_column("missed", "gas_poor")
     table["fold"] = answers.fold[rows]
-    every = {"log_hi_fraction": distributions(answers, rows, "picture", "alfalfa").estimate}
-    every |= {"p_detect": p_detect[rows], "distance": answers.outputs["distance"][rows]}
-    for name, values in every.items():
+    columns = _quantiles(distributions(answers, rows, "picture", "alfalfa"), LEVELS, "log_hi_fraction")
+    columns |= {"p_detect": p_detect[rows], "distance": answers.outputs["distance"][rows]}
+    for name, values in columns.items():
         table[name] = values.round(4)
-
-    def add(name: str, values: np.ndarray) -> None:
-        table[name] = MaskedColumn(np.zeros(len(table)), mask=~labelled)
-        table[name][labelled] = values.round(4)
-
     for evidence, end in (("picture", ""), (_MOST_EVIDENCE, "_z_photometry")):
-        ranks = []
-        for selection, begin in (("alfalfa", ""), ("intrinsic", "intrinsic_")):
-            held_out = distributions(answers, rows[labelled], evidence, selection)
-            ranks.append(held_out.below)
-            for level, values in zip(LEVELS, held_out.quantiles.T, strict=True):
-                name = "" if level == 0.5 else f"_p{round(100 * level):02d}"
-                if (name := f"{begin}log_hi_fraction{end}{name}") not in table.colnames:
-                    add(name, values)
-        add(f"pit{end}", np.where(galaxies["detected"][rows][labelled], *ranks))
+        alike = [distributions(answers, rows[labelled], evidence, kind) for kind in ("alfalfa", "intrinsic")]
+        detected = galaxies["detected"][rows][labelled]
+        columns = {f"pit{end}": np.where(detected, *(part.below for part in alike))}
+        for held_out, begin in zip(alike, ("", "intrinsic_"), strict=True):
+            columns |= _quantiles(held_out, (0.16, 0.5, 0.84), f"{begin}log_hi_fraction{end}")
+        for name in [name for name in columns if name not in table.colnames]:
+            table[name] = MaskedColumn(np.zeros(len(table)), mask=~labelled)
+            table[name][labelled] = columns[name].round(4)
     return table
+
+
+def _quantiles(held_out: Distributions, levels: tuple[float, ...], name: str) -> dict[str, np.ndarray]:
+    """Name the columns of some quantiles as those of a result."""
+    ends = {level: "" if level == 0.5 else f"_p{round(100 * level):02d}" for level in levels}
+    return {f"{name}{end}": held_out.quantiles[:, LEVELS.index(level)] for level, end in ends.items()}
 
 
 def _formatted(table: Table, first: int = 1) -> Table:
