@@ -128,6 +128,9 @@ Byte-by-byte Description of file: table1.dat
  42- 49 F8.5   deg     DEdeg Declination (J2000)
  51- 55 I5     km/s    RVel  Velocity
  57- 61 F5.1   Mpc     Dist  Distance
+ 63- 66 F4.2   mag     gext  ? Foreground extinction in g
+ 68- 71 F4.2   mag     iext  ? Foreground extinction in i
+ 73- 76 F4.2   ---     b/a   ? Axial ratio
 --------------------------------------------------------------------------------
 
 Byte-by-byte Description of file: table2.dat
@@ -140,6 +143,9 @@ Byte-by-byte Description of file: table2.dat
  20- 24 F5.2   [solMass]      logMsG   ? log GSWLC-2 derived stellar mass
  26- 30 F5.2   [solMass]      logMHI   log HI mass
  32- 35 F4.2   [solMass]    e_logMHI   Uncertainty in logMHI
+ 37- 40 F4.2   mag            Ag       ? g band internal extinction
+ 42- 45 F4.2   mag            Ai       ? i band internal extinction
+ 47- 51 F5.2   mag            g-i      ? colour
 --------------------------------------------------------------------------------
 """
 
@@ -150,8 +156,9 @@ def durbala_lines() -> tuple[list[str], list[str]]:
         f"{1:6d} {1:1d} {1237679455462228052:20d} {0.65667:10.6f} {16.65222:8.5f} {5839:5d} {82.8:5.1f}",
         f"{2:6d} {3:1d} {-9223372036854775808:20d} {10.0:10.6f} {-0.04694:8.5f} {7089:5d} {96.2:5.1f}",
     ]
+    first = [first[0] + " 0.11 0.06 0.50", first[1] + " " * 15]
     second = [
-        f"{1:6d} {9.34:5.2f} {9.78:5.2f} {9.5:5.2f} {9.67:5.2f} {0.05:4.2f}",
-        f"{2:6d} {'':5} {'':5} {'':5} {9.73:5.2f} {0.05:4.2f}",
+        f"{1:6d} {9.34:5.2f} {9.78:5.2f} {9.5:5.2f} {9.67:5.2f} {0.05:4.2f} 0.73 0.33  0.48",
+        f"{2:6d} {'':5} {'':5} {'':5} {9.73:5.2f} {0.05:4.2f}                ",
     ]
     return first, second

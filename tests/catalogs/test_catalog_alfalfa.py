@@ -160,6 +160,15 @@ def test_a_galaxy_without_counterpart_has_no_objid_and_is_flagged(durbala):
     assert flags_of(table)[1] == ["NO_COUNTERPART", "BAD_PHOTOMETRY"]
 
 
+def test_the_colour_that_a_galaxy_shows_is_behind_its_own_dust_again(durbala):
+    table = catalogs.durbala2020(durbala)
+    shown = 0.48 + (0.73 - 0.33) * np.log10(1 / 0.50)
+    assert plain_values(table, "g_minus_i_foreground")[0] == pytest.approx(shown)
+    assert np.isnan(plain_values(table, "g_minus_i_foreground")[1])
+    names = ("extinction_g", "extinction_i", "gamma_g", "gamma_i")
+    assert [plain_values(table, name)[0] for name in names] == [0.11, 0.06, 0.73, 0.33]
+
+
 def test_an_unknown_mass_is_refused(durbala):
     with pytest.raises(ValueError, match="mass must be one of taylor, mcgaugh, gswlc, got 'salim'"):
         catalogs.durbala2020(durbala, mass="salim")

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.simulate import SimulatedGalaxy, render
-from hifrac.training.structure.ood import AUGMENTATIONS_OOD, SURROUNDINGS, as_read, ood_pictures
+from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS, SURROUNDINGS, as_read, ood_pictures
 
 KINDS = (
     "white noise, colour", "white noise, grey", "uniform picture", "sky without an object", "smooth noise",
@@ -180,6 +180,28 @@ def test_an_alteration_keeps_the_shape_and_the_input(real, name):
     if name != "twice the pixel scale":  # whose surroundings are other pictures
         alone = np.concatenate([AUGMENTATIONS_OOD[name](one[None]) for one in real])
         np.testing.assert_array_equal(alone, augmented)
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_harmless_moves_little_light(real, name):
+    before = real.copy()
+    altered = HARMLESS[name](real)
+    assert altered.shape == real.shape
+    assert altered.dtype == np.uint8
+    np.testing.assert_array_equal(real, before)
+    np.testing.assert_allclose(altered.mean((1, 2, 3)), real.mean((1, 2, 3)), atol=0.6)
+    assert (
+        np.abs(np.diff(altered.astype(int), axis=1)).mean() < np.abs(np.diff(real.astype(int), axis=1)).mean()
+    )
+
+
+def test_a_blur_is_a_gaussian():
+    star = np.zeros((1, 65, 65, 3), np.uint8)
+    star[:, 32, 32] = 250
+    light = HARMLESS["blurred"](star)[0, ..., 0].astype(float)
+    x = np.arange(65) - 32
+    assert np.sqrt(np.sum(light * x**2) / light.sum()) == pytest.approx(0.8, abs=0.05)
+    np.testing.assert_array_equal(light, light.T)
 
 
 def test_bands_swapped_twice_are_as_before(real):
