@@ -56,4 +56,4 @@ numbers_table(table)["quantity", "ours"]
 # **What it says.** For ALFALFA's galaxies the second slope is one within its error: no estimate should be
 # stretched to make the first one so. Beyond ALFALFA nearly every limit is violated, whatever the threshold:
 # the default model answers as if ALFALFA would detect the galaxy, and for a gas-poor twin that is too much.
-# Intervals, and the model ``volume-limited``, know of such galaxies: :ref:`beyond-alfalfa`.
+# The selection ``"intrinsic"``, the default of ``predict``, knows of such galaxies: :ref:`beyond-alfalfa`.
