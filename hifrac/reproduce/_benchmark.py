@@ -25,6 +25,7 @@ from hifrac.estimator import HIFractionEstimator
 from hifrac.metrics import metrics_table, score_estimates
 from hifrac.models import Model, load_model
 from hifrac.models.registry import held_out_answers
+from hifrac.reproduce._inputs import selection_of
 
 #: The surveys: names of catalogues, and of samples in Wu (2020).
 SURVEYS = {
@@ -340,7 +341,8 @@ def _pictures(name: str, table: QTable, notes: list[str], cutouts: str | Path | 
     if new.any():
         with _source_of(loaded, cutouts) as source, warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")  # they are counted
-            result = HIFractionEstimator(loaded, cutouts=source).predict(table["ra", "dec", "objid"][new])
+            estimator = HIFractionEstimator(loaded, cutouts=source, selection=selection_of(loaded.card))
+            result = estimator.predict(table["ra", "dec", "objid"][new])
         place = np.cumsum(new) - 1
         answers[""] = {key: np.where(new, values[place], np.nan) for key, values in _interval(result).items()}
     notes.append(f"Masses that {name} learned: {loaded.card.mass_scale}.")

@@ -13,6 +13,7 @@ from hifrac.catalogs import match_ids
 from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
+from hifrac.models import ModelCard, PosteriorTable
 from hifrac.reproduce._experiment import ARCHIVE, DEEP, LABELS, Setting
 
 WIDTH = SDSS_RECIPE.width  # pixels, of the archive
@@ -47,6 +48,11 @@ def limits_of(table: Table) -> np.ndarray:
     if "is_limit" not in table.colnames:
         return np.zeros(len(table), bool)
     return np.asarray(table["is_limit"], bool)
+
+
+def selection_of(card: ModelCard) -> str | None:
+    """Return the selection of the paper, galaxies that ALFALFA detects, of a model that knows any."""
+    return "alfalfa" if isinstance(card.calibration, PosteriorTable) else None
 
 
 def model_note(model: Path) -> str:

@@ -23,7 +23,16 @@ from hifrac.metrics import regression_metrics
 from hifrac.models import Model, load_model
 from hifrac.reproduce import regression, samples
 from hifrac.reproduce._experiment import COMPUTED, Setting, experiment, panels
-from hifrac.reproduce._inputs import answers, deep_sample, held_out, labels, limits_of, pictures, reddening
+from hifrac.reproduce._inputs import (
+    answers,
+    deep_sample,
+    held_out,
+    labels,
+    limits_of,
+    pictures,
+    reddening,
+    selection_of,
+)
 from hifrac.simulate import render_table
 
 #: Galaxies of each survey at most, drawn at random; and labelled galaxies at most: all of them.
@@ -44,12 +53,12 @@ def estimate_simulated(table: Table, model: Model, *, seed: int = 0) -> Table:
     The result is a copy with ``estimate`` (dex), ``p_detect`` and ``ood_score``.
     """
     rendered = render_table(table, name="name", seed=seed, recipe=model.card.recipe)
-    ebv = np.asarray(table["ebv"], float)
+    ebv, selection = np.asarray(table["ebv"], float), selection_of(model.card)
     parts = []
     for start in range(0, len(table), _BATCH):
         batch_ebv = ebv[start : start + _BATCH]
         pixels = np.stack([next(rendered) for _ in batch_ebv])
-        parts.append(model.answer(pixels, batch_ebv))
+        parts.append(model.answer(pixels, batch_ebv, selection=selection))
     result = table.copy()
     for name in ("estimate", "p_detect", "ood_score"):
         result[name] = np.concatenate([getattr(part, name) for part in parts]) if parts else np.empty(0)
@@ -109,7 +118,9 @@ def _parts(setting: Setting, table: Table) -> list[tuple[str, str, Table, str | 
     by_sample = {name: table[table["sample"] == name] for name in SAMPLES}
     real = held_out(setting)
     real = real[np.isin(np.asarray(real["objid"]), np.asarray(by_sample[samples.LABELLED_SAMPLE]["name"]))]
-    answer = load_model(setting.model).answer(pictures(real["objid"], setting), reddening(real))
+    model = load_model(setting.model)
+    options = {"selection": selection_of(model.card)}
+    answer = model.answer(pictures(real["objid"], setting), reddening(real), **options)
     learned = Table({"truth": real["truth"], "estimate": answer.estimate, "p_detect": answer.p_detect})
     as_values = by_sample["xGASS"]["truth", "estimate", "p_detect"]
     parts: list[tuple[str, str, Table, str | None]] = [

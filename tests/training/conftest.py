@@ -24,7 +24,7 @@ from hifrac.training.structure.galaxies import Galaxies, read_sample
 from hifrac.training.structure.measurements import Measurements, augmented_features, measure, measure_all
 from hifrac.training.structure.priors import Catalogs, read_catalogs
 
-N_DETECTED, N_UNDETECTED, N_NEW, N_FIELD = 46, 40, 14, 400
+N_DETECTED, N_UNDETECTED, N_NEW, N_FIELD = 46, 46, 14, 400
 SCATTER = 0.1
 TRAINED_WITH = {"name": "tiny", "seed": 7}
 N_FOLDS = 3

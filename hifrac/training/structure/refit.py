@@ -6,6 +6,7 @@ import logging
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -180,8 +181,9 @@ def _detection(base: Model, learned: _Measured) -> DetectionTable | None:
     table = replace(base.card.detection, threshold=0.0)
     if not table.posterior_slope:
         return table
+    network = cast(StructureNet, base.network)
     with torch.inference_mode():
-        answers = base.network.forward_head(torch.from_numpy(learned.features).float())._asdict()
+        answers = network.forward_head(torch.from_numpy(learned.features).float())._asdict()
     outputs = {name: values.numpy() for name, values in answers.items()}
     p_detect = np.clip(base.interpret(outputs, learned.features[:, -1]).p_detect, 1e-6, 1 - 1e-6)
     slope, intercept = np.polyfit(outputs["detection_logit"], np.log(p_detect / (1 - p_detect)), 1)

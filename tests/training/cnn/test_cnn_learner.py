@@ -438,7 +438,7 @@ def test_the_detection_on_a_data_directory(data_folder, tmp_path):
     p_detect = card.detection.p_detect(np.asarray(held_out["detection_logit"]))
     assert np.all((p_detect > 0) & (p_detect < 1))
     roles = Table.read(tmp_path / "model" / "splits.ecsv")
-    assert len(roles) == 80  # as many undetected galaxies as detections
+    assert len(roles) == 92
 
 
 # The command line
