@@ -300,7 +300,6 @@ def test_an_input_without_positions_is_refused(galaxies, output):
     assert not output.exists()
 
 
-@pytest.mark.filterwarnings("always:data has no ra and dec")
 def test_the_sample_and_its_draws_are_asked_for(galaxies, output):
     asked = ("--selection", "alfalfa", "--mass-scale", "gswlc", "--samples", 3)
     result = call("predict", galaxies, "-o", output, *LOCAL, *asked)
@@ -323,6 +322,7 @@ def test_choices_that_do_not_exist_are_refused(galaxies, output):
     assert not output.exists()
 
 
+@pytest.mark.filterwarnings("always:data has no ra and dec")
 def test_pictures_that_have_names_need_no_positions(galaxies, output):
     table = Table.read(galaxies)
     table.remove_columns(["ra", "dec"])
@@ -330,7 +330,7 @@ def test_pictures_that_have_names_need_no_positions(galaxies, output):
     result = call("predict", galaxies, "-o", output, *LOCAL)
     assert result.exit_code == 0, result.output
     assert "Warning: data has no ra and dec: its pictures are found by name" in result.stderr
-    assert read_table(output)["flags"].tolist() == [0, 0, 0, 0, 2]
+    assert read_table(output)["flags"].tolist() == [16, 0, 0, 0, 2]
 
 
 def test_positions_whose_columns_are_named(galaxies, output):

@@ -167,7 +167,7 @@ def test_a_table_cannot_be_changed():
 # What a table makes of the outputs of a network
 
 
-def test_the_interval_has_one_width():
+def test_without_a_spread_the_interval_has_one_width():
     table = ConformalTable.from_residuals(np.linspace(-1, 1, 99))
     outputs = {"estimate": np.array([0.0, 2.0, -3.0])}
     np.testing.assert_array_equal(table.estimate(outputs), outputs["estimate"])
@@ -175,6 +175,17 @@ def test_the_interval_has_one_width():
         np.testing.assert_array_equal(
             table.quantile(outputs, level), outputs["estimate"] + table.value(level)
         )
+
+
+def test_with_a_spread_residuals_are_in_its_units():
+    table = ConformalTable.from_residuals(np.linspace(-1, 1, 99))
+    outputs = {"estimate": np.array([0.0, 2.0]), "log_spread": np.log([0.1, 3.0])}
+    np.testing.assert_array_equal(table.estimate(outputs), outputs["estimate"])
+    np.testing.assert_allclose(
+        table.quantile(outputs, 0.84), [0.1 * table.value(0.84), 2 + 3 * table.value(0.84)]
+    )
+    with pytest.raises(ValueError, match=r"^level must be one of"):
+        table.quantile(outputs, 0.8)
 
 
 # The scores of a posterior
