@@ -26,8 +26,9 @@ fraction, p05, p16, p84, p95 = (
 p_detect, ood_score = (result[name].filled(np.nan) for name in ("p_detect", "ood_score"))
 
 # %%
-# *Left:* intervals of a galaxy that looks gas-rich are nearly symmetric; one that may be gas-poor has its
-# lower end far down (:ref:`interval`). *Right:* both questions, with the thresholds of the model's card.
+# *Left:* intervals of a blue galaxy are nearly symmetric; a red one may hold next to no gas, and the lower
+# end of its interval is far down (:ref:`interval`). *Right:* both questions, with the thresholds of the
+# model's card.
 import matplotlib.pyplot as plt
 
 limits = estimator.model.card.detection

@@ -155,9 +155,7 @@ def test_the_default_model_says_all_that_the_estimator_can_use(card):
 
 @pytest.mark.parametrize("outputs", [(), ("estimate", "colour"), ("Estimate",)])
 def test_outputs_are_those_that_are_known(card, facts, outputs):
-    with pytest.raises(
-        ValueError, match=r"^outputs must be different ones of estimate, log_spread, .*; got"
-    ):
+    with pytest.raises(ValueError, match=r"^outputs must be different ones of estimate, log_spread, .*; got"):
         dataclasses.replace(card, outputs=outputs)
     facts["outputs"] = list(outputs)
     with pytest.raises(ModelError, match="outputs must be different ones of"):

@@ -48,7 +48,8 @@ numbers_table(table)
 
 # %%
 # **Why they differ.** They agree in what matters: both models estimate too high for galaxies chosen by their
-# stars, for they know only gas-rich twins of them. How much too high depends on how poor the sample is, and
-# ours is small, of one volume, and has the stellar masses of RESOLVE's own fits. Limits as values, as
-# published, would change our numbers: :doc:`table2` has both. Pictures of alpha.100, NIBLES and xGASS
-# galaxies are not in the data directory, and :doc:`simulated_samples` renders them from photometry.
+# stars, for they answer as if HI had been detected (here ``selection="alfalfa"``). How much too high depends
+# on how poor the sample is, and ours is small, of one volume, and has the stellar masses of RESOLVE's own
+# fits. Limits as values, as published, would change our numbers: :doc:`table2` has both. Pictures of
+# alpha.100, NIBLES and xGASS galaxies are not in the data directory, and :doc:`simulated_samples` renders
+# them from photometry.
