@@ -37,6 +37,8 @@ SURVEYS = {
 }
 #: The columns of photometry that an estimator may need, by the names of the catalogues.
 PHOTOMETRY = ("nuv_minus_r", "u_minus_r", "u_minus_i", "g_minus_r", "g_minus_i", "mu_i")
+#: Surveys of galaxies that ALFALFA detected; the others chose theirs by other light.
+_HI_SELECTED = ("durbala2020", "alfalfa_a40")
 _BOUNDS = ("log_hi_fraction_p16", "log_hi_fraction_p84")
 _FOLDS = 10
 _NO_PICTURES = (
@@ -284,9 +286,10 @@ def _of_relation(result: QTable) -> _Answer:
     return _interval(result) | {"out_of_range": out_of_range}
 
 
-def _interval(result: Table) -> _Answer:
+def _interval(result: Table, prefix: str = "") -> _Answer:
     """Return the estimates of a table, and their bounds where it has these."""
     columns = {"estimate": "log_hi_fraction", "lower": _BOUNDS[0], "upper": _BOUNDS[1]}
+    columns = {name: prefix + column for name, column in columns.items()}
     return {name: plain_floats(result[c]) for name, c in columns.items() if c in result.colnames}
 
 
@@ -335,24 +338,29 @@ def _pictures(name: str, table: QTable, notes: list[str], cutouts: str | Path | 
     held_out = None if loaded.folder is None else held_out_answers(loaded.folder)
     if held_out is None:
         notes.append(f"{name} does not tell which galaxies it learned from: some may be among these.")
+    selection = selection_of(loaded.card)
+    if selection is not None and table.meta["hifrac"]["catalog"] not in _HI_SELECTED:
+        selection = "intrinsic"
     learned = np.zeros(len(table), bool) if held_out is None else np.isin(objid, held_out["objid"])
     new = (objid != "") & ~learned & np.isfinite(plain_values(table, "log_hi_fraction"))
     answers = {"": dict.fromkeys(("estimate", "lower", "upper"), np.full(len(table), np.nan))}
     if new.any():
         with _source_of(loaded, cutouts) as source, warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")  # they are counted
-            estimator = HIFractionEstimator(loaded, cutouts=source, selection=selection_of(loaded.card))
+            estimator = HIFractionEstimator(loaded, cutouts=source, selection=selection)
             result = estimator.predict(table["ra", "dec", "objid"][new])
         place = np.cumsum(new) - 1
         answers[""] = {key: np.where(new, values[place], np.nan) for key, values in _interval(result).items()}
     notes.append(f"Masses that {name} learned: {loaded.card.mass_scale}.")
     if held_out is not None and learned.any():
-        if not set(_BOUNDS) <= set(held_out.colnames):
+        prefix = "intrinsic_" if selection == "intrinsic" else ""
+        bounds = {prefix + name for name in _BOUNDS}
+        if not bounds <= set(held_out.colnames):
             notes.append(f"{name}, held out: no coverage, for no held-out intervals are kept with the model.")
-            held_out.remove_columns(set(_BOUNDS) & set(held_out.colnames))
+            held_out.remove_columns(bounds & set(held_out.colnames))
         place = np.asarray(match_ids(objid, held_out["objid"])["row"].filled(0))
-        own = {key: np.where(learned, values[place], np.nan) for key, values in _interval(held_out).items()}
-        answers[", held out"] = own
+        own = _interval(held_out, prefix)
+        answers[", held out"] = {key: np.where(learned, values[place], np.nan) for key, values in own.items()}
     if not np.isfinite(answers[""]["estimate"]).any():
         reason = _NO_PICTURES if cutouts is None else f"none of its galaxies has a picture in {cutouts}"
         if len(answers) == 1:
