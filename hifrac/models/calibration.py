@@ -171,6 +171,9 @@ class PosteriorTable:
         GSWLC-2.
     scatter_gswlc : float
         Scatter that the masses of GSWLC-2 add to those of Taylor for galaxies as they are, dex.
+    noise_slope, noise_center : float, optional
+        Where ALFALFA is noisier it detects richer galaxies: by how much, per unit of log10 of the noise
+        over its median, and the mean of that over the galaxies of the scores.
 
     Raises
     ------
@@ -185,6 +188,8 @@ class PosteriorTable:
     scores: Mapping[str, tuple[float, ...]]
     scores_gswlc: Mapping[str, tuple[float, ...]]
     scatter_gswlc: float
+    noise_slope: float = 0.0
+    noise_center: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", tuple(float(level) for level in self.levels))
@@ -204,6 +209,8 @@ class PosteriorTable:
                 raise ValueError(f"{name} must have {size} finite numbers for each set of evidence")
             if size > 2 and any(np.any(np.diff(row) < 0) for row in rows.values()):
                 raise ValueError(f"{name} must not decrease")
+        if not np.all(np.isfinite([self.noise_slope, self.noise_center])):
+            raise ValueError("noise_slope and noise_center must be finite")
         if not (np.isfinite(self.scatter_gswlc) and self.scatter_gswlc >= 0):
             raise ValueError(f"scatter_gswlc must be finite and not negative, got {self.scatter_gswlc}")
 

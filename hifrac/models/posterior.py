@@ -23,6 +23,7 @@ from hifrac.models.selection import (
     completeness,
     distance_modulus,
     reach,
+    relative_noise,
     taylor_mass,
 )
 
@@ -266,7 +267,9 @@ class Posterior:
         residual = torch.where(
             galaxies.has_photometry, as_double(self.outputs["residual_photometry"]) + of_photometry, residual
         )
-        return self._prior_at(galaxies) + residual
+        table = model.table
+        noise = table.noise_slope * (relative_noise(galaxies.dec) - table.noise_center)
+        return self._prior_at(galaxies) + residual + noise
 
     @cached_property
     def log_spread(self) -> Tensor:

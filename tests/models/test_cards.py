@@ -293,7 +293,8 @@ def test_unknown_facts_are_named(facts):
 def test_missing_and_unknown_facts_of_a_part(card, part, calibration):
     facts = json.loads(dataclasses.replace(card, calibration=calibration).to_json())
     whole = dict(facts[part])
-    for name in whole.keys() - {"largest_ebv", "posterior_slope"}:  # which older cards do not have
+    optional = {"largest_ebv", "posterior_slope", "noise_slope", "noise_center"}
+    for name in whole.keys() - optional:
         facts[part] = {key: value for key, value in whole.items() if key != name}
         # What has no scores is read as the other kind of table.
         with pytest.raises(ModelError, match="unknown facts" if name == "scores" else name):

@@ -15,6 +15,7 @@ from hifrac.models.calibration import EVIDENCE_SETS, LEVELS, PosteriorTable
 from hifrac.models.density import Density
 from hifrac.models.detection import DetectionTable
 from hifrac.models.posterior import Posterior, PosteriorModel
+from hifrac.models.selection import relative_noise
 from hifrac.models.structure import StructureNet
 from hifrac.training.evaluation import fit_detection
 from hifrac.training.structure.distances import EDGE_PERCENTILES, HARMLESS_PERCENTILE, fit_distances
@@ -32,7 +33,7 @@ from hifrac.training.structure.heads import (
 from hifrac.training.structure.linear import set_state
 from hifrac.training.structure.measurements import Measurements
 from hifrac.training.structure.ood import HARMLESS
-from hifrac.training.structure.priors import Catalogs, fit_population, label_samples
+from hifrac.training.structure.priors import Catalogs, fit_population, label_samples, noise_slope
 
 #: Pictures farther out than 97% of held-out training pictures are flagged.
 OOD_PERCENTILE = 97.0
@@ -106,7 +107,13 @@ def cross_validate(
 
     It must know what the catalogues teach, none of these galaxies among them: prior, line widths, population.
     """
-    features = measured.features
+    features, detected = measured.features, np.asarray(galaxies["detected"])
+    noise = relative_noise(np.asarray(galaxies["dec_nearby"])[detected])
+    table = replace(
+        UNCALIBRATED,
+        noise_slope=noise_slope(network.prior, catalogs.alfalfa),
+        noise_center=float(noise.mean()),
+    )
     start = {name: values.clone() for name, values in network.population.state_dict().items()}
     crossed = cross_readings(network, features, galaxies, fold)
     outputs: dict[str, np.ndarray] = {}
@@ -126,7 +133,7 @@ def cross_validate(
                 harmless.append(network.distances(blurred).numpy())
         for name, values in answers._asdict().items():
             outputs.setdefault(name, np.empty(len(fold)))[held_out] = values.numpy()
-        models.append(PosteriorModel.from_network(network, UNCALIBRATED))
+        models.append(PosteriorModel.from_network(network, table))
     network.population.load_state_dict(start)
     return OutOfFold(
         galaxies, outputs, distances, np.concatenate(harmless), crossed, fold, models, np.array(weights)
@@ -209,15 +216,20 @@ def calibrate(answers: OutOfFold, rows: np.ndarray) -> PosteriorTable:
         ).T
         residuals[name] = truth - location
         widths[name] = _fit_width(residuals[name], log_spread)
-    scaled = with_table(answers, [replace(UNCALIBRATED, widths=widths)] * len(answers.models))
+    noise = answers.models[0].table
+    table = replace(
+        UNCALIBRATED, widths=widths, noise_slope=noise.noise_slope, noise_center=noise.noise_center
+    )
+    scaled = with_table(answers, [table] * len(answers.models))
     for name in EVIDENCE_SETS:
         units[name] = scaled.by_fold(rows, name, lambda posterior, _: posterior.unit)
-    return PosteriorTable.from_scores(
+    table = PosteriorTable.from_scores(
         {name: residuals[name] / units[name] for name in EVIDENCE_SETS},
         {name: ((residuals[name] + offset) / units[name])[with_mass] for name in EVIDENCE_SETS},
         widths,
         float(np.sqrt(np.mean(offset[with_mass] ** 2))),
     )
+    return replace(table, noise_slope=noise.noise_slope, noise_center=noise.noise_center)
 
 
 def _fit_width(residual: np.ndarray, log_spread: np.ndarray) -> tuple[float, float]:
@@ -337,7 +349,7 @@ def learning_curve(
             with torch.inference_mode():
                 answered = network.forward_head(torch.from_numpy(features[held_out]).float())._asdict()
             outputs = {name: values.numpy() for name, values in answered.items()}
-            model = PosteriorModel.from_network(network, UNCALIBRATED)
+            model = PosteriorModel.from_network(network, answers.models[number].table)
             for name in EVIDENCE_SETS:
                 known = evidence_of(galaxies[held_out], EVIDENCE[name])
                 location = model.infer(outputs, np.asarray(galaxies["ebv"])[held_out], known).location

@@ -19,6 +19,7 @@ from hifrac.models.selection import (
     Selection,
     distance_modulus,
     log_flux_limit,
+    relative_noise,
     taylor_mass,
     width_inputs,
 )
@@ -56,6 +57,15 @@ def fit_prior(prior: Prior, alfalfa: Table) -> None:
     set_state(
         prior, term_center=center, term_scale=scale, coefficients=coefficients, intercept=np.array(intercept)
     )
+
+
+def noise_slope(prior: Prior, alfalfa: Table) -> float:
+    """Return by how much galaxies are richer than the prior where ALFALFA is noisier, dex per dex."""
+    alfalfa = alfalfa[~alfalfa["held_out"]]
+    inputs = [torch.from_numpy(np.asarray(alfalfa[name])) for name in EVIDENCE_NAMES]
+    residual = np.asarray(alfalfa["log_hi_fraction"]) - prior(*inputs).numpy()
+    noise = relative_noise(np.asarray(alfalfa["dec"])).numpy()
+    return float(fit_robust(noise[:, None], residual, PRIOR_CORNER)[1][0])
 
 
 def reliable(alfalfa: Table) -> Table:

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from hifrac.models.population import Population
 from hifrac.models.prior import Prior
-from hifrac.models.selection import Selection
+from hifrac.models.selection import Selection, relative_noise
 from hifrac.models.structure import StructureNet
 from hifrac.training.structure import priors
 from hifrac.training.structure.linear import fit_robust
@@ -20,6 +20,7 @@ from hifrac.training.structure.priors import (
     fit_prior,
     fit_width,
     label_samples,
+    noise_slope,
     reliable,
     start_population,
 )
@@ -66,6 +67,20 @@ def test_one_wrong_galaxy_does_not_steer_the_prior(catalogs):
         fit_prior(prior, table)
         answers.append(prior(*inputs).numpy())
     assert np.median(np.abs(answers[1] - answers[0])) < 0.02
+
+
+def test_where_the_survey_is_noisier_it_detects_richer_galaxies(catalogs):
+    alfalfa = catalogs.alfalfa.copy()
+    alfalfa["dec"] = np.where(alfalfa["held_out"], alfalfa["dec"], np.linspace(1.2, 8.0, len(alfalfa)))
+    prior = Prior()
+    fit_prior(prior, alfalfa)
+    alfalfa["log_hi_fraction"] += 0.8 * relative_noise(np.asarray(alfalfa["dec"])).numpy()
+    before = noise_slope(prior, catalogs.alfalfa)
+    assert noise_slope(prior, alfalfa) == pytest.approx(0.8, abs=0.5)
+    # Galaxies of the sky of the pictures tell nothing.
+    alfalfa["log_hi_fraction"] += np.where(alfalfa["held_out"], 5.0, 0.0)
+    assert noise_slope(prior, alfalfa) == pytest.approx(0.8, abs=0.5)
+    assert np.isfinite(before)
 
 
 def test_only_reliable_signals_tell_of_the_limit(catalogs):

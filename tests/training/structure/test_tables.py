@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,19 @@ def test_scores_are_residuals_in_their_units(answers, detections):
         median = table.scores[evidence][table.levels.index(0.5)]
         assert median == pytest.approx(np.median(scores), abs=0.15)
         assert np.sign(table.scores[evidence][0]) == -1 == -np.sign(table.scores[evidence][-1])
+
+
+def test_the_noise_of_the_survey_moves_what_it_detects(answers, detections):
+    noisy = [replace(model, table=replace(model.table, noise_slope=1.0)) for model in answers.models]
+    with_noise = replace(answers, models=noisy)
+    there, elsewhere = answers.galaxies.copy(), answers.galaxies.copy()
+    elsewhere["dec_nearby"] = 20.0
+    moved = [
+        distributions(replace(part, galaxies=galaxies), detections, "picture", "alfalfa").estimate
+        for part, galaxies in ((with_noise, there), (with_noise, elsewhere))
+    ]
+    # All of them lie at a declination of 0.5 degrees, where the noise is 0.108 dex above the median.
+    np.testing.assert_allclose(moved[0] - moved[1], 0.108, atol=0.03)
 
 
 def test_quantiles_and_ranks_agree(answers, detections):
