@@ -334,6 +334,18 @@ def test_closing_early_does_not_wait(quick_service):
     assert time.monotonic() - start < 5
 
 
+def test_closing_early_does_not_wait_for_an_answer(quick_service):
+    picture = encode(galaxy())
+    quick_service.pictures = lambda params: picture if params["ra"] == "0.000000" else Reply(hang=True)
+    with conf.set_temp("timeout", 30.0):
+        cutouts = SkyServerCutouts().fetch(np.arange(8.0), np.zeros(8))
+        next(cutouts)
+        time.sleep(0.2)
+        start = time.monotonic()
+        cutouts.close()
+    assert time.monotonic() - start < 5
+
+
 def test_rows_must_agree():
     with pytest.raises(ValueError, match=r"^ra and dec must have the same length"):
         SkyServerCutouts().fetch(np.ones(2), np.ones(3))
