@@ -321,6 +321,7 @@ def trained(data_folder, small_catalogs, tmp_path_factory) -> Trained:
             patch.setattr(training, "N_LABELS", (15, 25))
             patch.setattr(training, "calibrate_across", watched)
             patch.setattr(tables, "N_BOOTSTRAP", 50)
+            patch.setattr(priors, "STEPS", 25)
             for function in (measure, augmented_features):
                 patch.setattr(measurements, function.__name__, remembering(function))
             return training.train_structure(folder, data=data_folder, **options)

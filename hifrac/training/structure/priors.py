@@ -37,7 +37,7 @@ ALFALFA_WEIGHT, N_ALFALFA = 0.05, 6000
 #: Of galaxies of ALFALFA that RESOLVE sees too: the share of its detections that ALFALFA has.
 BOTH_WEIGHT = 0.72
 POPULATION_PENALTY = 0.05
-_STEPS = 200
+STEPS = 200  # at most; the fits are converged before
 
 
 def fit_prior(prior: Prior, alfalfa: Table) -> None:
@@ -120,7 +120,7 @@ def detected_sample(alfalfa: Table, seed: int) -> Sample:
     return Sample.of(drawn, weight=ALFALFA_WEIGHT * len(rows) / n, threshold=np.asarray(threshold))
 
 
-def fit_population(population: Population, samples: Sequence[Sample], *, steps: int = _STEPS) -> None:
+def fit_population(population: Population, samples: Sequence[Sample]) -> None:
     """Fit the population to several samples at once, in place, from where it is: the maximum likelihood.
 
     A truncated sample is divided by the probability that its galaxies are detected, an upper limit counts
@@ -131,7 +131,7 @@ def fit_population(population: Population, samples: Sequence[Sample], *, steps: 
     terms = [population.design(*sample.inputs.T) for sample in samples]
     optimizer = torch.optim.LBFGS(
         (mode, below, above),
-        max_iter=steps,
+        max_iter=STEPS,
         line_search_fn="strong_wolfe",
         tolerance_grad=1e-6,
         history_size=20,
