@@ -122,7 +122,7 @@ def render_page(
     title : str
         Its title.
     columns : sequence of `PageColumn`
-        Its columns, from left to right.
+        Its columns, from left to right; without those of positions if no row has one.
     rows : sequence of `PageRow`
         Its rows.
     intro : iterable of str, optional
@@ -136,6 +136,8 @@ def render_page(
     """
     from markupsafe import Markup
 
+    if not any(row.links for row in rows):
+        columns = [column for column in columns if column not in (RA, DEC, LINKS)]
     style, script = (_text(f"page.{ending}") for ending in ("css", "js"))
     return _template().render(
         title=title,
@@ -186,10 +188,10 @@ def _cells(row: PageRow, columns: Sequence[PageColumn]) -> list[dict[str, Any]]:
     for column in columns:
         value = row.values.get(column.key, "")
         if not column.is_number:
-            kind = column.key if column.key in ("picture", "links", "flags") else "text"
-            cells.append({"kind": kind, "text": str(value)})
+            content = column.key if column.key in ("picture", "links", "flags") else "text"
+            cells.append({"content": content, "text": str(value)})
             continue
-        cell = {"kind": "number", "text": "", "value": "", "note": ""}
+        cell = {"content": "number", "text": "", "value": "", "note": ""}
         if value != "" and np.isfinite(value):
             cell["text"], cell["value"] = f"{value:z.{column.digits}f}", repr(float(value))
             ends = [row.values.get(name, np.nan) for name in column.interval or ()]

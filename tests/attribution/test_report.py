@@ -90,6 +90,11 @@ seen.below = [...document.images].map((image) => {
   const [place, above] = [image, numbers].map((element) => element.getBoundingClientRect());
   return image.closest("tr") === figure && place.top > above.top && place.width > 800;
 });
+const name = document.querySelector("tbody").rows[0].cells[1];
+name.textContent = "1237648704043942146"; // an objid is read in one line
+const text = document.createRange();
+text.selectNodeContents(name);
+seen.lines = text.getClientRects().length;
 seen.width = document.documentElement.scrollWidth;
 seen.wide = [...document.querySelectorAll("td, th")].filter((cell) => cell.scrollWidth > cell.clientWidth + 1)
   .map((cell) => cell.textContent);
@@ -110,6 +115,7 @@ def test_the_page_works_in_a_browser_from_the_file_system(written, tmp_path):
     assert seen["pictures"] == [True, True]
     assert seen["below"] == [True, True]
     assert seen["width"] <= 1280
+    assert seen["lines"] == 1
     assert seen["wide"] == []
     assert console == []
 

@@ -217,6 +217,16 @@ def test_what_is_no_number_leaves_its_cell_empty(value):
     assert re.search(r'<td class="number"></td>', text)
 
 
+def test_without_positions_there_are_no_columns_for_them(result, estimator, tmp_path):
+    rows = result.copy()
+    rows.remove_columns(["ra", "dec"])
+    write_result_page(rows, estimator.cutouts, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count("<th ") == 8
+    assert "on the sky" not in text
+    assert text.count('src="data:') == 26
+
+
 def test_there_is_no_negative_zero():
     text = render_page("t", [NAME, PageColumn("x", "x", 2)], [PageRow({"name": "a", "x": -0.001})])
     assert 'data-value="-0.001">0.00<' in text
