@@ -22,6 +22,7 @@ from hifrac.core.units import known_unit
 
 # Astropy knows a VOTable by its content, which a file to be written does not have.
 _VOTABLE = (".vot", ".votable", ".xml")
+_PACKED = (".gz", ".bz2", ".xz")
 
 #: Formats by their first bytes.
 _FIRST_BYTES = {
@@ -173,6 +174,8 @@ def _format_of(path: Path) -> str:
     if b"<VOTABLE" in head.upper() or path.suffix.lower() in _VOTABLE:
         return "votable"
     by_name = registry.identify_format("read", Table, str(path), None, [], {})
+    if not by_name and path.suffix.lower() in _PACKED:  # by the name alone: the content is not as it says
+        by_name = registry.identify_format("write", Table, str(path.with_suffix("")), None, [], {})
     others = [name for name in by_name if name not in ("ascii.csv", "ascii.ecsv")]
     if "ascii.ecsv" in by_name and not head.lstrip(b"\xef\xbb\xbf").startswith(b"# %ECSV"):
         raise ValueError("it is named .ecsv, but does not begin as such")
