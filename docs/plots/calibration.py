@@ -11,7 +11,7 @@ from hifrac.reproduce.probabilities import reliability_table
 
 answers = Table.read(resources.files("hifrac.models") / "weights" / "default" / "out_of_fold.ecsv")
 detected = np.asarray(answers["detected"])
-pit = np.asarray(answers["pit"])[detected]
+pit, pit_of_all = (np.asarray(answers[name])[detected] for name in ("pit", "pit_z_photometry"))
 estimate = np.asarray(answers["log_hi_fraction"])[detected]
 n = len(pit)
 
@@ -19,8 +19,9 @@ figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.7), layout="co
 
 # Probability integral transform: flat if the intervals are right at every level.
 n_bins = 10
-counts, edges = np.histogram(pit, np.linspace(0, 1, n_bins + 1))
-left.stairs(counts, edges, fill=True, color="0.75")
+edges = np.linspace(0, 1, n_bins + 1)
+left.stairs(np.histogram(pit, edges)[0], edges, fill=True, color="0.75", label="picture")
+left.stairs(np.histogram(pit_of_all, edges)[0], edges, color="C3", label="picture+z+photometry")
 low, high = binom.interval(0.95, n, 1 / n_bins)
 left.axhspan(low, high, color="C0", alpha=0.2, label="95% of flat ones")
 left.axhline(n / n_bins, color="C0")
