@@ -27,15 +27,15 @@ def main(output: Path) -> None:
     alfalfa = _labelled(answers, folder / "hi_labels.ecsv")
     resolve = _labelled(answers, folder / "resolve_labels.ecsv")
     resolve = resolve[~resolve["alfalfa_detected"] & ~resolve["confused"]]
-    figure, panels = plt.subplots(1, 4, figsize=(13, 3.9), layout="constrained", sharey=True)
+    figure, panels = plt.subplots(2, 2, figsize=(8, 8.3), layout="constrained", sharex=True, sharey=True)
     for axes, labels, column, title in (
-        (panels[0], alfalfa, "log_hi_fraction", "ALFALFA, picture alone"),
-        (panels[1], alfalfa, "log_hi_fraction_z_photometry", "ALFALFA, with z and photometry"),
-        (panels[2], resolve, "intrinsic_log_hi_fraction", "missed by it, picture alone"),
-        (panels[3], resolve, "intrinsic_log_hi_fraction_z_photometry", "missed, with z and photometry"),
+        (panels[0, 0], alfalfa, "log_hi_fraction", "ALFALFA, picture alone"),
+        (panels[0, 1], alfalfa, "log_hi_fraction_z_photometry", "ALFALFA, with z and photometry"),
+        (panels[1, 0], resolve, "intrinsic_log_hi_fraction", "missed by it, picture alone"),
+        (panels[1, 1], resolve, "intrinsic_log_hi_fraction_z_photometry", "missed, with z and photometry"),
     ):
         _draw(axes, labels, column, title)
-    panels[0].set_ylabel(r"estimated $\log_{10}(M_\mathrm{HI}/M_*)$")
+    figure.supylabel(r"estimated $\log_{10}(M_\mathrm{HI}/M_*)$", fontsize="medium")
     figure.supxlabel(r"measured $\log_{10}(M_\mathrm{HI}/M_*)$", fontsize="medium")
     figure.savefig(output, dpi=120)
 
