@@ -216,7 +216,7 @@ class Model:
             As of `run`.
         ebv : array of float, shape (n,), optional
             The reddening that they were made with.
-        evidence : `~hifrac.core.evidence.Evidence`, optional
+        evidence : ``hifrac.core.evidence.Evidence``, optional
             What is known of the galaxies beside their pictures; of no use to a model without distributions.
         selection : {"intrinsic", "alfalfa", "undetected"}, optional
             Whether the galaxies are of a sample that does not look at HI, the default; detected by ALFALFA;
