@@ -137,6 +137,24 @@ class Flag(BitFlag):
         "Its noise and sharpness are not those that the model has learned from: compare some galaxies "
         "with their pictures of the recipe before you rely on the estimates. The interval is not calibrated.",
     )
+    CROWDED = (
+        512,
+        "much light 3 to 13 arcsec from the galaxy stands on one side of it alone: a neighbour or a star",
+        "The estimate may be off by more than 0.1 dex. Look at the picture: a spiral arm or a ragged "
+        "galaxy can be the reason as well.",
+    )
+    FILLS_FRAME = (
+        1024,
+        "more than a fifth of the galaxy's light is near the edge of the picture",
+        "The galaxy is larger than the picture, of which too little is seen: errors are half as large "
+        "again as those of other galaxies.",
+    )
+    OFF_CENTRE = (
+        2048,
+        "the picture has its light more than 3 pixels (1.2 arcsec) off the centre",
+        "Where it was certain, the picture was centred on the light before it was measured. Check that this "
+        "is the galaxy that was meant, and the position.",
+    )
 
 
 #: The flags of rows for which nothing could be estimated.

@@ -69,7 +69,7 @@ class Ellipse(NamedTuple):
     minor: Tensor  # (n,): sigma along the minor axis, in pixels
 
 
-def _smoothing_matrix(sigma: float, width: int) -> Tensor:
+def smoothing_matrix(sigma: float, width: int) -> Tensor:
     """Return S such that S @ image @ S.T is the image under a Gaussian, borders reflected."""
     half = max(1, math.ceil(3 * sigma))
     offset = torch.arange(-half, half + 1)
@@ -201,8 +201,8 @@ class StructureNet(nn.Module):
         yy, xx = torch.meshgrid(axis, axis, indexing="ij")
         basis = torch.stack([torch.ones_like(xx), xx, yy, xx * xx, yy * yy, xx * yy])
         self.register_buffer("basis", basis.flatten(1).t().contiguous(), persistent=False)
-        self.register_buffer("smooth1", _smoothing_matrix(1.0, half), persistent=False)
-        self.register_buffer("smooth2", _smoothing_matrix(2.0, half), persistent=False)
+        self.register_buffer("smooth1", smoothing_matrix(1.0, half), persistent=False)
+        self.register_buffer("smooth2", smoothing_matrix(2.0, half), persistent=False)
         steps = torch.arange(half)
         near = ((steps[:, None] - steps[None, :]).abs() <= 2).float()
         self.register_buffer("near", near, persistent=False)

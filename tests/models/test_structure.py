@@ -19,7 +19,7 @@ from hifrac.models.structure import (
     _linear,
     _masked_quantiles,
     _smooth,
-    _smoothing_matrix,
+    smoothing_matrix,
 )
 from hifrac.models.texture import N_TEXTURE
 from hifrac.simulate import SimulatedGalaxy, render
@@ -85,7 +85,7 @@ def measured_ellipse(network, light):
 @settings(max_examples=10)
 def test_smoothing_is_that_of_scipy(sigma, seed):
     image = np.random.default_rng(seed).normal(size=(2, 3, 40, 40)).astype(np.float32)
-    ours = _smooth(torch.from_numpy(image), _smoothing_matrix(sigma, 40)).numpy()
+    ours = _smooth(torch.from_numpy(image), smoothing_matrix(sigma, 40)).numpy()
     expected = ndimage.gaussian_filter(image, sigma, axes=(2, 3), mode="mirror", truncate=3)
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
@@ -93,7 +93,7 @@ def test_smoothing_is_that_of_scipy(sigma, seed):
 @given(sigma=st.floats(0.3, 4.0), width=st.integers(26, 70))
 @settings(max_examples=30)
 def test_the_smoothing_matrix_is_that_of_scipy_for_any_width(sigma, width):
-    matrix = _smoothing_matrix(sigma, width).numpy()
+    matrix = smoothing_matrix(sigma, width).numpy()
     expected = ndimage.gaussian_filter1d(
         np.eye(width), sigma, axis=0, mode="mirror", radius=max(1, math.ceil(3 * sigma))
     )
