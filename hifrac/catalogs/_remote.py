@@ -113,10 +113,10 @@ def skyserver_sql(queries: list[tuple[str, str]], *, data_release: int) -> Table
     """
     parts = []
     for query, count in queries:
-        announced = int(_sql(count, data_release)["n"][0])
+        announced = int(sql_table(count, data_release=data_release)["n"][0])
         if announced == 0:
             continue
-        part = _sql(query, data_release)
+        part = sql_table(query, data_release=data_release)
         if len(part) != announced:
             raise CatalogServiceError(
                 f"SkyServer counted {announced} rows, but sent {len(part)}: its answer was cut off ({query})"
@@ -127,7 +127,8 @@ def skyserver_sql(queries: list[tuple[str, str]], *, data_release: int) -> Table
     return vstack(parts, metadata_conflicts="silent")
 
 
-def _sql(query: str, data_release: int) -> Table:
+def sql_table(query: str, *, data_release: int) -> Table:
+    """Return the rows of one SQL query as they came; a CatalogServiceError if the answer is no table."""
     from astroquery.sdss import SDSSClass
 
     with _no_astroquery_cache():

@@ -81,12 +81,23 @@ class CatalogServer:
     def sql(self, query: str) -> bytes:
         # immutable: several threads read it
         with contextlib.closing(sqlite3.connect(self.database_file)) as database:
-            cursor = database.execute(query)
+            database.create_function("fGetNearestObjIdEq", 3, self.nearest)
+            cursor = database.execute(query.replace("dbo.", ""))
             names = [one[0] for one in cursor.description]
             rows = cursor.fetchmany(self.sql_limit)
         lines = ["#Table1", ",".join(names)]
         lines += [",".join("null" if one is None else str(one) for one in row) for row in rows]
         return "\n".join(lines).encode()
+
+    def nearest(self, ra: float, dec: float, radius: float) -> int | None:
+        """SkyServer's function: the objID of the primary object that is nearest, within arcminutes."""
+        with contextlib.closing(sqlite3.connect(self.database_file)) as database:
+            row = database.execute(
+                """SELECT objID, (ra - ?) * (ra - ?) + (dec - ?) * (dec - ?) AS squared FROM PhotoObjAll
+                WHERE squared < ? ORDER BY squared""",
+                (ra, ra, dec, dec, (radius / 60) ** 2),
+            ).fetchone()
+        return row and row[0]
 
 
 class _Handler(BaseHTTPRequestHandler):

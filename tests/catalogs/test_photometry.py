@@ -1,0 +1,203 @@
+"""Photometry and redshifts from a SkyServer that runs here: what is asked, kept, filled in; failures."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import warnings
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from conftest import HTML, Fault
+
+from hifrac import conf
+from hifrac.catalogs import photometry
+from hifrac.catalogs.photometry import with_sdss_photometry
+from hifrac.core.config import cache_dir
+from hifrac.core.evidence import parse_evidence
+from hifrac.core.exceptions import HifracWarning
+from hifrac.core.input import parse
+from hifrac.core.measurements import C_KM_S
+
+OBJID = 1237648720000000000
+CZ = np.log10(0.02 * C_KM_S)
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch):
+    monkeypatch.setattr(photometry, "QUERIES_PER_SECOND", 10_000.0)
+
+
+@pytest.fixture
+def skyserver(service, monkeypatch, tmp_path):
+    """SkyServer with forty galaxies along the equator; of every second one it has a spectrum."""
+    monkeypatch.setenv("HIFRAC_CACHE_DIR", str(tmp_path / "cache"))
+    with sqlite3.connect(service.database_file) as database:
+        database.executescript(
+            """CREATE TABLE PhotoObjAll (objID INTEGER, ra REAL, dec REAL, type INTEGER, modelMag_g REAL,
+            modelMag_i REAL, cModelMag_g REAL, cModelMag_i REAL, extinction_g REAL, extinction_i REAL,
+            expAB_r REAL);
+            CREATE TABLE SpecObj (bestObjID INTEGER, z REAL, zWarning INTEGER, class TEXT);"""
+        )
+        for k in range(40):
+            values = (OBJID + k, 100 + k / 10, 0.5, 3, 17.0, 16.0, 16.8, 15.8, 0.2, 0.1, 0.5)
+            database.execute("INSERT INTO PhotoObjAll VALUES (?,?,?,?,?,?,?,?,?,?,?)", values)
+            if k % 2 == 0:
+                database.execute("INSERT INTO SpecObj VALUES (?, 0.02, 0, 'GALAXY')", (OBJID + k,))
+    database.close()
+    return service
+
+
+def change(service, statement):
+    with sqlite3.connect(service.database_file) as database:
+        database.execute(statement)
+    database.close()
+
+
+def evidence_of(**columns):
+    """Return what is known of a table after SkyServer was asked."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(ra|dec) has no unit")
+        positions = parse(Table(columns))
+    ebv = np.full(len(positions), 0.5)
+    return with_sdss_photometry(parse_evidence(positions.table, ebv, positions.dec), positions, ebv)
+
+
+def places(*numbers):
+    return {"ra": [100 + k / 10 for k in numbers], "dec": [0.5] * len(numbers)}
+
+
+@pytest.mark.parametrize(
+    "objid", [[OBJID, OBJID + 1], [str(OBJID), f" {OBJID + 1}"]], ids=["numbers", "text"]
+)
+def test_objids_are_looked_up_and_corrected_for_the_foreground(skyserver, objid):
+    evidence = evidence_of(objid=objid, ra=[0.0, 0.0], dec=[0.0, 0.0])
+    np.testing.assert_allclose(evidence.i, [15.7, 15.7])
+    np.testing.assert_allclose(evidence.g_minus_i, [0.9, 0.9])
+    np.testing.assert_allclose(evidence.axis_ratio, [0.5, 0.5])
+    np.testing.assert_allclose(evidence.log_cz, [CZ, np.nan])
+    assert len(skyserver.requests) == 1
+
+
+def test_rows_without_an_objid_are_found_by_position_within_three_arcseconds(skyserver):
+    evidence = evidence_of(
+        objid=np.ma.MaskedArray([OBJID, 0, 587722981736120347, -1, 5], mask=[0, 0, 0, 0, 1]),
+        ra=[0.0, 100.2 + 2 / 3600, 100.4 - 2 / 3600, 100.6 + 4 / 3600, np.nan],
+        dec=[0.0, 0.5, 0.5, 0.5, 0.5],
+    )
+    np.testing.assert_allclose(evidence.log_cz, [CZ, CZ, CZ, np.nan, np.nan])
+    np.testing.assert_array_equal(np.isnan(evidence.i), [False, False, False, True, True])
+
+
+def test_what_the_table_has_comes_first_and_is_not_asked_for(skyserver):
+    full = {"g_minus_i": [1.2], "i": [14.0], "z": [0.01], "axis_ratio": [0.9]}
+    assert evidence_of(**places(0), **full).i[0] == 14.0
+    assert skyserver.requests == []
+    evidence = evidence_of(**places(0, 2), z=[0.01, np.nan])
+    np.testing.assert_allclose(evidence.log_cz, [np.log10(0.01 * C_KM_S), CZ])
+    np.testing.assert_allclose(evidence.i, [15.7, 15.7])
+
+
+def test_many_rows_are_asked_for_in_short_batches_once_each(skyserver):
+    numbers = [*range(40), *range(40)]
+    evidence = evidence_of(**places(*numbers))
+    assert np.isfinite(evidence.i).all()
+    np.testing.assert_array_equal(np.isfinite(evidence.log_cz), np.array(numbers) % 2 == 0)
+    assert len(skyserver.requests) == 3
+    assert all(len(urlencode({"cmd": query})) < 2000 for query in skyserver.requests)
+
+
+def test_what_was_asked_for_is_kept_and_works_offline(skyserver):
+    first = evidence_of(**places(0, 1), objid=[OBJID + 7, 0])
+    asked = len(skyserver.requests)
+    again = evidence_of(**places(0, 1), objid=[OBJID + 7, 0])
+    with conf.set_temp("offline", True):
+        offline = evidence_of(**places(0, 1), objid=[OBJID + 7, 0])
+        with pytest.warns(
+            HifracWarning, match=r"^photometry: offline, and 2 galaxies are not in the local store"
+        ):
+            unknown = evidence_of(**places(1, 5, 6))
+    assert len(skyserver.requests) == asked
+    for evidence in (again, offline):
+        np.testing.assert_array_equal(evidence.i, first.i)
+        np.testing.assert_array_equal(evidence.log_cz, first.log_cz)
+    np.testing.assert_array_equal(np.isnan(unknown.i), [False, True, True])
+
+
+def test_that_there_is_nothing_is_kept_as_well(skyserver):
+    for _ in range(2):
+        assert np.isnan(evidence_of(ra=[10.0], dec=[0.0]).i).all()
+    assert len(skyserver.requests) == 1
+
+
+def test_stars_doubtful_redshifts_and_sentinels_are_nothing(skyserver):
+    change(skyserver, f"UPDATE PhotoObjAll SET type = 6 WHERE objID = {OBJID}")
+    change(skyserver, f"UPDATE SpecObj SET zWarning = 4 WHERE bestObjID = {OBJID + 2}")
+    change(skyserver, f"UPDATE SpecObj SET class = 'STAR' WHERE bestObjID = {OBJID + 4}")
+    change(
+        skyserver, f"UPDATE PhotoObjAll SET modelMag_g = -9999, cModelMag_g = 31 WHERE objID = {OBJID + 6}"
+    )
+    change(skyserver, f"INSERT INTO SpecObj VALUES ({OBJID + 8}, 0.02, 0, 'QSO')")
+    evidence = evidence_of(**places(0, 2, 4, 6, 8))
+    np.testing.assert_array_equal(np.isnan(evidence.i), [True, False, False, True, False])
+    np.testing.assert_allclose(evidence.log_cz, [np.nan, np.nan, np.nan, CZ, CZ])
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Fault(status=400, body=b"no"), "answered 400"),
+        (Fault(body=HTML), "did not answer with a table"),
+        (Fault(body=b"#Table1\nk,objid\n0,1"), "answered without the columns cModelMag_g"),
+        (
+            Fault(keep=0.5, announce_all=False),
+            r"damaged table|asked for 16 galaxies, and answered for \d|complete",
+        ),
+    ],
+    ids=["refused", "page", "other columns", "cut off"],
+)
+def test_a_service_that_fails_is_said_once_and_the_rows_go_on(skyserver, fault, message):
+    skyserver.faults = [Fault(), fault]
+    with pytest.warns(HifracWarning, match=message) as caught:
+        evidence = evidence_of(**places(*range(40)))
+    assert len(caught) == 1
+    assert str(caught[0].message).startswith("photometry: 24 galaxies go on without that of SDSS")
+    assert np.isfinite(evidence.i).sum() == 16
+    # Nothing of it was kept: the next run asks for the rest, and for no more.
+    skyserver.faults, asked = [], len(skyserver.requests)
+    assert np.isfinite(evidence_of(**places(*range(40))).i).all()
+    assert len(skyserver.requests) == asked + 2
+
+
+def test_a_busy_service_is_asked_again(skyserver):
+    skyserver.faults = [Fault(status=503, body=b"busy")]
+    assert np.isfinite(evidence_of(**places(1)).i).all()
+    assert len(skyserver.requests) == 2
+
+
+def test_a_store_that_cannot_be_written_costs_a_warning(skyserver):
+    (cache_dir()).parent.mkdir(parents=True, exist_ok=True)
+    cache_dir().write_text("a file where the folder should be")
+    with pytest.warns(HifracWarning, match=r"^photometry: what SkyServer said cannot be kept in"):
+        assert np.isfinite(evidence_of(**places(1)).i).all()
+
+
+def test_what_an_older_version_kept_is_asked_for_anew(skyserver):
+    evidence_of(**places(1))
+    path = next((cache_dir() / "photometry").glob("*.sqlite"))
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE photometry SET data = ?", (json.dumps([1.0]),))
+    database.close()
+    assert np.isfinite(evidence_of(**places(1)).i).all()
+    assert len(skyserver.requests) == 2
+
+
+def test_the_service_is_not_asked_more_often_than_its_limit(skyserver, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(photometry, "QUERIES_PER_SECOND", 0.5)
+    monkeypatch.setattr(photometry.time, "sleep", pauses.append)
+    evidence_of(**places(*range(40)))
+    assert len(pauses) == 3
+    assert pauses[2] > pauses[1] > 1.5
