@@ -58,6 +58,7 @@ class PictureEstimator:
         *,
         selection: str | None = None,
         mass_scale: str | None = None,
+        photometry: str | None = None,
         cutouts: CutoutSource | None = None,
         device: str | None = None,
         batch_size: int | None = None,
@@ -68,8 +69,8 @@ class PictureEstimator:
             self.model = model
         else:
             self.model = load_model(model, device=device)
-        self.model.require(selection=selection, mass_scale=mass_scale)
-        self.selection, self.mass_scale = selection, mass_scale
+        self.model.require(selection=selection, mass_scale=mass_scale, photometry=photometry)
+        self.selection, self.mass_scale, self.photometry = selection, mass_scale, photometry
         if batch_size is not None:
             require_count("batch_size", batch_size)
         self.batch_size = batch_size
@@ -192,6 +193,10 @@ class PictureEstimator:
         if "ebv" in self.model.card.inputs:  # the table's own, else the map's
             ebv = galactic_ebv(positions.ra, positions.dec, positions.ebv)
         evidence = parse_evidence(positions.table, ebv, positions.dec)
+        if self.photometry is not None:
+            from hifrac.catalogs.photometry import with_sdss_photometry
+
+            evidence = with_sdss_photometry(evidence, positions, ebv)
         if samples is not None:
             # One stream for all rows: the draws do not depend on the size of batches.
             shares = np.random.default_rng(0).random((n, samples))
@@ -253,11 +258,20 @@ class PictureEstimator:
         flags: np.ndarray,
     ) -> None:
         """Write the model's answer to one batch to its rows."""
-        outputs = self.model.run(pixels[: len(rows)], request.ebv[rows])
+        pixels, spoilt = self.model.inspect(pixels[: len(rows)])
+        outputs = self.model.run(pixels, request.ebv[rows])
         answer = self._interpret(request, outputs, rows)
         for name, column in answer.columns().items():
             values[name][rows] = column
-        flags[rows] |= answer.flags
+        flags[rows] |= answer.flags | spoilt
+
+    def _photometry_facts(self) -> dict[str, str]:
+        """Say where magnitudes and redshifts come from that the table does not have."""
+        if self.photometry is None:
+            return {}
+        from hifrac.catalogs.photometry import SDSS_PHOTOMETRY
+
+        return {"photometry": SDSS_PHOTOMETRY}
 
     def _provenance(self, **arguments: Any) -> dict[str, Any]:
         """Return what made a result, in plain types; of the arguments those that were given."""
@@ -276,6 +290,7 @@ class PictureEstimator:
             "pictures": str(self.cutouts.recipe or "as the files are"),
             "source": self.cutouts.describe(),
             **({"reddening": f"column ebv, else {EBV_SOURCE}"} if "ebv" in card.inputs else {}),
+            **self._photometry_facts(),
             "runtime": f"{self.model.runtime} on {self.model.device}",
             "arguments": {
                 **{name: value for name, value in arguments.items() if value is not None},

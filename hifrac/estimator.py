@@ -44,6 +44,9 @@ class HIFractionEstimator(PictureEstimator):
     mass_scale : {"taylor", "gswlc"}, optional
         The scale of stellar masses: of Taylor et al. (2011), the default, or of GSWLC-2 (Salim et al. 2018).
         Result and ``log_mstar`` are both on it.
+    photometry : {"sdss"}, optional
+        Ask SkyServer for the magnitudes, axis ratios and redshifts that rows lack, by ``objid`` or position,
+        sixteen rows a second, and keep them in the local store. By default a table's own are used.
     cutouts : `~hifrac.cutouts.CutoutSource`, optional
         Where pictures come from, for instance
         `~hifrac.cutouts.LocalCutouts`. By default the survey service that the
@@ -60,9 +63,9 @@ class HIFractionEstimator(PictureEstimator):
         If ``cutouts`` is no source, ``batch_size`` no integer, or ``device``
         is given together with a loaded model.
     ValueError
-        If ``batch_size`` is below 1, ``selection`` or ``mass_scale`` is unknown or one that the model has
-        not, or ``cutouts`` gives pictures of another recipe than the model's. For ``model`` and ``device``
-        see `~hifrac.models.load_model`.
+        If ``batch_size`` is below 1, ``selection``, ``mass_scale`` or ``photometry`` is unknown or one
+        that the model has no use for, or ``cutouts`` gives pictures of another recipe than the model's. For
+        ``model`` and ``device`` see `~hifrac.models.load_model`.
 
     Notes
     -----

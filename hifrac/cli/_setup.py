@@ -50,6 +50,7 @@ class Setup:
     batch_size: int | None
     selection: str | None
     mass_scale: str | None
+    photometry: str | None
 
     @property
     def is_local(self) -> bool:
@@ -99,7 +100,7 @@ class Setup:
         from hifrac.models import load_model
 
         with ExitStack() as stack:
-            stack.enter_context(temporary_settings(self.cache_dir, self.max_rate))
+            stack.enter_context(temporary_settings(self.cache_dir, self.max_rate, offline=self.offline))
             local = stack.enter_context(self._local_source(rows)) if self.is_local else None
             model = load_model(self.model, device=self.device)
             source = self._service(model) if local is None else local
@@ -108,6 +109,7 @@ class Setup:
                 model,
                 selection=self.selection,
                 mass_scale=self.mass_scale,
+                photometry=self.photometry,
                 cutouts=source,
                 batch_size=self.batch_size,
             )
@@ -168,6 +170,11 @@ _OPTIONS = (
         "--mass-scale",
         metavar="taylor|gswlc",
         help="Stellar masses: of Taylor et al. 2011 (the default), or of GSWLC-2.",
+    ),
+    click.option(
+        "--photometry",
+        metavar="sdss",
+        help="Ask SkyServer for magnitudes and redshifts that rows lack, and keep them.",
     ),
 )
 

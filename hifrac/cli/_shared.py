@@ -127,7 +127,9 @@ def selection_option(command: Callable) -> Callable:
 
 
 @contextmanager
-def temporary_settings(cache_dir: Path | None = None, max_rate: float | None = None) -> Iterator[None]:
+def temporary_settings(
+    cache_dir: Path | None = None, max_rate: float | None = None, *, offline: bool = False
+) -> Iterator[None]:
     """Apply settings of the command line, which come before those of the environment."""
     from hifrac.core.config import conf
 
@@ -135,6 +137,8 @@ def temporary_settings(cache_dir: Path | None = None, max_rate: float | None = N
     with ExitStack() as stack:
         if max_rate is not None:
             stack.enter_context(conf.set_temp("max_rate", max_rate))
+        if offline:
+            stack.enter_context(conf.set_temp("offline", True))
         if cache_dir is not None:
             os.environ["HIFRAC_CACHE_DIR"] = str(cache_dir)
         try:

@@ -26,7 +26,7 @@ MASS_SCALES = ("taylor", "gswlc")
 GSWLC = "GSWLC-2 (Salim et al. 2018)"
 
 #: What may be asked of a model with a `PosteriorTable`.
-CHOICES = {"selection": SELECTIONS, "mass_scale": MASS_SCALES}
+CHOICES = {"selection": SELECTIONS, "mass_scale": MASS_SCALES, "photometry": ("sdss",)}
 
 Outputs = Mapping[str, np.ndarray]
 

@@ -21,12 +21,14 @@ MOST_OFFSET = 3.0
 MOST_CROWDING = 2.2
 MOST_EDGE_SHARE = 0.22
 
-# Pixels; the light that is farther out may be a neighbour of the galaxy that was meant.
-_FARTHEST = 8.5
+# Pixels between which pictures are centred: less does not matter, and light that is farther out may be a
+# neighbour of the galaxy that was meant.
+_NEAREST, _FARTHEST = 2.0, 8.5
 # Where SkyServer's pictures have their galaxies: pixels to the right of the middle of the bins, and below it.
 _USUAL_PLACE = (0.0, 0.5)
 _SKY = 0.02  # of the picture's range
-_NOISE = 0.02
+_NOISE = 0.02  # what is fainter is not counted
+_FAINTEST = 0.1  # peak, in units of flux: 8 of 255 counts
 # In bins of two by two pixels: the square in which the galaxy is looked for, the sigma of the smoothing
 # before, and that of the window in which its centre is measured.
 _MIDDLE, _SMOOTHING, _WINDOW = 24, 0.75, 2.0
@@ -41,14 +43,15 @@ class Quality(NamedTuple):
     Attributes
     ----------
     offset : Tensor, shape (n, 2)
-        Where the light near the middle peaks, in pixels to the right of and below where a galaxy stands.
+        Where the light near the middle peaks, in pixels to the right of and below where a galaxy stands; 0
+        if there is none.
     is_certain : Tensor of bool, shape (n,)
         Whether light rises all the way from the middle to the peak: a galaxy in the middle has its own.
     crowding : Tensor, shape (n,)
         Light 3 to 13 arcsec from the middle that no light faces across the centre, by the fourth root
         of that which is faced: the brighter a galaxy is, the more structure of its own is seen.
     edge_share : Tensor, shape (n,)
-        Share of the faced light that is farther than 19 arcsec from the middle.
+        Share of the faced light that is farther than 19 arcsec from the middle; 0 if that is noise.
     """
 
     offset: Tensor
@@ -75,7 +78,8 @@ def inspect_pictures(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     quality = measure_quality(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))
     distance = torch.linalg.vector_norm(quality.offset, dim=1)
     is_off = distance > MOST_OFFSET
-    rows = torch.nonzero(is_off & quality.is_certain & (distance < _FARTHEST))[:, 0]
+    is_centered = quality.is_certain & (distance > _NEAREST) & (distance < _FARTHEST)
+    rows = torch.nonzero(is_centered)[:, 0]
     crowding, edge_share = quality.crowding.clone(), quality.edge_share.clone()
     if len(rows):
         pixels = pixels.copy()
@@ -140,7 +144,8 @@ def _find_peak(middle: Tensor) -> tuple[Tensor, Tensor]:
         center = 2 * torch.stack([x, y], 1) - center
     is_near = torch.linalg.vector_norm(center - peak, dim=1) < 1.25
     center = torch.where(is_near[:, None], center, peak)
-    return 2 * (center - place), rises & is_near
+    is_seen = height[:, -1:] > _FAINTEST
+    return torch.where(is_seen, 2 * (center - place), 0.0), rises & is_near & is_seen[:, 0]
 
 
 def _surroundings(light: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,4 +156,5 @@ def _surroundings(light: Tensor) -> tuple[Tensor, Tensor]:
     facing = torch.minimum(light, light.flip(1, 2)).flatten(1)
     odd = (light.flatten(1) - facing - _NOISE).clamp(min=0.0) @ (zones[:, 1] - zones[:, 0])
     _, near, inner, whole = (facing @ zones).clamp(min=0.02).unbind(1)
-    return odd / near**0.25, 1 - inner / whole
+    n_bins = (zones[:, 3] - zones[:, 2]).sum()
+    return odd / near**0.25, torch.where(whole - inner > _NOISE * n_bins, 1 - inner / whole, 0.0)

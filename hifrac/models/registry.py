@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import resources
 from os import PathLike
@@ -195,7 +195,39 @@ class Model:
         ValueError, ~hifrac.core.ModelError
             As of `run` and `interpret`.
         """
-        return self.interpret(self.run(pixels, ebv), ebv, **options)
+        pixels, flags = self.inspect(pixels)
+        answer = self.interpret(self.run(pixels, ebv), ebv, **options)
+        return replace(answer, flags=answer.flags | flags)
+
+    def inspect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Centre pictures whose galaxy is off the middle, and flag what spoils an estimate.
+
+        Parameters
+        ----------
+        pixels : `~numpy.ndarray`
+            As of `run`. They are left as they are.
+
+        Returns
+        -------
+        pixels : `~numpy.ndarray`
+            The pictures that the estimate should be made of.
+        flags : `~numpy.ndarray` of int32, shape (n,)
+            OFF_CENTRE, CROWDED and FILLS_FRAME; none for networks other than the structure network, and for
+            recipes other than that for which the thresholds were chosen.
+
+        Raises
+        ------
+        ValueError
+            As `run`.
+        """
+        self._require_pixels(pixels)
+        recipe = self.card.recipe
+        if (self.card.architecture, recipe.pixel_scale, recipe.width) != ("StructureNet", 0.4, 128):
+            return pixels, np.zeros(len(pixels), dtype=np.int32)
+        from hifrac.models.quality import inspect_pictures
+
+        with plain_torch():
+            return inspect_pictures(pixels)
 
     @plain_torch()
     def interpret(
@@ -265,11 +297,7 @@ class Model:
         """
         import torch
 
-        width = self.card.recipe.width
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (width, width, 3):
-            raise ValueError(
-                f"pixels must be uint8 of shape (n, {width}, {width}, 3), got {pixels.dtype} {pixels.shape}"
-            )
+        self._require_pixels(pixels)
         reddening = None
         if ebv is not None and "ebv" in self.card.inputs:
             if np.shape(ebv) != (len(pixels),):
@@ -294,6 +322,13 @@ class Model:
         return {
             name: column.double().numpy() for name, column in zip(self.card.outputs, columns, strict=True)
         }
+
+    def _require_pixels(self, pixels: np.ndarray) -> None:
+        width = self.card.recipe.width
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (width, width, 3):
+            raise ValueError(
+                f"pixels must be uint8 of shape (n, {width}, {width}, 3), got {pixels.dtype} {pixels.shape}"
+            )
 
     def _columns(
         self, batch: torch.Tensor, ebv: torch.Tensor | None, rows: slice

@@ -10,16 +10,19 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from astropy.table import Table
+from click.testing import CliRunner
 from conftest import HTML, Fault
 
-from hifrac import conf
+from hifrac import HIFractionEstimator, LocalCutouts, conf
 from hifrac.catalogs import photometry
 from hifrac.catalogs.photometry import with_sdss_photometry
+from hifrac.cli import main
 from hifrac.core.config import cache_dir
 from hifrac.core.evidence import parse_evidence
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.input import parse
 from hifrac.core.measurements import C_KM_S
+from hifrac.demo import PICTURES
 
 OBJID = 1237648720000000000
 CZ = np.log10(0.02 * C_KM_S)
@@ -201,3 +204,44 @@ def test_the_service_is_not_asked_more_often_than_its_limit(skyserver, monkeypat
     evidence_of(**places(*range(40)))
     assert len(pauses) == 3
     assert pauses[2] > pauses[1] > 1.5
+
+
+def test_an_estimator_uses_it_and_says_so(skyserver, tmp_path):
+    table = Table({"name": ["sim-09-spiral"] * 3, **places(0, 1, 0)}, units={"ra": "deg", "dec": "deg"})
+    table["z"] = [np.nan, np.nan, 0.03]
+    with LocalCutouts(PICTURES, name="name") as cutouts:
+        result = HIFractionEstimator(photometry="sdss", cutouts=cutouts).predict(table)
+        plain = HIFractionEstimator(cutouts=cutouts).predict(table)
+    assert result["evidence"].tolist() == [
+        "picture+z+photometry+axis_ratio",
+        "picture+photometry+axis_ratio",
+        "picture+z+photometry+axis_ratio",
+    ]
+    assert plain["evidence"].tolist() == ["picture", "picture", "picture+z"]
+    assert result["z"].tolist()[2] == 0.03  # the table stays as it is
+    assert np.all(result["log_hi_fraction"] != plain["log_hi_fraction"])
+    assert result.meta["hifrac"]["photometry"].startswith("SDSS DR17, by objID")
+    assert "photometry" not in plain.meta["hifrac"]
+
+
+def test_the_command_line_has_it_as_well(skyserver, tmp_path):
+    table = Table({"name": ["sim-09-spiral"], **places(0)}, units={"ra": "deg", "dec": "deg"})
+    table.write(tmp_path / "in.ecsv")
+    arguments = [
+        "predict",
+        str(tmp_path / "in.ecsv"),
+        "-o",
+        str(tmp_path / "out.ecsv"),
+        "--photometry",
+        "sdss",
+    ]
+    done = CliRunner().invoke(main, [*arguments, "--cutouts", str(PICTURES), "--name", "name"])
+    assert done.exit_code == 0, done.output
+    assert Table.read(tmp_path / "out.ecsv")["evidence"][0] == "picture+z+photometry+axis_ratio"
+
+
+def test_other_sources_and_models_without_use_for_it_are_refused():
+    with pytest.raises(ValueError, match=r"^photometry must be one of sdss, got 'gaia'"):
+        HIFractionEstimator(photometry="gaia")
+    with pytest.raises(ValueError, match=r"^photometry: the model 'gas-classes' has one answer"):
+        HIFractionEstimator("gas-classes", photometry="sdss")
