@@ -258,7 +258,7 @@ class PictureEstimator:
         flags: np.ndarray,
     ) -> None:
         """Write the model's answer to one batch to its rows."""
-        pixels, spoilt = self.model.inspect(pixels[: len(rows)])
+        pixels, spoilt = self.model.inspect(pixels[: len(rows)], in_place=True)
         outputs = self.model.run(pixels, request.ebv[rows])
         answer = self._interpret(request, outputs, rows)
         for name, column in answer.columns().items():

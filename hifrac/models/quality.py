@@ -28,7 +28,7 @@ _NEAREST, _FARTHEST = 2.0, 8.5
 _USUAL_PLACE = (0.0, 0.5)
 _SKY = 0.02  # of the picture's range
 _NOISE = 0.02  # what is fainter is not counted
-_FAINTEST = 0.1  # peak, in units of flux: 8 of 255 counts
+_FAINTEST = 0.033  # of the peak: 8 of 255 counts
 # In bins of two by two pixels: the square in which the galaxy is looked for, the sigma of the smoothing
 # before, and that of the window in which its centre is measured.
 _MIDDLE, _SMOOTHING, _WINDOW = 24, 0.75, 2.0
@@ -60,13 +60,15 @@ class Quality(NamedTuple):
     edge_share: Tensor
 
 
-def inspect_pictures(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def inspect_pictures(pixels: np.ndarray, *, in_place: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Centre pictures that are off the centre, and flag what spoils an estimate.
 
     Parameters
     ----------
     pixels : array of uint8, shape (n, width, width, 3)
-        Pictures of 0.4 arcsec a pixel, their width a multiple of 4 and at least 64; left as they are.
+        Pictures of 0.4 arcsec a pixel, their width a multiple of 4 and at least 64.
+    in_place : bool, optional
+        Whether these may be rolled; by default they are left as they are.
 
     Returns
     -------
@@ -75,29 +77,31 @@ def inspect_pictures(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flags : array of int32, shape (n,)
         OFF_CENTRE, CROWDED and FILLS_FRAME, of the picture as returned; OFF_CENTRE also where it was centred.
     """
-    quality = measure_quality(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))
-    distance = torch.linalg.vector_norm(quality.offset, dim=1)
-    is_off = distance > MOST_OFFSET
-    is_centered = quality.is_certain & (distance > _NEAREST) & (distance < _FARTHEST)
-    rows = torch.nonzero(is_centered)[:, 0]
-    crowding, edge_share = quality.crowding.clone(), quality.edge_share.clone()
-    if len(rows):
-        pixels = pixels.copy()
-        for row, (right, down) in zip(
-            rows.tolist(), quality.offset[rows].round().int().tolist(), strict=True
-        ):
-            # What leaves at one edge comes in at the other: sky for sky.
-            pixels[row] = np.roll(pixels[row], (-down, -right), (0, 1))
-        centered = measure_quality(torch.from_numpy(pixels[rows.numpy()]))
-        crowding[rows], edge_share[rows] = centered.crowding, centered.edge_share
+    with torch.inference_mode():
+        quality = measure_quality(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))
+        distance = torch.linalg.vector_norm(quality.offset, dim=1)
+        is_centered = quality.is_certain & (distance > _NEAREST) & (distance < _FARTHEST)
+        if is_centered.any():
+            pixels = pixels if in_place else pixels.copy()
+            centered = _center(pixels, quality.offset, torch.nonzero(is_centered)[:, 0])
+            quality.crowding[is_centered] = centered.crowding
+            quality.edge_share[is_centered] = centered.edge_share
     flags = np.zeros(len(pixels), np.int32)
     for flag, is_set in (
-        (Flag.OFF_CENTRE, is_off),
-        (Flag.CROWDED, crowding > MOST_CROWDING),
-        (Flag.FILLS_FRAME, edge_share > MOST_EDGE_SHARE),
+        (Flag.OFF_CENTRE, distance > MOST_OFFSET),
+        (Flag.CROWDED, quality.crowding > MOST_CROWDING),
+        (Flag.FILLS_FRAME, quality.edge_share > MOST_EDGE_SHARE),
     ):
         flags |= np.where(is_set.numpy(), np.int32(flag), np.int32(0))
     return pixels, flags
+
+
+def _center(pixels: np.ndarray, offset: Tensor, rows: Tensor) -> Quality:
+    """Roll some of the pictures to their offsets, and measure them anew."""
+    for row, (right, down) in zip(rows.tolist(), offset[rows].round().int().tolist(), strict=True):
+        # What leaves at one edge comes in at the other: sky for sky.
+        pixels[row] = np.roll(pixels[row], (-down, -right), (0, 1))
+    return measure_quality(torch.from_numpy(pixels[rows.numpy()]))
 
 
 def measure_quality(pixels: Tensor) -> Quality:
@@ -121,7 +125,7 @@ def _light(counts: Tensor) -> Tensor:
 
 def _find_peak(middle: Tensor) -> tuple[Tensor, Tensor]:
     """Return the offset of the peak of the light of the middle, in pixels, and whether it is certain."""
-    flux = torch.sinh(3.0 * middle)  # the stretch undone
+    flux = middle + 1.5 * middle**3  # the stretch undone: sinh to third order
     matrix = smoothing_matrix(_SMOOTHING, _MIDDLE)
     smooth = matrix @ flux @ matrix.t()
     axis = torch.arange(_MIDDLE) - (_MIDDLE - 1) / 2

@@ -199,13 +199,15 @@ class Model:
         answer = self.interpret(self.run(pixels, ebv), ebv, **options)
         return replace(answer, flags=answer.flags | flags)
 
-    def inspect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def inspect(self, pixels: np.ndarray, *, in_place: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Centre pictures whose galaxy is off the middle, and flag what spoils an estimate.
 
         Parameters
         ----------
         pixels : `~numpy.ndarray`
-            As of `run`. They are left as they are.
+            As of `run`.
+        in_place : bool, optional
+            Whether these may be changed; by default they are left as they are.
 
         Returns
         -------
@@ -227,7 +229,7 @@ class Model:
         from hifrac.models.quality import inspect_pictures
 
         with plain_torch():
-            return inspect_pictures(pixels)
+            return inspect_pictures(pixels, in_place=in_place)
 
     @plain_torch()
     def interpret(

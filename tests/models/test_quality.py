@@ -151,5 +151,14 @@ def test_what_cannot_be_written_to_is_not_written_to():
     assert centered.flags.writeable
 
 
+def test_pictures_are_changed_in_place_if_that_is_allowed():
+    pixels = np.stack([picture(source(5, 0))])
+    expected, _ = inspect_pictures(pixels)
+    assert not np.array_equal(expected, pixels)
+    returned, _ = inspect_pictures(pixels, in_place=True)
+    assert returned is pixels
+    np.testing.assert_array_equal(pixels, expected)
+
+
 def test_empty_sky_has_no_place_and_fills_nothing():
     assert flags_of(*(picture(source(peak=0, seed=seed)) for seed in range(8))).tolist() == [0] * 8
