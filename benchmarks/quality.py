@@ -121,7 +121,7 @@ def main(seed: int) -> None:
     distance = torch.linalg.vector_norm(measured.offset, dim=1)
     click.echo(f"  offset     {np.percentile(distance[~is_judged], 95):.2f} {quality.MOST_OFFSET:.2f}")
     for name, cutouts in (("with HI, judged", pictures[is_judged]), ("others", neighbours)):
-        click.echo(f"flagged of galaxies {name}: {_shares(quality.inspect_pictures(cutouts)[1])}")
+        click.echo(f"flagged of galaxies {name}: {_shares(quality.inspect_pictures(cutouts).flags)}")
 
     crowded = np.stack([with_neighbour(pictures[k], neighbours[rng.integers(1000)], rng) for k in galaxy])
     _report("with a neighbour", model, crowded, plain[galaxy], is_judged[galaxy])
@@ -131,7 +131,7 @@ def main(seed: int) -> None:
     for low, high in ((0, 2.5), (2.5, 5.5), (5.5, 8.5), (8.5, 12.5)):
         rows = is_judged[galaxy] & (by >= low) & (by < high)
         _report(f"moved by {low} to {high} pixels", model, moved, plain[galaxy], rows)
-    _report_large(model, names, quality.inspect_pictures(pictures)[1])
+    _report_large(model, names, quality.inspect_pictures(pictures).flags)
     _report_time(model, neighbours[:640])
 
 
@@ -155,9 +155,9 @@ def _report(title: str, model: Any, pictures: np.ndarray, plain: np.ndarray, row
     from hifrac.models.quality import inspect_pictures
 
     pictures, plain = pictures[rows], plain[rows]
-    centered, flags = inspect_pictures(pictures)
+    centered, flags, moves = inspect_pictures(pictures)
     before, after = (model.run(part)["estimate"] - plain for part in (pictures, centered))
-    is_centered = (centered != pictures).any((1, 2, 3))
+    is_centered = moves.any(1)
     click.echo(f"{title}: {len(plain)} pictures, {_shares(flags)}; centred {is_centered.mean():.1%}")
     unflagged = _rms(after[flags == 0])
     click.echo(f"  rms shift {_rms(before):.3f}, centred {_rms(after):.3f}, unflagged {unflagged:.3f} dex")

@@ -258,12 +258,12 @@ class PictureEstimator:
         flags: np.ndarray,
     ) -> None:
         """Write the model's answer to one batch to its rows."""
-        pixels, spoilt = self.model.inspect(pixels[: len(rows)], in_place=True)
-        outputs = self.model.run(pixels, request.ebv[rows])
+        inspected = self.model.inspect(pixels[: len(rows)], in_place=True)
+        outputs = self.model.run(inspected.pixels, request.ebv[rows])
         answer = self._interpret(request, outputs, rows)
         for name, column in answer.columns().items():
             values[name][rows] = column
-        flags[rows] |= answer.flags | spoilt
+        flags[rows] |= answer.flags | inspected.flags
 
     def _photometry_facts(self) -> dict[str, str]:
         """Say where magnitudes and redshifts come from that the table does not have."""

@@ -377,7 +377,8 @@ class Explanations(Sequence):
         if served:
             rows = [explanation.row for explanation in served]
             pixels = np.stack([cast(np.ndarray, explanation.pixels) for explanation in served])
-            maps = heat_maps(self.model, pixels, ebv=self._ebv_of(rows), **self._arguments)
+            inspected = self.model.inspect(pixels)
+            maps = heat_maps(self.model, inspected.pixels, ebv=self._ebv_of(rows), **self._arguments)
             # From the same pass of the network.
             answer = self._interpret(maps.outputs, rows)
         number = 0
@@ -387,13 +388,13 @@ class Explanations(Sequence):
                 continue
             yield replace(
                 explanation,
-                # Copies: a view of one map would hold its whole batch in memory.
-                values=maps.values[number].copy(),
+                # Copies: a view of one map would hold its whole batch in memory. Back to where the galaxy is.
+                values=np.roll(maps.values[number], inspected.moves[number], (0, 1)),
                 native=None if maps.native is None else maps.native[number].copy(),
                 prediction=float(maps.prediction[number]),
                 offset=float(maps.offset[number]),
                 answers=_numbers(answer, number),
-                flags=explanation.flags | int(answer.flags[number]),
+                flags=explanation.flags | int(answer.flags[number]) | int(inspected.flags[number]),
                 meta={**explanation.meta, **maps.details},
             )
             number += 1

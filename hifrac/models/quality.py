@@ -60,7 +60,25 @@ class Quality(NamedTuple):
     edge_share: Tensor
 
 
-def inspect_pictures(pixels: np.ndarray, *, in_place: bool = False) -> tuple[np.ndarray, np.ndarray]:
+class Inspection(NamedTuple):
+    """Pictures as they should be measured, and what spoils them.
+
+    Attributes
+    ----------
+    pixels : array of uint8, shape (n, width, width, 3)
+        Centred where the centre is certain; the array that was given, if nothing had to be rolled.
+    flags : array of int32, shape (n,)
+        OFF_CENTRE, CROWDED and FILLS_FRAME, of the picture as returned; OFF_CENTRE also where it was centred.
+    moves : array of int, shape (n, 2)
+        By how many pixels the galaxy stood too far down and to the right; 0 where the picture is as it was.
+    """
+
+    pixels: np.ndarray
+    flags: np.ndarray
+    moves: np.ndarray
+
+
+def inspect_pictures(pixels: np.ndarray, *, in_place: bool = False) -> Inspection:
     """Centre pictures that are off the centre, and flag what spoils an estimate.
 
     Parameters
@@ -72,20 +90,22 @@ def inspect_pictures(pixels: np.ndarray, *, in_place: bool = False) -> tuple[np.
 
     Returns
     -------
-    pixels : array of uint8, shape (n, width, width, 3)
-        Those given, if none had to be rolled.
-    flags : array of int32, shape (n,)
-        OFF_CENTRE, CROWDED and FILLS_FRAME, of the picture as returned; OFF_CENTRE also where it was centred.
+    inspection : Inspection
     """
+    moves = np.zeros((len(pixels), 2), dtype=int)
     with torch.inference_mode():
         quality = measure_quality(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))
         distance = torch.linalg.vector_norm(quality.offset, dim=1)
         is_centered = quality.is_certain & (distance > _NEAREST) & (distance < _FARTHEST)
         if is_centered.any():
             pixels = pixels if in_place else pixels.copy()
-            centered = _center(pixels, quality.offset, torch.nonzero(is_centered)[:, 0])
-            quality.crowding[is_centered] = centered.crowding
-            quality.edge_share[is_centered] = centered.edge_share
+            rows = np.flatnonzero(is_centered.numpy())
+            moves[rows] = quality.offset[rows].round().flip(1).int().numpy()
+            for row in rows:
+                # What leaves at one edge comes in at the other: sky for sky.
+                pixels[row] = np.roll(pixels[row], -moves[row], (0, 1))
+            centered = measure_quality(torch.from_numpy(pixels[rows]))
+            quality.crowding[rows], quality.edge_share[rows] = centered.crowding, centered.edge_share
     flags = np.zeros(len(pixels), np.int32)
     for flag, is_set in (
         (Flag.OFF_CENTRE, distance > MOST_OFFSET),
@@ -93,15 +113,7 @@ def inspect_pictures(pixels: np.ndarray, *, in_place: bool = False) -> tuple[np.
         (Flag.FILLS_FRAME, quality.edge_share > MOST_EDGE_SHARE),
     ):
         flags |= np.where(is_set.numpy(), np.int32(flag), np.int32(0))
-    return pixels, flags
-
-
-def _center(pixels: np.ndarray, offset: Tensor, rows: Tensor) -> Quality:
-    """Roll some of the pictures to their offsets, and measure them anew."""
-    for row, (right, down) in zip(rows.tolist(), offset[rows].round().int().tolist(), strict=True):
-        # What leaves at one edge comes in at the other: sky for sky.
-        pixels[row] = np.roll(pixels[row], (-down, -right), (0, 1))
-    return measure_quality(torch.from_numpy(pixels[rows.numpy()]))
+    return Inspection(pixels, flags, moves)
 
 
 def measure_quality(pixels: Tensor) -> Quality:
@@ -120,7 +132,8 @@ def measure_quality(pixels: Tensor) -> Quality:
 def _light(counts: Tensor) -> Tensor:
     """Return the mean brightness above the sky, from 0 to 1, of bins (n, side, side, values)."""
     size = counts.shape[-1]
-    return (counts.float() @ torch.full((size,), 1 / (255.0 * size)) - _SKY).clamp(min=0.0)
+    total = counts.float() @ torch.ones(size)  # of integers: exact in any order
+    return (total / (255.0 * size) - _SKY).clamp(min=0.0)
 
 
 def _find_peak(middle: Tensor) -> tuple[Tensor, Tensor]:

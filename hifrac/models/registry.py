@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hifrac.core.evidence import Evidence
     from hifrac.models.posterior import PosteriorModel
+    from hifrac.models.quality import Inspection
 
 _Part = TypeVar("_Part")
 
@@ -195,11 +196,11 @@ class Model:
         ValueError, ~hifrac.core.ModelError
             As of `run` and `interpret`.
         """
-        pixels, flags = self.inspect(pixels)
-        answer = self.interpret(self.run(pixels, ebv), ebv, **options)
-        return replace(answer, flags=answer.flags | flags)
+        inspected = self.inspect(pixels)
+        answer = self.interpret(self.run(inspected.pixels, ebv), ebv, **options)
+        return replace(answer, flags=answer.flags | inspected.flags)
 
-    def inspect(self, pixels: np.ndarray, *, in_place: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def inspect(self, pixels: np.ndarray, *, in_place: bool = False) -> Inspection:
         """Centre pictures whose galaxy is off the middle, and flag what spoils an estimate.
 
         Parameters
@@ -211,11 +212,9 @@ class Model:
 
         Returns
         -------
-        pixels : `~numpy.ndarray`
-            The pictures that the estimate should be made of.
-        flags : `~numpy.ndarray` of int32, shape (n,)
-            OFF_CENTRE, CROWDED and FILLS_FRAME; none for networks other than the structure network, and for
-            recipes other than that for which the thresholds were chosen.
+        inspection : Inspection
+            Pictures, flags and moves. Networks other than the structure network, and recipes other than that
+            for which the thresholds were chosen, have their pictures as they are, unflagged.
 
         Raises
         ------
@@ -223,11 +222,11 @@ class Model:
             As `run`.
         """
         self._require_pixels(pixels)
-        recipe = self.card.recipe
-        if (self.card.architecture, recipe.pixel_scale, recipe.width) != ("StructureNet", 0.4, 128):
-            return pixels, np.zeros(len(pixels), dtype=np.int32)
-        from hifrac.models.quality import inspect_pictures
+        from hifrac.models.quality import Inspection, inspect_pictures
 
+        recipe, n = self.card.recipe, len(pixels)
+        if (self.card.architecture, recipe.pixel_scale, recipe.width) != ("StructureNet", 0.4, 128):
+            return Inspection(pixels, np.zeros(n, dtype=np.int32), np.zeros((n, 2), dtype=int))
         with plain_torch():
             return inspect_pictures(pixels, in_place=in_place)
 

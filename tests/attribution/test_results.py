@@ -18,7 +18,9 @@ from model_files import WIDTH
 from pictures import encode, fits_cube
 
 from hifrac import Flag, HIFractionEstimator, LocalCutouts, load_model
+from hifrac.attribution.methods import heat_maps
 from hifrac.core.exceptions import BadImageError, ModelError
+from hifrac.core.reddening import galactic_ebv
 from hifrac.images import compress, flip_wcs
 
 pytestmark = pytest.mark.numeric
@@ -301,3 +303,30 @@ def test_the_bundled_sample_is_explained_by_the_default_model():
             assert found[row].answers[key] == pytest.approx(result[column][row], abs=1e-4)
         assert found[row].flags == result["flags"][row]
         assert abs(found[row].gap) < 0.05
+
+
+def test_a_picture_that_is_centred_has_its_map_where_the_galaxy_is(tmp_path):
+    y, x = np.mgrid[:128, :128] - 63.5
+    light = {
+        name: 150 * np.exp(-np.hypot(x - right, y - 1) / 5) + 6
+        for name, right in (("moved", 6), ("middle", 0))
+    }
+    for name, values in light.items():
+        pixels = (values[..., None] * np.array([1, 0.8, 0.6])).astype(np.uint8)
+        (tmp_path / f"{name}.png").write_bytes(encode(pixels, "PNG"))
+    table = Table(
+        {"name": list(light), "ra": [10.0, 10.0], "dec": [0.0, 0.0]}, units={"ra": "deg", "dec": "deg"}
+    )
+    with LocalCutouts(tmp_path, name="name") as cutouts:
+        estimator = HIFractionEstimator(cutouts=cutouts)
+        moved, middle = estimator.explain(table)
+        estimate = estimator.predict(table)["log_hi_fraction"].value
+    assert moved.flags & Flag.OFF_CENTRE
+    assert not middle.flags & Flag.OFF_CENTRE
+    assert moved.answers["estimate"] == pytest.approx(float(estimate[0]), abs=1e-4)
+    # The map of the centred picture itself, rolled to where the galaxy was.
+    inspected = estimator.model.inspect(moved.pixels[None])
+    assert inspected.moves[0] == pytest.approx([0, 6], abs=1)
+    reddening = galactic_ebv(np.array([10.0]), np.array([0.0]))
+    maps = heat_maps(estimator.model, inspected.pixels, ebv=reddening)
+    assert_same_maps(np.roll(maps.values[0], inspected.moves[0], (0, 1)), moved.values)

@@ -330,7 +330,7 @@ def test_pictures_that_have_names_need_no_positions(galaxies, output):
     result = call("predict", galaxies, "-o", output, *LOCAL)
     assert result.exit_code == 0, result.output
     assert "Warning: data has no ra and dec: its pictures are found by name" in result.stderr
-    assert read_table(output)["flags"].tolist() == [16, 0, 0, 0, 2]
+    assert read_table(output)["flags"].tolist() == [16, 0, 0, 2048, 2]
 
 
 def test_positions_whose_columns_are_named(galaxies, output):
@@ -340,7 +340,7 @@ def test_positions_whose_columns_are_named(galaxies, output):
     table.write(galaxies, overwrite=True)
     result = call("predict", galaxies, "-o", output, *LOCAL, "--ra", "ALPHA", "--dec", "delta")
     assert result.exit_code == 0, result.output
-    assert read_table(output)["flags"].tolist() == [1, 0, 0, 0, 2]
+    assert read_table(output)["flags"].tolist() == [1, 0, 0, 2048, 2]
     assert_one_line(
         call("predict", galaxies, "-o", output, *LOCAL, "--overwrite", "--ra", "alpha"), "given together"
     )

@@ -38,7 +38,7 @@ def flags_of(*pictures):
 
 def test_a_galaxy_alone_in_the_middle_is_left_as_it_is_and_unflagged():
     pixels = np.stack([picture(source(seed=seed)) for seed in range(5)])
-    returned, flags = inspect_pictures(pixels)
+    returned, flags, _ = inspect_pictures(pixels)
     assert returned is pixels
     assert flags.tolist() == [0] * 5
     assert flags.dtype == np.int32
@@ -51,18 +51,18 @@ def test_the_place_of_the_galaxy_is_measured_and_the_picture_centred(right, down
     quality = measure_quality(torch.from_numpy(pixels))
     np.testing.assert_allclose(quality.offset[0], [right, down], atol=0.6)
     assert quality.is_certain.tolist()[0]
-    centered, flags = inspect_pictures(pixels)
+    centered, flags, moves = inspect_pictures(pixels)
     assert flags.tolist() == [Flag.OFF_CENTRE, 0]
     np.testing.assert_array_equal(pixels, before)
     np.testing.assert_array_equal(centered[1], pixels[1])
     np.testing.assert_allclose(measure_quality(torch.from_numpy(centered)).offset[0], [0, 0], atol=1.1)
-    moved = (-round(float(quality.offset[0, 1])), -round(float(quality.offset[0, 0])))
-    np.testing.assert_array_equal(centered[0], np.roll(pixels[0], moved, (0, 1)))
+    np.testing.assert_allclose(moves, [[down, right], [0, 0]], atol=1)
+    np.testing.assert_array_equal(np.roll(centered[0], moves[0], (0, 1)), pixels[0])
 
 
 def test_a_galaxy_too_far_out_is_flagged_and_not_chosen():
     pixels = np.stack([picture(source(11, 0))])
-    returned, flags = inspect_pictures(pixels)
+    returned, flags, _ = inspect_pictures(pixels)
     assert flags[0] & Flag.OFF_CENTRE
     np.testing.assert_array_equal(returned, pixels)
 
@@ -70,7 +70,7 @@ def test_a_galaxy_too_far_out_is_flagged_and_not_chosen():
 def test_a_brighter_neighbour_does_not_take_the_place_of_a_galaxy_in_the_middle():
     pixels = np.stack([picture(source(peak=90, size=1.5), source(8.4, 0, peak=180, size=1.5))])
     assert not measure_quality(torch.from_numpy(pixels)).is_certain[0]
-    returned, flags = inspect_pictures(pixels)
+    returned, flags, _ = inspect_pictures(pixels)
     np.testing.assert_array_equal(returned, pixels)
     assert flags[0] & Flag.OFF_CENTRE
 
@@ -107,7 +107,7 @@ def test_any_picture_has_a_quality_of_its_own(pixels):
 def test_an_answer_is_that_of_the_centred_picture_with_the_flags_of_the_picture():
     model = load_model("default", device="cpu")
     pixels = np.stack([picture(source(6, 3)), picture(source(25, 0, size=9), source(peak=120))])
-    centered, flags = inspect_pictures(pixels)
+    centered, flags, _ = inspect_pictures(pixels)
     answer = model.answer(pixels)
     bare = model.interpret(model.run(centered))
     np.testing.assert_array_equal(answer.estimate, bare.estimate)
@@ -131,31 +131,32 @@ def test_models_of_another_kind_take_pictures_as_they_are():
     model = load_model("gas-classes", device="cpu")
     width = model.card.recipe.width
     pixels = np.random.default_rng(0).integers(0, 255, (2, width, width, 3), dtype=np.uint8)
-    returned, flags = model.inspect(pixels)
+    returned, flags, moves = model.inspect(pixels)
     assert returned is pixels
     assert flags.tolist() == [0, 0]
+    assert moves.tolist() == [[0, 0], [0, 0]]
     with pytest.raises(ValueError, match=r"^pixels must be uint8"):
         model.inspect(pixels[0])
 
 
 def test_no_pictures_have_no_flags():
-    pixels, flags = inspect_pictures(np.zeros((0, 128, 128, 3), np.uint8))
+    pixels, flags, moves = inspect_pictures(np.zeros((0, 128, 128, 3), np.uint8))
     assert pixels.shape == (0, 128, 128, 3)
-    assert flags.shape == (0,)
+    assert (flags.shape, moves.shape) == ((0,), (0, 2))
 
 
 def test_what_cannot_be_written_to_is_not_written_to():
     pixels = np.stack([picture(source(5, 0))])
     pixels.setflags(write=False)
-    centered, _ = inspect_pictures(pixels)
+    centered, *_ = inspect_pictures(pixels)
     assert centered.flags.writeable
 
 
 def test_pictures_are_changed_in_place_if_that_is_allowed():
     pixels = np.stack([picture(source(5, 0))])
-    expected, _ = inspect_pictures(pixels)
+    expected, *_ = inspect_pictures(pixels)
     assert not np.array_equal(expected, pixels)
-    returned, _ = inspect_pictures(pixels, in_place=True)
+    returned, *_ = inspect_pictures(pixels, in_place=True)
     assert returned is pixels
     np.testing.assert_array_equal(pixels, expected)
 
