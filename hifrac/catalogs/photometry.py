@@ -18,7 +18,7 @@ from hifrac.core.evidence import Evidence, parse_evidence
 from hifrac.core.exceptions import warn_caller
 from hifrac.core.input import Positions
 from hifrac.core.measurements import find_column
-from hifrac.cutouts._database import THESE, Database, listed
+from hifrac.cutouts._database import Database
 from hifrac.cutouts._positions import position_keys, position_of
 from hifrac.cutouts._turns import turns_of
 
@@ -106,7 +106,9 @@ def _look_up(keys: list[int]) -> dict[int, list[float]]:
     path = cache_dir() / "photometry" / f"sdss-dr{DATA_RELEASE}.sqlite"
     store = Database(path, _SCHEMA)
     try:
-        stored = store.read(f"SELECT key, data FROM photometry WHERE key IN {THESE}", (listed(keys),))
+        # However many there are, the list is one parameter.
+        statement = "SELECT key, data FROM photometry WHERE key IN (SELECT value FROM json_each(?))"
+        stored = store.read(statement, (json.dumps(keys),))
         answers = {key: values for key, data in stored if len(values := json.loads(data)) == len(_COLUMNS)}
         lacking = [key for key in keys if key not in answers]
         for batch in _fetch(lacking):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import warnings
 from urllib.parse import urlencode
 
 import numpy as np
@@ -61,9 +60,7 @@ def change(service, statement):
 
 def evidence_of(**columns):
     """Return what is known of a table after SkyServer was asked."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "(ra|dec) has no unit")
-        positions = parse(Table(columns))
+    positions = parse(Table(columns, units={"ra": "deg", "dec": "deg"}))
     ebv = np.full(len(positions), 0.5)
     return with_sdss_photometry(parse_evidence(positions.table, ebv, positions.dec), positions, ebv)
 
