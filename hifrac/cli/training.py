@@ -247,7 +247,8 @@ def evaluate(
 
     MODEL is the name of a bundled model, or the folder of one. Prints figures
     of merit of all galaxies and of each third of the estimates; rows without a
-    label or without a picture are left out and counted. A warning says of how many
+    label or without a picture are left out and counted. Redshifts, magnitudes and
+    the like in TABLE are evidence, as for predict. A warning says of how many
     galaxies the figures are optimistic, because the model learned from them.
     """
     from hifrac.core.tables import output_format, read_table, write_table
