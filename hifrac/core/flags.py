@@ -111,9 +111,9 @@ class Flag(BitFlag):
     UNLIKELY_DETECTION = (
         16,
         "p_detect is below the value that 90% of known detections reach",
-        "The model learned from detections: if an ALFALFA-like survey would in fact "
-        "not detect this galaxy, the estimate is too high. One detection in ten "
-        "carries this flag, too.",
+        "Advice, no verdict: an ALFALFA-like survey would probably not detect this galaxy. With "
+        "selection='alfalfa' its estimate is too high then; with 'intrinsic', the default, it is not. "
+        "One detection in ten carries this flag, too.",
     )
     OUT_OF_DISTRIBUTION = (
         32,
