@@ -1,8 +1,14 @@
 """Progress: a bar, a function, or nothing."""
 
+import os
+import struct
+import subprocess
+import sys
+
 import pytest
 
 from hifrac.core.progress import progress_reports
+from hifrac.demo import PICTURES, sample_table
 
 
 def test_a_bar_counts_the_rows_and_goes_away(capsys):
@@ -48,3 +54,31 @@ def test_what_is_neither_is_named():
         progress_reports("yes", 3, "estimating"),
     ):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals are those of POSIX")
+@pytest.mark.parametrize(("command", "label"), [("predict", "estimating"), ("explain", "explaining")])
+def test_a_command_shows_a_bar_on_a_terminal(command, label, tmp_path):
+    import fcntl
+    import pty
+    import termios
+
+    rows = sample_table()[:2]
+    rows.write(tmp_path / "in.ecsv")
+    arguments = [command, tmp_path / "in.ecsv", "-o", tmp_path / "out.ecsv"]
+    arguments += ["--cutouts", PICTURES, "--name", "name"]
+    arguments += ["--no-figures"] if command == "explain" else []
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "hifrac", *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=120,
+        )  # fmt: skip
+        shown = os.read(ours, 100_000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert f"\r{label}:   0%|" in shown
+    assert "0/2 [" in shown
+    assert shown.rstrip("\r\n").rpartition("\r")[2].strip() == ""
