@@ -1129,8 +1129,9 @@ def test_a_service_that_fails_for_some_rows(quick_model, patient):
         patient(server)
         estimator = HIFractionEstimator(quick_model)
         result = estimator.predict(data)
-        # Three times each where it may pass, and once more so at the end; once where it is final.
-        assert len(server.requests) == 2 + 2 + 5 * 3 * 2
+        # Three times each where it may pass, and once more so at the end; a refusal once, and once more at
+        # the end; once where it is final.
+        assert len(server.requests) == 2 + 5 * 3 * 2 + 2 + 1
         served = [flags & int(UNSERVED) for flags in result["flags"]]
         assert served == [0, 4, 8, 8, 8, 4, 2, 8, 0]
         assert_masked_rows(result, [False] + [True] * 7 + [False])
