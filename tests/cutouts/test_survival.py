@@ -55,6 +55,21 @@ def test_two_clients_at_once_share_one_store_and_one_limit(tmp_path):
     assert trial.stored().keys() == trial.pictures
 
 
+def test_a_client_that_is_stopped_for_a_while_starves_no_other(tmp_path):
+    trial = trial_of(tmp_path, 150)
+    with SurveyProcess(trial.log, faults=0) as trial.server:
+        stopped = trial.fetch()
+        trial.wait_for_pictures(20, stopped)
+        stopped.process.send_signal(signal.SIGSTOP)
+        try:
+            other = trial.fetch()
+            assert other.wait(30) == 0
+        finally:
+            stopped.process.send_signal(signal.SIGCONT)
+        assert stopped.wait(30) == 0
+        assert [trial.wrong_rows(client) for client in (stopped, other)] == [0, 0]
+
+
 def test_an_interrupt_keeps_what_is_there_and_says_so(tmp_path):
     trial = trial_of(tmp_path, 120)
     with SurveyProcess(trial.log, faults=0) as trial.server:
