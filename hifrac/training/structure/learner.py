@@ -84,7 +84,8 @@ def train_structure(
     -------
     tables : dict of str to `~astropy.table.Table`
         Figures of galaxies that were held out: ``cross_validation``, ``thirds``, ``learning_curve``,
-        ``missed``, ``xgass``, ``readings``, ``detection``, ``gswlc`` and ``ood_tests``.
+        ``missed``, ``xgass``, ``readings``, ``detection``, ``gswlc``, ``ood_tests``, and ``targets``, what
+        was asked for and whether it is reached.
 
     Raises
     ------
@@ -167,6 +168,7 @@ def _tabulate(
     }
     if galaxies["missed"].any():
         tables["missed"] = figures.missed_table(answers)
+        tables["targets"] = figures.targets_table(tables)
     if np.isfinite(galaxies["log_mstar_gswlc"]).sum() >= FEWEST_GSWLC:
         tables["gswlc"] = figures.gswlc_table(answers)
     return tables
