@@ -154,9 +154,13 @@ class Model:
         """What makes distributions of the outputs; None for a model whose calibration has none."""
         if not isinstance(self.card.calibration, PosteriorTable):
             return None
+        from hifrac.models import _artifact
         from hifrac.models.posterior import PosteriorModel
 
-        return PosteriorModel.from_network(self.network, self.card.calibration)
+        network = self.network
+        if self.runtime not in ("torchscript", "eager") and self.folder is not None:
+            network = _artifact.load_eager(self.folder, self.card)  # other runtimes keep no weights by name
+        return PosteriorModel.from_network(network, self.card.calibration)
 
     def require(self, **options: object) -> None:
         """Refuse options that the model has not, such as a ``selection`` of one that knows no others.

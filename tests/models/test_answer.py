@@ -1,5 +1,6 @@
 """The seam between a network's outputs and what a user is told."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -152,6 +153,14 @@ def test_the_script_and_python_answer_the_same(pixels):
         answer = eager.answer(pixels, selection=selection)
         assert_same_estimates(answer.estimate, expected.estimate)
         assert_same_probabilities(answer.p_detect, expected.p_detect)
+
+
+def test_a_runtime_without_weights_by_name_has_the_distributions(model, pixels):
+    compiled = dataclasses.replace(model, runtime="openvino", network=torch.nn.Identity())
+    outputs = model.run(pixels[:3])
+    for selection in SELECTIONS:
+        expected = model.interpret(outputs, selection=selection).estimate
+        np.testing.assert_array_equal(compiled.interpret(outputs, selection=selection).estimate, expected)
 
 
 def test_settings_of_the_process_change_nothing(model, pixels):
