@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 import warnings
@@ -197,10 +198,10 @@ class PictureEstimator:
             from hifrac.catalogs.photometry import with_sdss_photometry
 
             evidence = with_sdss_photometry(evidence, positions, ebv)
+        names = self._names(positions.table)
         if samples is not None:
-            # One stream for all rows: the draws do not depend on the size of batches.
-            shares = np.random.default_rng(0).random((n, samples))
-        return Request(positions, self._names(positions.table), ebv, evidence, shares)
+            shares = _random_shares(positions, names, samples)
+        return Request(positions, names, ebv, evidence, shares)
 
     def _evidence_text(self, evidence: Evidence) -> np.ndarray:
         """Say of each row what the model uses of it."""
@@ -304,6 +305,20 @@ class PictureEstimator:
             },
             "references": list(card.references),
         }
+
+
+def _random_shares(positions: Positions, names: Any, samples: int) -> np.ndarray:
+    """Return uniform random numbers (n, samples) that follow from the position and name of each row.
+
+    One stream for a table would give the first rows of all tables the same numbers, and the errors of a
+    sample that is estimated in parts would not average out.
+    """
+    shares = np.empty((len(positions), samples))
+    for row, (ra, dec) in enumerate(zip(positions.ra, positions.dec, strict=True)):
+        galaxy = f"{ra:.6f} {dec:.6f} {'' if names is None else names[row]}"
+        seed = hashlib.blake2b(galaxy.encode(), digest_size=16).digest()
+        shares[row] = np.random.default_rng(int.from_bytes(seed, "little")).random(samples)
+    return shares
 
 
 def require_count(name: str, value: Any) -> None:

@@ -23,6 +23,7 @@ from hifrac.models.answer import INTERVAL_LEVELS
 
 if TYPE_CHECKING:
     from hifrac.attribution import Explanations
+    from hifrac.core.evidence import Evidence
 
 __all__ = ["HIFractionEstimator"]
 
@@ -120,8 +121,9 @@ class HIFractionEstimator(PictureEstimator):
             function can be told the footprint.
         samples : int, optional
             Draws from the distribution of each row, a column ``log_hi_fraction_samples`` of as many numbers a
-            row: sums and distributions of samples of galaxies are made of them, not of medians. The same
-            rows get the same draws.
+            row: sums and distributions of samples of galaxies are made of them, not of medians. A galaxy
+            (position and name of its picture) gets the same draws in every table, and others than its
+            neighbours, so that a sample may be estimated in parts.
         on_error : {"flag", "raise"}, optional
             What to do with a row that cannot be served: mask and flag it, or
             raise its error.
@@ -189,7 +191,7 @@ class HIFractionEstimator(PictureEstimator):
             values, flags = self._estimate(request, on_error == "raise", report)
         values["evidence"] = self._evidence_text(request.evidence)
         if with_mass:
-            _add_masses(values, request.evidence.log_mstar, request.evidence.log_mstar_err)
+            _add_masses(values, request.evidence)
         if density is not None:
             values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
             values["environment_flags"] = np.asarray(density["environment_flags"])
@@ -288,14 +290,18 @@ class HIFractionEstimator(PictureEstimator):
         )
 
 
-def _add_masses(values: dict[str, np.ndarray], log_mstar: np.ndarray, error: np.ndarray) -> None:
-    """Add the HI mass; to its quantiles, in quadrature, the error of the stellar mass where it is known."""
-    estimate = values["log_hi_fraction"]
-    values["log_mhi"] = estimate + log_mstar
+def _add_masses(values: dict[str, np.ndarray], evidence: Evidence) -> None:
+    """Add the HI mass; to its quantiles, in quadrature, the error of the stellar mass where it is known.
+
+    That error does not blur an upper limit, which is one of the HI mass itself.
+    """
+    estimate, error = values["log_hi_fraction"], np.nan_to_num(evidence.log_mstar_err)
+    limit = np.nan_to_num(evidence.log_mhi_limit, nan=np.inf)
+    values["log_mhi"] = estimate + evidence.log_mstar
     for suffix, level in INTERVAL_LEVELS.items():
         offset = values[f"log_hi_fraction_{suffix}"] - estimate
-        offset = np.copysign(np.hypot(offset, ndtri(level) * np.nan_to_num(error)), level - 0.5)
-        values[f"log_mhi_{suffix}"] = estimate + offset + log_mstar
+        offset = np.copysign(np.hypot(offset, ndtri(level) * error), level - 0.5)
+        values[f"log_mhi_{suffix}"] = np.minimum(estimate + offset + evidence.log_mstar, limit)
 
 
 def _density(positions: Positions, reference: Any) -> QTable:

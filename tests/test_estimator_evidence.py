@@ -128,6 +128,19 @@ def test_the_error_of_the_stellar_mass_is_in_the_interval_of_the_hi_mass(model):
         np.testing.assert_allclose(values_of(result[f"log_mhi_{name}"]) - mass, expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("scale", ["taylor", "gswlc"])
+def test_the_error_of_the_stellar_mass_does_not_blur_a_limit(model, scale):
+    free = predict(model, galaxies(6, log_mstar=9.5), mass_scale=scale)
+    limits = MaskedColumn(values_of(free["log_mhi"]) - 0.1, mask=[False] * 5 + [True])
+    table = galaxies(6, log_mstar=9.5, log_mstar_err=0.3, log_mhi_limit=limits)
+    result = predict(model, table, mass_scale=scale)
+    names = [f"log_mhi{end}" for end in ("_p05", "_p16", "", "_p84", "_p95")]
+    quantiles = np.stack([values_of(result[name]) for name in names])
+    assert (quantiles[:, :5] <= values_of(free["log_mhi"])[:5] - 0.1 + 1e-9).all()
+    assert (np.diff(quantiles, axis=0) >= 0).all()
+    assert quantiles[-1, 5] > values_of(free["log_mhi_p95"])[5]
+
+
 def test_the_masses_of_gswlc_have_estimates_and_intervals_of_their_own(model):
     taylor, gswlc = (predict(model, galaxies(), mass_scale=scale) for scale in ("taylor", "gswlc"))
     offset = values_of(gswlc["log_hi_fraction"]) - values_of(taylor["log_hi_fraction"])
@@ -200,6 +213,18 @@ def test_draws_do_not_depend_on_the_batches(model, size):
     expected = predict(model, table, samples=7)
     assert_same_results(predict(model, table, samples=7, batch_size=size), expected)
     assert expected.meta["hifrac"]["arguments"]["samples"] == 7
+
+
+def test_draws_are_the_galaxy_s_wherever_its_row_stands(model):
+    table = galaxies(8)
+    whole = values_of(predict(model, table, samples=64)["log_hi_fraction_samples"])
+    parts = [predict(model, table[rows], samples=64) for rows in (slice(5, 8), slice(5))]
+    draws = np.concatenate([values_of(part["log_hi_fraction_samples"]) for part in parts[::-1]])
+    np.testing.assert_allclose(draws, whole, atol=1e-5)
+    # So the errors of parts do not go up and down together.
+    ranks = whole.argsort(axis=1).argsort(axis=1)
+    correlation = np.corrcoef(ranks) - np.eye(8)
+    assert np.abs(correlation).max() < 0.5
 
 
 def test_draws_go_through_files(model, tmp_path):

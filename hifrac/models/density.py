@@ -60,9 +60,12 @@ class Density:
         """The middles of the bins, shape (n, m)."""
         return 0.5 * (self.edges[:, 1:] + self.edges[:, :-1])
 
-    def weighted(self, weights: Tensor) -> Density:
-        """Return the distributions times ``weights`` (n, m)."""
-        masses = self.masses * weights
+    def weighted(self, log_weights: Tensor) -> Density:
+        """Return the distributions times weights (n, m), of which natural logarithms are given.
+
+        So there is an answer even where all weights are too small for a number.
+        """
+        masses = self.masses * torch.exp(log_weights - log_weights.max(1, keepdim=True).values)
         return Density(self.edges, masses / masses.sum(1, keepdim=True))
 
     def below(self, limit: Tensor) -> Density:

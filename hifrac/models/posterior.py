@@ -20,7 +20,7 @@ from hifrac.models.prior import Prior, Residual
 from hifrac.models.selection import (
     Selection,
     as_double,
-    completeness,
+    detection_score,
     distance_modulus,
     reach,
     relative_noise,
@@ -239,7 +239,7 @@ class Posterior:
         else:
             density = self._intrinsic
         if selection == "undetected":
-            density = density.weighted(1 - self._detected(density))
+            density = density.weighted(torch.special.log_ndtr(-self._detection_score(density)))
         density = density.below(self.limit)
         return density.shifted(as_double(self.outputs["gswlc_offset"])) if is_gswlc else density
 
@@ -248,7 +248,7 @@ class Posterior:
         """Log odds (n,) that ALFALFA detects the galaxy as it is, redshift and limit included; bounded."""
         density = self._intrinsic.below(self.limit)
         errors = as_double(_LOG_CZ_ERRORS)[self.galaxies.has_redshift.long()]
-        probability = (density.masses * self._detected(density)).sum(1)
+        probability = (density.masses * torch.special.ndtr(self._detection_score(density))).sum(1)
         probability = probability * reach(self.galaxies.log_cz, errors)
         return torch.logit(probability).clamp(-_MOST_LOG_ODDS, _MOST_LOG_ODDS)
 
@@ -274,7 +274,8 @@ class Posterior:
     @cached_property
     def log_spread(self) -> Tensor:
         """Natural logarithm of the spread (n,) of such galaxies, given that ALFALFA detects them."""
-        return torch.log(self._intrinsic.weighted(self._detected(self._intrinsic)).std())
+        score = self._detection_score(self._intrinsic)
+        return torch.log(self._intrinsic.weighted(torch.special.log_ndtr(score)).std())
 
     @cached_property
     def unit(self) -> Tensor:
@@ -305,13 +306,13 @@ class Posterior:
     def _prior_at(self, galaxies: Galaxies) -> Tensor:
         return self.model.prior(galaxies.g_minus_i, galaxies.i, galaxies.log_cz, galaxies.axis_ratio)
 
-    def _detected(self, density: Density) -> Tensor:
-        """Return the completeness of ALFALFA in the bins of a density (n, m)."""
+    def _detection_score(self, density: Density) -> Tensor:
+        """Return what the completeness of ALFALFA follows from in the bins of a density (n, m)."""
         galaxies = self.galaxies
         limit = self.model.selection.mass_limit(
             galaxies.i, galaxies.modulus, galaxies.log_axes, galaxies.log_mstar, galaxies.dec
         )
-        return completeness(density.middles, limit[:, None])
+        return detection_score(density.middles, limit[:, None])
 
 
 def _part(module: _Part, state: Mapping[str, Tensor], prefix: str) -> _Part:

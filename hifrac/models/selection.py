@@ -92,9 +92,12 @@ def width_inputs(i: Any, modulus: Any, log_axes: Any) -> Tensor:
     )
 
 
-def completeness(log_hi_fraction: Tensor, limit: Tensor) -> Tensor:
-    """Return the probability that ALFALFA has the galaxy, with either code, if that is its HI fraction."""
-    return torch.special.ndtr((log_hi_fraction - limit - ANY_CODE_SHIFT) / ANY_CODE_WIDTH)
+def detection_score(log_hi_fraction: Tensor, limit: Tensor) -> Tensor:
+    """Return how far an HI fraction is above where ALFALFA has half of the galaxies, with either code.
+
+    The probability that it has a galaxy is the normal distribution function of this.
+    """
+    return (log_hi_fraction - limit - ANY_CODE_SHIFT) / ANY_CODE_WIDTH
 
 
 def reach(log_cz: Tensor, error: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def test_a_limit_below_everything_leaves_the_limit_and_none_changes_nothing():
 def test_weights_are_those_of_bayes():
     # A normal prior times a normal likelihood is a normal posterior.
     density = Density.split_normal(*doubles(0.0, 0.5, 0.5))
-    weighted = density.weighted(torch.exp(-0.5 * ((density.middles - 0.4) / 0.3) ** 2))
+    weighted = density.weighted(-0.5 * ((density.middles - 0.4) / 0.3) ** 2 - 2000)
     precision = 1 / 0.5**2 + 1 / 0.3**2
     expected = stats.norm(0.4 / 0.3**2 / precision, precision**-0.5)
     np.testing.assert_allclose(weighted.quantile(LEVELS)[0], expected.ppf(LEVELS), atol=1e-3)

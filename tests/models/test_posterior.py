@@ -182,11 +182,22 @@ def test_detected_galaxies_have_more_and_undetected_ones_less(model, outputs):
     assert (medians(posterior, "undetected") < medians(posterior, "intrinsic")).all()
     # The two are the parts of one whole, by the probability of a detection.
     density = posterior._intrinsic
-    detected = posterior._detected(density)
-    share = (density.masses * detected).sum(1)
-    mean = share * density.weighted(detected).mean()
+    score = posterior._detection_score(density)
+    share = (density.masses * torch.special.ndtr(score)).sum(1)
+    mean = share * density.weighted(torch.special.log_ndtr(score)).mean()
     mean = mean + (1 - share) * posterior.density("undetected").mean()
     np.testing.assert_allclose(mean, posterior.density("intrinsic").mean(), atol=1e-9)
+
+
+def test_galaxies_that_are_certain_to_be_detected_or_not_have_an_answer(model, outputs):
+    masses = np.where(np.arange(N) < 20, 14.0, 3.0)
+    posterior = model.infer(outputs, EBV, evidence(log_mstar=masses))
+    for selection in SELECTIONS:
+        assert torch.isfinite(posterior.density(selection).quantile(LEVELS)).all(), selection
+    # A detection is certain at 14 and out of reach at 3, where a non-detection says nothing.
+    before, after = (medians(posterior, selection) for selection in ("intrinsic", "undetected"))
+    assert (after[:20] < before[:20]).all()
+    np.testing.assert_allclose(after[20:], before[20:], atol=1e-6)
 
 
 def test_the_log_odds_are_those_of_the_population_and_of_the_reach(model, outputs):

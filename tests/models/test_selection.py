@@ -10,7 +10,7 @@ from hifrac.models.selection import (
     ANY_CODE_SHIFT,
     RMS_TYPICAL,
     Selection,
-    completeness,
+    detection_score,
     distance_modulus,
     log_flux_limit,
     reach,
@@ -58,9 +58,9 @@ def test_the_limit_in_mass_follows_the_flux(log_cz, shift):
 
 def test_half_of_the_galaxies_at_the_limit_are_detected():
     limit = torch.tensor([-0.3]).double()
-    np.testing.assert_allclose(completeness(limit + ANY_CODE_SHIFT, limit), 0.5)
-    assert completeness(limit + 1, limit) > 0.999
-    assert completeness(limit - 1.2, limit) < 0.001
+    np.testing.assert_allclose(detection_score(limit + ANY_CODE_SHIFT, limit), 0.0, atol=1e-12)
+    assert torch.special.ndtr(detection_score(limit + 1, limit)) > 0.999
+    assert torch.special.ndtr(detection_score(limit - 1.2, limit)) < 0.001
 
 
 def test_nothing_is_detected_beyond_the_band_of_the_survey():
