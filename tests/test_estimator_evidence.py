@@ -7,7 +7,7 @@ from astropy.table import MaskedColumn
 from contract import assert_same_results, texts_of, values_of
 from scipy.special import ndtri
 
-from hifrac import HIFractionEstimator, LocalCutouts, load_model
+from hifrac import Flag, HIFractionEstimator, LocalCutouts, load_model
 from hifrac.core.tables import read_table, write_table
 from hifrac.demo import PICTURES, sample_table
 
@@ -172,6 +172,16 @@ def test_the_selection_is_said_and_ordered(model):
         np.testing.assert_array_equal(
             values_of(result["p_detect"]), values_of(results["intrinsic"]["p_detect"])
         )
+
+
+def test_nothing_is_detected_beyond_the_band_of_the_survey_or_far_below_its_limit(model):
+    near, far, poor = (
+        predict(model, galaxies(**columns)) for columns in ({"z": 0.02}, {"z": 0.09}, {"log_mhi_limit": 5.0})
+    )
+    assert np.median(values_of(near["p_detect"])) > 0.5
+    for result in (far, poor):
+        assert values_of(result["p_detect"]).max() < 1e-6
+        assert (np.asarray(result["flags"]) & int(Flag.UNLIKELY_DETECTION) != 0).all()
 
 
 @pytest.mark.parametrize(

@@ -86,19 +86,20 @@ class Answer:
         estimate, quantiles, samples = outputs.get("estimate", np.full(n, np.nan)), {}, None
         levels = tuple(INTERVAL_LEVELS.values())
         log_odds: np.ndarray | float = 0.0
+        bound: np.ndarray | float = 1.0
         if posterior is not None:
             density = posterior.density(selection)
             estimate, *interval = density.quantile([0.5, *levels]).numpy().T
             quantiles = dict(zip(levels, interval, strict=True))
             samples = None if shares is None else density.quantile(shares).numpy()
-            log_odds = posterior.detection_log_odds.numpy()
+            log_odds, bound = posterior.detection_log_odds.numpy(), posterior.detection_bound.numpy()
         elif isinstance(card.calibration, ConformalTable):
             estimate = card.calibration.estimate(outputs)
             quantiles = {level: card.calibration.quantile(outputs, level) for level in levels}
         p_detect, ood_score, flags = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32)
         if card.detection is not None:
             if "detection_logit" in outputs:
-                p_detect = card.detection.p_detect(outputs["detection_logit"], log_odds)
+                p_detect = np.minimum(card.detection.p_detect(outputs["detection_logit"], log_odds), bound)
             if "distance" in outputs:
                 ood_score = card.detection.ood_score(outputs["distance"])
             flags = card.detection.flags(p_detect, ood_score, ebv).astype(np.int32)

@@ -252,6 +252,18 @@ class Posterior:
         probability = probability * reach(self.galaxies.log_cz, errors)
         return torch.logit(probability).clamp(-_MOST_LOG_ODDS, _MOST_LOG_ODDS)
 
+    @property
+    def detection_bound(self) -> Tensor:
+        """Upper bound (n,) of the probability of a detection, of what the table says alone.
+
+        No galaxy beyond the band of ALFALFA is detected, and none with less HI than its limit at better odds
+        than one with as much, whatever the picture looks like.
+        """
+        galaxies, error = self.galaxies, as_double(_LOG_CZ_ERRORS[1])
+        bound = torch.where(galaxies.has_redshift, reach(galaxies.log_cz, error), 1.0)
+        at_limit = torch.special.ndtr(detection_score(self.limit, self._mass_limit))
+        return torch.minimum(bound, torch.nan_to_num(at_limit, nan=1.0))
+
     @cached_property
     def location(self) -> Tensor:
         """log10(M_HI/M*) (n,) that prior and picture let expect of detected galaxies, before calibration."""
@@ -308,11 +320,14 @@ class Posterior:
 
     def _detection_score(self, density: Density) -> Tensor:
         """Return what the completeness of ALFALFA follows from in the bins of a density (n, m)."""
+        return detection_score(density.middles, self._mass_limit[:, None])
+
+    @cached_property
+    def _mass_limit(self) -> Tensor:
         galaxies = self.galaxies
-        limit = self.model.selection.mass_limit(
+        return self.model.selection.mass_limit(
             galaxies.i, galaxies.modulus, galaxies.log_axes, galaxies.log_mstar, galaxies.dec
         )
-        return detection_score(density.middles, limit[:, None])
 
 
 def _part(module: _Part, state: Mapping[str, Tensor], prefix: str) -> _Part:

@@ -215,6 +215,17 @@ def test_the_log_odds_are_those_of_the_population_and_of_the_reach(model, output
     np.testing.assert_array_equal(beyond, -9)
 
 
+def test_the_table_bounds_the_probability_of_a_detection(model, outputs):
+    def bound(**columns):
+        return model.infer(outputs, EBV, evidence(**columns)).detection_bound
+
+    for columns in ({}, {"log_cz": 3.8}, {"log_mstar": 9.5, "log_mhi_limit": 11.9}):
+        np.testing.assert_allclose(bound(**columns), 1.0, atol=1e-6)
+    np.testing.assert_allclose(bound(log_cz=np.log10(18000.0)), 0.5)
+    np.testing.assert_allclose(bound(log_cz=4.4), 0.0, atol=1e-12)
+    np.testing.assert_allclose(bound(log_mstar=9.5, log_mhi_limit=5.0), 0.0, atol=1e-6)
+
+
 def test_a_limit_of_the_table_truncates(model, outputs):
     free = model.infer(outputs, EBV, evidence(log_mstar=9.5))
     limits = {"log_mstar": 9.5, "log_mhi_limit": np.where(np.arange(N) < 20, 9.2, np.nan)}
