@@ -125,8 +125,9 @@ def _replace(table: Table, name: str, column: Any) -> None:
     """Put a column in the place of another, with its unit and description."""
     previous = table[name]
     if column is not previous:
-        column.unit = previous.unit if column.dtype.kind not in "US" else None
-        column.description, column.format = previous.description, previous.format
+        column.description = previous.description
+        if column.dtype.kind not in "US":  # text has no unit, nor the format of numbers
+            column.unit, column.format = previous.unit, previous.format
         table[name] = column
 
 

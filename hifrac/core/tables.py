@@ -263,6 +263,8 @@ def output_format(path: str | Path) -> str:
     """
     if Path(path).suffix.lower() in _VOTABLE:
         return "votable"
+    if Path(path).suffix.lower() == ".tsv":
+        return "ascii.tab"
     formats = registry.identify_format("write", Table, str(path), None, [], {})
     if len(formats) == 1:
         return formats[0]

@@ -22,6 +22,7 @@ FORMATS = {
     "ecsv": "ascii.ecsv",
     "fits": "fits",
     "csv": "ascii.csv",
+    "tsv": "ascii.tab",
     "vot": "votable",
     "parquet": "parquet",
     "hdf5": "hdf5",
@@ -180,6 +181,7 @@ ODD_COLUMNS = {
     "places on Earth": EarthLocation.from_geodetic([1, 2, 3], [1, 2, 3]),
     "a name with / and é": [1, 2, 3],
     "quantities": np.ones((3, 2)) * u.m,
+    "vectors with a format": Column(np.ones((3, 2)), format=".2f"),
 }
 
 
