@@ -172,7 +172,7 @@ def _headline(explanation: Explanation) -> str:
     if "p_detect" in answers:
         parts.append(f"p(detection) = {answers['p_detect']:.2f}")
     if np.isfinite(explanation.offset):
-        parts.append(f"map: {explanation.offset:+.2f} {explanation.values.sum():+.2f}")
+        parts.append(f"offset {explanation.offset:+.2f}, map {explanation.values.sum():+.2f}")
     return ",  ".join(parts)
 
 

@@ -61,7 +61,7 @@ def plot_overview(
         One per row; by default the column ``name`` or ``objid``, or else the row numbers.
     limits : tuple of float, optional
         Ends of the common axis of the intervals; increasing. What lies beyond is drawn at the end, as a
-        triangle. By default -2 to 1.5 dex; for another quantity than the HI mass fraction, all intervals.
+        triangle. By default -3 to 1.5 dex; for another quantity than the HI mass fraction, all intervals.
     title : str, optional
         Title of the figure.
 
@@ -141,7 +141,7 @@ class _Grid:
 def _limits(estimates: Estimates) -> tuple[float, float]:
     """Return the ends of an axis for all intervals; of HI mass fractions always the same."""
     if estimates.is_hi_fraction:
-        return (-2.0, 1.5)
+        return (-3.0, 1.5)
     ends = np.concatenate([estimates.low[estimates.shown], estimates.high[estimates.shown]])
     if not ends.size:
         return (0.0, 1.0)

@@ -57,7 +57,7 @@ def test_every_row_shows_its_picture_name_and_estimate():
 def test_the_bars_share_one_axis_and_span_the_interval():
     figure = plot_overview(make_result([0.12, -0.5]), make_pictures(2))
     bars = figure.axes[1::2]
-    assert all(axes.get_xlim() == (-2.0, 1.5) for axes in bars)
+    assert all(axes.get_xlim() == (-3.0, 1.5) for axes in bars)
     interval = bars[0].lines[1].get_xdata()
     np.testing.assert_allclose(interval, [-0.09, 0.32])
     np.testing.assert_allclose(bars[0].lines[2].get_xdata(), [0.12])
@@ -95,9 +95,9 @@ def test_nan_counts_as_masked():
 
 
 def test_what_lies_beyond_the_axis_is_drawn_at_its_end():
-    figure = plot_overview(make_result([-3.0, 2.0]), make_pictures(2))
+    figure = plot_overview(make_result([-4.0, 2.0]), make_pictures(2))
     low, high = (axes.lines[2] for axes in figure.axes[1::2])
-    assert (low.get_marker(), low.get_xdata()[0]) == ("<", -2.0)
+    assert (low.get_marker(), low.get_xdata()[0]) == ("<", -3.0)
     assert (high.get_marker(), high.get_xdata()[0]) == (">", 1.5)
 
 
