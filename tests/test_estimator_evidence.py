@@ -255,9 +255,10 @@ def test_draws_go_through_files(model, tmp_path):
         (0, ValueError, "^samples must be at least 1, got 0"),
         (2.5, TypeError, "^samples must be an integer, got 2.5"),
         (True, TypeError, "^samples must be an integer, got True"),
+        (10**30, MemoryError, "^samples: 10{30} draws of 1 rows do not fit into memory"),
     ],
 )
-def test_the_number_of_draws_is_a_count(model, samples, error, message):
+def test_the_number_of_draws_is_a_count_that_fits_into_memory(model, samples, error, message):
     with pytest.raises(error, match=message):
         predict(model, galaxies(1), samples=samples)
 
