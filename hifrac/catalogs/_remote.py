@@ -160,10 +160,12 @@ def _ask(ask: Callable[[], requests.Response], who: str) -> requests.Response:
     def try_() -> requests.Response:
         try:
             response = ask()
-        except requests.RequestException as reason:
+        except requests.RequestException as error:
+            # What urllib3 wraps says the same without the address, in which is the whole query.
+            reason = getattr(error.args[0] if error.args else None, "reason", None) or error
             raise CatalogServiceError(
-                f"{who} gave no complete answer: {reason}", url=_url_of(reason)
-            ) from reason
+                f"{who} gave no complete answer: {reason}", url=_url_of(error)
+            ) from error
         if response.status_code == requests.codes.ok:
             return response
         raise CatalogServiceError(

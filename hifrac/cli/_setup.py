@@ -74,7 +74,8 @@ class Setup:
         if self.cutouts is None and (self.bands is not None or self.pixel_scale is not None):
             raise ValueError("--bands and --pixel-scale are of the pictures of --cutouts: give that as well")
         remote = [] if self.survey is None else ["--survey"]
-        remote += [f"--{name.replace('_', '-')}" for name in self.service]
+        # --offline goes with pictures at hand: then it is about --photometry.
+        remote += [f"--{name.replace('_', '-')}" for name in self.service if name != "offline"]
         local = [f"--{name}" for name in ("cutouts", "frames") if getattr(self, name) is not None]
         if len(local) > 1 or (local and remote):
             raise ValueError(

@@ -24,6 +24,8 @@ def one_line_errors(command: Callable) -> Callable:
 
     @wraps(command)
     def wrapped(*args, **kwargs):
+        from astropy.logger import conf
+
         from hifrac.core.exceptions import HifracError
 
         shown = set()
@@ -35,7 +37,8 @@ def one_line_errors(command: Callable) -> Callable:
                 shown.add(str(message))
                 tqdm.write(f"Warning: {message}", file=sys.stderr)  # above a progress bar
 
-        with warnings.catch_warnings():
+        # The logger of astroquery, which commands import late, would take the warnings over.
+        with warnings.catch_warnings(), conf.set_temp("log_warnings", False):
             warnings.showwarning = show
             try:
                 return command(*args, **kwargs)
@@ -204,7 +207,7 @@ def write_result(table, path: Path, *, overwrite: bool) -> None:
         raise
 
 
-def exit_unless_complete(result, n_served: int, *, fetching: bool) -> None:
+def exit_unless_complete(result, n_served: int, *, fetching: bool, offline: bool = False) -> None:
     """Exit with status 1 where nothing was served, or where another run is expected to fetch more."""
     import numpy as np
 
@@ -213,9 +216,8 @@ def exit_unless_complete(result, n_served: int, *, fetching: bool) -> None:
     flags = np.asarray(result["flags"])
     n_missing = int(np.sum((flags & int(Flag.FETCH_FAILED | Flag.BAD_IMAGE)) != 0)) if fetching else 0
     if n_missing:
-        click.echo(
-            f"{n_missing} rows lack their picture for the moment: run it again to ask for these", err=True
-        )
+        again = "run it again without --offline" if offline else "run it again"
+        click.echo(f"{n_missing} rows lack their picture for the moment: {again} to ask for these", err=True)
     if n_missing or (len(flags) and not n_served):
         raise SystemExit(1)
 

@@ -25,7 +25,8 @@ from hifrac.cli._shared import on_terminal, one_line_errors
     "--target",
     default="log_hi_fraction",
     show_default=True,
-    help="log_hi_fraction, p_detect, gas-rich, gas-poor, or the column that the model estimates.",
+    help="log_hi_fraction, p_detect, gas-rich or gas-poor (of --model gas-classes), or the column that the "
+    "model estimates.",
 )
 @click.option("--no-figures", is_flag=True, help="Maps, regions and a table without pictures: faster.")
 @click.option("--overwrite", is_flag=True, help="Replace the page in DIR, and the files that belong to it.")

@@ -127,7 +127,7 @@ def fetch(
     click.echo("\n".join(lines))
     if output is not None:
         click.echo(f"written to {output}")
-    exit_unless_complete(report, stored, fetching=True)
+    exit_unless_complete(report, stored, fetching=True, offline=recipe_and_service["offline"])
 
 
 @click.group()

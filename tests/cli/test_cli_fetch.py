@@ -2,6 +2,7 @@
 
 import shutil
 
+import astroquery.sdss
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
@@ -9,9 +10,10 @@ from getjpeg_server import OUTSIDE, Reply
 from pictures import encode, galaxy
 from stores import change_picture, stored_pictures
 
-from hifrac import cli
+from hifrac import cli, conf
 from hifrac.core.config import cache_dir
 from hifrac.cutouts import SkyServerCutouts
+from hifrac.demo import PICTURES, sample_table
 
 
 def call(*args, **options):
@@ -63,6 +65,7 @@ def test_offline_nothing_is_asked(quick_service, rows):
     result = call("fetch", rows, "--offline")
     assert result.exit_code == 1
     assert "3  FETCH_FAILED" in result.stdout
+    assert "run it again without --offline" in result.stderr
     assert quick_service.requests == []
 
 
@@ -88,11 +91,29 @@ def test_a_model_reads_the_pictures_of_its_own_survey(rows, tmp_path):
     assert "--survey: the model 'default' reads pictures of sdss, got 'legacy'" in result.stderr
 
 
-@pytest.mark.parametrize("option", [["--offline"], ["--survey", "sdss"], ["--base-url", "http://x"]])
+@pytest.mark.parametrize("option", [["--survey", "sdss"], ["--base-url", "http://x"]])
 def test_pictures_have_one_source(rows, tmp_path, option):
     result = call("predict", rows, "-o", tmp_path / "out.ecsv", "--cutouts", tmp_path, *option)
     assert result.exit_code == 1
     assert f"--cutouts does not go with {option[0]}" in result.stderr
+
+
+@pytest.mark.filterwarnings("default:photometry")
+def test_photometry_that_cannot_be_had_is_one_short_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(astroquery.sdss.conf, "skyserver_baseurl", "http://127.0.0.1:9")  # nobody answers
+    out = tmp_path / "out.ecsv"
+    rows = tmp_path / "galaxies.ecsv"
+    sample_table()[:2].write(rows)
+    arguments = ("predict", rows, "-o", out, "--cutouts", PICTURES, "--name", "name", "--photometry", "sdss")
+    with conf.set_temp("retries", 0):
+        result = call(*arguments)
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Warning: photometry: 2 galaxies go on without that of SDSS: SkyServer gave no")
+    assert "SELECT" not in line
+    result = call(*arguments, "--offline", "--overwrite")
+    assert result.exit_code == 0
+    assert result.stderr == "Warning: photometry: offline, and 2 galaxies are not in the local store\n"
 
 
 def test_the_store_is_shown_checked_mended_and_removed(quick_service, rows):
