@@ -16,6 +16,7 @@ from hifrac import Flag, list_models
 from hifrac.core.columns import is_logarithm
 
 DEX = 1e-5  # estimates, their percentiles and the overdensity, in dex
+INTERVAL = 3e-5  # the ends of intervals, which are up to four dex away from the estimate
 PROBABILITY = 1e-5
 SCORE = 1e-3  # relative: ood_score and the distance behind it
 DENSITY_EDGE = 0.5  # of log_overdensity: HIGH_DENSITY
@@ -48,6 +49,11 @@ def assert_column_of(entry, column):
 def assert_same_estimates(actual, expected, name="estimate"):
     """Assert that estimates in dex are equal."""
     np.testing.assert_allclose(values_of(actual), values_of(expected), rtol=0, atol=DEX, err_msg=name)
+
+
+def assert_same_intervals(actual, expected, name="interval"):
+    """Assert that ends of intervals are equal."""
+    np.testing.assert_allclose(values_of(actual), values_of(expected), rtol=0, atol=INTERVAL, err_msg=name)
 
 
 def assert_same_probabilities(actual, expected, name="probability"):
@@ -99,6 +105,8 @@ def assert_same_results(actual, expected, names=None, detection=None):
             assert_same_probabilities(actual[name], expected[name], name)
         elif name in SCORES:
             assert_same_scores(actual[name], expected[name], name)
+        elif name.endswith(("_p05", "_p16", "_p84", "_p95")):
+            assert_same_intervals(actual[name], expected[name], name)
         else:
             assert_same_estimates(actual[name], expected[name], name)
 

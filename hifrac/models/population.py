@@ -64,8 +64,9 @@ class Population(nn.Module):
         mode, below, above = coefficients
         return (
             mode_terms @ mode,
-            torch.exp(width_terms @ below).clamp(0.1, 1.5),
-            torch.exp(width_terms @ above).clamp(0.1, 1.0),
+            # Before the exponential, which would overflow for some steps of a fit: 0 times infinity is no slope.
+            torch.exp((width_terms @ below).clamp(math.log(0.1), math.log(1.5))),
+            torch.exp((width_terms @ above).clamp(math.log(0.1), 0.0)),
         )
 
     def at(self, g_minus_i: Any, log_mstar: Any, log_axes: Any) -> tuple[Tensor, Tensor, Tensor]:

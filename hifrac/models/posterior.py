@@ -249,7 +249,8 @@ class Posterior:
         density = self._intrinsic.below(self.limit)
         errors = as_double(_LOG_CZ_ERRORS)[self.galaxies.has_redshift.long()]
         probability = (density.masses * torch.special.ndtr(self._detection_score(density))).sum(1)
-        probability = probability * reach(self.galaxies.log_cz, errors)
+        # A sum of shares may be more than 1 in its last digit.
+        probability = (probability * reach(self.galaxies.log_cz, errors)).clamp(0, 1)
         return torch.logit(probability).clamp(-_MOST_LOG_ODDS, _MOST_LOG_ODDS)
 
     @property

@@ -200,6 +200,13 @@ def test_galaxies_that_are_certain_to_be_detected_or_not_have_an_answer(model, o
     np.testing.assert_allclose(after[20:], before[20:], atol=1e-6)
 
 
+def test_the_odds_of_a_certain_detection_are_finite(model, outputs):
+    near = {**outputs, "i": np.linspace(-13, 12, N), "log_cz": np.linspace(-1, 3, N)}
+    log_odds = model.infer(near, EBV).detection_log_odds
+    assert torch.isfinite(log_odds).all()
+    assert log_odds.max() == 9
+
+
 def test_the_log_odds_are_those_of_the_population_and_of_the_reach(model, outputs):
     posterior = model.infer(outputs, EBV, evidence(log_cz=3.8, log_mstar=9.5))
     rng = np.random.default_rng(0)
