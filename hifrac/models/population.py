@@ -64,7 +64,7 @@ class Population(nn.Module):
         mode, below, above = coefficients
         return (
             mode_terms @ mode,
-            # Before the exponential, which would overflow for some steps of a fit: 0 times infinity is no slope.
+            # Before the exponential: where that overflows, 0 times infinity would be the slope of a fit.
             torch.exp((width_terms @ below).clamp(math.log(0.1), math.log(1.5))),
             torch.exp((width_terms @ above).clamp(math.log(0.1), 0.0)),
         )
