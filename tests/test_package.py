@@ -50,6 +50,16 @@ def test_the_version():
     assert python("-m", "hifrac", "--version") == f"hifrac, version {hifrac.__version__}\n"
 
 
+def test_all_files_of_the_bundled_models_are_in_a_wheel():
+    root = Path(hifrac.__file__).parent
+    settings = tomllib.loads((root.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = settings["tool"]["setuptools"]["package-data"]["hifrac"]
+    packed = {path for pattern in patterns for path in root.glob(pattern)}
+    files = {path for path in (root / "models" / "weights").rglob("*") if path.is_file()}
+    assert any(path.name == "missed.ecsv" for path in files)
+    assert files <= packed
+
+
 def test_the_public_names():
     assert list(hifrac.__all__) == sorted(hifrac.__all__)
     for name in hifrac.__all__:
