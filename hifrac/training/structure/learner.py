@@ -59,8 +59,11 @@ REFERENCES = (
     "Ahumada et al. 2020, ApJS 249, 3 (SDSS DR16)",
 )
 
-#: Tables of earlier trainings.
-_OBSOLETE = ("terciles", "deep_sample", "parents")
+#: The tables of a training; which there are depends on the data.
+TABLES = (
+    *("cross_validation", "thirds", "learning_curve", "readings", "detection", "xgass"),
+    *("missed", "targets", "gswlc", "ood_tests"),
+)
 
 
 def train_structure(
@@ -130,7 +133,7 @@ def train_structure(
         card,
         galaxies.pixels[:64],
         tables={**tables, "out_of_fold": figures.out_of_fold_table(answers, scores["p_detect"])},
-        obsolete=_OBSOLETE,
+        obsolete=TABLES,
     )
     return tables
 

@@ -306,6 +306,23 @@ def test_a_model_is_written_whole_or_not_at_all(trained, card, tmp_path, monkeyp
     assert load_model(folder, device="cpu").card.folds["seed"] == 7
 
 
+def test_tables_of_an_earlier_training_do_not_stay(trained, card, tmp_path, monkeypatch):
+    assert set(training.TABLES) == set(trained.tables)
+    folder = tmp_path / "model"
+    shutil.copytree(trained.folder, folder)
+    network = load_model(folder, device="cpu", runtime="eager").network
+    monkeypatch.setattr(write_model, "require_same_answers", lambda *_: None)
+    write_model.write_model(
+        folder,
+        network,
+        card,
+        np.zeros((1, 128, 128, 3), np.uint8),
+        tables={"thirds": Table({"n": [1]})},
+        obsolete=training.TABLES,
+    )
+    assert sorted(path.stem for path in folder.glob("*.ecsv")) == ["out_of_fold", "thirds"]
+
+
 @pytest.fixture
 def unmeasured(small_catalogs, monkeypatch):
     """Where labels are refused, nothing is measured."""
