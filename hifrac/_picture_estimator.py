@@ -208,18 +208,18 @@ class PictureEstimator:
         used = evidence if self.model.posterior_model is not None else Evidence.none(len(evidence))
         return evidence_text(used)
 
-    def _interpret(
-        self, request: Request, outputs: dict[str, np.ndarray], rows: list[int] | np.ndarray
-    ) -> Answer:
+    def _options(self, request: Request, rows: list[int] | np.ndarray) -> dict[str, Any]:
+        """Return what the model is told of some rows beside their pictures and reddening."""
+        return {
+            "evidence": request.evidence[rows],
+            "selection": self.selection,
+            "mass_scale": self.mass_scale,
+            "shares": None if request.shares is None else request.shares[rows],
+        }
+
+    def _interpret(self, request: Request, outputs: dict[str, np.ndarray], rows: np.ndarray) -> Answer:
         """Return the model's answer for some rows, from what its network gave."""
-        return self.model.interpret(
-            outputs,
-            request.ebv[rows],
-            evidence=request.evidence[rows],
-            selection=self.selection,
-            mass_scale=self.mass_scale,
-            shares=None if request.shares is None else request.shares[rows],
-        )
+        return self.model.interpret(outputs, request.ebv[rows], **self._options(request, rows))
 
     def _cutouts(self, positions: Positions, names: Any) -> Generator[tuple[int, Cutout]]:
         """Fetch each row's cutout, in order; rows without a position are not asked for."""
@@ -259,12 +259,11 @@ class PictureEstimator:
         flags: np.ndarray,
     ) -> None:
         """Write the model's answer to one batch to its rows."""
-        inspected = self.model.inspect(pixels[: len(rows)], in_place=True)
-        outputs = self.model.run(inspected.pixels, request.ebv[rows])
-        answer = self._interpret(request, outputs, rows)
+        options = self._options(request, rows)
+        answer = self.model.answer(pixels[: len(rows)], request.ebv[rows], in_place=True, **options)
         for name, column in answer.columns().items():
             values[name][rows] = column
-        flags[rows] |= answer.flags | inspected.flags
+        flags[rows] |= answer.flags
 
     def _photometry_facts(self) -> dict[str, str]:
         """Say where magnitudes and redshifts come from that the table does not have."""

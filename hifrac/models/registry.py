@@ -180,13 +180,17 @@ class Model:
                 "trained on, and no distributions"
             )
 
-    def answer(self, pixels: np.ndarray, ebv: np.ndarray | None = None, **options: Any) -> Answer:
+    def answer(
+        self, pixels: np.ndarray, ebv: np.ndarray | None = None, *, in_place: bool = False, **options: Any
+    ) -> Answer:
         """Run the network and calibrate its outputs.
 
         Parameters
         ----------
         pixels, ebv : `~numpy.ndarray`
             As of `run`; ``ebv`` also decides on the flag HIGH_REDDENING.
+        in_place : bool, optional
+            As of `inspect`.
         **options
             As of `interpret`.
 
@@ -200,7 +204,7 @@ class Model:
         ValueError, ~hifrac.core.ModelError
             As of `run` and `interpret`.
         """
-        inspected = self.inspect(pixels)
+        inspected = self.inspect(pixels, in_place=in_place)
         answer = self.interpret(self.run(inspected.pixels, ebv), ebv, **options)
         return replace(answer, flags=answer.flags | inspected.flags)
 

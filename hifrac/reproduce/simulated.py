@@ -119,8 +119,9 @@ def _parts(setting: Setting, table: Table) -> list[tuple[str, str, Table, str | 
     real = held_out(setting)
     real = real[np.isin(np.asarray(real["objid"]), np.asarray(by_sample[samples.LABELLED_SAMPLE]["name"]))]
     model = load_model(setting.model)
-    options = {"selection": selection_of(model.card)}
-    answer = model.answer(pictures(real["objid"], setting), reddening(real), **options)
+    answer = model.answer(
+        pictures(real["objid"], setting), reddening(real), selection=selection_of(model.card)
+    )
     learned = Table({"truth": real["truth"], "estimate": answer.estimate, "p_detect": answer.p_detect})
     as_values = by_sample["xGASS"]["truth", "estimate", "p_detect"]
     parts: list[tuple[str, str, Table, str | None]] = [
