@@ -1,4 +1,4 @@
-"""The HI mass function of an optically selected sample, from galaxies whose HI nobody measured.
+"""The HI mass function of an optically selected sample, from pictures, photometry and redshifts.
 
 The galaxies are those of ``photometry_labels.ecsv`` that are near and bright enough for a sample limited by
 flux. Each counts with the inverse of the volume in which it would be there (Schmidt 1968, ApJ 151, 393). The
@@ -64,6 +64,12 @@ def main(model: str, output: Path) -> None:
     table.meta["omega_hi"] = {name: float(f"{value:.3g}") for name, value in density.items()}
     table.write(output, overwrite=True)
     table.pprint(max_width=-1)
+    measured = {
+        str(objid)
+        for name in ("hi_labels", "resolve_labels", "himanga_labels")
+        for objid in Table.read(folder / f"{name}.ecsv")["objid"]
+    }
+    click.echo(f"{np.isin(galaxies['objid'], list(measured)).sum()} galaxies have HI that the model knows")
     click.echo(f"{len(galaxies)} galaxies; Omega_HI {table.meta['omega_hi']}, of ALFALFA 3.9e-4")
 
 
