@@ -241,10 +241,10 @@ def randomised(model: Model, seed: int = 0) -> Model:
     import torch
 
     from hifrac.models.architectures import build
-    from hifrac.models.xresnet import fold_spectral_norm
+    from hifrac.models.xresnet import fold_for_inference
 
     generator = torch.Generator().manual_seed(seed)
-    network = fold_spectral_norm(build(model.card.architecture, dict(model.card.options)))
+    network = fold_for_inference(build(model.card.architecture, dict(model.card.options)))
     state = model.network.state_dict()
     own = network.state_dict()
     learned = {name for name, _ in network.named_parameters()}

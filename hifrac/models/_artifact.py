@@ -22,7 +22,7 @@ from hifrac.core.exceptions import ModelError, ModelIntegrityError
 from hifrac.core.files import file_sha256, write_whole
 from hifrac.models.architectures import build, closest
 from hifrac.models.cards import ModelCard
-from hifrac.models.xresnet import fold_spectral_norm
+from hifrac.models.xresnet import fold_for_inference
 
 WEIGHTS = "weights.safetensors"
 SCRIPT = "model.pt"
@@ -81,7 +81,7 @@ def exported(network: nn.Module, width: int, n_channels: int = 3) -> torch.expor
     number = torch.export.Dim("n", min=1, max=_MOST)
     with torch.no_grad():
         return torch.export.export(
-            _Columns(fold_spectral_norm(network).cpu()).eval(),
+            _Columns(fold_for_inference(network).cpu()).eval(),
             (example,),
             dynamic_shapes={"pixels": {0: number}},
         )
@@ -130,7 +130,7 @@ def save(
     written = [WEIGHTS]
     if "torchscript" in formats:
         with _deprecations_of_jit_silenced(), torch.no_grad():
-            torch.jit.save(torch.jit.script(fold_spectral_norm(network).cpu()), folder / SCRIPT)
+            torch.jit.save(torch.jit.script(fold_for_inference(network).cpu()), folder / SCRIPT)
         written.append(SCRIPT)
     if "export" in formats and width is not None:
         torch.export.save(exported(network, width), folder / PROGRAM)

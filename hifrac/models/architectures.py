@@ -23,7 +23,9 @@ def _pixel_net(
     std: Sequence[float] = PAPER_STD,
     monochrome: bool = False,
 ) -> PixelNet:
-    return PixelNet(make(n_outputs, n_channels), mean=mean, std=std, monochrome=monochrome)
+    return PixelNet(
+        make(n_outputs=n_outputs, n_channels=n_channels), mean=mean, std=std, monochrome=monochrome
+    )
 
 
 class _Residual(nn.Module):
@@ -58,6 +60,11 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "xresnet34": partial(_pixel_net, xresnet.xresnet34),
     "xresnet50": partial(_pixel_net, xresnet.xresnet50),
     "shallow": partial(_pixel_net, xresnet.shallow),
+    "xresnet18_hybrid": partial(_pixel_net, xresnet.xresnet18_hybrid),
+    "xresnet18_cnn": partial(_pixel_net, xresnet.xresnet18_cnn),
+    "xresnet18_deconv": partial(_pixel_net, xresnet.xresnet18_deconv),
+    "baseline_cnn": partial(_pixel_net, xresnet.baseline_cnn),
+    "baseline_deconv": partial(_pixel_net, xresnet.baseline_deconv),
     **{name: partial(_pixel_net, partial(_Residual, name)) for name in ("resnet18", "resnet34", "resnet50")},
 }
 

@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hifrac.core.exceptions import ModelError
 from hifrac.models import _artifact
-from hifrac.models.xresnet import SimpleSelfAttention, fold_spectral_norm
+from hifrac.models.xresnet import SimpleSelfAttention, fold_for_inference
 
 
 class OpenVINO(nn.Module):
@@ -131,7 +131,7 @@ class HalfPrecision(nn.Module):
         if not hasattr(network, "backbone"):
             raise ModelError(f"runtime 'half' is for the xresnets, not for {type(network).__name__}")
         self.dtype = dtype
-        network = fold_batch_norm(fold_spectral_norm(network))
+        network = fold_batch_norm(fold_for_inference(network))
         for module in list(network.modules()):
             for name, inner in list(module.named_children()):
                 if name in ("attention", "head") and isinstance(inner, SimpleSelfAttention | nn.Linear):

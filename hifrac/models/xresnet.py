@@ -1,21 +1,27 @@
-"""The paper's network: xresnet with Mish and simple self-attention, and the shallow one of its Grad-CAM maps.
+"""The papers' networks: xresnet with Mish and simple self-attention, and the shallow ones they compare.
 
 The xresnet is a residual network with the changes of He et al. (2019, CVPR,
 "Bag of tricks", arXiv:1812.01187): three 3x3 convolutions as the stem, average
 pooling in the shortcut, and residual blocks that start as the identity. Wu
 (2020, ApJ 900, 142, section 3) adds Mish (Misra 2019, arXiv:1908.08681) and
-self-attention.
+self-attention; Wu & Peek (2020, arXiv:2009.12318) deconvolution in the stem,
+grouped convolutions, and squeeze-excitation (Hu et al. 2018, CVPR,
+arXiv:1709.01507).
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+
+from hifrac.models.deconvolution import FastDeconv
 
 #: What the paper's code takes from pixel values / 255 (red, green, blue), and then divides them by. They
 #: are nearly the identity: statistics of pictures that had been normalised before.
@@ -27,14 +33,28 @@ MINIMUM_SIDE = 32
 
 
 def _convolution(
-    n_in: int, n_out: int, size: int = 3, stride: int = 1, *, act: bool = True, zero: bool = False
+    n_in: int,
+    n_out: int,
+    size: int = 3,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    act: type[nn.Module] | None = nn.Mish,
+    zero: bool = False,
+    deconvolve: bool = False,
 ) -> nn.Sequential:
-    """Make a convolution, batch normalisation (its factor 0 if ``zero``) and Mish (if ``act``)."""
-    convolution = nn.Conv2d(n_in, n_out, size, stride=stride, padding=size // 2, bias=False)
+    """Make a convolution, batch normalisation (its factor 0 if ``zero``) and an activation (if ``act``).
+
+    If ``deconvolve``, its inputs are decorrelated in place of the normalisation.
+    """
+    activation = [] if act is None else [act()]
+    if deconvolve:
+        return nn.Sequential(FastDeconv(n_in, n_out, size, stride, groups=groups), *activation)
+    convolution = nn.Conv2d(n_in, n_out, size, stride, size // 2, groups=groups, bias=False)
     normalisation = nn.BatchNorm2d(n_out)
     nn.init.kaiming_normal_(convolution.weight)
     nn.init.constant_(normalisation.weight, 0.0 if zero else 1.0)
-    return nn.Sequential(convolution, normalisation, *([nn.Mish()] if act else []))
+    return nn.Sequential(convolution, normalisation, *activation)
 
 
 class SimpleSelfAttention(nn.Module):
@@ -69,33 +89,120 @@ class SimpleSelfAttention(nn.Module):
         return (x + self.gamma * attended).reshape(maps.shape)
 
 
-class _Block(nn.Module):
-    """A residual block: two 3x3 convolutions, or three with a bottleneck where ``expansion`` is 4."""
+def _squeeze_excitation(n_channels: int, reduction: int) -> nn.Module:
+    """Make factors for the channels out of their means, through a multiple of 8 channels as in fastai."""
+    from torchvision.ops import SqueezeExcitation
 
-    def __init__(self, n_in: int, n_out: int, stride: int, *, expansion: int, attention: bool) -> None:
+    module = SqueezeExcitation(n_channels, math.ceil(n_channels // reduction / 8) * 8, activation=nn.Mish)
+    for convolution in (module.fc1, module.fc2):
+        nn.init.kaiming_normal_(convolution.weight)
+        nn.init.zeros_(convolution.bias)
+    return module
+
+
+class _Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or three with a bottleneck where ``expansion`` is 4.
+
+    Only the strided convolution has groups.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        stride: int,
+        *,
+        attention: bool,
+        expansion: int,
+        groups: int,
+        reduction: int | None,
+        deconvolve: bool,
+    ) -> None:
         super().__init__()
         inner = n_out // expansion
+        convolution = partial(_convolution, deconvolve=deconvolve)
         if expansion == 1:
-            layers = [_convolution(n_in, inner, stride=stride)]
-            layers.append(_convolution(inner, n_out, act=False, zero=True))
+            layers = [convolution(n_in, inner, stride=stride, groups=groups)]
+            layers.append(convolution(inner, n_out, act=None, zero=True))
         else:
-            layers = [_convolution(n_in, inner, 1), _convolution(inner, inner, stride=stride)]
-            layers.append(_convolution(inner, n_out, 1, act=False, zero=True))
+            layers = [convolution(n_in, inner, 1), convolution(inner, inner, stride=stride, groups=groups)]
+            layers.append(convolution(inner, n_out, 1, act=None, zero=True))
         self.convolutions = nn.Sequential(*layers)
+        self.excitation = nn.Identity() if reduction is None else _squeeze_excitation(n_out, reduction)
         self.attention = SimpleSelfAttention(n_out) if attention else nn.Identity()
         shortcut: list[nn.Module] = []
         if stride > 1:
             shortcut.append(nn.AvgPool2d(stride, ceil_mode=True))
         if n_in != n_out:
-            shortcut.append(_convolution(n_in, n_out, 1, act=False))
+            shortcut.append(convolution(n_in, n_out, 1, act=None))
         self.shortcut = nn.Sequential(*shortcut)
         self.act = nn.Mish()
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.act(self.attention(self.convolutions(maps)) + self.shortcut(maps))
+        changes = self.attention(self.excitation(self.convolutions(maps)))
+        return self.act(changes + self.shortcut(maps))
 
 
-class XResNet(nn.Module):
+class _MapNetwork(nn.Module):
+    """A network whose answer is linear in the mean of its last map; made by what derives from it."""
+
+    if TYPE_CHECKING:
+        head: nn.Linear
+
+    def __init__(self, n_outputs: int, n_channels: int, minimum_side: int) -> None:
+        super().__init__()
+        for name, value in (("n_outputs", n_outputs), ("n_channels", n_channels)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.n_channels = n_channels
+        self.minimum_side = minimum_side
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Read a batch of pictures.
+
+        Parameters
+        ----------
+        pictures : Tensor of float, shape (n, n_channels, h, w)
+            Normalised pictures.
+
+        Returns
+        -------
+        outputs : Tensor of float, shape (n, n_outputs)
+
+        Raises
+        ------
+        ValueError
+            If ``pictures`` has another shape, or a side that is too small.
+        """
+        return self.forward_head(self.forward_features(pictures))
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """Return the last map, whose sides round up; see `forward` for what is refused."""
+        if pictures.dim() != 4 or pictures.shape[1] != self.n_channels:
+            raise ValueError(f"pictures must be (n, {self.n_channels}, h, w), got {pictures.shape}")
+        if pictures.shape[2] < self.minimum_side or pictures.shape[3] < self.minimum_side:
+            raise ValueError(
+                f"pictures must have sides of at least {self.minimum_side} pixels, got {pictures.shape}"
+            )
+        return self.layers(pictures)
+
+    def layers(self, pictures: Tensor) -> Tensor:
+        """Make the last map of pictures that have been checked."""
+        raise NotImplementedError
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """Answer from the last map: its mean over positions, and one linear layer."""
+        return self.head(maps.mean((2, 3)))
+
+
+def _head(n_in: int, n_outputs: int) -> nn.Linear:
+    head = nn.Linear(n_in, n_outputs)
+    nn.init.kaiming_normal_(head.weight)  # as the original; its biases are 0 too
+    nn.init.zeros_(head.bias)
+    return head
+
+
+class XResNet(_MapNetwork):
     """A residual network of pictures of any size; made by `xresnet34` and its like.
 
     Parameters
@@ -113,16 +220,22 @@ class XResNet(nn.Module):
     self_attention : bool, optional
         Whether the last block of the first stage has self-attention, before
         the shortcut is added.
+    groups : int, optional
+        Groups of channels in the strided convolution of each block; a divisor of 64.
+    reduction : int, optional
+        Blocks have squeeze-excitation with so many times fewer channels; by default none.
+    deconvolution : {"none", "stem", "all"}, optional
+        Where inputs of convolutions are decorrelated (`FastDeconv`) in place of batch normalisation.
 
     Raises
     ------
     ValueError
-        If ``blocks`` is empty or has a number below 1, ``n_outputs`` or
-        ``n_channels`` is below 1, or ``expansion`` is neither 1 nor 4.
+        If ``blocks`` is empty or has a number below 1, or another number or word is none of those above.
 
     Notes
     -----
-    The pictures are float, (n, n_channels, h, w), h and w at least 32.
+    The pictures are float, (n, n_channels, h, w), h and w at least 32. After four stages the sides of the
+    last map are those of the pictures / 32.
     """
 
     def __init__(
@@ -133,21 +246,33 @@ class XResNet(nn.Module):
         *,
         expansion: int = 1,
         self_attention: bool = True,
+        groups: int = 1,
+        reduction: int | None = None,
+        deconvolution: Literal["none", "stem", "all"] = "none",
     ) -> None:
-        super().__init__()
+        super().__init__(n_outputs, n_channels, MINIMUM_SIDE)
         if not blocks or min(blocks) < 1:
             raise ValueError(f"blocks must be numbers of at least 1, got {blocks}")
-        for name, value in (("n_outputs", n_outputs), ("n_channels", n_channels)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
         if expansion not in (1, 4):
             raise ValueError(f"expansion must be 1 or 4, got {expansion}")
-        self.n_channels = n_channels
-        self.minimum_side = MINIMUM_SIDE
+        if groups < 1 or 64 % groups:
+            raise ValueError(f"groups must be a divisor of 64, got {groups}")
+        if reduction is not None and not 1 <= reduction <= 64:
+            raise ValueError(f"reduction must be from 1 to 64, got {reduction}")
+        if deconvolution not in ("none", "stem", "all"):
+            raise ValueError(f"deconvolution must be 'none', 'stem' or 'all', got {deconvolution!r}")
+        convolution = partial(_convolution, deconvolve=deconvolution != "none")
         self.stem = nn.Sequential(
-            _convolution(n_channels, 32, stride=2), _convolution(32, 32), _convolution(32, 64)
+            convolution(n_channels, 32, stride=2), convolution(32, 32), convolution(32, 64)
         )
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        block = partial(
+            _Block,
+            expansion=expansion,
+            groups=groups,
+            reduction=reduction,
+            deconvolve=deconvolution == "all",
+        )
         stages = []
         n_in = 64
         for stage, depth in enumerate(blocks):
@@ -156,46 +281,31 @@ class XResNet(nn.Module):
             for number in range(depth):
                 attention = self_attention and stage == 0 and number == depth - 1
                 stride = 2 if stage > 0 and number == 0 else 1
-                layers.append(_Block(n_in, n_out, stride, expansion=expansion, attention=attention))
+                layers.append(block(n_in, n_out, stride, attention=attention))
                 n_in = n_out
             stages.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(n_in, n_outputs)
-        nn.init.kaiming_normal_(self.head.weight)  # as the original; its biases are 0 too
-        nn.init.zeros_(self.head.bias)
+        self.head = _head(n_in, n_outputs)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Read a batch of pictures.
-
-        Parameters
-        ----------
-        pictures : Tensor of float, shape (n, n_channels, h, w)
-            Normalised pictures.
-
-        Returns
-        -------
-        outputs : Tensor of float, shape (n, n_outputs)
-
-        Raises
-        ------
-        ValueError
-            If ``pictures`` has another shape, or a side below 32 pixels.
-        """
-        return self.forward_head(self.forward_features(pictures))
-
-    def forward_features(self, pictures: Tensor) -> Tensor:
-        """Return the last map, shape (n, channels, h / 32, w / 32) after four stages; sides round up."""
-        if pictures.dim() != 4 or pictures.shape[1] != self.n_channels:
-            raise ValueError(f"pictures must be (n, {self.n_channels}, h, w), got {pictures.shape}")
-        if pictures.shape[2] < self.minimum_side or pictures.shape[3] < self.minimum_side:
-            raise ValueError(
-                f"pictures must have sides of at least {self.minimum_side} pixels, got {pictures.shape}"
-            )
+    def layers(self, pictures: Tensor) -> Tensor:
+        """Make the last map of pictures that have been checked."""
         return self.stages(self.pool(self.stem(pictures)))
 
-    def forward_head(self, maps: Tensor) -> Tensor:
-        """Answer from the last map: its mean over positions, and one linear layer."""
-        return self.head(maps.mean((2, 3)))
+
+class _Baseline(_MapNetwork):
+    """Three convolutions with ReLU, the first two of stride 2: what Wu & Peek (2020) compare with."""
+
+    def __init__(self, n_outputs: int, n_channels: int, *, deconvolve: bool) -> None:
+        super().__init__(n_outputs, n_channels, 4)
+        convolution = partial(_convolution, act=nn.ReLU, deconvolve=deconvolve)
+        self.stem = nn.Sequential(
+            convolution(n_channels, 32, stride=2), convolution(32, 32, stride=2), convolution(32, 64)
+        )
+        self.head = _head(64, n_outputs)
+
+    def layers(self, pictures: Tensor) -> Tensor:
+        """Make the last map of pictures that have been checked."""
+        return self.stem(pictures)
 
 
 def xresnet18(n_outputs: int = 1, n_channels: int = 3, *, self_attention: bool = True) -> XResNet:
@@ -245,6 +355,52 @@ def shallow(n_outputs: int = 2, n_channels: int = 3) -> XResNet:
     network : XResNet
     """
     return XResNet((2,), n_outputs, n_channels, self_attention=False)
+
+
+# The networks of Wu & Peek (2020): latent variables of a spectrum out of pictures in five bands.
+
+_xresnet18_grouped = partial(XResNet, (2, 2, 2, 2), groups=64, reduction=8)
+
+
+def xresnet18_hybrid(*, n_channels: int = 5, n_outputs: int = 6, self_attention: bool = True) -> XResNet:
+    """Make the best network of Wu & Peek (2020): 6,734,743 parameters.
+
+    Its stem decorrelates its inputs; the stages are normalised by batches.
+
+    Parameters
+    ----------
+    n_channels : int, optional
+        Bands of the pictures.
+    n_outputs : int, optional
+        Latent variables of the spectrum.
+    self_attention : bool, optional
+        Whether it has self-attention.
+
+    Returns
+    -------
+    network : XResNet
+    """
+    return _xresnet18_grouped(n_outputs, n_channels, self_attention=self_attention, deconvolution="stem")
+
+
+def xresnet18_cnn(*, n_channels: int = 5, n_outputs: int = 6, self_attention: bool = True) -> XResNet:
+    """Make the network with batch normalisation everywhere: 6,734,871 parameters; see `xresnet18_hybrid`."""
+    return _xresnet18_grouped(n_outputs, n_channels, self_attention=self_attention)
+
+
+def xresnet18_deconv(*, n_channels: int = 5, n_outputs: int = 6, self_attention: bool = True) -> XResNet:
+    """Make the network with deconvolution everywhere: 6,730,007 parameters; see `xresnet18_hybrid`."""
+    return _xresnet18_grouped(n_outputs, n_channels, self_attention=self_attention, deconvolution="all")
+
+
+def baseline_cnn(*, n_channels: int = 5, n_outputs: int = 6) -> nn.Module:
+    """Make three convolutions with batch normalisation: 29,734 parameters; see `xresnet18_hybrid`."""
+    return _Baseline(n_outputs, n_channels, deconvolve=False)
+
+
+def baseline_deconv(*, n_channels: int = 5, n_outputs: int = 6) -> nn.Module:
+    """Make three convolutions with deconvolution: 29,606 parameters; see `xresnet18_hybrid`."""
+    return _Baseline(n_outputs, n_channels, deconvolve=True)
 
 
 class PixelNet(nn.Module):
@@ -329,8 +485,8 @@ class PixelNet(nn.Module):
         return (values - self.mean) / self.std
 
 
-def fold_spectral_norm(network: nn.Module) -> nn.Module:
-    """Replace each spectrally normalised weight by its value, for inference.
+def fold_for_inference(network: nn.Module) -> nn.Module:
+    """Replace weights that are computed from others by their values: spectral norms and deconvolutions.
 
     Parameters
     ----------
@@ -351,4 +507,7 @@ def fold_spectral_norm(network: nn.Module) -> nn.Module:
             conv = nn.Conv1d(module.conv.in_channels, module.conv.out_channels, 1, bias=False)
             conv.weight = nn.Parameter(module.conv.weight.detach().clone())
             module.conv = conv.eval()
+        for name, child in list(module.named_children()):
+            if isinstance(child, FastDeconv):
+                setattr(module, name, child.as_convolution())
     return folded

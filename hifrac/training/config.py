@@ -113,7 +113,18 @@ class NetworkConfig(_Section):
     """Section ``[network]``: architecture, loss, and the weights to start from."""
 
     architecture: Literal[
-        "xresnet18", "xresnet34", "xresnet50", "shallow", "resnet18", "resnet34", "resnet50"
+        "xresnet18",
+        "xresnet34",
+        "xresnet50",
+        "shallow",
+        "xresnet18_hybrid",
+        "xresnet18_cnn",
+        "xresnet18_deconv",
+        "baseline_cnn",
+        "baseline_deconv",
+        "resnet18",
+        "resnet34",
+        "resnet50",
     ] = "xresnet34"
     loss: Literal["rmse", "gaussian_nll", "tobit_nll", "smoothed_cross_entropy"] = "rmse"
     smoothing: _Share = 0.05

@@ -9,15 +9,21 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hifrac.models.deconvolution import FastDeconv
 from hifrac.models.xresnet import (
     PAPER_MEAN,
     PAPER_STD,
     PixelNet,
     SimpleSelfAttention,
     XResNet,
-    fold_spectral_norm,
+    baseline_cnn,
+    baseline_deconv,
+    fold_for_inference,
     shallow,
     xresnet18,
+    xresnet18_cnn,
+    xresnet18_deconv,
+    xresnet18_hybrid,
     xresnet34,
     xresnet50,
 )
@@ -45,6 +51,10 @@ def stirred(network, seed=0):
                 module.running_var.copy_(draw(module.running_var, 0.5, 2.0))
             elif isinstance(module, SimpleSelfAttention):
                 module.gamma.fill_(1e-2)
+            elif isinstance(module, FastDeconv):
+                module.bias.copy_(draw(module.bias, -0.2, 0.2))
+                module.running_mean.copy_(draw(module.running_mean, -0.2, 0.2))
+                module.running_deconv.add_(draw(module.running_deconv, -0.01, 0.01))
     return network.eval()
 
 
@@ -74,6 +84,49 @@ def n_parameters(network):
 @pytest.mark.parametrize(("n_outputs", "expected"), [(1, 21_308_514), (2, 21_309_027)])
 def test_the_number_of_parameters_is_that_of_the_paper(n_outputs, expected):
     assert n_parameters(xresnet34(n_outputs)) == expected
+
+
+#: The networks of Wu & Peek (2020), and their sizes in the notebook of the paper.
+OF_SPECTRA = {
+    xresnet18_hybrid: 6_734_743,
+    xresnet18_cnn: 6_734_871,
+    xresnet18_deconv: 6_730_007,
+    baseline_cnn: 29_734,
+    baseline_deconv: 29_606,
+}
+
+
+@pytest.mark.parametrize("make", OF_SPECTRA)
+def test_the_number_of_parameters_is_that_of_the_paper_on_spectra(make):
+    assert n_parameters(make()) == OF_SPECTRA[make]
+    assert n_parameters(make(n_channels=3)) == OF_SPECTRA[make] - 2 * 32 * 9
+    last = make().head.in_features
+    assert n_parameters(make(n_outputs=1)) == OF_SPECTRA[make] - 5 * (last + 1)
+
+
+def test_the_hybrid_network_without_attention():
+    assert n_parameters(xresnet18_hybrid(self_attention=False)) == 6_730_646
+
+
+@pytest.mark.parametrize(
+    ("make", "n_deconvolutions", "n_normalisations"),
+    [
+        (xresnet18_hybrid, 3, 19),
+        (xresnet18_cnn, 0, 22),
+        (xresnet18_deconv, 22, 0),
+        (baseline_cnn, 0, 3),
+        (baseline_deconv, 3, 0),
+    ],
+)
+def test_where_inputs_are_decorrelated_and_where_batches_are_normalised(
+    make, n_deconvolutions, n_normalisations
+):
+    network = make()
+    modules = list(network.modules())
+    assert sum(isinstance(module, FastDeconv) for module in modules) == n_deconvolutions
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in modules) == n_normalisations
+    if n_deconvolutions:
+        assert all(isinstance(layer[0], FastDeconv) for layer in network.stem)
 
 
 @pytest.mark.parametrize(("make", "channels"), [(xresnet18, 64), (xresnet50, 256)])
@@ -153,7 +206,16 @@ def written_out(state, pictures, blocks):
 
     def convolve(x, name, stride=1):
         weight = state[f"{name}.0.weight"]
-        x = functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+        groups = x.shape[1] // weight.shape[1]
+        padding = weight.shape[-1] // 2
+        if f"{name}.0.running_deconv" in state:
+            mean, deconv = state[f"{name}.0.running_mean"], state[f"{name}.0.running_deconv"]
+            weight = (weight.reshape(groups, -1, deconv.shape[-1]) @ deconv).reshape(weight.shape)
+            n_features = weight[0].numel()
+            means = mean.repeat(1, n_features // mean.shape[1]).repeat_interleave(len(weight) // groups, 0)
+            bias = state[f"{name}.0.bias"] - (weight.reshape(len(weight), -1) * means).sum(1)
+            return functional.conv2d(x, weight, bias, stride, padding, groups=groups)
+        x = functional.conv2d(x, weight, None, stride, padding, groups=groups)
         mean, var, factor, shift = (
             state[f"{name}.1.{part}"][:, None, None]
             for part in ("running_mean", "running_var", "weight", "bias")
@@ -173,6 +235,12 @@ def written_out(state, pictures, blocks):
             strided = stage > 0 and number == 0
             y = mish(convolve(x, f"{name}.convolutions.0", 2 if strided else 1))
             y = convolve(y, f"{name}.convolutions.1")
+            if f"{name}.excitation.fc1.weight" in state:
+                factors = y.mean((2, 3), keepdim=True)
+                for layer, activation in (("fc1", mish), ("fc2", torch.sigmoid)):
+                    weight, bias = (state[f"{name}.excitation.{layer}.{part}"] for part in ("weight", "bias"))
+                    factors = activation(functional.conv2d(factors, weight, bias))
+                y = y * factors
             if (stage, number) == (0, depth - 1):
                 matrix = state[f"{name}.attention.conv.parametrizations.weight.original"][..., 0]
                 matrix = matrix / torch.linalg.svdvals(matrix)[0]
@@ -189,11 +257,18 @@ def written_out(state, pictures, blocks):
 
 @pytest.mark.parametrize(
     ("make", "blocks", "side"),
-    [(xresnet34, (3, 4, 6, 3), 64), (xresnet34, (3, 4, 6, 3), 75), (xresnet18, (2, 2, 2, 2), 64)],
+    [
+        (xresnet34, (3, 4, 6, 3), 64),
+        (xresnet34, (3, 4, 6, 3), 75),
+        (xresnet18, (2, 2, 2, 2), 64),
+        (xresnet18_hybrid, (2, 2, 2, 2), 64),
+        (xresnet18_cnn, (2, 2, 2, 2), 75),
+        (xresnet18_deconv, (2, 2, 2, 2), 64),
+    ],
 )
 def test_the_network_does_what_the_paper_says(make, blocks, side):
     torch.manual_seed(5)
-    network = stirred(make(2).double())
+    network = stirred(make(n_outputs=2, n_channels=3).double())
     attention = network.stages[0][-1].attention
     attention.train()  # the power iteration finds the largest singular value in training only
     for _ in range(2000):
@@ -209,8 +284,8 @@ def test_the_network_does_what_the_paper_says(make, blocks, side):
         attention.gamma.zero_()
         unattended = network(pictures)
     # Attention matters here, and so do the pictures.
-    assert (expected - unattended).abs().min() > 1e-3
-    assert (expected[0] - expected[1]).abs().max() > 1e-3
+    assert (expected - unattended).abs().min() > 1e-5
+    assert (expected[0] - expected[1]).abs().max() > 1e-5
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
@@ -230,6 +305,22 @@ def test_training_holds_the_largest_singular_value_at_one():
     for _ in range(200):
         attention(torch.rand(1, 16, 2, 2))
     assert torch.linalg.svdvals(attention.conv.weight[..., 0])[0].item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("make", [baseline_cnn, baseline_deconv])
+def test_the_baselines_are_three_convolutions_and_a_mean(make):
+    torch.manual_seed(6)
+    network = stirred(make())
+    pictures = torch.rand(2, 5, 30, 33, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        maps = network.forward_features(pictures)
+        assert maps.shape == (2, 64, 8, 9)
+        x = pictures
+        for layer, stride in zip(fold_for_inference(network).stem, (2, 2, 1), strict=True):
+            x = functional.conv2d(x, layer[0].weight, layer[0].bias, stride, padding=1)
+            x = functional.relu(layer[1](x) if make is baseline_cnn else x)
+        torch.testing.assert_close(maps, x)
+        torch.testing.assert_close(network(pictures), network.head(maps.mean((2, 3))))
 
 
 # What it answers
@@ -295,6 +386,24 @@ def test_it_learns(pictures):
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("make", OF_SPECTRA)
+def test_the_networks_of_spectra_learn(make):
+    torch.manual_seed(0)
+    network = make()
+    pictures = torch.rand(6, 5, 32, 32, generator=torch.Generator().manual_seed(1))
+    target = torch.linspace(-1, 1, 36).reshape(6, 6)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    losses = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = functional.mse_loss(network(pictures), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
 # Pixels
 
 
@@ -325,7 +434,7 @@ def test_the_normalisation_travels_with_the_weights(pixels):
 def test_folding_changes_no_answer(network, pixels):
     whole = PixelNet(network).eval()
     before = {name: value.clone() for name, value in whole.state_dict().items()}
-    folded = fold_spectral_norm(whole)
+    folded = fold_for_inference(whole)
     assert not folded.training
     assert not [name for name in folded.state_dict() if "parametrizations" in name]
     with torch.inference_mode():
@@ -340,23 +449,23 @@ def test_a_network_in_training_is_folded_as_in_evaluation(pictures):
     trained = xresnet18()
     trained(pictures)
     nn.init.constant_(trained.stages[0][-1].attention.gamma, 0.01)
-    folded = fold_spectral_norm(trained)
+    folded = fold_for_inference(trained)
     assert trained.training
     with torch.inference_mode():
         torch.testing.assert_close(folded(pictures), trained.eval()(pictures), rtol=0, atol=1e-6)
 
 
 def test_folding_twice_or_without_attention_is_no_error(pictures):
-    for network in (fold_spectral_norm(stirred(xresnet18())), stirred(shallow())):
+    for network in (fold_for_inference(stirred(xresnet18())), stirred(shallow())):
         with torch.inference_mode():
-            torch.testing.assert_close(fold_spectral_norm(network)(pictures), network(pictures))
+            torch.testing.assert_close(fold_for_inference(network)(pictures), network(pictures))
 
 
 @of_jit
 def test_it_scripts(network, pixels):
     whole = PixelNet(network).eval()
     buffer = io.BytesIO()
-    torch.jit.save(torch.jit.script(fold_spectral_norm(whole)), buffer)
+    torch.jit.save(torch.jit.script(fold_for_inference(whole)), buffer)
     buffer.seek(0)
     script = torch.jit.load(buffer)
     with torch.inference_mode():
@@ -373,13 +482,33 @@ def test_it_scripts(network, pixels):
 @pytest.mark.parametrize("folded", [True, False])
 def test_it_exports_for_any_number_of_pictures(pixels, folded):
     whole = PixelNet(stirred(xresnet18())).eval()
-    form = fold_spectral_norm(whole) if folded else whole
+    form = fold_for_inference(whole) if folded else whole
     program = torch.export.export(
         form, (pixels,), dynamic_shapes={"pixels": {0: torch.export.Dim("n", min=1, max=512)}}
     )
     with torch.inference_mode():
         for n in (1, 2, 3):
             torch.testing.assert_close(program.module()(pixels[:n]), whole(pixels[:n]), rtol=0, atol=1e-5)
+
+
+@of_jit
+@pytest.mark.parametrize("make", OF_SPECTRA)
+@pytest.mark.parametrize("n_channels", [3, 5])
+def test_the_networks_of_spectra_fold_script_and_export(make, n_channels):
+    torch.manual_seed(7)
+    network = stirred(make(n_channels=n_channels))
+    pictures = torch.rand(3, n_channels, 48, 40, generator=torch.Generator().manual_seed(2))
+    folded = fold_for_inference(network)
+    assert not [module for module in folded.modules() if isinstance(module, FastDeconv)]
+    number = {"pictures": {0: torch.export.Dim("n", min=1, max=64)}}
+    with torch.inference_mode():
+        expected = network(pictures)
+    with torch.no_grad():
+        for form in (network, folded):
+            program = torch.export.export(form, (pictures,), dynamic_shapes=number).module()
+            torch.testing.assert_close(program(pictures), expected, rtol=0, atol=1e-5)
+            torch.testing.assert_close(program(pictures[:1]), expected[:1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(torch.jit.script(folded)(pictures), expected, rtol=0, atol=1e-5)
 
 
 # What it refuses
@@ -410,6 +539,12 @@ def test_pixels_that_are_no_pixels(network, pictures):
         ({"blocks": (1,), "n_outputs": 0}, "n_outputs must be at least 1, got 0"),
         ({"blocks": (1,), "n_channels": -1}, "n_channels must be at least 1, got -1"),
         ({"blocks": (1,), "expansion": 2}, "expansion must be 1 or 4, got 2"),
+        ({"blocks": (1,), "groups": 24}, "groups must be a divisor of 64, got 24"),
+        ({"blocks": (1,), "reduction": 0}, "reduction must be from 1 to 64, got 0"),
+        (
+            {"blocks": (1,), "deconvolution": "head"},
+            "deconvolution must be 'none', 'stem' or 'all', got 'head'",
+        ),
     ],
 )
 def test_networks_that_cannot_be_made(arguments, message):
