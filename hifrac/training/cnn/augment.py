@@ -77,19 +77,16 @@ class Augmentation:
         """Return each picture in an orientation of its own; the given ones are not changed."""
         _require_pictures(pictures)
         _require_square(pictures)
-        n, result = len(pictures), pictures.clone()
+        n, result = len(pictures), pictures
         if self.max_degrees > 0:
             degrees = (2 * self._uniform(n) - 1) * self.max_degrees
             # What is not rotated is not interpolated either.
-            chosen = (self._uniform(n) < self.probability).to(pictures.device)
-            if chosen.any():
-                result[chosen] = rotate(result[chosen], degrees.to(pictures.device)[chosen])
+            rows = (self._uniform(n) < self.probability).nonzero()[:, 0]
+            if len(rows):
+                result, rows, degrees = result.clone(), rows.to(pictures.device), degrees[rows]
+                result[rows] = rotate(result[rows], degrees.to(pictures.device))
         which = torch.randint(N_DIHEDRAL, (n,), generator=self.generator, device=self.generator.device)
-        which = which.to(pictures.device)
-        for element in range(1, N_DIHEDRAL):
-            chosen = which == element
-            result[chosen] = dihedral(result[chosen], element)
-        return result
+        return _oriented(result, which.to(pictures.device))
 
     def _uniform(self, n: int) -> Tensor:
         return torch.rand(n, generator=self.generator, device=self.generator.device)
@@ -110,6 +107,19 @@ class DihedralMean(nn.Module):
         for which in range(1, N_DIHEDRAL):
             total = total + self.network(dihedral(pictures, which))
         return total / N_DIHEDRAL
+
+
+def _oriented(pictures: Tensor, which: Tensor) -> Tensor:
+    """Apply to each picture its own element of `dihedral`: a transposition or none, then mirrors.
+
+    Without asking how many pictures have which: a GPU would have to be waited for.
+    """
+    which = which[:, None, None, None]
+    result = torch.where(which % 2 == 1, pictures.transpose(2, 3), pictures)
+    for elements, axis in (((1, 2, 6, 7), 2), ((2, 3, 4, 7), 3)):
+        is_mirrored = sum(which == element for element in elements).bool()
+        result = torch.where(is_mirrored, result.flip(axis), result)
+    return result
 
 
 def _require_pictures(pictures: Tensor) -> None:

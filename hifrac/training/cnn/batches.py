@@ -13,13 +13,14 @@ from hifrac.training.data import LabelledPictures
 
 
 class _Batches(Dataset):
-    """Rows of pictures, a batch at a time."""
+    """Rows of pictures, a batch at a time, out of the memory of a device."""
 
-    def __init__(self, pictures: LabelledPictures) -> None:
+    def __init__(self, pictures: LabelledPictures, device: torch.device) -> None:
+        self._device = device
         self._columns = (
-            pictures.pixels,
-            torch.from_numpy(pictures.target.astype(np.float32)),
-            torch.from_numpy(pictures.is_limit),
+            pictures.pixels.to(device),
+            torch.from_numpy(pictures.target.astype(np.float32)).to(device),
+            torch.from_numpy(pictures.is_limit).to(device),
         )
         self._n = len(pictures)
 
@@ -27,7 +28,7 @@ class _Batches(Dataset):
         return self._n
 
     def __getitems__(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        chosen = torch.tensor(rows)
+        chosen = torch.tensor(rows, device=self._device)
         pixels, target, is_limit = self._columns
         return pixels[chosen], target[chosen], is_limit[chosen]
 
@@ -63,12 +64,19 @@ class PictureData(lightning.LightningDataModule):
 
     def _loader(self, pictures: LabelledPictures, *, shuffle: bool) -> DataLoader:
         rank = 0 if self.trainer is None else self.trainer.global_rank
-        batches = _Batches(pictures)
+        batches = _Batches(pictures, self._place(pictures))
         sampler: DistributedSampler = DistributedSampler(
             batches, self.n_devices, rank, shuffle=shuffle, seed=self.seed, drop_last=shuffle
         )
         # A batch is a tuple already.
         return DataLoader(batches, self.batch_size, sampler=sampler, drop_last=shuffle, collate_fn=tuple)
+
+    def _place(self, pictures: LabelledPictures) -> torch.device:
+        """Choose the memory that pictures are drawn from: the GPU's, if they take a quarter of it at most."""
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        if device.type == "cuda" and pictures.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] / 4:
+            return device
+        return torch.device("cpu")
 
     def train_dataloader(self) -> DataLoader:
         """Load complete batches in an order of the epoch."""

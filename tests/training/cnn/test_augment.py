@@ -181,6 +181,21 @@ def test_two_batches_are_oriented_differently():
     assert (orientations(pictures, first) != orientations(pictures, second)).any()
 
 
+@DTYPES
+def test_a_generator_that_gives_each_element_gives_each_orientation(dtype, monkeypatch):
+    pictures = noise(8, h=5, w=5).to(dtype)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.arange(8))
+    turned = Augmentation(generator())(pictures)
+    for which in ELEMENTS:
+        assert torch.equal(turned[which], dihedral(pictures, which)[which])
+
+
+def test_nothing_depends_on_what_a_gpu_would_be_waited_for():
+    pictures = torch.empty(8, 3, 16, 16, dtype=torch.uint8, device="meta")  # which has no values to ask for
+    turned = Augmentation(generator(), max_degrees=10)(pictures)
+    assert (turned.shape, turned.dtype) == (pictures.shape, pictures.dtype)
+
+
 def test_three_quarters_are_rotated_and_not_too_far():
     # A bright point at the end of an arm of 40 pixels shows the angle.
     pictures = torch.zeros(600, 1, 101, 101)
