@@ -1,4 +1,7 @@
-"""Networks side by side in one process: rates with decoding and without, and what each runtime changes."""
+"""Networks side by side on the CPU: rates with decoding and without, and what each runtime changes.
+
+``gpu.py`` is for GPUs.
+"""
 
 from __future__ import annotations
 
@@ -80,14 +83,14 @@ def _batches(items: Sequence, size: int) -> list[Sequence]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _with_decoding(model: Model, jpegs: list[bytes], size: int, workers: int) -> np.ndarray:
+def _with_decoding(model: Model, jpegs: list[bytes], size: int) -> np.ndarray:
     """Decode the next batches while the network works on this one, as `HIFractionEstimator` does."""
     width = model.card.recipe.width
 
     def pixels(batch: list[bytes]) -> np.ndarray:
         return np.stack([images.decode(one, width=width) for one in batch])
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(pixels, batch) for batch in _batches(jpegs, size)]
         return np.concatenate([model.run(one.result())["estimate"] for one in waiting])
 
@@ -103,25 +106,22 @@ def _measure_decoding(jpegs: list[bytes], side: int, repeats: int) -> None:
 
 
 def _measure_network(
-    title: str, models: dict[str, Model], jpegs: list[bytes], size: int, workers: int, repeats: int
+    title: str, models: dict[str, Model], jpegs: list[bytes], size: int, repeats: int
 ) -> None:
     width = next(iter(models.values())).card.recipe.width
     batch = np.stack([images.decode(one, width=width) for one in jpegs[:size]])
     alone = {name: lambda model=model: model.run(batch) for name, model in models.items()}
     _show(f"{title}, network alone, pictures/s", _compare(alone, len(batch), repeats))
-    both = {
-        name: lambda model=model: _with_decoding(model, jpegs, size, workers)
-        for name, model in models.items()
-    }
+    both = {name: lambda model=model: _with_decoding(model, jpegs, size) for name, model in models.items()}
     _show(f"{title}, decoding included, pictures/s", _compare(both, len(jpegs), repeats))
 
 
-def _models(name: str | Path, device: str, runtimes: Sequence[str]) -> dict[str, Model]:
+def _models(name: str | Path, runtimes: Sequence[str]) -> dict[str, Model]:
     """A model under each runtime that this machine has."""
     found = {}
     for runtime in runtimes:
         try:
-            found[f"{runtime} on {device}"] = load_model(name, device=device, runtime=runtime)
+            found[runtime] = load_model(name, device="cpu", runtime=runtime)
         except HifracError as error:
             click.echo(f"left out: {error}")
     return found
@@ -151,18 +151,20 @@ def _briefly_trained(folder: Path, steps: int, side: int = 64) -> Path:
         schedule.step()
         if step % 50 == 49:
             click.echo(f"step {step + 1} of {steps}: RMSE {loss.item() ** 0.5:.2f} dex")
-    _write(network, folder)
+    write_network(network, folder)
     return folder
 
 
-def _write(network: torch.nn.Module, folder: Path, side: int = 224) -> None:
-    """A model folder, its card that of the default but for what matters here."""
+def write_network(
+    network: torch.nn.Module, folder: Path, side: int = 224, architecture: str = "xresnet34"
+) -> None:
+    """Write the folder of a model of one output, its card that of the default but for what matters here."""
     card = list_models()[0]
     replace(
         card,
-        name="benchmark-xresnet34",
+        name=f"benchmark-{architecture}",
         summary="trained briefly, for benchmarks",
-        architecture="xresnet34",
+        architecture=architecture,
         options={},
         inputs=("pixels",),
         outputs=("estimate",),
@@ -199,55 +201,20 @@ def _differences(title: str, models: dict[str, Model], jpegs: list[bytes], size:
         click.echo(f"{name:44s} rms {rms:.2g}, largest {largest:.2g}: {verdict}")
 
 
-def _train_40_epochs(device: str, number: int, side: int, epochs: int) -> None:
-    """The paper's training on synthetic pictures, by the package's own trainer."""
-    from hifrac.training.cnn.batches import PictureData
-    from hifrac.training.cnn.module import PictureNetwork
-    from hifrac.training.cnn.module import build as build_network
-    from hifrac.training.cnn.trainer import fit_network
-    from hifrac.training.config import read_config
-    from hifrac.training.data import LabelledPictures
-
-    config = read_config("paper").changed(
-        run={"accelerator": "cuda" if device == "cuda" else "cpu", "precision": "bf16-mixed"},
-        optimizer={"epochs": epochs},
-    )
-    pictures = LabelledPictures(
-        name=np.arange(number).astype(str),
-        pixels=torch.randint(0, 256, (number, 3, side, side), dtype=torch.uint8),
-        target=np.random.default_rng(0).normal(size=number),
-        is_limit=np.zeros(number, dtype=bool),
-        ra=np.full(number, np.nan),
-        dec=np.full(number, np.nan),
-    )
-    data = PictureData(pictures, None, batch_size=config.optimizer.batch_size, seed=config.run.seed)
-    module = PictureNetwork(build_network(config.network), config.network, config.optimizer)
-    start = time.perf_counter()
-    fit_network(module, data, config)
-    seconds = time.perf_counter() - start
-    click.echo(
-        f"\ntraining, xresnet34, {side} px, {number} synthetic pictures: {epochs} epochs in {seconds:.1f} s, "
-        f"{epochs * number / seconds:.0f} pictures/s"
-    )
-
-
-PARTS = ("decode", "default", "xresnet", "differences", "half", "training")
+PARTS = ("decode", "default", "xresnet", "differences", "half")
 
 
 @click.command()
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Only these; all by default.")
 @click.option("--pictures", default=1000, show_default=True, help="Cutouts for decoding and differences.")
-@click.option("--batch-size", default=None, type=int, help="128 for the default; xresnet: 16, CUDA 512.")
+@click.option("--batch-size", default=None, type=int, help="128 for the default; xresnet: 16.")
 @click.option("--side", default=224, show_default=True, help="Pixels a side for the xresnet34.")
 @click.option("--xresnet", type=click.Path(path_type=Path), help="Folder of a trained xresnet34.")
 @click.option(
     "--steps", default=300, show_default=True, help="Of brief training, if that folder is not there."
 )
 @click.option("--repeats", default=5, show_default=True)
-@click.option("--epochs", default=40, show_default=True, help="Of the training; on CUDA only.")
 def main(
-    device: str,
     parts: tuple[str, ...],
     pictures: int,
     batch_size: int | None,
@@ -255,7 +222,6 @@ def main(
     xresnet: Path | None,
     steps: int,
     repeats: int,
-    epochs: int,
 ) -> None:
     """Print the speed table."""
     parts = parts or PARTS
@@ -267,34 +233,28 @@ def main(
         _measure_decoding(small, 128, repeats)
         _measure_decoding(_jpegs(min(pictures, 256), side), side, repeats)
     if "default" in parts:
-        default = _models("default", device, ["eager", "torchscript"])
-        workers = 1 if device == "cpu" else os.cpu_count() or 1
-        _measure_network("default model", default, small, size, workers, repeats)
+        default = _models("default", ["eager", "torchscript"])
+        _measure_network("default model", default, small, size, repeats)
         _differences("default model", default, small, size)
-    if not {"xresnet", "differences", "half", "training"} & set(parts):
+    if not {"xresnet", "differences", "half"} & set(parts):
         return
     folder = xresnet or Path(tempfile.gettempdir()) / "hifrac-benchmark-xresnet34"
     if not (folder / "card.json").is_file():
         _briefly_trained(folder, steps)
-    size = batch_size or (16 if device == "cpu" else 512)
-    fast = ["eager", "torchscript", "openvino"] if device == "cpu" else ["eager", "torchscript", "half"]
-    models = _models(_at_width(folder, side), device, fast)
+    size = batch_size or 16
+    models = _models(_at_width(folder, side), ["eager", "torchscript", "openvino"])
     if "xresnet" in parts:
-        number = 2 * size if device == "cpu" else 40 * size
-        workers = 1 if device == "cpu" else os.cpu_count() or 1
-        _measure_network(f"xresnet34, {side} px", models, _jpegs(number, side), size, workers, repeats)
+        _measure_network(f"xresnet34, {side} px", models, _jpegs(2 * size, side), size, repeats)
     if "differences" in parts:
         _differences(f"xresnet34, {side} px", models, _jpegs(pictures, side), size)
-    if "half" in parts and device == "cpu":
+    if "half" in parts:
         # Without a GPU the arithmetic of 16 bits can be judged, its speed cannot.
         plain = next(iter(models.values()))
-        halves = {"eager on cpu": plain}
+        halves = {"eager": plain}
         for dtype in (torch.float16, torch.bfloat16):
             network = HalfPrecision(plain.network, dtype)
             halves[f"half, {dtype}"] = replace(plain, network=network)
         _differences(f"xresnet34, {side} px", halves, _jpegs(min(pictures, 100), side), 4)
-    if "training" in parts and device == "cuda":
-        _train_40_epochs(device, 7400, side, epochs)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def _oriented(pictures: Tensor, which: Tensor) -> Tensor:
     which = which[:, None, None, None]
     result = torch.where(which % 2 == 1, pictures.transpose(2, 3), pictures)
     for elements, axis in (((1, 2, 6, 7), 2), ((2, 3, 4, 7), 3)):
-        is_mirrored = sum(which == element for element in elements).bool()
+        is_mirrored = torch.stack([which == element for element in elements]).any(0)
         result = torch.where(is_mirrored, result.flip(axis), result)
     return result
 

@@ -1,0 +1,771 @@
+"""How fast the package is on a GPU, and what limits it: training, networks, decoding, and all of it together.
+
+``python benchmarks/gpu.py -o FOLDER`` takes less than eight minutes on one GPU and writes ``gpu.ecsv``; with
+``--toy`` it does the same things in seconds on a CPU, where its numbers mean nothing. Pictures are simulated.
+A part that fails or takes too long is a row of the table, and the others are measured still.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from astropy.table import Table
+from models import LARGEST, RMS, write_network
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from hifrac import HIFractionEstimator, LocalCutouts, images, load_model
+from hifrac.cutouts import SDSS_RECIPE
+from hifrac.models import Model
+from hifrac.models.architectures import build
+from hifrac.models.runtimes import HalfPrecision
+from hifrac.simulate import encode_jpeg, galaxy_from_photometry, render
+from hifrac.training.cnn.batches import PictureData
+from hifrac.training.cnn.module import PictureNetwork
+from hifrac.training.cnn.module import build as build_network
+from hifrac.training.cnn.trainer import fit_network
+from hifrac.training.config import TrainingConfig, read_config
+from hifrac.training.data import LabelledPictures
+
+#: What is asked of one GPU: pictures per second of an xresnet34 at 224 pixels, and seconds of its training.
+RATE, TRAINING_SECONDS = 15_000.0, 120.0
+TRAINING = "the paper's training"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    architecture: str
+    side: int  # of the pictures of that network
+    drawn: int  # different galaxies
+    training: int  # pictures of the training
+    epochs: int
+    step: int  # pictures of a step of the training
+    precision: str  # of the training
+    batches: tuple[int, ...]  # the last is the largest
+    compared: int  # pictures whose estimates are compared
+    files: int  # pictures that are decoded, or go all the way
+    least: float  # seconds of each measurement
+    matrix: int  # side of the matrices whose product is timed
+    copied: int  # bytes
+
+
+FULL = Size(
+    "xresnet34",
+    side=224,
+    drawn=740,
+    training=7400,
+    epochs=40,
+    step=64,
+    precision="bf16-mixed",
+    batches=(1, 16, 64, 128, 256, 512, 1024),
+    compared=1000,
+    files=8192,
+    least=0.5,
+    matrix=8192,
+    copied=2**32,
+)
+TOY = Size(
+    "shallow",
+    side=64,
+    drawn=8,
+    training=24,
+    epochs=2,
+    step=2,
+    precision="32-true",
+    batches=(1, 4, 8),
+    compared=8,
+    files=16,
+    least=0.0,
+    matrix=64,
+    copied=2**16,
+)
+
+
+@dataclass
+class Report:
+    """The table of what was measured, written after each part."""
+
+    folder: Path
+    facts: dict[str, object]
+    rows: list[tuple[str, str, float, str, str]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    start: float = field(default_factory=time.perf_counter)
+
+    def add(self, part: str, what: str, value: float, unit: str, note: str = "") -> None:
+        """Print and keep a number."""
+        self.rows.append((part, what, float(f"{value:.4g}"), unit, note))
+        click.echo(f"{part:12s} {what:58s} {value:12.5g} {unit:12s} {note}")
+
+    def value(self, what: str) -> float | None:
+        """Look up a number that was measured."""
+        return next((row[2] for row in self.rows if row[1] == what), None)
+
+    def write(self) -> Path:
+        """Write all numbers so far."""
+        table = Table(rows=self.rows or None, names=("part", "what", "value", "unit", "note"))
+        table.meta = self.facts | {"failed": self.failed, "seconds": round(self.elapsed, 1)}
+        path = self.folder / "gpu.ecsv"
+        table.write(path, format="ascii.ecsv", overwrite=True)
+        return path
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self.start
+
+
+@dataclass
+class Bench:
+    """What the parts share: pictures, the trained network, the device."""
+
+    report: Report
+    size: Size
+    device: torch.device
+    pool: Executor
+    folder: Path
+    jpegs: list[bytes] = field(default_factory=list)
+    pixels: np.ndarray = field(default_factory=lambda: np.empty(0))
+    target: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def wait(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def seconds(self, action: Callable[[], object], warm_up: int = 2) -> float:
+        """Return the median of the seconds that an action takes, the device waited for."""
+        for _ in range(warm_up):
+            action()
+        times: list[float] = []
+        while not times or (sum(times) < self.size.least and len(times) < 200):
+            self.wait()
+            start = time.perf_counter()
+            action()
+            self.wait()
+            times.append(time.perf_counter() - start)
+        return float(np.median(times))
+
+    def rate(self, part: str, what: str, count: int, action: Callable[[], object], note: str = "") -> None:
+        """Report pictures per second of an action, or that it failed."""
+        try:
+            self.report.add(part, what, count / self.seconds(action), "pictures/s", note)
+        except TimeoutError:  # of the whole part
+            raise
+        except Exception as error:
+            self.failed(part, what, error)
+
+    def failed(self, part: str, what: str, error: BaseException) -> None:
+        """Report a failure in the table."""
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        self.report.failed.append(f"{part}, {what}: {words}")
+        self.report.add(part, what, float("nan"), "failed", words)
+
+    def batch(self, count: int) -> np.ndarray:
+        """Return so many pictures (count, side, side, 3), repeated if there are not as many."""
+        return self.pixels[np.arange(count) % len(self.pixels)]
+
+    def on_device(self, count: int) -> Tensor:
+        """Return so many pictures (count, 3, side, side) in the memory of the device."""
+        return torch.from_numpy(self.batch(count)).to(self.device).permute(0, 3, 1, 2).contiguous()
+
+    def trained(self) -> Path:
+        """Return the folder of the network: trained here, or, without a training, of random weights."""
+        folder = self.folder / "network"
+        if not folder.is_dir():
+            torch.manual_seed(0)
+            self.keep(build(self.size.architecture, {"n_outputs": 1}))
+        return folder
+
+    def keep(self, network: nn.Module) -> None:
+        """Write a network as the model that the parts after this one measure."""
+        write_network(network.cpu(), self.folder / "network", self.size.side, self.size.architecture)
+
+
+def draw(bench: Bench) -> None:
+    """Draw simulated galaxies, and give each an invented HI fraction that its light tells of."""
+    rng = np.random.default_rng(0)
+    n = bench.size.drawn
+    light = np.stack([rng.uniform(14, 17.5, n), rng.uniform(0.3, 1.3, n), rng.uniform(0.2, 1, n)], 1)
+    rows = [(number, bench.size.side, *row) for number, row in enumerate(light.tolist())]
+    start = time.perf_counter()
+    bench.jpegs = list(bench.pool.map(_draw_one, rows, chunksize=4))
+    bench.pixels = np.stack([images.decode(data) for data in bench.jpegs])
+    bench.target = 0.3 - 1.2 * (light[:, 1] - 0.8) + 0.2 * (light[:, 0] - 15.5)
+    seconds = time.perf_counter() - start
+    bench.report.add("pictures", "galaxies drawn", n, "", f"{seconds:.1f} s, {bench.size.side} px")
+
+
+def _draw_one(row: tuple[int, int, float, float, float]) -> bytes:
+    number, side, i_mag, g_minus_i, axial_ratio = row
+    recipe = replace(SDSS_RECIPE, width=side, pixel_scale=SDSS_RECIPE.pixel_scale * 128 / side)
+    light = {"i_mag": i_mag, "g_minus_i": g_minus_i, "axial_ratio": axial_ratio}
+    radius = 6.0 * 10 ** (0.15 * (15.5 - i_mag))
+    galaxy = galaxy_from_photometry(**light, r50=radius, rng=np.random.default_rng(number))
+    return encode_jpeg(render(galaxy, rng=number, recipe=recipe))
+
+
+def measure_machine(bench: Bench) -> None:
+    """Measure what nothing can exceed: arithmetic in 16 and 32 bits, memory, and the way from the host."""
+    size, device, add = bench.size, bench.device, bench.report.add
+    for dtype, name in ((torch.bfloat16, "bf16"), (torch.float16, "fp16"), (torch.float32, "float32")):
+        first, second = (torch.randn(size.matrix, size.matrix, device=device, dtype=dtype) for _ in range(2))
+        seconds = bench.seconds(lambda first=first, second=second: first @ second)
+        add("machine", f"matrix product, {name}", 2 * size.matrix**3 / seconds / 1e12, "TFLOP/s")
+    source = torch.empty(size.copied, dtype=torch.uint8, device=device).random_()
+    aim = torch.empty_like(source)
+    seconds = bench.seconds(lambda: aim.copy_(source))
+    add("machine", "copy in memory, read and written", 2 * size.copied / seconds / 1e12, "TB/s")
+    if device.type == "cuda":
+        for pinned in (False, True):
+            host = torch.empty(2**28, dtype=torch.uint8, pin_memory=pinned)
+            seconds = bench.seconds(lambda host=host: host.to(device, non_blocking=True))
+            add("machine", f"host to device, {'pinned' if pinned else 'pageable'}", 2**-2 / seconds, "GiB/s")
+
+
+def training_config(bench: Bench, epochs: int, **run: str) -> TrainingConfig:
+    """Return the paper's configuration, in 16 bits where it matters, of so many epochs."""
+    size = bench.size
+    return read_config("paper").changed(
+        network={"architecture": size.architecture},
+        optimizer={"epochs": epochs, "batch_size": size.step},
+        run={"accelerator": bench.device.type, "precision": size.precision, **run},
+    )
+
+
+def fit(bench: Bench, config: TrainingConfig, steps: int | None = None) -> tuple[PictureNetwork, float, int]:
+    """Train by the package's own trainer; return the network, the seconds and the number of pictures.
+
+    Of a few steps, or of all pictures.
+    """
+    torch.manual_seed(config.run.seed)
+    options = config.optimizer
+    count = bench.size.training if steps is None else steps * options.batch_size
+    rows = np.arange(count) % len(bench.pixels)
+    unknown = np.full(count, np.nan)
+    pictures = LabelledPictures(
+        name=np.arange(count).astype(str),
+        pixels=torch.from_numpy(bench.pixels[rows]).permute(0, 3, 1, 2).contiguous(),
+        target=bench.target[rows],
+        is_limit=np.zeros(count, dtype=bool),
+        ra=unknown,
+        dec=unknown,
+    )
+    bench.wait()
+    start = time.perf_counter()
+    data = PictureData(pictures, None, batch_size=options.batch_size, seed=config.run.seed)
+    module = PictureNetwork(build_network(config.network), config.network, options)
+    fit_network(module, data, config)
+    bench.wait()
+    return module, time.perf_counter() - start, options.epochs * count
+
+
+def measure_training(bench: Bench) -> None:
+    """Train the paper's network as the package does, and keep it."""
+    size, add = bench.size, bench.report.add
+    config = training_config(bench, size.epochs)
+    fit(bench, training_config(bench, 1), steps=8)  # loads and chooses kernels
+    module, seconds, count = fit(bench, config)
+    note = f"{size.epochs} epochs of {size.training} pictures, {size.architecture}, {size.precision}"
+    add("training", TRAINING, seconds, "s", f"{note}; asked: {TRAINING_SECONDS:.0f}")
+    add("training", f"{TRAINING}, rate", count / seconds, "pictures/s", f"batches of {size.step}")
+    if bench.device.type == "cuda":
+        add("training", "memory at most", torch.cuda.max_memory_allocated() / 2**30, "GiB")
+    network = module.network.eval().to(bench.device)
+    with torch.inference_mode():
+        answers = network(bench.on_device(min(256, size.drawn)))[:, 0].cpu().numpy()
+    error = float(np.sqrt(np.mean((answers - bench.target[: len(answers)]) ** 2)))
+    add("training", "RMSE of what it was trained on", error, "dex")
+    bench.keep(network)
+
+
+def measure_options(bench: Bench) -> None:
+    """Measure what other settings of the training would bring, by two epochs each."""
+    plain = training_config(bench, 2)
+    variants = {
+        "as above": (plain, False),
+        "kernels chosen by trial": (plain, True),
+        "four times the batch": (plain.changed(optimizer={"batch_size": 4 * bench.size.step}), False),
+        "single precision": (training_config(bench, 2, precision="32-true"), False),
+    }
+    for name, (config, by_trial) in variants.items():
+        torch.backends.cudnn.benchmark = by_trial
+        try:
+            fit(bench, config.changed(optimizer={"epochs": 1}), steps=5)
+            _, seconds, count = fit(bench, config)
+            bench.report.add("options", f"training, 2 epochs, {name}", count / seconds, "pictures/s")
+        finally:
+            torch.backends.cudnn.benchmark = False
+
+
+def profile_training(bench: Bench) -> None:
+    """Count what the GPU does in a step of the training, and how often it is waited for."""
+    steps, add = 10, bench.report.add
+    config = training_config(bench, 1)
+    with torch.profiler.profile() as profiler:
+        fit(bench, config, steps=steps)
+    events = profiler.key_averages()
+    for name in (
+        "cudaLaunchKernel",
+        "cudaStreamSynchronize",
+        "cudaDeviceSynchronize",
+        "aten::nonzero",
+        "aten::item",
+    ):
+        count = sum(event.count for event in events if event.key == name)
+        add("profile", f"{name} in a step", count / steps, "")
+    kernels = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    busy = sum(event.self_device_time_total for event in kernels) / steps / 1e6
+    if not busy:
+        return
+    add(
+        "profile",
+        "time of the kernels of a step",
+        1e3 * busy,
+        "ms",
+        f"{config.optimizer.batch_size} pictures",
+    )
+    rate = bench.report.value(f"{TRAINING}, rate")
+    if rate is not None:
+        share = busy * rate / config.optimizer.batch_size
+        add("profile", "share of the training in which the GPU computes", share, "")
+    for event in sorted(kernels, key=lambda event: -event.self_device_time_total)[:8]:
+        share = event.self_device_time_total / 1e6 / steps / busy
+        add("profile", f"kernel {event.key[:48]}", share, "of a step", f"{event.count / steps:.1f} times")
+
+
+@contextmanager
+def true_float32() -> Iterator[None]:
+    """Compute convolutions in single precision, and not in the 19 bits of tf32, PyTorch's default."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def variants(bench: Bench) -> dict[str, Callable[[], nn.Module]]:
+    """Return the ways to run the network, by what makes each."""
+    folder, device = bench.trained(), str(bench.device)
+
+    def eager() -> nn.Module:
+        return load_model(folder, device=device, runtime="eager").network
+
+    def half(dtype: torch.dtype) -> nn.Module:
+        if bench.device.type == "cuda" and dtype == torch.float16:
+            return load_model(folder, device=device, runtime="half").network
+        return HalfPrecision(eager(), dtype)
+
+    return {
+        "eager": eager,
+        "torchscript": lambda: load_model(folder, device=device, runtime="torchscript").network,
+        "eager, channels last": lambda: eager().to(memory_format=torch.channels_last),
+        "half, bf16": lambda: half(torch.bfloat16),
+        "half, fp16": lambda: half(torch.float16),
+    }
+
+
+def measure_networks(bench: Bench) -> None:
+    """Measure the network in its ways to run, alone: the pictures lie in the memory of the device."""
+    size, part = bench.size, "network"
+    largest = bench.on_device(size.batches[-1])
+    with torch.inference_mode():
+        for name, make in variants(bench).items():
+            network = make()
+            counts = size.batches if name in ("eager", "half, fp16") else size.batches[-2:]
+            for count in counts:
+                pictures = largest[:count]
+                action = lambda network=network, pictures=pictures: network(pictures)  # noqa: E731
+                bench.rate(part, f"{name}, batches of {count}", count, action)
+        count = size.batches[-2]
+        network = variants(bench)["eager"]()
+        with true_float32():
+            bench.rate(part, f"eager, no tf32, batches of {count}", count, lambda: network(largest[:count]))
+    fastest = "half" if bench.device.type == "cuda" else "eager"
+    model = load_model(bench.trained(), device=str(bench.device), runtime=fastest)
+    for count in size.batches[-3:]:
+        pixels = bench.batch(count)
+        action = lambda pixels=pixels: model.run(pixels)  # noqa: E731
+        bench.rate(
+            part, f"Model.run, {fastest}, batches of {count}", count, action, "from the memory of the host"
+        )
+
+
+def measure_precision(bench: Bench) -> None:
+    """Measure by how much each way to run the network changes the estimates, against single precision."""
+    pictures = bench.on_device(bench.size.compared)
+    parts = pictures.split(256)
+
+    def estimates(network: nn.Module) -> np.ndarray:
+        with torch.inference_mode():
+            return torch.cat([network(part) for part in parts])[:, 0].double().cpu().numpy()
+
+    with true_float32():
+        reference = estimates(variants(bench)["eager"]())
+    note = f"{len(reference)} pictures, estimates {reference.mean():.2f} +- {reference.std():.2f}"
+    bench.report.add("precision", "standard deviation of the estimates", float(reference.std()), "dex", note)
+    for name, make in variants(bench).items():
+        change = estimates(make()) - reference
+        rms, largest = float(np.sqrt(np.mean(change**2))), float(np.abs(change).max())
+        verdict = "admitted" if rms <= RMS and largest <= LARGEST else "not admitted"
+        note = f"largest {largest:.2g}; {verdict}: asked {RMS} rms, {LARGEST} largest"
+        bench.report.add("precision", f"{name}, rms change", rms, "dex", note)
+
+
+def measure_limits(bench: Bench) -> None:
+    """State the least time of a picture, from arithmetic and memory, and how far the network is from it."""
+    add, part = bench.report.add, "limit"
+    network = HalfPrecision(variants(bench)["eager"](), torch.float16)
+    pictures = bench.on_device(2)
+    elements = [0]
+    hooks = [
+        module.register_forward_hook(
+            lambda _, given, made: elements.append(elements.pop() + given[0].numel() + made.numel())
+        )
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(pictures)
+    for hook in hooks:
+        hook.remove()
+    operations, traffic = counter.get_total_flops() / len(pictures), 2 * elements[0] / len(pictures)
+    add(part, "operations of a picture", operations / 1e9, "GFLOP", bench.size.architecture)
+    add(
+        part,
+        "least traffic of a picture",
+        traffic / 1e6,
+        "MB",
+        "each convolution reads and writes 16 bits once",
+    )
+    rate, memory = (
+        bench.report.value("matrix product, fp16"),
+        bench.report.value("copy in memory, read and written"),
+    )
+    if rate is None or memory is None:
+        return
+    arithmetic, moving = operations / rate / 1e12, traffic / memory / 1e12
+    add(part, "rate if arithmetic alone took time", 1 / arithmetic, "pictures/s")
+    add(part, "rate if memory alone took time", 1 / moving, "pictures/s")
+    rates = [row[2] for row in bench.report.rows if row[0] == "network" and row[3] == "pictures/s"]
+    best = max((rate for rate in rates if np.isfinite(rate)), default=float("nan"))
+    add(part, "best rate of the network", best, "pictures/s", f"asked: {RATE:.0f}")
+    add(part, "best rate over the limit", best * max(arithmetic, moving), "")
+
+
+def measure_decoding(bench: Bench) -> None:
+    """Measure decoding of JPEGs: on the CPU by the package and by torchvision, and on the GPU."""
+    from torchvision.io import decode_jpeg
+
+    part, side = "decoding", bench.size.side
+    files = list(itertools.islice(itertools.cycle(bench.jpegs), bench.size.files))
+    few = files[: max(len(files) // 8, 8)]
+    workers = os.cpu_count() or 1
+    encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
+    bench.rate(part, f"hifrac.images.decode, {side} px, one thread", len(few), lambda: decoded(few))
+    with ThreadPoolExecutor(workers) as threads:
+        chunks = batches(files, 64)
+        bench.rate(
+            part, f"the same, {workers} threads", len(files), lambda: list(threads.map(decoded, chunks))
+        )
+        bench.rate(
+            part,
+            f"torchvision on the CPU, {workers} threads",
+            len(files),
+            lambda: list(threads.map(decode_jpeg, batches(encoded, 64))),
+        )
+    bench.rate(
+        part,
+        f"hifrac.images.decode, {workers} processes",
+        len(files),
+        lambda: list(bench.pool.map(_decode, chunks)),
+    )
+    if bench.device.type == "cuda":
+        for count in (64, 512, 2048):
+            parts = batches(encoded, count)
+            action = lambda parts=parts: [decode_jpeg(one, device=bench.device) for one in parts]  # noqa: E731
+            bench.rate(part, f"torchvision on the GPU, batches of {count}", len(encoded), action)
+        compare_decoders(bench, encoded[: bench.size.compared])
+
+
+def compare_decoders(bench: Bench, encoded: list[Tensor]) -> None:
+    """Measure by how much pictures that the GPU decoded differ, and estimates from them."""
+    from torchvision.io import decode_jpeg
+
+    theirs = torch.stack(decode_jpeg(encoded, device=bench.device))
+    mine = bench.on_device(len(encoded))
+    counts = (theirs.int() - mine.int()).abs().float()
+    bench.report.add("decoding", "GPU against CPU, mean difference", float(counts.mean()), "counts of 255")
+    bench.report.add("decoding", "GPU against CPU, largest difference", float(counts.max()), "counts of 255")
+    network = variants(bench)["eager"]()
+    with torch.inference_mode():
+        change = torch.cat(
+            [network(a) - network(b) for a, b in zip(theirs.split(250), mine.split(250), strict=True)]
+        )
+    bench.report.add(
+        "decoding", "GPU against CPU, rms of the estimates", float(change.square().mean().sqrt()), "dex"
+    )
+
+
+def decoded(data: Sequence[bytes]) -> np.ndarray:
+    """Decode pictures as the package does."""
+    return np.stack([images.decode(one) for one in data])
+
+
+def _decode(data: Sequence[bytes]) -> int:
+    return len(decoded(data))
+
+
+def batches(items: Sequence, size: int) -> list[Sequence]:
+    """Cut a sequence in parts."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def measure_all_the_way(bench: Bench) -> None:
+    """Measure the way from JPEGs to estimates: the package's, with more threads, and decoding on the GPU."""
+    part, size = "end to end", bench.size
+    files = list(itertools.islice(itertools.cycle(bench.jpegs), size.files))
+    runtime = "half" if bench.device.type == "cuda" else "eager"
+    model = load_model(bench.trained(), device=str(bench.device), runtime=runtime)
+    count = size.batches[-2]
+    model.run(bench.batch(count))
+    with archive_of(files) as (path, names):
+        source = LocalCutouts(path, name="objid")
+        nowhere = np.zeros(len(names))
+        table = Table({"objid": names, "ra": nowhere, "dec": nowhere}, units={"ra": "deg", "dec": "deg"})
+        for batch_size in (64, count):
+            estimator = HIFractionEstimator(model, cutouts=source, batch_size=batch_size)
+            what = f"predict of a zip, {runtime}, batches of {batch_size}"
+            bench.rate(part, what, len(files), lambda estimator=estimator: estimator.predict(table))
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as threads:
+
+        def overlapped() -> list[object]:
+            waiting = [threads.submit(decoded, some) for some in batches(files, count)]
+            return [model.run(one.result()) for one in waiting]
+
+        bench.rate(part, f"decoding in {workers} threads, Model.run, {runtime}", len(files), overlapped)
+    if bench.device.type == "cuda":
+        network = model.network
+        bench.rate(
+            part, "decoding on the GPU, half", len(files), lambda: through_gpu(bench, network, files, 1024)
+        )
+
+
+def through_gpu(bench: Bench, network: nn.Module, files: list[bytes], size: int) -> Tensor:
+    """Decode on the GPU while the network works on the pictures before."""
+    from torchvision.io import decode_jpeg
+
+    def pictures(some: Sequence[bytes]) -> Tensor:
+        with torch.cuda.stream(torch.cuda.Stream()):
+            data = [torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in some]
+            made = torch.stack(decode_jpeg(data, device=bench.device))
+            torch.cuda.current_stream().synchronize()
+            made.record_stream(torch.cuda.default_stream())  # which reads it when this one is elsewhere
+        return made
+
+    with ThreadPoolExecutor(1) as decoder, torch.inference_mode():
+        waiting = [decoder.submit(pictures, some) for some in batches(files, size)]
+        return torch.cat([network(one.result()) for one in waiting]).cpu()
+
+
+@contextmanager
+def archive_of(files: list[bytes]) -> Iterator[tuple[Path, np.ndarray]]:
+    """Write pictures to a zip, as an archive of cutouts is."""
+    names = np.array([f"{number:06d}" for number in range(len(files))])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pictures.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in zip(names, files, strict=True):
+                archive.writestr(f"{name}.jpg", data)
+        yield path, names
+
+
+def measure_default(bench: Bench) -> None:
+    """Measure the default model: its network alone, and what is worked out around it on the CPU."""
+    part, width = "default", 128
+    rows = np.arange(bench.size.batches[-1]) % bench.size.drawn
+    drawn = bench.pool.map(_draw_one, [(int(row), width, 15.0, 0.8, 0.6) for row in np.unique(rows)[:64]])
+    few = np.stack([images.decode(data) for data in drawn])
+    pixels = few[rows % len(few)]
+    models = {
+        name: load_model("default", device=str(bench.device), runtime=name)
+        for name in ("eager", "torchscript")
+    }
+    with torch.inference_mode():
+        for (name, model), count in itertools.product(models.items(), (64, len(rows))):
+            pictures = torch.from_numpy(pixels[:count]).to(bench.device).permute(0, 3, 1, 2).contiguous()
+            action = lambda model=model, pictures=pictures: model.network(pictures)  # noqa: E731
+            bench.rate(part, f"{name}, network alone, batches of {count}", count, action)
+    model = models["torchscript"]
+    ebv = np.full(len(rows), 0.03)
+    outputs = model.run(pixels, ebv)
+    for what, action in {
+        "Model.run": lambda: model.run(pixels, ebv),
+        "Model.answer": lambda: model.answer(pixels, ebv),
+        "its inspection of the pictures": lambda: model.inspect(pixels),
+        "its distributions": lambda: model.interpret(outputs, ebv),
+    }.items():
+        bench.rate(part, f"{what}, batches of {len(rows)}", len(rows), action)
+    compare_devices(bench, model, pixels[: bench.size.compared])
+    files = [encode_jpeg(one) for one in few]
+    files = list(itertools.islice(itertools.cycle(files), bench.size.files))
+    with archive_of(files) as (path, names):
+        nowhere = np.full(len(names), 30.0)
+        table = Table({"objid": names, "ra": nowhere, "dec": nowhere}, units={"ra": "deg", "dec": "deg"})
+        table["ebv"] = 0.03
+        for size in (64, 512):
+            estimator = HIFractionEstimator(model, cutouts=LocalCutouts(path, name="objid"), batch_size=size)
+            what = f"predict of a zip, torchscript, batches of {size}"
+            bench.rate(
+                "end to end",
+                f"default, {what}",
+                len(files),
+                lambda estimator=estimator: estimator.predict(table),
+            )
+
+
+def compare_devices(bench: Bench, model: Model, pixels: np.ndarray) -> None:
+    """Measure by how much the default model answers otherwise than on the CPU."""
+    on_cpu = load_model("default", device="cpu", runtime=model.runtime)
+    change = np.abs(model.answer(pixels).estimate - on_cpu.answer(pixels).estimate)
+    note = f"largest {change.max():.2g}, {len(pixels)} pictures"
+    bench.report.add(
+        "default", "estimates against the CPU, rms", float(np.sqrt(np.mean(change**2))), "dex", note
+    )
+
+
+def measure_compiled(bench: Bench) -> None:
+    """Measure what ``torch.compile`` brings; the compilation is timed apart."""
+    count = bench.size.batches[-2]
+    pictures = bench.on_device(count)
+    with torch.inference_mode():
+        for name in ("half, fp16", "eager"):
+            network = variants(bench)[name]()
+            compile_and_time(bench, "network", f"{name}, compiled, batches of {count}", network, pictures)
+        network = load_model("default", device=str(bench.device), runtime="eager").network
+        pictures = torch.nn.functional.interpolate(pictures.float(), (128, 128), mode="bilinear")
+        pictures = pictures.round().to(torch.uint8).contiguous()
+        compile_and_time(bench, "default", f"eager, compiled, batches of {count}", network, pictures)
+
+
+def compile_and_time(bench: Bench, part: str, what: str, network: nn.Module, pictures: Tensor) -> None:
+    """Compile a network for one size of batches, and measure it."""
+    plain = first_output(network(pictures))
+    compiled = torch.compile(network, dynamic=False, backend="inductor" if bench.size is FULL else "eager")
+    try:
+        start = time.perf_counter()
+        change = first_output(compiled(pictures)) - plain
+        note = f"{time.perf_counter() - start:.1f} s for the first batch"
+    except TimeoutError:  # of the whole part
+        raise
+    except Exception as error:
+        bench.failed(part, what, error)
+        return
+    note += f"; rms change {float(change.square().mean().sqrt()):.2g} dex"
+    bench.rate(part, what, len(pictures), lambda: compiled(pictures), note)
+
+
+def first_output(answer: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Return the estimates of what a network gives."""
+    return answer[:, 0] if isinstance(answer, Tensor) else answer[0]
+
+
+#: Parts, and the seconds after which each is given up.
+PARTS: dict[str, tuple[Callable[[Bench], None], int]] = {
+    "pictures": (draw, 60),
+    "machine": (measure_machine, 30),
+    "training": (measure_training, 180),
+    "networks": (measure_networks, 60),
+    "precision": (measure_precision, 30),
+    "decoding": (measure_decoding, 60),
+    "all the way": (measure_all_the_way, 60),
+    "default": (measure_default, 60),
+    "profile": (profile_training, 40),
+    "options": (measure_options, 60),
+    "compiled": (measure_compiled, 120),
+    "limits": (measure_limits, 20),
+}
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer."""
+    if seconds <= 0:
+        raise TimeoutError("no time was left for it")
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"given up after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def facts_of(device: torch.device) -> dict[str, object]:
+    """Say on what it was measured."""
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    return {
+        "device": name,
+        "cores": os.cpu_count(),
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),
+        "cudnn": torch.backends.cudnn.version() if device.type == "cuda" else None,
+    }
+
+
+@click.command()
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the table.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, help="Only these.")
+@click.option("--minutes", default=8.0, show_default=True, help="No part goes on after so long.")
+@click.option("--toy", is_flag=True, help="A few small pictures: to see that all of it works.")
+def main(output: Path, device: str, parts: tuple[str, ...], minutes: float, toy: bool) -> None:
+    """Measure, print a table and write it; the exit status is 1 if something failed."""
+    place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    if device == "cuda" and place.type != "cuda":
+        raise click.UsageError("--device: PyTorch finds no CUDA device here")
+    output.mkdir(parents=True, exist_ok=True)
+    report = Report(output, {})
+    with ProcessPoolExecutor() as pool, tempfile.TemporaryDirectory() as folder:
+        bench = Bench(report, TOY if toy else FULL, place, pool, Path(folder))
+        for name, (measure, seconds) in PARTS.items():
+            if parts and name not in (*parts, "pictures"):
+                continue
+            left = 60 * minutes - report.elapsed
+            try:
+                with time_limit(min(seconds, left)):
+                    measure(bench)
+            except Exception as error:
+                bench.failed(name, name, error)
+            # Not before the first part: processes are forked before there is a CUDA context.
+            report.facts = facts_of(place)
+            path = report.write()
+            click.echo(f"-- {name}: after {report.elapsed:.1f} s")
+    click.echo(f"{path}: {report.facts}")
+    if report.failed:
+        raise click.ClickException("; ".join(report.failed))
+
+
+if __name__ == "__main__":
+    main()
