@@ -1,8 +1,7 @@
-"""What estimators share: the way from positions to a model's answers, fetched, decoded and answered."""
+"""What estimators share: the way from positions to a table, pictures fetched, decoded and answered for."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sys
 import warnings
@@ -11,29 +10,37 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy
 import numpy as np
-from astropy.table import Table
+from astropy.table import QTable, Table
 
 import hifrac
+from hifrac.core.columns import QUANTITIES, columns_of, make_column, make_room
 from hifrac.core.config import conf
+from hifrac.core.draws import random_shares
 from hifrac.core.evidence import Evidence, parse_evidence
 from hifrac.core.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
 from hifrac.core.failures import Failures
-from hifrac.core.flags import Flag
-from hifrac.core.input import Positions
-from hifrac.core.measurements import find_column
+from hifrac.core.flags import UNSERVED, Flag
+from hifrac.core.input import Positions, parse
+from hifrac.core.measurements import find_column, find_measurement
+from hifrac.core.progress import progress_reports
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts import Cutout, CutoutSource, source_for
 from hifrac.models import Model, load_model
-from hifrac.models.answer import ANSWER_COLUMNS, Answer, evidence_text
-from hifrac.models.calibration import GSWLC, SELECTIONS
+from hifrac.models.answer import Answer, evidence_text
+
+if TYPE_CHECKING:
+    from hifrac.attribution import Explanations
 
 log = logging.getLogger("hifrac.estimator")
+
+_ON_ERROR = ("flag", "raise")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +55,23 @@ class Request:
 
 
 class PictureEstimator:
-    """The way from positions to a model's answers: fetch, decode, answer.
+    """The way from positions to a table of estimates: parse, fetch, decode, answer.
 
-    What becomes of the answers is a subclass's; its documentation has the parameters.
+    A subclass says which quantity it is, and has the parameters of its own; its documentation has all.
     """
+
+    #: Which of `QUANTITIES` the estimator is for, and the setting that names its model.
+    _quantity: str
+    _setting: str
+    #: Whether it also takes models of quantities that have no estimator.
+    _takes_others = False
+    #: What of the evidence the model can use: where it lacks, ``photometry`` asks for it.
+    _uses: tuple[str, ...]
 
     def __init__(
         self,
         model: str | Path | Model | None = None,
         *,
-        selection: str | None = None,
-        mass_scale: str | None = None,
         photometry: str | None = None,
         cutouts: CutoutSource | None = None,
         device: str | None = None,
@@ -69,9 +82,10 @@ class PictureEstimator:
                 raise TypeError("device must not be given with a loaded model: it has one")
             self.model = model
         else:
-            self.model = load_model(model, device=device)
-        self.model.require(selection=selection, mass_scale=mass_scale, photometry=photometry)
-        self.selection, self.mass_scale, self.photometry = selection, mass_scale, photometry
+            self.model = load_model(getattr(conf, self._setting) if model is None else model, device=device)
+        self._require_quantity()
+        self.model.require(photometry=photometry)
+        self.photometry = photometry
         if batch_size is not None:
             require_count("batch_size", batch_size)
         self.batch_size = batch_size
@@ -98,6 +112,225 @@ class PictureEstimator:
             "source": self.cutouts.describe(),
         }
         return html_facts(type(self).__name__, facts)
+
+    def predict(
+        self,
+        data: Any,
+        *,
+        ra: str | None = None,
+        dec: str | None = None,
+        environment: Any = None,
+        samples: int | None = None,
+        on_error: str = "flag",
+        overwrite: bool = False,
+        progress: bool | Callable[[int], object] = False,
+    ) -> QTable:
+        """Estimate the quantity of each row.
+
+        Parameters
+        ----------
+        data : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table`, DataFrame, dict, list, path or text
+            Positions, in any of the shapes that the documentation lists. A table has ``ra`` and ``dec``
+            (aliases such as RAJ2000 and DEJ2000 in any case), or one SkyCoord column; their units are
+            honoured, and without units they are degrees, with a warning. Sexagesimal text is read. A source
+            that finds pictures by name, as `~hifrac.cutouts.LocalCutouts` does, needs no positions.
+            RA may run from -180 to 360. What is known of the galaxies (``z``, magnitudes, ``log_mstar``) is
+            evidence; numbers that cannot be such are taken to be unknown. A column ``ebv`` (mag) is
+            the Galactic reddening E(B-V) on the scale of Schlegel et al. (1998); without it, and where it is
+            masked or negative, `~hifrac.core.galactic_ebv` takes its place. These names
+            are found in any case. All columns are carried through.
+        ra, dec : str, optional
+            Columns of the positions, if they have other names.
+        environment : `~astropy.table.Table` or (`~astropy.coordinates.SkyCoord`, array) pair, optional
+            A reference catalogue of positions and redshifts: with it, and a column ``z`` of ``data``,
+            the result has ``log_overdensity``, ``environment_flags`` and the flag HIGH_DENSITY: the
+            density of the five nearest, relative to that of the reference, see
+            `hifrac.environment.overdensity`. Near the edge of the survey it is too low; only that
+            function can be told the footprint.
+        samples : int, optional
+            Draws from the distribution of each row, a column ``_samples`` of as many numbers a
+            row: sums and distributions of samples of galaxies are made of them, not of medians. A galaxy
+            (position and name of its picture) gets the same draws in every table, and others than its
+            neighbours, so that a sample may be estimated in parts.
+        on_error : {"flag", "raise"}, optional
+            What to do with a row that cannot be served: mask and flag it, or
+            raise its error.
+        overwrite : bool, optional
+            Whether input columns with the name of a result column are
+            replaced; otherwise they are refused. What belonged to such a column (its ``_err``,
+            ``_limit``) goes with it.
+        progress : bool or callable, optional
+            True for a progress bar, also in notebooks; or a function, which is called now and then with the
+            number of rows finished since the last call.
+
+        Returns
+        -------
+        result : `~astropy.table.QTable`
+            One row per input row, in order: the input columns, then those of
+            `hifrac.core.RESULT_COLUMNS`. Estimates are masked where
+            nothing could be served, and ``flags`` says why (`~hifrac.decode_flags`).
+            ``meta["hifrac"]`` says what made it; what the input's said of itself is in
+            ``meta["hifrac"]["input"]``.
+
+        Raises
+        ------
+        TypeError
+            If ``data`` is of another type, or a position column does not hold numbers.
+        ValueError
+            If ``data`` has no positions, has the column of a result already,
+            lacks the column of file names, or ``on_error`` is unknown; or if
+            ``environment`` is given and ``data`` has no ``z``.
+        ~astropy.units.UnitConversionError
+            If a unit is wrong.
+        ~hifrac.core.RowError
+            With ``on_error="raise"``, what stopped the first row that failed.
+
+        Warns
+        -----
+        ~hifrac.core.HifracWarning
+            If rows have no estimate: once, with how many, why the first, and what to do. If positions have no
+            unit, or values of evidence cannot be such.
+        """
+        if on_error not in _ON_ERROR:
+            raise ValueError(f"on_error must be one of {_ON_ERROR}, got {on_error!r}")
+        if samples is not None:
+            require_count("samples", samples)
+            self.model.require(samples=samples)
+        self._check_recipe()
+        self._warn_of_release()
+        measurements = ("ebv", *([] if environment is None else ["z"]))
+        positions = parse(data, *measurements, ra=ra, dec=dec, name=self.cutouts.name_column)
+        request = self._request(positions, samples)
+        result = positions.table
+        columns = columns_of(
+            self.model.card.target_column,
+            self.model.card.target,
+            with_mass=find_measurement(positions.table, "log_mstar") is not None,
+            with_environment=environment is not None,
+            with_samples=samples is not None,
+        )
+        make_room(result, list(columns), overwrite)
+        # First, for a reference that cannot be used is better known before the pictures are fetched.
+        density = None if environment is None else _density(positions, environment)
+
+        values = {name: np.full(len(positions), np.nan) for name in columns}
+        if request.shares is not None:
+            values[f"{self.model.card.target_column}_samples"] = np.full(request.shares.shape, np.nan)
+        with progress_reports(progress, len(positions), "estimating") as report:
+            flags = self._estimate(request, values, on_error == "raise", report)
+        served = flags & int(UNSERVED) == 0
+        values["evidence"] = self._evidence_text(request.evidence)
+        self._derive(values, request.evidence)
+        if density is not None:
+            values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
+            values["environment_flags"] = np.asarray(density["environment_flags"])
+            flags |= _density_flags(values["log_overdensity"])
+        values["flags"] = flags
+        for name, column in columns.items():
+            mask = np.isnan(values[name]) if values[name].dtype.kind == "f" else None
+            result[name] = make_column(column, values[name], ~served if name == "evidence" else mask)
+        result.meta["hifrac"] = {
+            **self._provenance(on_error=on_error, overwrite=overwrite, samples=samples, ra=ra, dec=dec),
+            **({"input": result.meta["hifrac"]} if "hifrac" in result.meta else {}),
+        }
+        if density is not None:
+            _say_environment(result.meta["hifrac"], density.meta["hifrac"])
+        return result
+
+    def explain(
+        self,
+        data: Any,
+        *,
+        ra: str | None = None,
+        dec: str | None = None,
+        method: str = "cam",
+        target: str | None = None,
+        on_error: str = "flag",
+        progress: bool | Callable[[int], object] = False,
+    ) -> Explanations:
+        """Show for each row which pixels make the estimate, and which way.
+
+        Parameters
+        ----------
+        data : object
+            Positions, as of `predict`.
+        ra, dec : str, optional
+            Columns of the positions, if they have other names.
+        method : {"cam", "gradcam", "occlusion"}, optional
+            ``"cam"`` is the additive map that the network allows: the class-activation map of those that end
+            in a mean over positions, integrated gradients for the others, among them the default model. The
+            result says which.
+        target : str, optional
+            What is explained: an output of the network before its calibration, by the name of its result
+            column, see `~hifrac.attribution.resolve_target`; the estimate by default.
+        on_error : {"flag", "raise"}, optional
+            What becomes of a row that cannot be served: a masked map and a flag, or its error, once its turn
+            comes.
+        progress : bool or callable, optional
+            As of `predict`, for whoever goes through the rows.
+
+        Returns
+        -------
+        explanations : `~hifrac.attribution.Explanations`
+            One `~hifrac.attribution.Explanation` per row, in order, worked out when it is asked for. The
+            ``map`` of each is a `~astropy.nddata.CCDData` with WCS, in dex per pixel (for log odds, per
+            pixel). Pictures without WCS of their own are taken to be of the model's recipe, centred on the
+            position of the row.
+
+        Raises
+        ------
+        TypeError
+            If ``data`` is of another type.
+        ValueError
+            If ``data`` has no positions or lacks the column of file names, ``method`` or ``on_error`` is
+            unknown, or the model does not have ``target``.
+        ~hifrac.core.ModelError
+            If the model cannot do ``method``.
+        """
+        from hifrac.attribution import Explanations
+
+        self._check_recipe()
+        self._warn_of_release()
+        positions = parse(data, "ebv", ra=ra, dec=dec, name=self.cutouts.name_column)
+        request = self._request(positions)
+
+        def fetch(rows: np.ndarray) -> Generator[tuple[int, Cutout]]:
+            names = None if request.names is None else request.names[rows]
+            cutouts = self._cutouts(positions[rows], names)
+            with closing(cutouts):
+                for row, (_, cutout) in zip(rows, cutouts, strict=True):
+                    yield int(row), cutout
+
+        return Explanations(
+            self.model,
+            positions.table,
+            fetch,
+            self._pixels,
+            (positions.ra, positions.dec),
+            method=method,
+            target=self.model.card.target_column if target is None else target,
+            ebv=request.ebv,
+            interpret=partial(self._interpret, request),
+            on_error=on_error,
+            batch_size=int(self.batch_size or conf.batch_size),
+            progress=progress,
+        )
+
+    def _derive(self, values: dict[str, np.ndarray], evidence: Evidence) -> None:
+        """Fill in columns that follow from others; the evidence is that of the rows."""
+
+    def _require_quantity(self) -> None:
+        """Refuse a model of another quantity."""
+        card, mine = self.model.card, QUANTITIES[self._quantity]
+        column = card.target_column
+        others = {quantity.column: quantity.estimator for quantity in QUANTITIES.values()}
+        if column == mine.column or (self._takes_others and column not in others):
+            return
+        advice = f": that is for {others[column]}" if column in others else ""
+        raise ValueError(
+            f"model: {card.name!r} estimates {column} ({card.target}), and {type(self).__name__} takes "
+            f"models of {mine.column}{advice}"
+        )
 
     def _check_recipe(self) -> None:
         """Refuse a source of another recipe: a model is only ever fed pixels of its own."""
@@ -135,18 +368,16 @@ class PictureEstimator:
     def _estimate(
         self,
         request: Request,
+        values: dict[str, np.ndarray],
         stop: bool,
         progress: Callable[[int], object],
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return estimates (NaN where not served) and flags of all rows.
+    ) -> np.ndarray:
+        """Fill in the estimates of all rows that can be served, and return the flags of all.
 
         One batch is decoded while the network works on the one before: memory
         is for two batches of pictures, however many rows there are.
         """
         n, recipe = len(request.positions), self.model.card.recipe
-        values = {name: np.full(n, np.nan) for name in ANSWER_COLUMNS}
-        if request.shares is not None:
-            values["log_hi_fraction_samples"] = np.full(request.shares.shape, np.nan)
         flags = np.zeros(n, dtype=np.int32)
         size = int(self.batch_size or conf.batch_size)
         shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
@@ -185,7 +416,7 @@ class PictureEstimator:
             if batch:
                 self._run(request, batch, pixels, values, flags)
         failures.warn(n)
-        return values, flags
+        return flags
 
     def _request(self, positions: Positions, samples: int | None = None) -> Request:
         """Gather what the model is told of each row: the Galactic reddening, and other evidence."""
@@ -197,10 +428,10 @@ class PictureEstimator:
         if self.photometry is not None:
             from hifrac.catalogs.photometry import with_sdss_photometry
 
-            evidence = with_sdss_photometry(evidence, positions, ebv)
+            evidence = with_sdss_photometry(evidence, positions, ebv, self._uses)
         names = self._names(positions.table)
         if samples is not None:
-            shares = _random_shares(positions, names, samples)
+            shares = random_shares(positions, names, samples)
         return Request(positions, names, ebv, evidence, shares)
 
     def _evidence_text(self, evidence: Evidence) -> np.ndarray:
@@ -212,8 +443,6 @@ class PictureEstimator:
         """Return what the model is told of some rows beside their pictures and reddening."""
         return {
             "evidence": request.evidence[rows],
-            "selection": self.selection,
-            "mass_scale": self.mass_scale,
             "shares": None if request.shares is None else request.shares[rows],
         }
 
@@ -261,9 +490,14 @@ class PictureEstimator:
         """Write the model's answer to one batch to its rows."""
         options = self._options(request, rows)
         answer = self.model.answer(pixels[: len(rows)], request.ebv[rows], in_place=True, **options)
-        for name, column in answer.columns().items():
-            values[name][rows] = column
+        for name, column in answer.columns(self.model.card.target_column).items():
+            if name in values:
+                values[name][rows] = column
         flags[rows] |= answer.flags
+
+    def _scales(self) -> dict[str, str]:
+        """Say on which scale the estimates are, and for which galaxies."""
+        return {"mass_scale": self.model.card.mass_scale}
 
     def _photometry_facts(self) -> dict[str, str]:
         """Say where magnitudes and redshifts come from that the table does not have."""
@@ -284,8 +518,7 @@ class PictureEstimator:
             "model": card.name,
             "model_sha256": self.model.sha256,
             "target": card.target,
-            "mass_scale": GSWLC if self.mass_scale == "gswlc" else card.mass_scale,
-            **({} if self.model.posterior_model is None else {"selection": self.selection or SELECTIONS[0]}),
+            **self._scales(),
             "recipe": str(card.recipe),
             "pictures": str(self.cutouts.recipe or "as the files are"),
             "source": self.cutouts.describe(),
@@ -306,23 +539,29 @@ class PictureEstimator:
         }
 
 
-def _random_shares(positions: Positions, names: Any, samples: int) -> np.ndarray:
-    """Return uniform random numbers (n, samples) that follow from the position and name of each row.
+def _density(positions: Positions, reference: Any) -> QTable:
+    """Measure the density around each row."""
+    from astropy.coordinates import SkyCoord
 
-    One stream for a table would give the first rows of all tables the same numbers, and the errors of a
-    sample that is estimated in parts would not average out.
-    """
-    try:
-        shares = np.empty((len(positions), samples))
-    except (MemoryError, OverflowError, ValueError) as error:
-        raise MemoryError(
-            f"samples: {samples} draws of {len(positions)} rows do not fit into memory"
-        ) from error
-    for row, (ra, dec) in enumerate(zip(positions.ra, positions.dec, strict=True)):
-        galaxy = f"{ra:.6f} {dec:.6f} {'' if names is None else names[row]}"
-        seed = hashlib.blake2b(galaxy.encode(), digest_size=16).digest()
-        shares[row] = np.random.default_rng(int.from_bytes(seed, "little")).random(samples)
-    return shares
+    from hifrac.environment import overdensity
+
+    if positions.z is None:
+        raise ValueError("data has no column z, the redshift, which environment needs")
+    coords = SkyCoord(positions.ra, positions.dec, unit="deg")
+    return overdensity(coords, positions.z, reference, population="reference")
+
+
+def _density_flags(log_overdensity: np.ndarray) -> np.ndarray:
+    """Flag HIGH_DENSITY where the relation between pictures and gas breaks."""
+    from hifrac.environment import HIGH_DENSITY
+
+    return np.where(log_overdensity >= HIGH_DENSITY, np.int32(Flag.HIGH_DENSITY), np.int32(0))
+
+
+def _say_environment(meta: dict[str, Any], density: dict[str, Any]) -> None:
+    """Add what made a density to what made a result, each reference once."""
+    meta["environment"] = {name: value for name, value in density.items() if name != "references"}
+    meta["references"] += [text for text in density["references"] if text not in meta["references"]]
 
 
 def require_count(name: str, value: Any) -> None:

@@ -205,7 +205,7 @@ def test_estimate_and_interval_are_those_of_the_card(demo_result, model):
     answer = model.answer(pixels, ebv, evidence=evidence)
     expected = [answer.estimate, *(answer.quantiles[level] for level in (0.16, 0.84, 0.05, 0.95))]
     assert_same_estimates(numbers(demo_result, DEX)[:, :26], expected)
-    assert_same_probabilities(demo_result["p_detect"][:26], answer.p_detect)
+    assert_same_probabilities(demo_result["p_detect"][:26], answer.probability)
 
 
 def test_a_table_of_residuals_gives_intervals_too(quick_model):

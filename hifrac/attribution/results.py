@@ -448,6 +448,10 @@ def map_sums(explanation: Explanation) -> dict[str, float]:
 
 def _numbers(answer: Answer, index: int) -> dict[str, float]:
     """Return the results of one picture that the model has."""
-    numbers = {"estimate": answer.estimate, "p_detect": answer.p_detect, "ood_score": answer.ood_score}
+    numbers = {
+        "estimate": answer.estimate,
+        answer.probability_column: answer.probability,
+        "ood_score": answer.ood_score,
+    }
     numbers |= {f"p{100 * level:.0f}": answer.quantiles[level] for level in (0.16, 0.84) if answer.quantiles}
     return {name: float(values[index]) for name, values in numbers.items() if np.isfinite(values[index])}

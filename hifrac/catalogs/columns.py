@@ -122,7 +122,7 @@ _MEASURED = (
 
 #: All columns by name, in the order in which they stand in a table.
 CATALOG_COLUMNS = {
-    name: CatalogColumn(name, unit, description, when, dtype)
+    name: CatalogColumn(name, unit, description, when, dtype=dtype)
     for entries, when in ((_ALWAYS, "always"), (_MEASURED, "where measured"))
     for name, unit, dtype, description in entries
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -17,7 +17,7 @@ from hifrac.core.config import cache_dir, conf
 from hifrac.core.evidence import Evidence, parse_evidence
 from hifrac.core.exceptions import warn_caller
 from hifrac.core.input import Positions
-from hifrac.core.measurements import find_column
+from hifrac.core.measurements import BANDS, find_column
 from hifrac.cutouts._database import Database
 from hifrac.cutouts._positions import position_keys, position_of
 from hifrac.cutouts._turns import turns_of
@@ -32,25 +32,27 @@ _ROWS_AT_ONCE = 16
 _RADIUS = 0.05  # arcmin
 _OBJIDS = 1237600000000000000, 1237700000000000000  # DR8 and later
 
-_COLUMNS = {
-    "modelMag_g": "p.modelMag_g",
-    "modelMag_i": "p.modelMag_i",
-    "cModelMag_g": "p.cModelMag_g",
-    "cModelMag_i": "p.cModelMag_i",
-    "extinction_g": "p.extinction_g",
-    "extinction_i": "p.extinction_i",
-    "expAB_r": "p.expAB_r",
-    "redshift": "s.z",
-}
+_PHOTOMETRY = (
+    *(f"{name}_{band}" for name in ("modelMag", "extinction") for band in BANDS),
+    "cModelMag_g",
+    "cModelMag_i",
+    "expAB_r",
+)
+_COLUMNS = (*_PHOTOMETRY, "redshift")
 # With LEFT JOIN each row that was asked for is answered, so that an answer cut off is told from none.
-_SQL = f"""SELECT t.k AS k,{",".join(f"{value} AS {name}" for name, value in _COLUMNS.items())}
+_SQL = f"""SELECT t.k AS k,{",".join(f"p.{name}" for name in _PHOTOMETRY)},s.z AS redshift
 FROM ({{rows}}) AS t LEFT JOIN PhotoObjAll AS p ON p.objID=t.id AND p.type=3
 LEFT JOIN SpecObj AS s ON s.bestObjID=p.objID AND s.zWarning=0 AND s.class!='STAR'"""
 _SCHEMA = "CREATE TABLE IF NOT EXISTS photometry (key INTEGER PRIMARY KEY, data TEXT NOT NULL);"
 
 
-def with_sdss_photometry(evidence: Evidence, positions: Positions, ebv: np.ndarray) -> Evidence:
-    """Fill what is lacking of colour, magnitude, redshift and axis ratio from SDSS.
+def with_sdss_photometry(
+    evidence: Evidence,
+    positions: Positions,
+    ebv: np.ndarray,
+    uses: Sequence[str] = ("g_minus_i", "log_cz", "axis_ratio"),
+) -> Evidence:
+    """Fill what is lacking of magnitudes, redshift and axis ratio from SDSS.
 
     Rows are found by a column ``objid`` of DR8 or later, else as the primary galaxy that is nearest to
     their position, within 3 arcsec. What was asked for once is in the local store, with ``conf.offline``
@@ -64,6 +66,8 @@ def with_sdss_photometry(evidence: Evidence, positions: Positions, ebv: np.ndarr
         The table itself, parsed.
     ebv : array of float, shape (n,)
         Galactic reddening E(B-V) in mag, NaN where unknown.
+    uses : sequence of str, optional
+        Attributes of the evidence; a row that has all of them is not asked for.
 
     Returns
     -------
@@ -75,7 +79,8 @@ def with_sdss_photometry(evidence: Evidence, positions: Positions, ebv: np.ndarr
         If SkyServer could not be asked for all of it, or it could not be kept.
     """
     keys = _keys(positions)
-    lacks = np.isnan(evidence.g_minus_i) | np.isnan(evidence.log_cz) | np.isnan(evidence.axis_ratio)
+    is_known = [np.isfinite(getattr(evidence, name)).reshape(len(evidence), -1) for name in uses]
+    lacks = np.any(~np.concatenate(is_known, axis=1), axis=1)
     wanted = sorted(set(keys[lacks & (keys > 0)].tolist()))
     answers = _look_up(wanted)
     nothing = [np.nan] * len(_COLUMNS)
@@ -83,7 +88,7 @@ def with_sdss_photometry(evidence: Evidence, positions: Positions, ebv: np.ndarr
         answers.get(key, nothing) if is_lacking else nothing
         for key, is_lacking in zip(keys, lacks, strict=True)
     ]
-    table = Table(np.array(rows, dtype=float).reshape(len(keys), len(_COLUMNS)), names=list(_COLUMNS))
+    table = Table(np.array(rows, dtype=float).reshape(len(keys), len(_COLUMNS)), names=_COLUMNS)
     return evidence.or_else(parse_evidence(table, ebv, positions.dec))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.table import Column, MaskedColumn
+from astropy.table import Column, MaskedColumn, Table
 from astropy.utils.masked import Masked
 
 from hifrac.core.units import known_unit
@@ -58,34 +58,72 @@ class ResultColumn:
         What it means.
     when : str
         What the input must hold for the column to be there.
+    quantity : str
+        Column of the estimate with which alone it stands; empty if with any.
     """
 
     name: str
     unit: u.UnitBase | None
     description: str
     when: str = "always"
+    quantity: str = ""
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """One quantity with an estimator of its own.
+
+    Attributes
+    ----------
+    column : str
+        Result column of the estimate.
+    meaning : str
+        What it is, for descriptions.
+    estimator : str
+        Name of the estimator in `hifrac`.
+    """
+
+    column: str
+    meaning: str
+    estimator: str
+
+
+#: The quantities that can be estimated, by the names of the command line.
+QUANTITIES = {
+    "hi": Quantity("log_hi_fraction", "HI mass fraction", "HIFractionEstimator"),
+    "metallicity": Quantity("oh", "metallicity", "MetallicityEstimator"),
+}
+
+_HI, _OH = QUANTITIES["hi"].column, QUANTITIES["metallicity"].column
 _DEX_SOLAR = u.dex(u.solMass)
 WITH_MASS = "the input has log_mstar"
 WITH_ENVIRONMENT = "environment is given"
 WITH_SAMPLES = "samples is given"
 
+
+def _estimates(quantity: Quantity, definition: str) -> tuple[ResultColumn, ...]:
+    """Return the columns of an estimate, its percentiles and its draws."""
+    column, meaning = quantity.column, quantity.meaning
+    percentiles = (
+        ResultColumn(
+            f"{column}_p{level:02}", u.dex, f"{level}th percentile of the {meaning}", quantity=column
+        )
+        for level in (16, 84, 5, 95)
+    )
+    draws = f"draws from the distribution of the {meaning}, those of a row in one cell"
+    return (
+        ResultColumn(column, u.dex, f"{definition}: the estimate, the median", quantity=column),
+        *percentiles,
+        ResultColumn(f"{column}_samples", u.dex, draws, WITH_SAMPLES, quantity=column),
+    )
+
+
 #: The columns of a result by name.
 RESULT_COLUMNS = {
     column.name: column
     for column in (
-        ResultColumn("log_hi_fraction", u.dex, "HI mass fraction log10(M_HI/M*): the estimate, the median"),
-        ResultColumn("log_hi_fraction_p16", u.dex, "16th percentile of the HI mass fraction"),
-        ResultColumn("log_hi_fraction_p84", u.dex, "84th percentile of the HI mass fraction"),
-        ResultColumn("log_hi_fraction_p05", u.dex, "5th percentile of the HI mass fraction"),
-        ResultColumn("log_hi_fraction_p95", u.dex, "95th percentile of the HI mass fraction"),
-        ResultColumn(
-            "log_hi_fraction_samples",
-            u.dex,
-            "draws from the distribution of the HI mass fraction, those of a row in one cell",
-            WITH_SAMPLES,
-        ),
+        *_estimates(QUANTITIES["hi"], "HI mass fraction log10(M_HI/M*)"),
+        *_estimates(QUANTITIES["metallicity"], "12 + log10(O/H) of the gas, scale of Tremonti et al. (2004)"),
         ResultColumn(
             "evidence",
             None,
@@ -95,18 +133,26 @@ RESULT_COLUMNS = {
             "p_detect",
             None,
             "probability of an ALFALFA-like detection, against bright undetected galaxies, at equal odds",
+            quantity=_HI,
+        ),
+        ResultColumn(
+            "p_star_forming",
+            None,
+            "probability of star formation, without which no O/H can be measured, at equal odds",
+            quantity=_OH,
         ),
         ResultColumn(
             "ood_score", None, "percentile (0-100) of the distance from the training set; 100 is farthest"
         ),
         ResultColumn("flags", None, "quality flags, a bit mask; 0 is unflagged, see decode_flags"),
-        ResultColumn("log_mhi", _DEX_SOLAR, "HI mass, log_hi_fraction + log_mstar", WITH_MASS),
+        ResultColumn("log_mhi", _DEX_SOLAR, "HI mass, log_hi_fraction + log_mstar", WITH_MASS, _HI),
         *(
             ResultColumn(
                 f"log_mhi_p{level:02}",
                 _DEX_SOLAR,
                 f"{level}th percentile of the HI mass, with the error of M* where log_mstar_err has it",
                 WITH_MASS,
+                _HI,
             )
             for level in (16, 84, 5, 95)
         ),
@@ -131,13 +177,13 @@ def columns_of(
     with_environment: bool = False,
     with_samples: bool = False,
 ) -> dict[str, ResultColumn]:
-    """Return the columns of a result, by the names under which `RESULT_COLUMNS` has them.
+    """Return the columns of a result by name.
 
     Parameters
     ----------
     target : str
-        The column of the estimate, ``target_column`` of the model's card. For
-        another one than ``"log_hi_fraction"`` estimate and interval have its name, no unit,
+        The column of the estimate, ``target_column`` of the model's card. For one that is none of
+        `QUANTITIES` they are those of the HI mass fraction with that name, no unit,
         and nothing is said of masses.
     description : str
         What is estimated.
@@ -152,23 +198,43 @@ def columns_of(
     -------
     columns : dict of str to `ResultColumn`
     """
-    is_hi = target == "log_hi_fraction"
+    is_registered = target in RESULT_COLUMNS and RESULT_COLUMNS[target].quantity == target
     wanted = {
         "always": True,
-        WITH_MASS: with_mass and is_hi,
+        WITH_MASS: with_mass and is_registered,
         WITH_ENVIRONMENT: with_environment,
-        WITH_SAMPLES: with_samples and is_hi,
+        WITH_SAMPLES: with_samples and is_registered,
     }
-    columns = {name: column for name, column in RESULT_COLUMNS.items() if wanted[column.when]}
-    if is_hi:
-        return columns
-    del columns["evidence"]
-    for name in columns:
-        if name.startswith("log_hi_fraction"):
-            part = name.removeprefix("log_hi_fraction")
-            meaning = f"{int(part[2:])}th percentile of {target}, conformal" if part else description
-            columns[name] = ResultColumn(target + part, None, meaning)
-    return columns
+    columns = [
+        column
+        for column in RESULT_COLUMNS.values()
+        if wanted[column.when] and column.quantity in ("", target if is_registered else _HI)
+    ]
+    if not is_registered:
+        columns = [_renamed(column, target, description) for column in columns if column.name != "evidence"]
+    return {column.name: column for column in columns}
+
+
+def _renamed(column: ResultColumn, target: str, description: str) -> ResultColumn:
+    """Return a column of the HI mass fraction as that of another quantity; others as they are."""
+    if not column.name.startswith(_HI):
+        return column
+    part = column.name.removeprefix(_HI)
+    meaning = f"{int(part[2:])}th percentile of {target}, conformal" if part else description
+    return ResultColumn(target + part, None, meaning)
+
+
+def make_room(table: Table, names: list[str], overwrite: bool) -> None:
+    """Remove the columns that results take the place of, if that is allowed."""
+    taken = [name for name in names if name in table.colnames]
+    if taken and not overwrite:
+        raise ValueError(
+            f"data has the result columns {', '.join(taken)} already; "
+            "rename them, or say overwrite=True (--replace-columns)"
+        )
+    # An estimate must not stand beside the error, or the mark of an upper limit, of what it replaces.
+    theirs = {f"{name}{end}" for name in taken for end in ("_err", "_limit")}
+    table.remove_columns([*taken, *(theirs & set(table.colnames))])
 
 
 def result_column(name: str, values: np.ndarray, mask: np.ndarray | None = None) -> Any:

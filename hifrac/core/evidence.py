@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import chain
 
 import numpy as np
 from astropy.table import Table
 
 from hifrac.core.exceptions import warn_caller
 from hifrac.core.measurements import (
+    BANDS,
     C_KM_S,
     MEASUREMENTS,
     find_column,
@@ -41,6 +43,8 @@ class Evidence:
         Upper limit of log10(M_HI/Msun).
     dec : `~numpy.ndarray` of float, shape (n,)
         Declination in degrees.
+    magnitudes : `~numpy.ndarray` of float, shape (n, 5)
+        SDSS magnitudes u, g, r, i, z, corrected for the dust of the Milky Way (AB); any of them may be known.
     """
 
     g_minus_i: np.ndarray
@@ -51,11 +55,13 @@ class Evidence:
     log_mstar_err: np.ndarray
     log_mhi_limit: np.ndarray
     dec: np.ndarray
+    magnitudes: np.ndarray
 
     @classmethod
     def none(cls, n: int) -> Evidence:
         """Return the evidence of n galaxies of which nothing is known."""
-        return cls(*(np.full(n, np.nan) for _ in fields(cls)))
+        unknown = {field.name: np.full(n, np.nan) for field in fields(cls)}
+        return cls(**{**unknown, "magnitudes": np.full((n, len(BANDS)), np.nan)})
 
     def __len__(self) -> int:
         return len(self.dec)
@@ -76,10 +82,12 @@ def parse_evidence(table: Table, ebv: np.ndarray | None, dec: np.ndarray) -> Evi
     """Return what the columns of a table say of its galaxies.
 
     Columns are found in any case, by the names that `MEASUREMENTS` has; where several are there, each row
-    has the first that it knows. Of magnitudes both g and i are needed: ``g_minus_i`` and ``i``, corrected
+    has the first that it knows. For the colour both g and i are needed: ``g_minus_i`` and ``i``, corrected
     for the foreground, come first, then ``dered_g`` and ``dered_i``, then those as observed (``mag_g``,
-    ``modelmag_g``, ``cmodelmag_g``, ``g``; in i ``cmodelmag_i`` comes before ``modelmag_i``), which are
-    corrected by ``extinction_g`` and ``extinction_i``, else by the reddening.
+    ``modelmag_g``, ``cmodelmag_g``, ``g``; for the light in i ``cmodelmag_i`` comes before ``modelmag_i``),
+    which are corrected by ``extinction_g`` and ``extinction_i``, else by the reddening. The magnitudes of all
+    five bands have the same names in the order of those in g; single letters count where both g and i are
+    there and ``g_minus_i`` is not, and ``z`` is one where ``redshift`` is there as well.
 
     Parameters
     ----------
@@ -105,7 +113,7 @@ def parse_evidence(table: Table, ebv: np.ndarray | None, dec: np.ndarray) -> Evi
     ~hifrac.core.HifracWarning
         If numbers are those of no galaxy, as sentinels are: they are unknown.
     """
-    color, magnitude = _photometry(table, ebv)
+    color, magnitude, magnitudes = _photometry(table, ebv)
     return Evidence(
         g_minus_i=color,
         i=magnitude,
@@ -115,6 +123,7 @@ def parse_evidence(table: Table, ebv: np.ndarray | None, dec: np.ndarray) -> Evi
         log_mstar_err=_read(table, "log_mstar_err"),
         log_mhi_limit=_limit(table),
         dec=np.asarray(dec, dtype=float),
+        magnitudes=magnitudes,
     )
 
 
@@ -134,25 +143,37 @@ def _first(*columns: np.ndarray) -> np.ndarray:
     return result
 
 
-def _photometry(table: Table, ebv: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return colour and magnitude, both corrected for the foreground."""
+def _photometry(table: Table, ebv: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return colour, magnitude in i, and those of all bands (n, 5), corrected for the foreground."""
     has_color = find_column(table, "g_minus_i") is not None
-    observed = [name for name in MEASUREMENTS["mag_g"].aliases if not (has_color and name == "g")]
-    pairs = [
-        (name, f"{name[:-1]}i")
-        for name in ("dered_g", *observed)
-        if all(find_column(table, f"{name[:-1]}{band}") for band in "gi")
-    ]
-    if not (has_color or pairs):
-        return np.full(len(table), np.nan), np.full(len(table), np.nan)
-    in_i = [name for name in MEASUREMENTS["mag_i"].aliases if not (has_color and name == "i")]
-    read = {name: _corrected(table, name, ebv) for name in dict.fromkeys(("dered_i", *in_i, *sum(pairs, ())))}
+    has_letters = not has_color and all(find_column(table, band) for band in "gi")
+    letters = dict.fromkeys(BANDS, has_letters)
+    letters["z"] &= find_column(table, "redshift") is not None
+    names = {
+        band: [
+            name
+            for name in (f"dered_{band}", *MEASUREMENTS[f"mag_{band}"].aliases)
+            if (name != band or letters[band]) and find_column(table, name)
+        ]
+        for band in BANDS
+    }
+    read = {name: _corrected(table, name, ebv) for name in chain.from_iterable(names.values())}
+    unknown = np.full(len(table), np.nan)
+    pairs = [(name, f"{name[:-1]}i") for name in names["g"] if f"{name[:-1]}i" in read]
     color = _first(_read(table, "g_minus_i"), *(read[g] - read[i] for g, i in pairs))
-    magnitudes = [read[name] for name in ("dered_i", *in_i)]
-    magnitude = _first(*([_read(table, "i")] if has_color else []), *magnitudes)
+    plain = _read(table, "i") if has_color else unknown
+    magnitude = _first(plain, *(read[name] for name in names["i"]))
     color = possible(color, "g_minus_i", "g-i")
     is_known = np.isfinite(color) & np.isfinite(magnitude)
-    return np.where(is_known, color, np.nan), np.where(is_known, magnitude, np.nan)
+    color, magnitude = np.where(is_known, color, np.nan), np.where(is_known, magnitude, np.nan)
+    # Of one row all magnitudes should be of one make, in the order of those in g.
+    systems = [name[:-1] for name in ("dered_g", *MEASUREMENTS["mag_g"].aliases)]
+    of_bands = [
+        _first(unknown, *(read[f"{name}{band}"] for name in systems if f"{name}{band}" in read))
+        for band in BANDS
+    ]
+    of_bands[1], of_bands[3] = _first(of_bands[1], color + magnitude), _first(of_bands[3], magnitude)
+    return color, magnitude, np.stack(of_bands, axis=1)
 
 
 def _corrected(table: Table, name: str, ebv: np.ndarray | None) -> np.ndarray:

@@ -155,6 +155,13 @@ class Flag(BitFlag):
         "Where it was certain, the picture was centred on the light before it was measured. Check that this "
         "is the galaxy that was meant, and the position.",
     )
+    NOT_STAR_FORMING = (
+        8192,
+        "p_star_forming is below the value that 90% of galaxies with a measured metallicity reach",
+        "No oxygen abundance can be measured of a galaxy without the emission lines of young stars, and the "
+        "model has learned from none: the estimate is what a star-forming galaxy of such a look would have. "
+        "Passive galaxies and AGN have this flag, and one star-forming galaxy in ten.",
+    )
 
 
 #: The flags of rows for which nothing could be estimated.

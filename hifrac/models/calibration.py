@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import ndtri
+
+if TYPE_CHECKING:
+    from hifrac.core.evidence import Evidence
 
 #: The tabulated probabilities: median, 68% and 90% intervals.
 LEVELS = (0.05, 0.16, 0.50, 0.84, 0.95)
@@ -29,6 +33,17 @@ GSWLC = "GSWLC-2 (Salim et al. 2018)"
 CHOICES = {"selection": SELECTIONS, "mass_scale": MASS_SCALES, "photometry": ("sdss",)}
 
 Outputs = Mapping[str, np.ndarray]
+
+
+@runtime_checkable
+class QuantileTable(Protocol):
+    """A calibration that makes a distribution of the outputs, and of what else is known of a galaxy."""
+
+    def quantiles(
+        self, outputs: Outputs, ebv: np.ndarray | None, evidence: Evidence | None, levels: np.ndarray
+    ) -> np.ndarray:
+        """Return quantiles (n, k) of the target at levels between 0 and 1, shape (k,) or (n, k)."""
+        ...
 
 
 @dataclass(frozen=True)

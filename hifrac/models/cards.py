@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
+from hifrac.core.columns import DEC_ALIASES, QUANTITIES, RA_ALIASES, RESULT_COLUMNS
 from hifrac.core.exceptions import ModelError
 from hifrac.core.files import write_whole
+from hifrac.core.measurements import BANDS
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models._facts import check_facts
-from hifrac.models.calibration import ConformalTable, PosteriorTable
+from hifrac.models.calibration import ConformalTable, PosteriorTable, QuantileTable
 from hifrac.models.detection import DetectionTable
 
 FILE_NAME = "card.json"
@@ -27,16 +28,35 @@ OUTPUTS = {
     "residual_photometry": "what the picture adds to the prior where magnitudes are known, in dex",
     "g_minus_i": "colour that the picture shows, in mag, not corrected for the Galaxy",
     "i": "magnitude that the picture shows, not corrected for the Galaxy",
+    **{
+        f"mag_{band}": f"magnitude in {band} that the picture shows, not corrected for the Galaxy"
+        for band in BANDS
+    },
     "log_cz": "log10 of the redshift times the speed of light in km/s that the picture shows",
+    "log_mstar": "log10(M*/Msun) that the picture shows",
     "axis_ratio": "apparent axis ratio b/a that the picture shows",
     "detection_logit": "log odds that a galaxy is a detection, not a non-detection, at equal prior odds",
+    "star_forming_logit": "log odds that a galaxy forms stars, as all with a label do, at equal prior odds",
     "distance": "distance from the training set in feature space",
     "gswlc_offset": "what to add to the estimate for the stellar masses of GSWLC-2, in dex",
 }
 
+#: What a `PosteriorTable` needs.
+POSTERIOR_OUTPUTS = (
+    "estimate",
+    "residual_redshift",
+    "residual_photometry",
+    "g_minus_i",
+    "i",
+    "log_cz",
+    "axis_ratio",
+    "gswlc_offset",
+)
+
 #: Columns that mean something else in a result, or in the table that it is made of.
 _TAKEN = frozenset(
-    {*RESULT_COLUMNS, *RA_ALIASES, *DEC_ALIASES, "log_mstar", "ebv", "z"} - {"log_hi_fraction"}
+    {*RESULT_COLUMNS, *RA_ALIASES, *DEC_ALIASES, "log_mstar", "ebv", "z"}
+    - {quantity.column for quantity in QUANTITIES.values()}
 )
 
 
@@ -56,7 +76,7 @@ def require_free_column(key: str, column: str, outputs: Sequence[str] = ("estima
     Raises
     ------
     ValueError
-        If ``column`` is one of `~hifrac.core.RESULT_COLUMNS` other than ``log_hi_fraction``, one of
+        If ``column`` is one of `~hifrac.core.RESULT_COLUMNS` other than an estimate, one of
         `~hifrac.core.columns.POSITION_COLUMNS`, ``log_mstar``, ``ebv`` or ``z``.
     """
     if column == "p_detect" and "detection_logit" in outputs and "estimate" not in outputs:
@@ -96,7 +116,7 @@ class ModelCard:
         For which galaxies the figures hold.
     normalisation : str
         What happens to a picture before the network.
-    calibration : ConformalTable, PosteriorTable or None
+    calibration : ConformalTable, PosteriorTable, QuantileTable or None
         What makes estimate and interval of the outputs; None for a model without an interval.
     detection : DetectionTable or None
         Calibration of ``p_detect`` and ``ood_score``; None for a model without them.
@@ -140,7 +160,7 @@ class ModelCard:
     training_set: str
     validity: str
     normalisation: str
-    calibration: ConformalTable | PosteriorTable | None
+    calibration: ConformalTable | PosteriorTable | QuantileTable | None
     detection: DetectionTable | None
     figures: Mapping[str, Any]
     protocol: str
@@ -167,7 +187,7 @@ class ModelCard:
             )
         needed = set() if self.calibration is None else {"estimate"}
         if isinstance(self.calibration, PosteriorTable):
-            needed |= set(OUTPUTS) - {"log_spread", "detection_logit", "distance"}
+            needed |= set(POSTERIOR_OUTPUTS)
         if missing := sorted(needed - set(self.outputs)):
             raise ValueError(f"outputs must have {', '.join(missing)}: the calibration needs them")
         if not isinstance(self.target_column, str) or not self.target_column.isidentifier():

@@ -1,8 +1,8 @@
 """Detection and distance: which rows to trust.
 
-Two questions, two numbers. ``p_detect``: would an ALFALFA-like survey detect
-this galaxy? ``ood_score``: does the picture resemble what the model was
-trained on at all?
+Two questions, two numbers. A probability: would an ALFALFA-like survey detect this galaxy (``p_detect``), or
+do its stars form (``p_star_forming``), as those of all galaxies that the model learned from? ``ood_score``:
+does the picture resemble what the model was trained on at all?
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from hifrac.core.flags import Flag
 
 @dataclass(frozen=True)
 class DetectionTable:
-    """What turns the network's raw answers into ``p_detect`` and ``ood_score``.
+    """What turns the network's raw answers into ``p_detect``, or ``p_star_forming``, and ``ood_score``.
 
     Parameters
     ----------
     slope, intercept : float
-        Calibration of the detection log odds (Platt 1999), fitted to
+        Calibration of the log odds (Platt 1999), fitted to
         out-of-fold log odds at equal prior odds.
     threshold : float
-        ``p_detect`` below it is flagged UNLIKELY_DETECTION.
+        ``p_detect`` below it is flagged UNLIKELY_DETECTION, ``p_star_forming`` NOT_STAR_FORMING.
     percentiles : tuple of float
         Percentiles, increasing from 0 to 100.
     distances : tuple of float
@@ -35,7 +35,7 @@ class DetectionTable:
         Galactic reddening E(B-V) in mag above which a row is flagged HIGH_REDDENING, the largest of
         the training set; None for a model that knows no reddening.
     posterior_slope : float
-        What the log odds of the posterior count beside those of the network, see `p_detect`.
+        What the log odds of the posterior count beside those of the network, see `probability`.
 
     Raises
     ------
@@ -69,8 +69,8 @@ class DetectionTable:
         if not np.all(np.isfinite(numbers)):
             raise ValueError("slopes, intercept, thresholds, distances and largest_ebv must be finite")
 
-    def p_detect(self, logit: np.ndarray, posterior_log_odds: np.ndarray | float = 0.0) -> np.ndarray:
-        """Return the probability of detection, at equal prior odds.
+    def probability(self, logit: np.ndarray, posterior_log_odds: np.ndarray | float = 0.0) -> np.ndarray:
+        """Return ``p_detect`` or ``p_star_forming``, at equal prior odds.
 
         Parameters
         ----------
@@ -106,23 +106,32 @@ class DetectionTable:
         score = np.interp(np.asarray(distance, dtype=float), self.distances, self.percentiles)
         return np.where(np.isfinite(distance), score, 100.0)
 
-    def flags(self, p_detect: np.ndarray, ood_score: np.ndarray, ebv: np.ndarray | None = None) -> np.ndarray:
+    def flags(
+        self,
+        probability: np.ndarray,
+        ood_score: np.ndarray,
+        ebv: np.ndarray | None = None,
+        *,
+        unlikely: Flag = Flag.UNLIKELY_DETECTION,
+    ) -> np.ndarray:
         """Return the flags that follow from the two numbers and the reddening.
 
         Parameters
         ----------
-        p_detect, ood_score : array of float, shape (n,)
+        probability, ood_score : array of float, shape (n,)
             As of the methods; NaN flags nothing.
         ebv : array of float, shape (n,), optional
             Galactic reddening E(B-V) in mag; NaN where unknown.
+        unlikely : `~hifrac.Flag`, optional
+            The flag of a low probability.
 
         Returns
         -------
         flags : array of int, shape (n,)
             Sums of `~hifrac.Flag`.
         """
-        unlikely = np.where(p_detect < self.threshold, int(Flag.UNLIKELY_DETECTION), 0)
-        unlike = np.where(ood_score >= self.ood_threshold, int(Flag.OUT_OF_DISTRIBUTION), 0)
+        flags = np.where(probability < self.threshold, int(unlikely), 0)
+        flags |= np.where(ood_score >= self.ood_threshold, int(Flag.OUT_OF_DISTRIBUTION), 0)
         if ebv is None or self.largest_ebv is None:
-            return unlikely | unlike
-        return unlikely | unlike | np.where(ebv > self.largest_ebv, int(Flag.HIGH_REDDENING), 0)
+            return flags
+        return flags | np.where(ebv > self.largest_ebv, int(Flag.HIGH_REDDENING), 0)

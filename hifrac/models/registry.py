@@ -18,7 +18,7 @@ from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityErro
 from hifrac.core.reprs import html_facts, html_rows
 from hifrac.models._torch import plain_torch
 from hifrac.models.answer import Answer
-from hifrac.models.calibration import CHOICES, PosteriorTable
+from hifrac.models.calibration import CHOICES, PosteriorTable, QuantileTable
 from hifrac.models.cards import FILE_NAME, ModelCard
 
 if TYPE_CHECKING:
@@ -168,16 +168,18 @@ class Model:
         Raises
         ------
         ValueError
-            If an option is not None, and the model has no distributions; or if it is none of its choices.
+            If an option is not None, and the model has no use for it; or if it is none of its choices.
         """
         for name, choices in CHOICES.items():
             if options.get(name) is not None and options[name] not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {options[name]!r}")
         given = [name for name, value in options.items() if value is not None]
+        if isinstance(self.card.calibration, QuantileTable):
+            given = [name for name in given if name not in ("photometry", "samples")]
         if given and not isinstance(self.card.calibration, PosteriorTable):
             raise ValueError(
                 f"{given[0]}: the model {self.card.name!r} has one answer, for galaxies such as it was "
-                "trained on, and no distributions"
+                "trained on, and no distributions for others"
             )
 
     def answer(
@@ -197,7 +199,7 @@ class Model:
         Returns
         -------
         answer : `Answer`
-            Estimate, interval, ``p_detect``, ``ood_score`` and flags of each picture.
+            Estimate, interval, probability, ``ood_score`` and flags of each picture.
 
         Raises
         ------
@@ -221,7 +223,7 @@ class Model:
         Returns
         -------
         inspection : Inspection
-            Pictures, flags and moves. Networks other than the structure network, and recipes other than that
+            Pictures, flags and moves. Networks other than those of measurements, and recipes other than that
             for which the thresholds were chosen, have their pictures as they are, unflagged.
 
         Raises
@@ -233,7 +235,8 @@ class Model:
         from hifrac.models.quality import Inspection, inspect_pictures
 
         recipe, n = self.card.recipe, len(pixels)
-        if (self.card.architecture, recipe.pixel_scale, recipe.width) != ("StructureNet", 0.4, 128):
+        of_measurements = self.card.architecture in ("StructureNet", "MetallicityNet")
+        if not of_measurements or (recipe.pixel_scale, recipe.width) != (0.4, 128):
             return Inspection(pixels, np.zeros(n, dtype=np.int32), np.zeros((n, 2), dtype=int))
         with plain_torch():
             return inspect_pictures(pixels, in_place=in_place)
@@ -274,7 +277,7 @@ class Model:
         """
         self.require(selection=selection, mass_scale=mass_scale, samples=shares)
         if self.posterior_model is None:
-            return Answer.from_outputs(self.card, outputs, ebv)
+            return Answer.from_outputs(self.card, outputs, ebv, evidence=evidence, shares=shares)
         posterior = self.posterior_model.infer(outputs, ebv, evidence, mass_scale or "taylor")
         return Answer.from_outputs(
             self.card, outputs, ebv, posterior, selection=selection or "intrinsic", shares=shares

@@ -122,7 +122,7 @@ def _parts(setting: Setting, table: Table) -> list[tuple[str, str, Table, str | 
     answer = model.answer(
         pictures(real["objid"], setting), reddening(real), selection=selection_of(model.card)
     )
-    learned = Table({"truth": real["truth"], "estimate": answer.estimate, "p_detect": answer.p_detect})
+    learned = Table({"truth": real["truth"], "estimate": answer.estimate, "p_detect": answer.probability})
     as_values = by_sample["xGASS"]["truth", "estimate", "p_detect"]
     parts: list[tuple[str, str, Table, str | None]] = [
         ("real cutouts", "labelled, real cutouts, held out", real["truth", "estimate", "p_detect"], None),

@@ -87,7 +87,7 @@ def fit_detection(detected: np.ndarray, logit: np.ndarray, **ood: Any) -> Detect
     platt = LogisticRegression(class_weight="balanced", C=1e6).fit(logit[:, None], detected)
     slope, intercept = float(platt.coef_[0, 0]), float(platt.intercept_[0])
     table = DetectionTable(slope=slope, intercept=intercept, threshold=0.0, **ood)
-    threshold = np.quantile(table.p_detect(logit[detected]), 1 - COMPLETENESS)
+    threshold = np.quantile(table.probability(logit[detected]), 1 - COMPLETENESS)
     return replace(table, threshold=round(float(threshold), 3))
 
 

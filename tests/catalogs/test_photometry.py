@@ -40,12 +40,14 @@ def skyserver(service, monkeypatch, tmp_path):
         database.executescript(
             """CREATE TABLE PhotoObjAll (objID INTEGER, ra REAL, dec REAL, type INTEGER, modelMag_g REAL,
             modelMag_i REAL, cModelMag_g REAL, cModelMag_i REAL, extinction_g REAL, extinction_i REAL,
-            expAB_r REAL);
+            expAB_r REAL, modelMag_u REAL, modelMag_r REAL, modelMag_z REAL, extinction_u REAL,
+            extinction_r REAL, extinction_z REAL);
             CREATE TABLE SpecObj (bestObjID INTEGER, z REAL, zWarning INTEGER, class TEXT);"""
         )
         for k in range(40):
             values = (OBJID + k, 100 + k / 10, 0.5, 3, 17.0, 16.0, 16.8, 15.8, 0.2, 0.1, 0.5)
-            database.execute("INSERT INTO PhotoObjAll VALUES (?,?,?,?,?,?,?,?,?,?,?)", values)
+            values += (18.0, 16.4, 15.9, 0.3, 0.15, 0.05)
+            database.execute(f"INSERT INTO PhotoObjAll VALUES ({','.join('?' * len(values))})", values)
             if k % 2 == 0:
                 database.execute("INSERT INTO SpecObj VALUES (?, 0.02, 0, 'GALAXY')", (OBJID + k,))
     database.close()
@@ -78,6 +80,7 @@ def test_objids_are_looked_up_and_corrected_for_the_foreground(skyserver, objid)
     np.testing.assert_allclose(evidence.g_minus_i, [0.9, 0.9])
     np.testing.assert_allclose(evidence.axis_ratio, [0.5, 0.5])
     np.testing.assert_allclose(evidence.log_cz, [CZ, np.nan])
+    np.testing.assert_allclose(evidence.magnitudes, [[17.7, 16.8, 16.25, 15.9, 15.85]] * 2)
     assert len(skyserver.requests) == 1
 
 

@@ -8,14 +8,16 @@ from astropy.utils.masked import Masked
 from contract import assert_column_of
 
 from hifrac.core.columns import (
+    QUANTITIES,
     RESULT_COLUMNS,
     WITH_MASS,
     WITH_SAMPLES,
     ResultColumn,
+    columns_of,
     make_column,
     result_column,
 )
-from hifrac.models.answer import ANSWER_COLUMNS, INTERVAL_LEVELS
+from hifrac.models.answer import INTERVAL_LEVELS
 from hifrac.models.calibration import LEVELS
 
 DEX = (
@@ -31,9 +33,10 @@ MASSES = ("log_mhi", "log_mhi_p16", "log_mhi_p84", "log_mhi_p05", "log_mhi_p95")
 
 
 def test_the_names_and_units_are_those_of_the_contract():
-    assert [name for name, entry in RESULT_COLUMNS.items() if entry.when == "always"] == list(ALWAYS)
-    assert [name for name, entry in RESULT_COLUMNS.items() if entry.when == WITH_MASS] == list(MASSES)
-    samples = [name for name, entry in RESULT_COLUMNS.items() if entry.when == WITH_SAMPLES]
+    columns = columns_of("log_hi_fraction", "", with_mass=True, with_samples=True)
+    assert [name for name, entry in columns.items() if entry.when == "always"] == list(ALWAYS)
+    assert [name for name, entry in columns.items() if entry.when == WITH_MASS] == list(MASSES)
+    samples = [name for name, entry in columns.items() if entry.when == WITH_SAMPLES]
     assert samples == ["log_hi_fraction_samples"]
     units = {
         **dict.fromkeys(DEX, u.dex),
@@ -42,6 +45,28 @@ def test_the_names_and_units_are_those_of_the_contract():
         **dict.fromkeys(samples, u.dex),
     }
     assert {name: RESULT_COLUMNS[name].unit for name in units} == units
+
+
+def test_a_metallicity_has_the_same_columns_but_for_those_of_gas():
+    columns = columns_of("oh", "", with_mass=True, with_samples=True)
+    assert [*columns] == [
+        *("oh", "oh_p16", "oh_p84", "oh_p05", "oh_p95", "oh_samples"),
+        *("evidence", "p_star_forming", "ood_score", "flags"),
+    ]
+    assert {entry.unit for name, entry in columns.items() if name.startswith("oh")} == {u.dex}
+
+
+def test_other_quantities_have_estimate_and_interval_by_their_own_name():
+    columns = columns_of("b_over_a", "axis ratio", with_mass=True, with_samples=True, with_environment=True)
+    assert [*columns] == [
+        *("b_over_a", "b_over_a_p16", "b_over_a_p84", "b_over_a_p05", "b_over_a_p95"),
+        *("p_detect", "ood_score", "flags", "log_overdensity", "environment_flags"),
+    ]
+    assert columns["b_over_a"].description == "axis ratio"
+    assert columns["b_over_a_p05"].description == "5th percentile of b_over_a, conformal"
+    assert columns["b_over_a"].unit is None
+    classes = columns_of("p_detect", "a class")
+    assert classes["p_detect"].description.startswith("probability of an ALFALFA-like detection")
 
 
 def test_every_column_is_described_in_one_line():
@@ -87,14 +112,13 @@ def test_the_values_given_are_not_changed():
 
 def test_every_level_of_an_interval_has_its_column():
     # The estimator fills these, and the tables of a model have their levels.
-    assert set(ANSWER_COLUMNS) <= set(RESULT_COLUMNS)
     assert set(INTERVAL_LEVELS.values()) == set(LEVELS) - {0.5}
     for ending, level in INTERVAL_LEVELS.items():
         percentile = round(100 * level)
         assert ending == f"p{percentile:02d}"
-        name = f"log_hi_fraction_{ending}"
-        assert name in ANSWER_COLUMNS
-        assert RESULT_COLUMNS[name].description.startswith(f"{percentile}th percentile")
+        for quantity in QUANTITIES.values():
+            description = RESULT_COLUMNS[f"{quantity.column}_{ending}"].description
+            assert description.startswith(f"{percentile}th percentile")
 
 
 def test_a_column_that_is_not_registered_is_refused():

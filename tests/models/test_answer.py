@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from contract import assert_same_estimates, assert_same_probabilities
+from scipy.special import ndtri
 
 from hifrac import load_model
+from hifrac.core.columns import columns_of
 from hifrac.core.evidence import Evidence
 from hifrac.core.flags import Flag
 from hifrac.demo import PICTURES, sample_table
-from hifrac.models.answer import ANSWER_COLUMNS, INTERVAL_LEVELS, Answer, evidence_text
+from hifrac.models.answer import INTERVAL_LEVELS, Answer, evidence_text
 from hifrac.models.calibration import MASS_SCALES, SELECTIONS, ConformalTable
 from hifrac.models.detection import DetectionTable
 
@@ -36,16 +38,44 @@ def test_the_outputs_are_calibrated_and_flagged():
     np.testing.assert_array_equal(answer.estimate, OUTPUTS["estimate"])
     assert sorted(answer.quantiles) == [0.05, 0.16, 0.84, 0.95]
     np.testing.assert_allclose(answer.quantiles[0.16], [-1.3, 0.2])
-    np.testing.assert_allclose(answer.p_detect, 1 / (1 + np.exp([5.5, -6.5])))
+    np.testing.assert_allclose(answer.probability, 1 / (1 + np.exp([5.5, -6.5])))
     np.testing.assert_allclose(answer.ood_score, [100, 25])
     assert answer.flags.dtype == np.int32
     assert answer.flags.tolist() == [
         Flag.UNLIKELY_DETECTION | Flag.OUT_OF_DISTRIBUTION,
         Flag.HIGH_REDDENING,
     ]
-    assert tuple(answer.columns()) == ANSWER_COLUMNS
+    columns = answer.columns("log_hi_fraction")
+    assert [*columns] == [
+        name for name in columns_of("log_hi_fraction", "") if name not in ("evidence", "flags")
+    ]
     for name, level in INTERVAL_LEVELS.items():
-        assert answer.columns()[f"log_hi_fraction_{name}"] is answer.quantiles[level]
+        assert columns[f"log_hi_fraction_{name}"] is answer.quantiles[level]
+    assert columns["p_detect"] is answer.probability
+
+
+class Halves:
+    """A calibration that uses evidence: normal, as wide as the reddening says, moved by the mass."""
+
+    def quantiles(self, outputs, ebv, evidence, levels):
+        center = outputs["estimate"] + np.nan_to_num(evidence.log_mstar)
+        return center[:, None] + ebv[:, None] * ndtri(levels)
+
+
+def test_a_calibration_may_use_what_is_known_of_a_galaxy():
+    outputs = {"estimate": np.array([8.5, 9.0]), "star_forming_logit": np.array([-3.0, 3.0])}
+    ebv, evidence = np.array([0.1, 0.3]), Evidence.none(2)
+    evidence.log_mstar[1] = 0.1
+    shares = np.array([[0.5, 0.84], [0.16, 0.5]])
+    answer = Answer.from_outputs(card(Halves(), DETECTION), outputs, ebv, evidence=evidence, shares=shares)
+    np.testing.assert_allclose(answer.estimate, [8.5, 9.1])
+    np.testing.assert_allclose(answer.quantiles[0.95], answer.estimate + ebv * ndtri(0.95))
+    np.testing.assert_allclose(answer.samples, answer.estimate[:, None] + ebv[:, None] * ndtri(shares))
+    columns = answer.columns("oh")
+    assert columns["p_star_forming"] is answer.probability
+    assert columns["oh_samples"] is answer.samples
+    np.testing.assert_allclose(answer.probability, 1 / (1 + np.exp([5.5, -6.5])))
+    assert answer.flags.tolist() == [Flag.NOT_STAR_FORMING, Flag.HIGH_REDDENING]
 
 
 def test_what_a_model_does_not_say_is_nan_and_flags_nothing():
@@ -55,10 +85,10 @@ def test_what_a_model_does_not_say_is_nan_and_flags_nothing():
     classes = Answer.from_outputs(
         card(detection=DETECTION), {"detection_logit": OUTPUTS["detection_logit"]}, np.array([0.3, 0.1])
     )
-    assert np.isfinite(classes.p_detect).all()
-    for missing in (raw.p_detect, raw.ood_score, classes.estimate, classes.ood_score):
+    assert np.isfinite(classes.probability).all()
+    for missing in (raw.probability, raw.ood_score, classes.estimate, classes.ood_score):
         assert np.isnan(missing).all()
-    assert np.isnan(raw.columns()["log_hi_fraction_p16"]).all()
+    assert np.isnan(raw.columns("log_hi_fraction")["log_hi_fraction_p16"]).all()
     assert raw.flags.tolist() == [0, 0]
     assert classes.flags.tolist() == [Flag.UNLIKELY_DETECTION | Flag.HIGH_REDDENING, 0]
 
@@ -90,11 +120,11 @@ def test_a_model_answers_by_its_posterior(model, pixels):
             for level in INTERVAL_LEVELS.values():
                 np.testing.assert_allclose(answer.quantiles[level], density.quantile([level])[:, 0])
             np.testing.assert_allclose(answer.samples, density.quantile(shares))
-            assert answer.columns()["log_hi_fraction_samples"] is answer.samples
-            expected = model.card.detection.p_detect(
+            assert answer.columns("log_hi_fraction")["log_hi_fraction_samples"] is answer.samples
+            expected = model.card.detection.probability(
                 outputs["detection_logit"], posterior.detection_log_odds.numpy()
             )
-            np.testing.assert_allclose(answer.p_detect, expected)
+            np.testing.assert_allclose(answer.probability, expected)
     assert (answer.flags & Flag.HIGH_REDDENING > 0).tolist() == [False, False, True]
     with pytest.raises(ValueError, match="pixels must be uint8"):
         model.answer(pixels[0])
@@ -152,7 +182,7 @@ def test_the_script_and_python_answer_the_same(pixels):
         expected = script.answer(pixels, selection=selection)
         answer = eager.answer(pixels, selection=selection)
         assert_same_estimates(answer.estimate, expected.estimate)
-        assert_same_probabilities(answer.p_detect, expected.p_detect)
+        assert_same_probabilities(answer.probability, expected.probability)
 
 
 def test_a_runtime_without_weights_by_name_has_the_distributions(model, pixels):

@@ -12,7 +12,7 @@ from hifrac import CutoutRecipe, ModelCard, list_models
 from hifrac.core.columns import POSITION_COLUMNS, RESULT_COLUMNS
 from hifrac.core.exceptions import ModelError
 from hifrac.models.calibration import EVIDENCE_SETS, ConformalTable, PosteriorTable
-from hifrac.models.cards import OUTPUTS
+from hifrac.models.cards import OUTPUTS, POSTERIOR_OUTPUTS
 from hifrac.models.detection import DetectionTable
 
 FLOATS = st.floats(-1e6, 1e6)
@@ -147,8 +147,8 @@ def test_a_card_without_calibration_and_detection(card):
 
 
 def test_the_default_model_says_all_that_the_estimator_can_use(card):
-    assert set(card.outputs) == set(OUTPUTS) - {"log_spread"}
-    assert len(card.outputs) == len(OUTPUTS) - 1
+    assert set(card.outputs) == {*POSTERIOR_OUTPUTS, "detection_logit", "distance"}
+    assert set(card.outputs) <= OUTPUTS.keys()
     assert card.target_column == "log_hi_fraction"
     assert isinstance(card.calibration, PosteriorTable)
 
@@ -188,7 +188,7 @@ TAKEN = sorted(
         "ebv",
         "z",
     }
-    - {"log_hi_fraction"}
+    - {"log_hi_fraction", "oh"}
 )
 
 

@@ -26,12 +26,12 @@ TABLE = DetectionTable(
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=20))
 def test_the_probability_is_the_logistic_function(logits):
     expected = expit(TABLE.slope * np.array(logits) + TABLE.intercept)
-    np.testing.assert_allclose(TABLE.p_detect(np.array(logits)), expected, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(TABLE.probability(np.array(logits)), expected, rtol=0, atol=1e-15)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=True))
 def test_no_logit_overflows(logit):
-    probability = TABLE.p_detect(np.array([logit]))
+    probability = TABLE.probability(np.array([logit]))
     assert probability.dtype == float
     assert 0 <= probability[0] <= 1
     if abs(logit) > 100:
@@ -40,11 +40,11 @@ def test_no_logit_overflows(logit):
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=20))
 def test_the_probability_never_decreases_with_the_logit(logits):
-    assert np.all(np.diff(TABLE.p_detect(np.sort(logits))) >= 0)
+    assert np.all(np.diff(TABLE.probability(np.sort(logits))) >= 0)
 
 
 def test_single_precision_logits_are_taken():
-    probability = TABLE.p_detect(np.array([0.375], dtype=np.float32))
+    probability = TABLE.probability(np.array([0.375], dtype=np.float32))
     assert probability.dtype == np.float64
     np.testing.assert_allclose(probability, 0.5)
 
@@ -91,7 +91,7 @@ def test_flags_follow_from_the_thresholds():
 
 def test_no_rows():
     nothing = np.array([])
-    assert TABLE.p_detect(nothing).shape == (0,)
+    assert TABLE.probability(nothing).shape == (0,)
     assert TABLE.ood_score(nothing).shape == (0,)
     assert TABLE.flags(nothing, nothing).shape == (0,)
 

@@ -119,7 +119,7 @@ def test_estimates_are_those_of_the_rendered_pictures_and_follow_their_galaxies(
     pixels = np.stack(list(render_table(labelled, name="name", seed=2)))
     answer = model.answer(pixels, np.asarray(labelled["ebv"]), selection="alfalfa")
     np.testing.assert_allclose(table["estimate"], answer.estimate, atol=1e-5)
-    np.testing.assert_allclose(table["p_detect"], answer.p_detect, atol=1e-5)
+    np.testing.assert_allclose(table["p_detect"], answer.probability, atol=1e-5)
     turned = simulated.estimate_simulated(labelled[::-1], model, seed=2)
     np.testing.assert_allclose(turned["estimate"], table["estimate"][::-1], atol=1e-5)
     assert linregress(table["truth"], table["estimate"]).rvalue > 0.7

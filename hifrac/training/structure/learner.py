@@ -114,7 +114,7 @@ def train_structure(
     answers, posterior = calibrate_across(answers), detection_log_odds(answers)
     log_odds = answers.outputs["detection_logit"] + answers.weights[fold] * posterior
     detection = fit_detection_and_ood(answers, log_odds)
-    scores = {"p_detect": detection.p_detect(log_odds), "posterior": posterior}
+    scores = {"p_detect": detection.probability(log_odds), "posterior": posterior}
     tables = {
         **_tabulate(network, answers, measured.features, scores, catalogs, seed),
         "ood_tests": figures.ood_tests_table(network, galaxies, answers, measured, detection),

@@ -185,7 +185,7 @@ def _detection(base: Model, learned: _Measured) -> DetectionTable | None:
     with torch.inference_mode():
         answers = network.forward_head(torch.from_numpy(learned.features).float())._asdict()
     outputs = {name: values.numpy() for name, values in answers.items()}
-    p_detect = np.clip(base.interpret(outputs, learned.features[:, -1]).p_detect, 1e-6, 1 - 1e-6)
+    p_detect = np.clip(base.interpret(outputs, learned.features[:, -1]).probability, 1e-6, 1 - 1e-6)
     slope, intercept = np.polyfit(outputs["detection_logit"], np.log(p_detect / (1 - p_detect)), 1)
     return replace(table, slope=float(slope), intercept=float(intercept), posterior_slope=0.0)
 

@@ -435,7 +435,7 @@ def test_the_detection_on_a_data_directory(data_folder, tmp_path):
     card = ModelCard.read(tmp_path / "model")
     assert card.outputs == ("detection_logit",)
     held_out = Table.read(tmp_path / "model" / "held_out.ecsv")
-    p_detect = card.detection.p_detect(np.asarray(held_out["detection_logit"]))
+    p_detect = card.detection.probability(np.asarray(held_out["detection_logit"]))
     assert np.all((p_detect > 0) & (p_detect < 1))
     roles = Table.read(tmp_path / "model" / "splits.ecsv")
     assert len(roles) == 92
