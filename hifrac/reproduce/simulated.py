@@ -60,8 +60,8 @@ def estimate_simulated(table: Table, model: Model, *, seed: int = 0) -> Table:
         pixels = np.stack([next(rendered) for _ in batch_ebv])
         parts.append(model.answer(pixels, batch_ebv, selection=selection))
     result = table.copy()
-    for name in ("estimate", "p_detect", "ood_score"):
-        result[name] = np.concatenate([getattr(part, name) for part in parts]) if parts else np.empty(0)
+    for name, attribute in (("estimate",) * 2, ("p_detect", "probability"), ("ood_score",) * 2):
+        result[name] = np.concatenate([getattr(part, attribute) for part in parts]) if parts else np.empty(0)
     return result
 
 
