@@ -1,12 +1,21 @@
-"""Rate and peak memory of ``hifrac predict`` at two sizes, each in a process of its own."""
+"""Rate, processor time and peak memory of ``hifrac predict``, each time in a process of its own.
+
+Threads of OpenMP that wait asleep, as the command has them, beside threads that wait in a loop, as PyTorch
+has them else; on a machine that other processes keep busy, if wanted.
+"""
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -21,8 +30,12 @@ from hifrac.cli import main
 try:
     main(sys.argv[1:], standalone_mode=False)
 finally:
-    print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print("USED", used.ru_maxrss, used.ru_utime + used.ru_stime)
 """
+
+#: Environments of the command. The second has the count of libgomp's default policy, which is not passive.
+_WAITING = {"asleep": {}, "in a loop": {"GOMP_SPINCOUNT": "300000"}}
 
 
 def _archive(folder: Path) -> tuple[Path, np.ndarray]:
@@ -43,26 +56,43 @@ def _archive(folder: Path) -> tuple[Path, np.ndarray]:
     return path, np.array(names)
 
 
-def _run(table: Path, pictures: Path, output: Path) -> tuple[float, float]:
+@contextmanager
+def _busy(processes: int) -> Iterator[None]:
+    """Keep the machine busy with so many other processes."""
+    others = [multiprocessing.Process(target=sum, args=(itertools.count(),)) for _ in range(processes)]
+    for process in others:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in others:
+            process.kill()
+
+
+def _run(table: Path, pictures: Path, output: Path, settings: dict[str, str]) -> tuple[float, float, float]:
+    """Return seconds, seconds of the processor, and MiB at most."""
     command = [sys.executable, "-c", _CHILD, "predict", str(table), "-o", str(output)]
     command += ["--cutouts", str(pictures), "--name", "objid", "--overwrite"]
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **settings})
     seconds = time.perf_counter() - start
-    peak = int(done.stdout.split("PEAK")[1])
+    peak, processor = done.stdout.split("USED")[1].split()
     # ru_maxrss counts kilobytes on Linux, bytes on macOS.
-    return seconds, peak / (1024 if sys.platform != "darwin" else 1024**2)
+    return seconds, float(processor), int(peak) / (1024 if sys.platform != "darwin" else 1024**2)
 
 
 @click.command()
 @click.option("--sizes", default="2000,20000", show_default=True, help="Numbers of rows, by commas.")
 @click.option("--repeats", default=3, show_default=True)
-def main(sizes: str, repeats: int) -> None:
-    """Print rows, median seconds, pictures per second, and peak memory."""
-    with tempfile.TemporaryDirectory() as name:
+@click.option("--busy", default=0, show_default=True, help="Other processes that compute meanwhile.")
+def main(sizes: str, repeats: int, busy: int) -> None:
+    """Print medians by number of rows, and by how threads wait; of the memory the most."""
+    with tempfile.TemporaryDirectory() as name, _busy(busy):
         folder = Path(name)
         pictures, names = _archive(folder)
-        click.echo(f"{'rows':>7} {'seconds':>8} {'pictures/s':>11} {'peak MiB':>9}   {pictures.name}")
+        click.echo(
+            f"{'rows':>7} {'waiting':>9} {'seconds':>8} {'processor':>9} {'pictures/s':>11} {'peak MiB':>9}"
+        )
         peaks = []
         for size in (int(text) for text in sizes.split(",")):
             chosen = names[np.arange(size) % len(names)]
@@ -70,10 +100,15 @@ def main(sizes: str, repeats: int) -> None:
             Table(
                 {"objid": chosen, "ra": positions, "dec": np.zeros(size)}, units={"ra": "deg", "dec": "deg"}
             ).write(folder / "input.ecsv", overwrite=True)
-            runs = [_run(folder / "input.ecsv", pictures, folder / "out.fits") for _ in range(repeats)]
-            seconds = float(np.median([run[0] for run in runs]))
-            peaks.append(max(run[1] for run in runs))
-            click.echo(f"{size:7d} {seconds:8.1f} {size / seconds:11.0f} {peaks[-1]:9.0f}")
+            runs: dict[str, list[tuple[float, float, float]]] = {waiting: [] for waiting in _WAITING}
+            for _ in range(repeats):  # in turns, so that what else the machine does hits both alike
+                for waiting, settings in _WAITING.items():
+                    runs[waiting].append(_run(folder / "input.ecsv", pictures, folder / "out.fits", settings))
+            for waiting, numbers in runs.items():
+                seconds, processor, _ = np.median(numbers, axis=0)
+                rate, peak = size / seconds, max(run[2] for run in numbers)
+                click.echo(f"{size:7d} {waiting:>9} {seconds:8.1f} {processor:9.1f} {rate:11.0f} {peak:9.0f}")
+            peaks.append(max(run[2] for run in runs["asleep"]))
         click.echo(f"peak memory, largest over smallest size: {peaks[-1] / peaks[0]:.3f}")
 
 

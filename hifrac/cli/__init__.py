@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 import hifrac
@@ -21,6 +23,9 @@ __all__ = ["main"]
 @click.version_option(hifrac.__version__, prog_name="hifrac")
 def main() -> None:
     """HI mass fractions of galaxies, with an honest error, from their pictures."""
+    # Before PyTorch is loaded: threads of OpenMP that wait in a loop take the processor from others, and on a
+    # busy machine from those that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 for command in (

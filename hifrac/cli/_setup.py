@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -48,6 +48,7 @@ class Setup:
     model: str | None
     device: str | None
     batch_size: int | None
+    threads: int | None
     selection: str | None
     mass_scale: str | None
     photometry: str | None
@@ -62,6 +63,11 @@ class Setup:
         """The options of the survey service that were given."""
         names = ("base_url", "data_release", "offline", "retry_permanent")
         return {name: value for name in names if (value := getattr(self, name))}
+
+    @property
+    def _settings(self) -> AbstractContextManager[None]:
+        """The settings of the command line."""
+        return temporary_settings(self.cache_dir, self.max_rate, offline=self.offline, threads=self.threads)
 
     @property
     def _wanted_name(self) -> str:
@@ -101,7 +107,7 @@ class Setup:
         from hifrac.models import load_model
 
         with ExitStack() as stack:
-            stack.enter_context(temporary_settings(self.cache_dir, self.max_rate, offline=self.offline))
+            stack.enter_context(self._settings)
             local = stack.enter_context(self._local_source(rows)) if self.is_local else None
             model = load_model(self.model, device=self.device)
             source = self._service(model) if local is None else local
@@ -166,6 +172,11 @@ _OPTIONS = (
     click.option("--model", help="Bundled model, or folder of a model.  [default: default]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option("--batch-size", type=int, help="Pictures in one pass of the network."),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads that the network computes with on the CPU.  [default: as PyTorch takes]",
+    ),
     selection_option,
     click.option(
         "--mass-scale",

@@ -131,17 +131,21 @@ def selection_option(command: Callable) -> Callable:
 
 @contextmanager
 def temporary_settings(
-    cache_dir: Path | None = None, max_rate: float | None = None, *, offline: bool = False
+    cache_dir: Path | None = None,
+    max_rate: float | None = None,
+    *,
+    offline: bool = False,
+    threads: int | None = None,
 ) -> Iterator[None]:
     """Apply settings of the command line, which come before those of the environment."""
     from hifrac.core.config import conf
 
     previous = os.environ.get("HIFRAC_CACHE_DIR")
     with ExitStack() as stack:
-        if max_rate is not None:
-            stack.enter_context(conf.set_temp("max_rate", max_rate))
-        if offline:
-            stack.enter_context(conf.set_temp("offline", True))
+        settings = {"max_rate": max_rate, "offline": offline or None, "threads": threads}
+        for name, value in settings.items():
+            if value is not None:
+                stack.enter_context(conf.set_temp(name, value))
         if cache_dir is not None:
             os.environ["HIFRAC_CACHE_DIR"] = str(cache_dir)
         try:

@@ -40,6 +40,11 @@ class Conf(ConfigNamespace):
     model = _item("default", "Name of the model used when none is named.")
     device = _item(["auto", "cpu", "cuda"], "Where the network runs; auto takes CUDA when there is one.")
     batch_size = _item(64, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
+    threads = _item(
+        0,
+        "Threads that a network computes with on the CPU; 0 for as many as PyTorch takes.",
+        cfgtype="integer(min=0)",
+    )
     timeout = _item(
         30.0,
         "Seconds to wait for a service to connect, and for each of its answers to be complete.",

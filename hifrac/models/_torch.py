@@ -1,4 +1,4 @@
-"""What a process has set for all of PyTorch, kept away from the networks."""
+"""What is set for all of PyTorch in a process: kept away from the networks, but for the number of threads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
+
+from hifrac.core.config import conf
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +21,8 @@ _found: torch.dtype | None = None
 @contextmanager
 def plain_torch() -> Iterator[None]:
     """Compute in single precision, without autocast and inference mode, new tensors on the CPU.
+
+    With ``conf.threads`` threads, if it says how many.
 
     Also a decorator. Users set such things for their own networks: ``torch.set_default_dtype``,
     ``torch.set_default_device``, ``torch.autocast``, ``torch.inference_mode``. The default type alone is of
@@ -34,7 +38,24 @@ def plain_torch() -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(_single_precision())
+        stack.enter_context(_configured_threads())
         yield
+
+
+@contextmanager
+def _configured_threads() -> Iterator[None]:
+    """Compute with as many threads as are configured."""
+    import torch
+
+    wanted, before = conf.threads, torch.get_num_threads()
+    if wanted in (0, before):
+        yield
+        return
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

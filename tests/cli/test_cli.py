@@ -203,6 +203,25 @@ def test_the_options_reach_the_estimator(galaxies, output):
     assert made["runtime"].endswith(" on cpu")
 
 
+def test_the_threads_reach_the_network(galaxies, output, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert call("predict", galaxies, "-o", output, *LOCAL, "--threads", 7).exit_code == 0
+    assert 7 in asked
+    assert conf.threads == 0
+
+
+def test_threads_wait_asleep_unless_something_else_is_set(galaxies, output, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    shown = command("predict", galaxies, "-o", output, *LOCAL, env={**os.environ, "OMP_DISPLAY_ENV": "true"})
+    assert shown.returncode == 0
+    if "OMP_WAIT_POLICY" in shown.stderr:  # on Linux: other libraries of OpenMP show other names
+        assert "OMP_WAIT_POLICY = 'PASSIVE'" in shown.stderr
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    call("models")
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+
+
 def test_the_model_of_the_configuration(galaxies, output):
     with conf.set_temp("model", "nothing"):
         assert_one_line(
@@ -423,6 +442,7 @@ def test_a_batch_size_is_positive(galaxies, output, size):
         (["predict"], "Missing argument 'INPUT'"),
         (["predict", "x.fits"], "Missing option '-o'"),
         (["predict", "x.fits", "-o", "y.fits", "--batch-size", "many"], "'many' is not a valid integer"),
+        (["predict", "x.fits", "-o", "y.fits", "--threads", "0"], "0 is not in the range"),
         (["predict", "x.fits", "-o", "y.fits", "--colour"], "No such option"),
         (["nonsense"], "No such command 'nonsense'"),
         (["train"], "Missing option '-o'"),

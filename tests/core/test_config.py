@@ -61,6 +61,7 @@ def test_the_home_folder_may_be_abbreviated(bare, tmp_path):
         ("device", "abacus"),
         ("model", 3),
         ("batch_size", 0),
+        ("threads", -1),
         ("timeout", 0.0),
         ("timeout", -1.0),
         ("retries", -1),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hifrac import HIFractionEstimator, LocalCutouts
+from hifrac import HIFractionEstimator, LocalCutouts, conf
 from hifrac.demo import PICTURES, sample_table
 from hifrac.models._torch import plain_torch
 
@@ -85,6 +85,14 @@ def test_the_state_is_found_again():
         assert within == (torch.float32, False)
         assert torch.zeros(1).dtype == torch.float64
         assert torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_threads_are_those_of_the_configuration_within(more):
+    before = torch.get_num_threads()
+    with conf.set_temp("threads", more * (before + 1)), plain_torch():
+        assert torch.get_num_threads() == before + more
+    assert torch.get_num_threads() == before
 
 
 def test_the_default_type_comes_back_after_the_last_thread():
