@@ -31,7 +31,8 @@ from hifrac.core.measurements import find_column, find_measurement
 from hifrac.core.progress import progress_reports
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.core.reprs import html_facts
-from hifrac.cutouts import Cutout, CutoutSource, source_for
+from hifrac.cutouts import Cutout, CutoutRecipe, CutoutSource, source_for
+from hifrac.cutouts._scales import scales_of_model, scales_of_source
 from hifrac.models import Model, load_model
 from hifrac.models.answer import Answer, evidence_text
 
@@ -52,6 +53,7 @@ class Request:
     ebv: np.ndarray  # NaN where unknown
     evidence: Evidence
     shares: np.ndarray | None = None  # (n, k): of the distributions, for draws
+    pixel_scales: np.ndarray | None = None  # of the model's pictures, where each has its own
 
 
 class PictureEstimator:
@@ -310,6 +312,7 @@ class PictureEstimator:
             method=method,
             target=self.model.card.target_column if target is None else target,
             ebv=request.ebv,
+            pixel_scales=request.pixel_scales,
             interpret=partial(self._interpret, request),
             on_error=on_error,
             batch_size=int(self.batch_size or conf.batch_size),
@@ -377,7 +380,7 @@ class PictureEstimator:
         One batch is decoded while the network works on the one before: memory
         is for two batches of pictures, however many rows there are.
         """
-        n, recipe = len(request.positions), self.model.card.recipe
+        n, recipe, scales = len(request.positions), self.model.card.recipe, request.pixel_scales
         flags = np.zeros(n, dtype=np.int32)
         size = int(self.batch_size or conf.batch_size)
         shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
@@ -392,8 +395,9 @@ class PictureEstimator:
         ):
             for row, cutout in cutouts:
                 try:
-                    pixels[len(batch)] = self._pixels(cutout)
-                    if recipe.step(cutout.pixel_scale) is not None:
+                    of_row = recipe if scales is None else recipe.at(scales[row])
+                    pixels[len(batch)] = self._pixels(cutout, of_row)
+                    if of_row.step(cutout.pixel_scale) is not None:
                         flags[row] |= int(Flag.RESAMPLED)
                 except RowError as error:
                     if stop:
@@ -432,7 +436,8 @@ class PictureEstimator:
         names = self._names(positions.table)
         if samples is not None:
             shares = random_shares(positions, names, samples)
-        return Request(positions, names, ebv, evidence, shares)
+        scales = scales_of_model(self.model.card.recipe, self.cutouts, positions.table)
+        return Request(positions, names, ebv, evidence, shares, scales)
 
     def _evidence_text(self, evidence: Evidence) -> np.ndarray:
         """Say of each row what the model uses of it."""
@@ -455,7 +460,8 @@ class PictureEstimator:
         usable = positions.usable
         good = np.flatnonzero(usable)
         wanted = None if names is None else names[good]
-        fetched = iter(self.cutouts.fetch(positions.ra[good], positions.dec[good], wanted))
+        scales = scales_of_source(self.cutouts, positions.table, good)
+        fetched = iter(self.cutouts.fetch(positions.ra[good], positions.dec[good], wanted, **scales))
         try:
             for row in range(len(positions.ra)):
                 if not usable[row]:
@@ -471,13 +477,13 @@ class PictureEstimator:
             if hasattr(fetched, "close"):
                 fetched.close()
 
-    def _pixels(self, cutout: Cutout) -> np.ndarray:
-        """Return the picture of a cutout, or raise what stopped it."""
+    def _pixels(self, cutout: Cutout, recipe: CutoutRecipe) -> np.ndarray:
+        """Return the picture of a cutout as a recipe, the row's, has it, or raise what stopped it."""
         if cutout.pixels is not None:  # a service's picture was decoded when it was verified
             return cutout.pixels
         if cutout.data is None:
             raise cutout.error or FetchError("the source gave neither a picture nor an error")
-        return self.model.card.recipe.decode(cutout.data, cutout.pixel_scale)
+        return recipe.decode(cutout.data, cutout.pixel_scale)
 
     def _run(
         self,

@@ -263,7 +263,11 @@ class Card(_OfModel):
             ("Target", card.target),
             ("Mass scale", card.mass_scale),
             ("Pictures (recipe)", str(card.recipe)),
-            ("Field of view", f"{card.recipe.field_of_view:g} arcsec"),
+            *(
+                [("Field of view", f"{card.recipe.field_of_view:g} arcsec")]
+                if card.recipe.scale_column is None
+                else []
+            ),
             ("Normalisation", card.normalisation),
             ("Training set", card.training_set),
             ("Domain of validity", card.validity),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from hifrac.cutouts import Cutout
+    from hifrac.cutouts import Cutout, CutoutRecipe
     from hifrac.models import Model
 
 #: The former name of `hifrac.images.flip_wcs`.
@@ -250,13 +250,16 @@ class Explanations(Sequence):
     fetch : callable
         Given an array of row numbers, yields for each the row number and its `~hifrac.cutouts.Cutout`.
     decode : callable
-        Returns the pixels of a cutout, or raises `~hifrac.core.RowError`.
+        Returns the pixels of a cutout as a recipe has them, or raises `~hifrac.core.RowError`.
     positions : tuple of array of float, shape (n,)
         ICRS right ascension and declination in degrees; NaN where unknown.
     method, target : str
         As for `~hifrac.attribution.heat_maps`.
     ebv : array of float, shape (n,), optional
         Galactic reddening.
+    pixel_scales : array of float, shape (n,), optional
+        Arcsec per pixel of each row, where the model's recipe has a ``scale_column``; without it, maps have
+        no world coordinates but those of the pictures' own headers.
     interpret : callable, optional
         Returns the answer for some rows, given the outputs of the network and the numbers of the rows; by
         default the model's, which knows nothing of the rows.
@@ -282,12 +285,13 @@ class Explanations(Sequence):
         model: Model,
         table: Table,
         fetch: Callable[[np.ndarray], Generator[tuple[int, Cutout]]],
-        decode: Callable[[Cutout], np.ndarray],
+        decode: Callable[[Cutout, CutoutRecipe], np.ndarray],
         positions: tuple[np.ndarray, np.ndarray],
         *,
         method: str = "cam",
         target: str = "log_hi_fraction",
         ebv: np.ndarray | None = None,
+        pixel_scales: np.ndarray | None = None,
         interpret: Callable[[Mapping[str, np.ndarray], list[int]], Answer] | None = None,
         on_error: str = "flag",
         batch_size: int = 64,
@@ -304,7 +308,7 @@ class Explanations(Sequence):
         self._arguments = {"method": method, "target": target, **(options or {})}
         self._fetch, self._decode, self._positions = fetch, decode, positions
         self._ebv, self._raises, self._batch_size = ebv, on_error == "raise", int(batch_size)
-        self._progress = progress
+        self._pixel_scales, self._progress = pixel_scales, progress
         self._interpret = interpret or (lambda outputs, rows: model.interpret(outputs, self._ebv_of(rows)))
 
     def __len__(self) -> int:
@@ -348,14 +352,17 @@ class Explanations(Sequence):
         """Return the picture of a row, or why there is none; no map yet."""
         width = self.model.card.recipe.width
         blank = np.full((width, width), np.nan, dtype=np.float32)
-        recipe = self.model.card.recipe
+        recipe, wcs, step = self.model.card.recipe, None, None
         ra, dec = (float(values[row]) for values in self._positions)
-        # A picture that says nothing of its place has the row's position in the middle.
-        wcs = recipe.wcs(ra, dec) if np.isfinite(ra) and np.isfinite(dec) else None
         empty = Explanation(row, blank, None, wcs, self.target, self.method, meta=self.meta, ra=ra, dec=dec)
-        step = recipe.step(cutout.pixel_scale)
         try:
-            pixels = self._decode(cutout)
+            recipe = recipe.at(None if self._pixel_scales is None else self._pixel_scales[row])
+            # A picture that says nothing of its place has the row's position in the middle.
+            if recipe.pixel_scale is not None and np.isfinite(ra) and np.isfinite(dec):
+                wcs = recipe.wcs(ra, dec)
+                empty = replace(empty, wcs=wcs)
+            step = recipe.step(cutout.pixel_scale)
+            pixels = self._decode(cutout, recipe)
             if (own := cutout.wcs) is not None:
                 wcs = own if step is None else resampled_wcs(own, width, step)
             if pixels.shape != (width, width, 3):

@@ -7,7 +7,6 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +182,8 @@ def write_directory(
     recipe = getattr(source, "recipe", None)
     if recipe is not None and recipe.width < _WIDTH:
         raise ValueError(f"source must give pictures of {_WIDTH} pixels or more, got {recipe}")
+    if recipe is not None and recipe.scale_column is not None:
+        raise ValueError(f"source must give pictures of one pixel scale, got {recipe}")
     report = _galaxies(table, undetected)
     here = Path(folder).expanduser() / "cutouts"
     wanted = np.flatnonzero(report["reason"] == "")
@@ -267,7 +268,7 @@ def _is_objid(name: str) -> bool:
 
 def _signature(recipe: Any) -> bytes:
     """Return what an archive of this module says of itself: whose it is, and how its pictures were made."""
-    return json.dumps({"hifrac": None if recipe is None else asdict(recipe)}, sort_keys=True).encode()
+    return json.dumps({"hifrac": None if recipe is None else recipe.to_dict()}, sort_keys=True).encode()
 
 
 def _stored_names(here: Path, names: set[str], recipe: Any, overwrite: bool) -> set[str]:

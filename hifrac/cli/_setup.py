@@ -15,6 +15,7 @@ from hifrac.cli._shared import (
     exit_on_interrupt,
     input_options,
     make_source,
+    pixel_scale_option,
     selection_option,
     survey_options,
     temporary_settings,
@@ -36,7 +37,7 @@ class Setup:
     cutouts: Path | None
     name: str | None
     bands: str | None
-    pixel_scale: float | None
+    pixel_scale: dict[str, Any] | None  # keywords of LocalCutouts
     frames: Path | None
     survey: str | None
     base_url: str | None
@@ -131,7 +132,7 @@ class Setup:
             if self.frames is not None:
                 return FrameCutouts(self.frames)
             cutouts = cast(Path, self.cutouts)  # one of the two is given
-            return LocalCutouts(cutouts, name=name, bands=self.bands, pixel_scale=self.pixel_scale)
+            return LocalCutouts(cutouts, name=name, bands=self.bands, **(self.pixel_scale or {}))
         except (ValueError, OSError) as error:
             raise ValueError(f"{option}: {error}") from error
 
@@ -159,9 +160,7 @@ _OPTIONS = (
         "--name", help="Column that names the galaxies, and the pictures of --cutouts.  [default: objid]"
     ),
     click.option("--bands", help="Filters of FITS --cutouts: of a cube's planes, or of three files."),
-    click.option(
-        "--pixel-scale", type=float, help="Arcsec per pixel of --cutouts, if not the model's: resampled."
-    ),
+    pixel_scale_option("Arcsec per pixel of --cutouts, if not the model's: resampled."),
     click.option(
         "--frames",
         type=click.Path(path_type=Path, file_okay=False),

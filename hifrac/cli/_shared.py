@@ -129,6 +129,22 @@ def selection_option(command: Callable) -> Callable:
     )(command)
 
 
+def pixel_scale_option(what: str) -> Callable[[Callable], Callable]:
+    """Make the option of a pixel scale, whose value is keywords of a recipe and of local pictures."""
+
+    def keywords(context, option, text: str | None) -> dict | None:  # noqa: ARG001 (of click)
+        from hifrac.cutouts._scales import parse_scale
+
+        return None if text is None else parse_scale(text)
+
+    return click.option(
+        "--pixel-scale",
+        metavar="X|COLUMN[/X]",
+        callback=keywords,
+        help=f"{what} Or the column that gives each row's, over a number, e.g. petroR90_r/25.344.",
+    )
+
+
 @contextmanager
 def temporary_settings(
     cache_dir: Path | None = None,
@@ -169,7 +185,10 @@ def make_source(
         raise ValueError(f"--survey must be one of {', '.join(SURVEYS)}, got {survey!r}")
     source_class = SURVEYS[survey]
     recipe = source_class.default_recipe if recipe is None else recipe
-    changes = {"width": width, "pixel_scale": pixel_scale}
+    changes = {"width": width}
+    if pixel_scale is not None:
+        scales = {"pixel_scale": None, "scale_column": None, "scale_divisor": 1.0, **pixel_scale}
+        recipe = replace(recipe, **scales)
     if hips is not None:
         if survey != "hips":
             raise ValueError("--hips goes with --survey hips")

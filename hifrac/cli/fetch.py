@@ -19,6 +19,7 @@ from hifrac.cli._shared import (
     input_options,
     make_source,
     one_line_errors,
+    pixel_scale_option,
     progress_bar,
     survey_options,
     temporary_settings,
@@ -74,7 +75,7 @@ class _Outcomes:
 @input_options
 @survey_options
 @click.option("--width", type=int, help="Side of the pictures in pixels.  [default: the survey's]")
-@click.option("--pixel-scale", type=float, help="Arcsec per pixel.  [default: the survey's]")
+@pixel_scale_option("Arcsec per pixel.  [default: the survey's]")
 @click.option("--hips", metavar="ID", help="HiPS to cut from, with --survey hips, e.g. CDS/P/SDSS9/color.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of every row and its flags.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")

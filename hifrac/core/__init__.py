@@ -8,6 +8,7 @@ import importlib
 _HOME_OF = {
     "BadCoordinateError": "exceptions",
     "BadImageError": "exceptions",
+    "BadScaleError": "exceptions",
     "BitFlag": "flags",
     "FetchError": "exceptions",
     "HifracError": "exceptions",
@@ -30,6 +31,7 @@ __all__ = [
     "RESULT_COLUMNS",
     "BadCoordinateError",
     "BadImageError",
+    "BadScaleError",
     "BitFlag",
     "FetchError",
     "HifracError",

@@ -45,6 +45,12 @@ class BadCoordinateError(RowError, ValueError):
     flag = Flag.BAD_COORDINATE
 
 
+class BadScaleError(RowError, ValueError):
+    """A pixel scale that is masked, not positive, or not one that a picture can have."""
+
+    flag = Flag.BAD_SCALE
+
+
 class OutOfFootprintError(RowError):
     """The survey answered with a blank picture: it has no image there."""
 

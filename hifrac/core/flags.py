@@ -155,6 +155,12 @@ class Flag(BitFlag):
         "Where it was certain, the picture was centred on the light before it was measured. Check that this "
         "is the galaxy that was meant, and the position.",
     )
+    BAD_SCALE = (
+        4096,
+        "the column that gives the pixel scale of the row's picture has no possible value",
+        "Every estimate is masked, and nothing was fetched. The value is masked, not positive, or that of "
+        "pixels that the source cannot give: correct it, or its unit, which is arcsec.",
+    )
     NOT_STAR_FORMING = (
         8192,
         "p_star_forming is below the value that 90% of galaxies with a measured metallicity reach",
@@ -165,7 +171,7 @@ class Flag(BitFlag):
 
 
 #: The flags of rows for which nothing could be estimated.
-UNSERVED = Flag.BAD_COORDINATE | Flag.OUT_OF_FOOTPRINT | Flag.FETCH_FAILED | Flag.BAD_IMAGE
+UNSERVED = Flag.BAD_COORDINATE | Flag.OUT_OF_FOOTPRINT | Flag.FETCH_FAILED | Flag.BAD_IMAGE | Flag.BAD_SCALE
 
 
 def decode_flags(flags):

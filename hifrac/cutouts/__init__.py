@@ -11,12 +11,13 @@ from hifrac.cutouts.hips import HiPSCutouts
 from hifrac.cutouts.legacy import LegacyCutouts
 from hifrac.cutouts.local import LocalCutouts
 from hifrac.cutouts.panstarrs import PanSTARRSCutouts
-from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
+from hifrac.cutouts.recipe import SDSS_RECIPE, WU_BOADA_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
 from hifrac.cutouts.skyserver import SkyServerCutouts
 
 __all__ = [
     "SDSS_RECIPE",
+    "WU_BOADA_RECIPE",
     "Cutout",
     "CutoutRecipe",
     "CutoutSource",

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Database:
-    """A SQLite file of tables with integer keys, made when first written to. Thread-safe."""
+    """A SQLite file of tables with rowids, made when first written to. Thread-safe."""
 
     def __init__(self, path: Path, schema: str) -> None:
         self._path, self._schema = path, schema

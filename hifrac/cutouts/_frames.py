@@ -145,18 +145,18 @@ class FrameIndex:
         suffix = suffixes.get(band, next(iter(suffixes.values())))
         return self._folder / folder / f"frame-{self._bands[band]}-{stem}.fits{suffix}"
 
-    def plan(self, sky: np.ndarray, field_of_view: float) -> list[list[Show]]:
+    def plan(self, sky: np.ndarray, fields_of_view: np.ndarray) -> list[list[Show]]:
         """Find the fields that show some part of pictures, for each picture the best first.
 
         Parameters
         ----------
         sky : `~numpy.ndarray`, shape (n, 3, 3, 2)
             Right ascension and declination of the nodes of each picture.
-        field_of_view : float
-            Side of the pictures in arcsec.
+        fields_of_view : `~numpy.ndarray`, shape (n,)
+            Side of each picture in arcsec.
         """
         # As chords: three quarters of the side are a little more than half the diagonal.
-        reach = self._radius + 0.75 * np.radians(field_of_view / 3600)
+        reach = self._radius + 0.75 * np.radians(fields_of_view / 3600)
         rows_of: dict[int, list[int]] = defaultdict(list)
         targets = unit_vectors(*sky[:, 1, 1].T)
         for row, neighbours in enumerate(self._tree.query_ball_point(targets, reach)):

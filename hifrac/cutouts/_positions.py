@@ -1,8 +1,16 @@
-"""Positions as they are asked for and stored: whole microdegrees, and one integer for each."""
+"""Positions as they are asked for and stored: whole microdegrees, and one integer for each.
+
+Where pictures have scales of their own, these stand behind the integer, in a text.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+
+from hifrac.cutouts._scales import scale_of_steps, scale_steps
+
+#: What tells a picture from all others of its recipe: a position, or a text of that and a scale.
+Key = int | str
 
 PER_DEGREE = 1_000_000
 POLE = 90 * PER_DEGREE
@@ -29,9 +37,38 @@ def position_keys(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     return ra_steps * PARALLELS + dec_steps
 
 
-def position_of(key: int) -> tuple[str, str]:
+def picture_keys(ra: np.ndarray, dec: np.ndarray, pixel_scales: np.ndarray | None = None) -> np.ndarray:
+    """Return the keys of pictures: those of their positions, with their scales where each has its own.
+
+    These texts are ``<position>@<scale>``, the scale in steps of 1e-5 arcsec per pixel.
+    """
+    keys = position_keys(ra, dec)
+    if pixel_scales is None:
+        return keys
+    pairs = zip(keys.tolist(), scale_steps(pixel_scales).tolist(), strict=True)
+    return np.array([f"{key}@{steps}" for key, steps in pairs], dtype=str)
+
+
+def position_key(key: Key) -> int:
+    """Return the key of a picture's position alone."""
+    return key if isinstance(key, int) else int(key.partition("@")[0])
+
+
+def scale_of(key: Key) -> float | None:
+    """Return the scale in the key of a picture, arcsec per pixel; None where all pictures have one."""
+    return None if isinstance(key, int) else scale_of_steps(int(key.partition("@")[2]))
+
+
+def name_of(key: Key) -> str:
+    """Return the name of a picture's file: its position, and the scale in its key."""
+    ra, dec = position_of(key)
+    scale = scale_of(key)
+    return f"{ra}{'' if dec[0] == '-' else '+'}{dec}" + ("" if scale is None else f"@{scale:.5f}")
+
+
+def position_of(key: Key) -> tuple[str, str]:
     """Return the canonical position of a key, each coordinate with six decimals and no minus zero."""
-    ra_steps, dec_steps = divmod(key, PARALLELS)
+    ra_steps, dec_steps = divmod(position_key(key), PARALLELS)
     dec_steps -= POLE
     sign, dec_steps = ("-", -dec_steps) if dec_steps < 0 else ("", dec_steps)
     return (

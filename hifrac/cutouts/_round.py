@@ -8,23 +8,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import randrange
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hifrac.core.exceptions import (
     BadCoordinateError,
     BadImageError,
+    BadScaleError,
     FetchError,
     OutOfFootprintError,
     RowError,
     warn_caller,
 )
 from hifrac.cutouts._http import CONNECTIONS, Client, CutoutRequests, StoppedError, printable
-from hifrac.cutouts._positions import position_keys, position_of
+from hifrac.cutouts._positions import Key, picture_keys, position_of, scale_of
+from hifrac.cutouts._scales import are_possible
 from hifrac.cutouts._store import BlankError, Outcome
 
 if TYPE_CHECKING:
+    from hifrac.cutouts.recipe import CutoutRecipe
     from hifrac.cutouts.remote import RemoteCutouts
 
 # Rows planned at a time, and the memory that pictures may take while an earlier row is still waited for.
@@ -48,7 +51,7 @@ class _Job:
     What failed for the moment, while others were served, is asked for once more at the end of the window.
     """
 
-    key: int
+    key: Key
     served: int  # how many pictures had come when it began
     is_stored: bool = False
     is_last: bool = False
@@ -67,7 +70,7 @@ class Round:
         self._keep_pictures = keep_pictures
         self.store = source._store() if source._keep else None
         self._offline = source.offline
-        self._jobs: dict[int, _Job] = {}
+        self._jobs: dict[Key, _Job] = {}
         self._waiting: list[_Job] = []
         self._lock = Lock()
         width = source.recipe.width
@@ -102,10 +105,12 @@ class Round:
             message, self._warning = self._warning, None
             warn_caller(message)
 
-    def run(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, Result]]:
-        """Yield each position's key and what became of it, in their order."""
-        window: deque[tuple[int, Result | _Job]] = deque()
-        for key, entry in self._begin_all(ra, dec):
+    def run(
+        self, ra: np.ndarray, dec: np.ndarray, scales: np.ndarray | None = None
+    ) -> Iterator[tuple[Key, Result]]:
+        """Yield each picture's key and what became of it, in their order."""
+        window: deque[tuple[Key, Result | _Job]] = deque()
+        for key, entry in self._begin_all(ra, dec, scales):
             if not window and not isinstance(entry, _Job):  # the way of a million rows
                 yield key, entry
                 continue
@@ -115,25 +120,32 @@ class Round:
         while window:
             yield window[0][0], self._finish(window)
 
-    def _begin_all(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[tuple[int, Result | _Job]]:
-        """Yield the key of each position, and what is known of it or its job."""
+    def _begin_all(
+        self, ra: np.ndarray, dec: np.ndarray, scales: np.ndarray | None
+    ) -> Iterator[tuple[Key, Result | _Job]]:
+        """Yield the key of each picture, and what is known of it or its job."""
         # Rows of one page of the store are read together: of a million, that is four at a time.
         part = max(_PLANNED, min(4 * _PLANNED, len(ra) // 16))
         begin, stored, brief = self._begin, int(Outcome.STORED), not self._keep_pictures
         for start in range(0, len(ra), part):
             part_ra, part_dec = ra[start : start + part], dec[start : start + part]
             good = on_sphere(part_ra, part_dec)
-            keys = position_keys(np.where(good, part_ra, 0.0), np.where(good, part_dec, 0.0))
+            part_scales = None
+            if scales is not None:
+                good &= are_possible(scales[start : start + part])
+                part_scales = np.where(good, scales[start : start + part], 1.0)
+            keys = picture_keys(np.where(good, part_ra, 0.0), np.where(good, part_dec, 0.0), part_scales)
             outcomes = {} if self.store is None else self.store.plan(np.unique(keys[good]).tolist())
             for row, (key, is_good) in enumerate(zip(keys.tolist(), good.tolist(), strict=True)):
                 if not is_good:
-                    yield key, bad_coordinate(part_ra[row], part_dec[row])
+                    scale = None if scales is None else scales[start + row]
+                    yield key, bad_row(part_ra[row], part_dec[row], self._source.recipe, scale)
                 elif brief and outcomes.get(key) == stored:
                     yield key, _NOTHING
                 else:
                     yield key, begin(key, outcomes.get(key, 0))
 
-    def _begin(self, key: int, outcome: int) -> Result | _Job:
+    def _begin(self, key: Key, outcome: int) -> Result | _Job:
         if outcome == Outcome.OUTSIDE and not self._source._retry_permanent:
             return OutOfFootprintError("the service said before that it has no image of this position")
         is_stored = outcome == Outcome.STORED
@@ -179,7 +191,7 @@ class Round:
             return self._served > job.served
         return isinstance(result, BlankError)
 
-    def _finish(self, window: deque[tuple[int, Result | _Job]]) -> Result:
+    def _finish(self, window: deque[tuple[Key, Result | _Job]]) -> Result:
         """Return what became of the first row of the window, and take it out."""
         key, entry = window[0]
         if isinstance(entry, _Job) and entry.is_stored:
@@ -198,7 +210,7 @@ class Round:
         window.popleft()
         return result
 
-    def _ask_again(self, window: deque[tuple[int, Result | _Job]]) -> None:
+    def _ask_again(self, window: deque[tuple[Key, Result | _Job]]) -> None:
         for _, entry in window:
             if not isinstance(entry, _Job) or entry.is_stored or not entry.future.done():
                 continue
@@ -218,7 +230,8 @@ class Round:
                     data = store.get(key)
                 if data is not None:
                     return (data, None) if self._keep_pictures else _NOTHING
-            data, pixels = self._source._obtain(requests.get, *position_of(key))
+            recipe = self._source.recipe.at(scale_of(key))
+            data, pixels = self._source._obtain(requests.get, recipe, *position_of(key))
         except StoppedError as error:
             return error
         except RowError as error:
@@ -254,9 +267,19 @@ class Round:
                 )
 
 
-def on_sphere(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+def on_sphere(ra: np.ndarray | float, dec: np.ndarray | float) -> Any:
     """Return whether positions are finite and on the sphere."""
     return np.isfinite(ra) & np.isfinite(dec) & (np.abs(ra) <= 360) & (np.abs(dec) <= 90)
+
+
+def bad_row(ra: float, dec: float, recipe: CutoutRecipe, pixel_scale: float | None) -> RowError:
+    """Return the error of a row without a position on the sphere, or without a possible scale."""
+    try:
+        recipe.at(pixel_scale)
+    except BadScaleError as error:
+        if on_sphere(ra, dec):
+            return error
+    return bad_coordinate(ra, dec)
 
 
 def bad_coordinate(ra: float, dec: float) -> BadCoordinateError:

@@ -8,7 +8,8 @@ Layout below `hifrac.core.cache_dir`::
 
 The digest is of the recipe, and of a layer where the service has several: so
 recipes never mix, and a picture is found whatever mirror it came from. The
-position is the one asked for, in whole microdegrees (`canonical_position`). A
+position is the one asked for, in whole microdegrees (`canonical_position`); where
+each picture has a scale of its own, that is a part of the key, in whole 1e-5 arcsec (`picture_keys`). A
 picture and what is known of it are one row of one table, so that what the
 record says is there, is there, whenever the process dies.
 """
@@ -33,7 +34,7 @@ from hifrac.core.files import write_whole
 from hifrac.cutouts._database import Database
 from hifrac.cutouts._http import Attempt
 from hifrac.cutouts._old_store import OldStore
-from hifrac.cutouts._positions import position_of
+from hifrac.cutouts._positions import Key, name_of, position_key, position_of, scale_of
 from hifrac.cutouts.recipe import CutoutRecipe
 
 _FACTS = "store.json"
@@ -41,13 +42,13 @@ _SHARDS = 16
 _GOLDEN = 0x9E3779B97F4A7C15  # Fibonacci's multiplicative hash: no survey is spread evenly on the sky
 
 # Only a picture has a sha256: an outcome that was changed by damage is not believed. Of the table only the
-# index is read where no picture is wanted.
+# index is read where no picture is wanted. A key is a number, or a text where it has a scale as well.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS positions (
-    position INTEGER PRIMARY KEY, outcome INTEGER NOT NULL, at REAL NOT NULL, sha256 BLOB, data BLOB);
+    position {key} PRIMARY KEY, outcome INTEGER NOT NULL, at REAL NOT NULL, sha256 BLOB, data BLOB);
 CREATE INDEX IF NOT EXISTS outcomes ON positions (position, outcome, sha256);
 CREATE TABLE IF NOT EXISTS attempts (
-    number INTEGER PRIMARY KEY, position INTEGER NOT NULL, at REAL NOT NULL, request TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, position {key} NOT NULL, at REAL NOT NULL, request TEXT NOT NULL,
     outcome TEXT NOT NULL, status INTEGER, bytes INTEGER, sha256 BLOB, message TEXT);
 """
 _OUTCOMES = """SELECT position, outcome FROM positions INDEXED BY outcomes
@@ -118,7 +119,8 @@ class PictureStore:
         self.folder = root / f"{slug}-{hashlib.sha256(self._facts.encode()).hexdigest()[:12]}"
         self.trouble: Exception | None = None
         self._is_made = False
-        self._shards = [Database(self.folder / f"{number:x}.sqlite", _SCHEMA) for number in range(_SHARDS)]
+        schema = _SCHEMA.format(key="INTEGER" if recipe.scale_column is None else "TEXT")
+        self._shards = [Database(self.folder / f"{number:x}.sqlite", schema) for number in range(_SHARDS)]
         self._old: list[OldStore] = []
         for manifest in root.glob(f"{slug}-*/manifest.sqlite"):
             with contextlib.suppress(ValueError):
@@ -157,27 +159,28 @@ class PictureStore:
         except OSError as error:
             self.trouble = error
 
-    def plan(self, keys: Sequence[int]) -> dict[int, int]:
+    def plan(self, keys: Sequence[Key]) -> dict[Key, int]:
         """Return the outcomes that are known of positions, as numbers of `Outcome`."""
-        by_shard: list[list[int]] = [[] for _ in range(_SHARDS)]
+        by_shard: list[list[Key]] = [[] for _ in range(_SHARDS)]
         for key in keys:
             by_shard[_shard_of(key)].append(key)
-        outcomes: dict[int, int] = {}
+        outcomes: dict[Key, int] = {}
         for shard, group in zip(self._shards, by_shard, strict=True):
             if group:
                 outcomes.update(shard.read(_OUTCOMES, (json.dumps(group),)))
         for old in self._old:
-            outcomes |= old.plan([key for key in keys if key not in outcomes])
+            plain = [key for key in keys if key not in outcomes and isinstance(key, int)]
+            outcomes.update(old.plan(plain).items())
         return outcomes
 
-    def get(self, key: int) -> bytes | None:
+    def get(self, key: Key) -> bytes | None:
         """Return the stored picture of a position; one that is not as it was noted is removed."""
         for data, digest in self._shards[_shard_of(key)].read(_PICTURE, (key,)):
             if _is_noted(data, digest):
                 return data
             self._remove(key)
         for old in self._old:
-            if (picture := old.get(key)) is None:
+            if (picture := old.get(position_key(key))) is None:
                 continue
             data, digest = picture
             with contextlib.suppress(RowError):
@@ -187,12 +190,12 @@ class PictureStore:
                 return data
         return None
 
-    def put(self, key: int, data: bytes, attempts: Iterable[Attempt] = ()) -> None:
+    def put(self, key: Key, data: bytes, attempts: Iterable[Attempt] = ()) -> None:
         """Keep a picture that `hifrac.images.decode` has accepted, and the attempts that led to it."""
         row = key, int(Outcome.STORED), time.time(), hashlib.sha256(data).digest(), data
         self._write(key, [*_attempts(key, attempts), (_PUT, row)])
 
-    def record(self, key: int, error: RowError, attempts: Iterable[Attempt]) -> None:
+    def record(self, key: Key, error: RowError, attempts: Iterable[Attempt]) -> None:
         """Note a position for which there is no picture."""
         row = key, int(Outcome.of(error)), time.time()
         self._write(key, [*_attempts(key, attempts), (_NOTE, row)])
@@ -218,13 +221,14 @@ class PictureStore:
         for key in self._positions():
             if (data := self.get(key)) is None:
                 continue
-            ra, dec = position_of(key)
-            name = f"{ra}{'' if dec[0] == '-' else '+'}{dec}"
+            name = name_of(key)
             suffix = ".fits" if data.startswith(b"SIMPLE") else ".png" if data[1:4] == b"PNG" else ".jpg"
             write_whole(folder / f"{name}{suffix}", data)
-            rows.append((name, float(ra), float(dec)))
-        table = Table(rows=rows, names=("name", "ra", "dec"), dtype=("U32", float, float))
-        table["ra"].unit = table["dec"].unit = "deg"
+            rows.append((name, *map(float, position_of(key)), *filter(None, [scale_of(key)])))
+        names, units = ["name", "ra", "dec"], {"ra": "deg", "dec": "deg"}
+        if self.recipe.scale_column is not None:
+            names, units = [*names, "pixel_scale"], {**units, "pixel_scale": "arcsec"}
+        table = Table(rows=rows, names=names, units=units, dtype=["U48", *[float] * (len(names) - 1)])
         table.write(folder / "positions.ecsv", overwrite=True)
         return len(rows)
 
@@ -242,7 +246,7 @@ class PictureStore:
                     is_intact = False
                 intact += is_intact
                 if not is_intact:
-                    damaged.append("{} {}".format(*position_of(key)))
+                    damaged.append(" ".join([*position_of(key), f"{scale_of(key) or ''}"]).rstrip())
                 if repair and not is_intact:
                     self._remove(key)
             if progress is not None:
@@ -252,7 +256,7 @@ class PictureStore:
             path.unlink(missing_ok=True)
         return StoreReport(intact, tuple(damaged), len(leftovers))
 
-    def _positions(self) -> Iterator[int]:
+    def _positions(self) -> Iterator[Key]:
         """Yield the key of each picture."""
         for (key,) in self._read(f"SELECT position {_STORED}"):
             yield key
@@ -261,7 +265,7 @@ class PictureStore:
         for shard in self._shards:
             yield from shard.read(statement)
 
-    def _write(self, key: int, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+    def _write(self, key: Key, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
         try:
             self._make()
             self._shards[_shard_of(key)].write(statements)
@@ -277,7 +281,7 @@ class PictureStore:
                 write_whole(path, self._facts)
             self._is_made = True
 
-    def _remove(self, key: int) -> None:
+    def _remove(self, key: Key) -> None:
         self._write(key, [("DELETE FROM positions WHERE position = ?", (key,))])
 
 
@@ -292,8 +296,8 @@ def stores() -> tuple[list[PictureStore], list[Path]]:
     return legible, illegible
 
 
-def _shard_of(key: int) -> int:
-    return ((key * _GOLDEN & 0xFFFFFFFFFFFFFFFF) >> 60) % _SHARDS
+def _shard_of(key: Key) -> int:
+    return ((position_key(key) * _GOLDEN & 0xFFFFFFFFFFFFFFFF) >> 60) % _SHARDS
 
 
 def _is_noted(data: bytes | None, digest: bytes | None) -> bool:
@@ -301,7 +305,7 @@ def _is_noted(data: bytes | None, digest: bytes | None) -> bool:
     return data is not None and digest == hashlib.sha256(data).digest()
 
 
-def _attempts(key: int, attempts: Iterable[Attempt]) -> list[tuple[str, tuple[Any, ...]]]:
+def _attempts(key: Key, attempts: Iterable[Attempt]) -> list[tuple[str, tuple[Any, ...]]]:
     """Return the statements that note attempts."""
     statements: list[tuple[str, tuple[Any, ...]]] = []
     for attempt in attempts:

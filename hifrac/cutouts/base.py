@@ -32,7 +32,7 @@ class Cutout:
     position : (float, float) or None
         ICRS right ascension and declination of the centre, in degrees.
     recipe : `~hifrac.cutouts.CutoutRecipe` or None
-        How the picture was made, where the source knows it.
+        How this picture was made, where the source knows it: with one pixel scale.
     pixel_scale : float or None
         Arcsec per pixel of ``data``, where that may be another than that of the model's recipe.
 
@@ -89,7 +89,13 @@ class CutoutSource(Protocol):
     def name_column(self) -> str | None:
         """Input column of the names."""
 
-    def fetch(self, ra: np.ndarray, dec: np.ndarray, names: Sequence[Any] | None = None) -> Iterator[Cutout]:
+    def fetch(
+        self,
+        ra: np.ndarray,
+        dec: np.ndarray,
+        names: Sequence[Any] | None = None,
+        pixel_scales: np.ndarray | None = None,
+    ) -> Iterator[Cutout]:
         """Give pictures of positions, one per position, in their order.
 
         Parameters
@@ -98,6 +104,9 @@ class CutoutSource(Protocol):
             ICRS positions in degrees; all finite and on the sphere.
         names : sequence, optional
             The value of ``name_column`` of each row.
+        pixel_scales : `~numpy.ndarray` of float, shape (n,), optional
+            Arcsec per pixel of each row, NaN where unknown. Given only where the recipe has a
+            ``scale_column``: a source without such recipes need not take it.
 
         Yields
         ------

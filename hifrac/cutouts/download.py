@@ -13,6 +13,7 @@ from hifrac.core.columns import result_column
 from hifrac.core.exceptions import RowError
 from hifrac.core.flags import Flag
 from hifrac.core.input import parse
+from hifrac.cutouts._scales import scales_of_source
 from hifrac.cutouts.remote import RemoteCutouts
 
 
@@ -49,7 +50,7 @@ def download(
     TypeError
         If ``data`` holds no positions, or ``source`` is no survey service.
     ValueError
-        If ``data`` has no positions, or a column ``flags`` already.
+        If ``data`` has no positions, or a column ``flags`` already, or lacks the column of the pixel scales.
     OSError
         If the store cannot be written to.
 
@@ -63,9 +64,10 @@ def download(
     report = positions.table
     if "flags" in report.colnames:
         raise ValueError("data has a column flags already; rename it")
+    scales = scales_of_source(source, report)
     flags = np.full(len(positions.ra), int(Flag.BAD_COORDINATE), dtype=np.int32)
     # NaN positions go along: the source refuses them one by one, and the rows stay in step.
-    with closing(source.ensure(positions.ra, positions.dec)) as outcomes:
+    with closing(source.ensure(positions.ra, positions.dec, **scales)) as outcomes:
         for row, error in enumerate(outcomes):
             flags[row] = 0 if error is None else int(error.flag)
             if progress is not None:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from hifrac import images
-from hifrac.core.exceptions import OutOfFootprintError, RowError
+from hifrac.core.exceptions import BadScaleError, OutOfFootprintError, RowError
 from hifrac.cutouts._frames import FrameIndex, Show
 from hifrac.cutouts._round import bad_coordinate, on_sphere
+from hifrac.cutouts._scales import checked_scales
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 
@@ -37,7 +38,7 @@ class FrameCutouts:
         them) and ``.fits.gz``. Only the bands of ``recipe`` are looked at; other files are ignored.
     recipe : `CutoutRecipe`, optional
         Of the pictures: survey ``"sdss"``, service ``"getjpeg"``, bands i, r, g, pixels of 0.1 to 0.8 arcsec,
-        not wider than 600 arcsec.
+        not wider than 600 arcsec. With a ``scale_column``, that is so of each row: others are errors.
 
     Attributes
     ----------
@@ -151,6 +152,7 @@ class FrameCutouts:
         ra: Sequence[float] | np.ndarray,
         dec: Sequence[float] | np.ndarray,
         names: Sequence[Any] | None = None,  # noqa: ARG002 (the protocol of all sources)
+        pixel_scales: Sequence[float] | np.ndarray | None = None,
     ) -> Iterator[Cutout]:
         """Make pictures of positions, one per position, in their order.
 
@@ -160,6 +162,8 @@ class FrameCutouts:
             ICRS positions in degrees.
         names : sequence, optional
             Not used.
+        pixel_scales : array-like of float, shape (n,), optional
+            Arcsec per pixel of each row, where the recipe has a ``scale_column``; NaN where unknown.
 
         Yields
         ------
@@ -167,55 +171,76 @@ class FrameCutouts:
             A JPEG, or as ``error`` what stopped this row: `~hifrac.core.OutOfFootprintError` if no frame
             shows the target, `~hifrac.core.BadImageError` if the frame is damaged or cut off,
             `~hifrac.core.FetchError` if a band is missing or its file cannot be read,
-            `~hifrac.core.BadCoordinateError` for no position on the sphere.
+            `~hifrac.core.BadCoordinateError` for no position on the sphere, `~hifrac.core.BadScaleError` for
+            pixels that cannot be made.
 
         Raises
         ------
         ValueError
-            If ``ra`` and ``dec`` differ in length, the source is closed, or the folder has no frames in the
-            bands of ``recipe``.
+            If ``ra``, ``dec`` and ``pixel_scales`` differ in length, ``pixel_scales`` is missing or of no
+            use, the source is closed, or the folder has no frames in the bands of ``recipe``.
         """
         ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
         if len(ra) != len(dec):
             raise ValueError(f"ra and dec must have the same length, got {len(ra)} and {len(dec)}")
+        scales = checked_scales(pixel_scales, self.recipe.scale_column, len(ra))
         self._open()
-        return self._fetch(ra, dec)
+        return self._fetch(ra, dec, [None] * len(ra) if scales is None else scales.tolist())
 
-    def _fetch(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[Cutout]:
+    def _fetch(self, ra: np.ndarray, dec: np.ndarray, scales: list[Any]) -> Iterator[Cutout]:
         most = max(1, min(_MOST_ROWS, _MOST_PIXELS // self.recipe.width**2))
         start, n_rows = 0, min(_FIRST_ROWS, most)
         while start < len(ra):
             rows = slice(start, start + n_rows)
-            yield from self._batch(ra[rows], dec[rows])
+            yield from self._batch(ra[rows], dec[rows], scales[rows])
             start, n_rows = start + n_rows, min(2 * n_rows, most)
 
-    def _batch(self, ra: np.ndarray, dec: np.ndarray) -> list[Cutout]:
+    def _batch(self, ra: np.ndarray, dec: np.ndarray, scales: list[Any]) -> list[Cutout]:
         """Make pictures of a few rows: those of a field one after the other, each frame being opened once."""
         index = self._open()
-        is_good = on_sphere(ra, dec)
-        plan = self._plan(index, np.where(is_good, ra, 0.0), np.where(is_good, dec, 0.0))
         cutouts: dict[int, Cutout] = {}
-        for row in sorted(range(len(ra)), key=lambda row: plan[row][0].field if plan[row] else -1):
-            position = float(ra[row]), float(dec[row])
+        rows, recipes = [], []
+        for row, position in enumerate(zip(ra.tolist(), dec.tolist(), strict=True)):
             try:
-                if not is_good[row]:
-                    raise bad_coordinate(*position)
-                data = self._picture(index, plan[row])
+                recipes.append(self._recipe_of_row(*position, scales[row]))
+                rows.append(row)
+            except RowError as error:
+                cutouts[row] = Cutout(error=error)
+        shown = list(zip(rows, recipes, self._plan(index, ra[rows], dec[rows], recipes), strict=True))
+        for row, recipe, fields in sorted(shown, key=lambda entry: entry[2][0].field if entry[2] else -1):
+            try:
+                data = self._picture(index, fields)
             except RowError as error:
                 cutouts[row] = Cutout(error=error)
             else:
-                cutouts[row] = Cutout(data=data, position=position, recipe=self.recipe)
+                cutouts[row] = Cutout(data=data, position=(float(ra[row]), float(dec[row])), recipe=recipe)
         return [cutouts[row] for row in range(len(ra))]
 
-    def _plan(self, index: FrameIndex, ra: np.ndarray, dec: np.ndarray) -> list[list[Show]]:
+    def _recipe_of_row(self, ra: float, dec: float, scale: float | None) -> CutoutRecipe:
+        """Return the recipe of a row's picture; a RowError if it has no position, or none can be made."""
+        if not on_sphere(ra, dec):
+            raise bad_coordinate(ra, dec)
+        recipe = self.recipe.at(scale)
+        try:
+            _check(recipe)
+        except ValueError as error:
+            raise BadScaleError(f"{self.recipe.scale_column}: {error}") from error
+        return recipe
+
+    def _plan(
+        self, index: FrameIndex, ra: np.ndarray, dec: np.ndarray, recipes: Sequence[CutoutRecipe]
+    ) -> list[list[Show]]:
         """Find the fields that show each picture, and where in their frames its nodes are."""
+        if not recipes:
+            return []
         nodes = [values.ravel() for values in np.meshgrid(self._nodes, self._nodes)]
-        wcs = self.recipe.wcs(0.0, 0.0)
+        wcs = recipes[0].wcs(0.0, 0.0)
         sky = np.empty((len(ra), 9, 2))
-        for row, position in enumerate(zip(ra, dec, strict=True)):
-            wcs.wcs.crval = position
+        for row, (*position, recipe) in enumerate(zip(ra, dec, recipes, strict=True)):
+            wcs.wcs.crval, wcs.wcs.cdelt = position, [-recipe.fixed_scale / 3600] * 2
             sky[row] = np.transpose(wcs.wcs_pix2world(*nodes, 0))
-        return index.plan(sky.reshape(len(ra), 3, 3, 2), self.recipe.field_of_view)
+        fields_of_view = np.array([recipe.field_of_view for recipe in recipes])
+        return index.plan(sky.reshape(len(ra), 3, 3, 2), fields_of_view)
 
     def _picture(self, index: FrameIndex, fields: list[Show]) -> bytes:
         # Pixels of a damaged file may be of any size.
@@ -301,6 +326,8 @@ def _check(recipe: CutoutRecipe) -> None:
         raise ValueError(f"recipe must be of sdss getjpeg, got {recipe.survey} {recipe.service}")
     if recipe.bands != ("i", "r", "g"):
         raise ValueError(f"recipe must have the bands i, r, g (the stretch is theirs), got {recipe.bands}")
+    if recipe.pixel_scale is None:
+        return  # that of each row is looked at in its turn
     if not _SCALES[0] <= recipe.pixel_scale <= _SCALES[1]:
         raise ValueError(
             f"recipe must have a pixel_scale of {_SCALES[0]} to {_SCALES[1]}, got {recipe.pixel_scale}"

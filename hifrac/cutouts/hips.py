@@ -78,7 +78,7 @@ class HiPSCutouts(RemoteCutouts):
 
     @cached_property
     def _parameters(self) -> dict[str, str]:
-        """What is the same for all positions, as astroquery puts it."""
+        """What is the same for all pictures, as astroquery puts it; position and field are not."""
         from astropy import units as u
         from astropy.coordinates import Angle, Latitude, Longitude
         from astroquery.hips2fits import hips2fits
@@ -91,14 +91,15 @@ class HiPSCutouts(RemoteCutouts):
             projection="TAN",
             ra=Longitude(0 * u.deg),
             dec=Latitude(0 * u.deg),
-            fov=Angle(recipe.field_of_view * u.arcsec),
+            fov=Angle(1 * u.deg),
             format="jpg",
             get_query_payload=True,
         )
         return {key: str(value) for key, value in payload.items()}
 
-    def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
-        return [(self.url, self._parameters | {"ra": ra, "dec": dec})]
+    def _requests(self, recipe: CutoutRecipe, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
+        field = str(recipe.field_of_view / 3600)
+        return [(self.url, self._parameters | {"ra": ra, "dec": dec, "fov": field})]
 
     def _frozen(self) -> Self:
         self._parameters  # noqa: B018 (worked out once, before threads begin)

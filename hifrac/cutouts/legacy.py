@@ -122,21 +122,20 @@ class LegacyCutouts(RemoteCutouts):
     def _is_fits(self) -> bool:
         return self._recipe.service == "viewer-fits"
 
-    def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
-        recipe = self._recipe
+    def _requests(self, recipe: CutoutRecipe, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
         params = {
             "ra": ra,
             "dec": dec,
             "layer": self._layer,
-            "pixscale": f"{recipe.pixel_scale:.10g}",
+            "pixscale": f"{recipe.fixed_scale:.10g}",
             "size": str(recipe.width),
         }
         if self._is_fits:
             params["bands"] = "".join(band for band in _BANDS if band in recipe.bands)
         return [(f"{self.url.rstrip('/')}/cutout.{'fits' if self._is_fits else 'jpg'}", params)]
 
-    def _obtain(self, get: Get, ra: str, dec: str) -> tuple[bytes, np.ndarray]:
-        ((url, params),) = self._requests(ra, dec)
+    def _obtain(self, get: Get, recipe: CutoutRecipe, ra: str, dec: str) -> tuple[bytes, np.ndarray]:
+        ((url, params),) = self._requests(recipe, ra, dec)
         return get(url, params, self._accept_cube if self._is_fits else self._accept)
 
     def _accept(self, answer: Answer) -> tuple[bytes, np.ndarray]:

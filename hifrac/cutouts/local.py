@@ -8,6 +8,7 @@ import unicodedata
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ import numpy as np
 from hifrac.core.exceptions import BadImageError, FetchError, RowError
 from hifrac.cutouts._archives import Collection, Folder, TarArchive, ZipArchive, is_tar
 from hifrac.cutouts._cubes import display_order, join_bands, parse_bands, reorder_cube
+from hifrac.cutouts._scales import (
+    check_scale_column,
+    checked_scale,
+    checked_scales,
+    plain_scale,
+    scale_text,
+)
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import CutoutRecipe
 
@@ -52,6 +60,9 @@ class LocalCutouts:
     pixel_scale : float, optional
         Arcsec per pixel of the pictures, where that is not the scale of the model: they are resampled, and
         their rows have the flag RESAMPLED. They must cover the field that the model reads.
+    scale_column, scale_divisor : str and float, optional
+        Instead of ``pixel_scale``, the column of the table that gives the scale of each row's picture, an
+        angle in arcsec, and the pixels that this angle takes.
 
     Attributes
     ----------
@@ -61,19 +72,20 @@ class LocalCutouts:
         ``name``.
     bands : tuple of str or None
         ``bands``, in the order red, green, blue.
-    pixel_scale : float or None
-        ``pixel_scale``.
+    pixel_scale, scale_column, scale_divisor : float or None, str or None, float
+        As given.
 
     Raises
     ------
     TypeError
-        If ``name`` is not text, ``recipe`` is no recipe, or ``pixel_scale`` no number.
+        If ``name`` or ``scale_column`` is not text, ``recipe`` is no recipe, or ``pixel_scale`` or
+        ``scale_divisor`` no number.
     FileNotFoundError
         If ``path`` does not exist.
     ValueError
         If ``path`` is neither a folder nor an intact archive, ``name`` is
-        empty, ``bands`` are not three filters of known order, or ``pixel_scale`` is not positive or is not
-        that of ``recipe``.
+        empty, ``bands`` are not three filters of known order, ``pixel_scale`` or ``scale_divisor`` is not
+        positive, or the scale is not that of ``recipe``.
 
     Notes
     -----
@@ -117,6 +129,8 @@ class LocalCutouts:
         recipe: CutoutRecipe | None = None,
         bands: str | Sequence[str] | None = None,
         pixel_scale: float | None = None,
+        scale_column: str | None = None,
+        scale_divisor: float = 1.0,
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name must be the name of a column, got {name!r}")
@@ -126,7 +140,9 @@ class LocalCutouts:
             raise TypeError(f"recipe must be a CutoutRecipe, got {type(recipe).__name__}")
         self.name_column = name
         self.recipe = recipe
-        self.pixel_scale = _checked_scale(pixel_scale, recipe)
+        self.pixel_scale = None if pixel_scale is None else plain_scale(pixel_scale)
+        self.scale_column, self.scale_divisor = scale_column, check_scale_column(scale_column, scale_divisor)
+        self._check_scale()
         self._planes: tuple[str, ...] = () if bands is None else parse_bands(bands)
         self.bands: tuple[str, ...] | None = None
         if self._planes:
@@ -157,6 +173,8 @@ class LocalCutouts:
             recipe=self.recipe,
             bands=self._planes or None,
             pixel_scale=self.pixel_scale,
+            scale_column=self.scale_column,
+            scale_divisor=self.scale_divisor,
         )
         return opened, ()
 
@@ -172,8 +190,23 @@ class LocalCutouts:
     def describe(self) -> str:
         """Describe the source in one line: the name of the folder or archive, not its place."""
         bands = f", bands {', '.join(self._planes)}" if self._planes else ""
-        scale = f", at {self.pixel_scale:g} arcsec/px" if self.pixel_scale else ""
+        scale = f", at {scale_text(self)} arcsec/px" if self.pixel_scale or self.scale_column else ""
         return f"local files in {self._path.name}, by {self.name_column}{bands}{scale}"
+
+    def _check_scale(self) -> None:
+        """Refuse a scale that another argument contradicts."""
+        if self.pixel_scale is not None and self.scale_column is not None:
+            raise ValueError(f"pixel_scale must not be given with scale_column, got {self.pixel_scale}")
+        if (recipe := self.recipe) is None or (self.pixel_scale is None and self.scale_column is None):
+            return
+        if self.scale_column is None and recipe.scale_column is None:
+            is_that = recipe.step(self.pixel_scale) is None
+        else:
+            theirs = recipe.scale_column, recipe.scale_divisor
+            is_that = (self.scale_column, self.scale_divisor) == theirs
+        if not is_that:
+            name = "pixel_scale" if self.scale_column is None else "scale_column"
+            raise ValueError(f"{name} must be that of recipe, {scale_text(recipe)}, got {scale_text(self)}")
 
     def close(self) -> None:
         """Close the archive; pictures cannot be read any more. Closing twice is harmless."""
@@ -189,6 +222,7 @@ class LocalCutouts:
         ra: Sequence[float] | np.ndarray,
         dec: Sequence[float] | np.ndarray,
         names: Sequence[Any] | None = None,
+        pixel_scales: Sequence[float] | np.ndarray | None = None,
     ) -> Iterator[Cutout]:
         """Read pictures by name, one per row, in their order.
 
@@ -198,6 +232,9 @@ class LocalCutouts:
             ICRS positions in degrees; not used to find the files, which have names.
         names : sequence
             The value of ``name_column`` of each row; None or masked where it has none.
+        pixel_scales : array-like of float, shape (n,), optional
+            Arcsec per pixel of each row's picture, where files or their recipe have a ``scale_column``; NaN
+            where unknown.
 
         Yields
         ------
@@ -205,7 +242,8 @@ class LocalCutouts:
             The file as it is, or as ``error`` what stopped this row:
             `~hifrac.core.FetchError` if there is no such file or the
             value cannot be a name, `~hifrac.core.BadImageError` if the
-            file's checksum or compression is damaged.
+            file's checksum or compression is damaged, `~hifrac.core.BadScaleError` if the row has no possible
+            scale.
 
         Raises
         ------
@@ -213,8 +251,8 @@ class LocalCutouts:
             If ``names`` are floating-point numbers, masked or not; a single one among other values is the
             error of its row.
         ValueError
-            If ``names`` is missing, if ``ra``, ``dec`` and ``names`` differ in length, if the source
-            is closed, or if the archive proves damaged as a whole.
+            If ``names`` is missing, if ``ra``, ``dec`` and ``names`` differ in length, if ``pixel_scales`` is
+            missing or of no use, if the source is closed, or if the archive proves damaged as a whole.
         """
         if names is None:
             raise ValueError(f"names must be given: the values of the column {self.name_column!r}")
@@ -227,17 +265,24 @@ class LocalCutouts:
                 f"{self.name_column} must be a column of integers or text, got floating-point numbers: they "
                 "have lost digits of long identifiers"
             )
+        columns = self.scale_column, None if self.recipe is None else self.recipe.scale_column
+        scales = checked_scales(pixel_scales, columns[0] or columns[1], len(ra))
         self._open()
-        return map(self._fetch_one, names, ra, dec)
+        return map(self._fetch_one, names, ra, dec, repeat(None) if scales is None else scales)
 
-    def _fetch_one(self, value: Any, ra: float, dec: float) -> Cutout:
+    def _fetch_one(self, value: Any, ra: float, dec: float, scale: Any) -> Cutout:
+        recipe, pixel_scale = self.recipe, self.pixel_scale
         try:
+            if self.scale_column is not None:
+                pixel_scale = checked_scale(scale, self.scale_column, self.scale_divisor)
+            if recipe is not None:
+                recipe = recipe.at(scale)
             stem = self._stem(value)
             data = self._read(stem) if self.bands is None else self._read_bands(stem, self.bands)
         except RowError as error:
             return Cutout(error=error)
         position = (float(ra), float(dec)) if np.isfinite(ra) else None
-        return Cutout(data=data, position=position, recipe=self.recipe, pixel_scale=self.pixel_scale)
+        return Cutout(data=data, position=position, recipe=recipe, pixel_scale=pixel_scale)
 
     def _open(self) -> Collection:
         """Return the collection, its files listed."""
@@ -331,19 +376,6 @@ class LocalCutouts:
         if not stem or stem in (".", "..") or any(sign in stem for sign in "/\\\0"):
             raise FetchError(f"{column} is no plain file name: {stem!r}")
         return stem
-
-
-def _checked_scale(pixel_scale: float | None, recipe: CutoutRecipe | None) -> float | None:
-    """Return ``pixel_scale`` as a float, if it is one."""
-    if pixel_scale is None:
-        return None
-    if isinstance(pixel_scale, bool) or not isinstance(pixel_scale, int | float | np.integer | np.floating):
-        raise TypeError(f"pixel_scale must be a number in arcsec, got {pixel_scale!r}")
-    if not 0 < pixel_scale < np.inf:
-        raise ValueError(f"pixel_scale must be positive and finite, got {pixel_scale}")
-    if recipe is not None and recipe.step(float(pixel_scale)) is not None:
-        raise ValueError(f"pixel_scale must be that of recipe, {recipe.pixel_scale}, got {pixel_scale}")
-    return float(pixel_scale)
 
 
 def _are_floats(names: Sequence[Any]) -> bool:

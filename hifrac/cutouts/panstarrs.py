@@ -7,6 +7,7 @@ import numpy as np
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError
 from hifrac.cutouts._cubes import compose, read_image
 from hifrac.cutouts._http import Answer
+from hifrac.cutouts._scales import scale_text
 from hifrac.cutouts._store import BlankError
 from hifrac.cutouts.recipe import PANSTARRS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import Get, RemoteCutouts
@@ -84,15 +85,15 @@ class PanSTARRSCutouts(RemoteCutouts):
         if (recipe.survey, recipe.service) != ("panstarrs", "fitscut"):
             raise ValueError(f"recipe must be of panstarrs fitscut, got {recipe.survey} {recipe.service}")
         if recipe.pixel_scale != _SCALE:
-            raise ValueError(f"recipe must have a pixel_scale of {_SCALE}, got {recipe.pixel_scale}")
+            raise ValueError(f"recipe must have a pixel_scale of {_SCALE}, got {scale_text(recipe)}")
         if recipe.width > _LARGEST:
             raise ValueError(f"recipe must have a width of at most {_LARGEST}, got {recipe.width}")
         if len(set(recipe.bands)) != 3 or not set(recipe.bands) <= set("grizy"):
             raise ValueError(f"recipe must have three bands of g, r, i, z, y, got {recipe.bands}")
 
-    def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
+    def _requests(self, recipe: CutoutRecipe, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
         # The names of the files come with the answer to the first request.
-        bands = self._recipe.bands
+        bands = recipe.bands
         return [self._list_request(ra, dec), *(self._cut_request(ra, dec, f"<file of {b}>") for b in bands)]
 
     def _list_request(self, ra: str, dec: str) -> tuple[str, dict[str, str]]:
@@ -113,14 +114,14 @@ class PanSTARRSCutouts(RemoteCutouts):
             "format": "fits",
         }
 
-    def _obtain(self, get: Get, ra: str, dec: str) -> tuple[bytes, np.ndarray]:
+    def _obtain(self, get: Get, recipe: CutoutRecipe, ra: str, dec: str) -> tuple[bytes, np.ndarray]:
         files = get(*self._list_request(ra, dec), self._files)
-        cutouts = [get(*self._cut_request(ra, dec, files[band]), self._plane) for band in self._recipe.bands]
+        cutouts = [get(*self._cut_request(ra, dec, files[band]), self._plane) for band in recipe.bands]
         planes, headers, answers = zip(*cutouts, strict=True)
         grids = [[float(header.get(key, np.nan)) for key in _GRID] for header in headers]
         if not np.allclose(grids, grids[0], rtol=0, atol=1e-3):
             raise BadImageError(f"the cutouts of the bands are not on one grid of pixels ({answers[0].url})")
-        data = compose(planes, headers[0], self._recipe.bands, answers)
+        data = compose(planes, headers[0], recipe.bands, answers)
         return data, self._decode(data, answers[0])
 
     def _files(self, answer: Answer) -> dict[str, str]:

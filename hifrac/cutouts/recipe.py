@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hifrac import images
+from hifrac.cutouts._scales import check_scale_column, checked_scale, plain_scale, scale_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,18 +27,23 @@ class CutoutRecipe:
         The service whose colour stretch the pixels carry, e.g. ``"getjpeg"``.
     bands : tuple of str
         The filters shown as red, green and blue.
-    pixel_scale : float
-        Arcseconds per pixel; positive.
     width : int
         Side of the square picture in pixels; positive.
+    pixel_scale : float, optional
+        Arcseconds per pixel; positive. None if each picture has its own, by ``scale_column``.
+    scale_column : str, optional
+        The column of a table that gives each row's scale, an angle in arcsec, such as ``"petroR90_r"``.
+    scale_divisor : float, optional
+        The pixels that this angle takes in every picture; positive.
 
     Raises
     ------
     TypeError
-        If ``pixel_scale`` is no number or ``width`` is no integer.
+        If ``pixel_scale`` or ``scale_divisor`` is no number, ``scale_column`` no text or ``width`` no
+        integer.
     ValueError
-        If ``bands`` has not three entries, or ``pixel_scale`` or ``width`` is
-        not positive.
+        If ``bands`` has not three entries, ``scale_column`` is empty, ``pixel_scale``, ``scale_divisor`` or
+        ``width`` is not positive; or if both ``pixel_scale`` and ``scale_column`` are given, or neither.
 
     Examples
     --------
@@ -46,14 +52,26 @@ class CutoutRecipe:
     ...                       bands=("i", "r", "g"), pixel_scale=0.4, width=128)
     >>> print(recipe)
     sdss DR16 getjpeg (i, r, g), 128 x 128 px at 0.4 arcsec/px
+
+    Pictures in which every galaxy has the same size, those of Wu & Boada (2019), and the one of a galaxy
+    whose ``petroR90_r`` is 6 arcsec:
+
+    >>> recipe = CutoutRecipe(survey="sdss", data_release="DR14", service="getjpeg", bands=("i", "r", "g"),
+    ...                       scale_column="petroR90_r", scale_divisor=25.344, width=128)
+    >>> print(recipe)
+    sdss DR14 getjpeg (i, r, g), 128 x 128 px at petroR90_r / 25.344 arcsec/px
+    >>> print(recipe.at(6 / 25.344))
+    sdss DR14 getjpeg (i, r, g), 128 x 128 px at 0.23674 arcsec/px
     """
 
     survey: str
     data_release: str
     service: str
     bands: tuple[str, str, str]
-    pixel_scale: float
     width: int
+    pixel_scale: float | None = None
+    scale_column: str | None = None
+    scale_divisor: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
@@ -63,26 +81,65 @@ class CutoutRecipe:
             raise TypeError(f"width must be an integer, got {self.width!r}")
         if self.width <= 0:
             raise ValueError(f"width must be positive, got {self.width}")
-        if isinstance(self.pixel_scale, bool) or not isinstance(self.pixel_scale, int | float):
-            raise TypeError(f"pixel_scale must be a number in arcsec, got {self.pixel_scale!r}")
-        if not 0 < self.pixel_scale < float("inf"):
-            raise ValueError(f"pixel_scale must be positive and finite, got {self.pixel_scale}")
-        # 1 and 1.0 are one recipe, in a model card and in the name of a store as well.
-        object.__setattr__(self, "pixel_scale", float(self.pixel_scale))
+        if (self.pixel_scale is None) == (self.scale_column is None):
+            raise ValueError(
+                f"pixel_scale or scale_column must be given, and not both, got {self.pixel_scale!r} "
+                f"and {self.scale_column!r}"
+            )
+        if self.pixel_scale is not None:
+            # 1 and 1.0 are one recipe, in a model card and in the name of a store as well.
+            object.__setattr__(self, "pixel_scale", plain_scale(self.pixel_scale))
+        object.__setattr__(self, "scale_divisor", check_scale_column(self.scale_column, self.scale_divisor))
+
+    def at(self, pixel_scale: float | None) -> CutoutRecipe:
+        """Return the recipe of one picture, where each has a scale of its own.
+
+        Parameters
+        ----------
+        pixel_scale : float or None
+            Arcsec per pixel of the row: the value of ``scale_column``, in arcsec, over ``scale_divisor``. It
+            is rounded to 1e-5 arcsec, as it is asked for and stored. None if it is not known.
+
+        Returns
+        -------
+        recipe : CutoutRecipe
+            With this ``pixel_scale``, and without ``scale_column``; the same recipe for None.
+
+        Raises
+        ------
+        ~hifrac.core.BadScaleError
+            If the scale is not finite, or not 0.02 to 5 arcsec (``petroR90_r`` of 0.5 to 127 arcsec for
+            pictures of Wu & Boada 2019): no galaxy needs others.
+        ValueError
+            If the recipe has one scale for all pictures.
+        """
+        if pixel_scale is None:
+            return self
+        if self.scale_column is None:
+            raise ValueError(f"pixel_scale must be None: all pictures are {self}")
+        scale = checked_scale(pixel_scale, self.scale_column, self.scale_divisor)
+        return replace(self, pixel_scale=scale, scale_column=None, scale_divisor=1.0)
+
+    @property
+    def fixed_scale(self) -> float:
+        """Arcsec per pixel; a ValueError if that is different from row to row, see `at`."""
+        if self.pixel_scale is None:
+            raise ValueError(f"recipe must have one pixel_scale, got {self}")
+        return self.pixel_scale
 
     @property
     def field_of_view(self) -> float:
-        """Side of the picture on the sky, in arcsec."""
-        return self.pixel_scale * self.width
+        """Side of the picture on the sky, in arcsec; a ValueError if that is different from row to row."""
+        return self.fixed_scale * self.width
 
     def step(self, pixel_scale: float | None) -> float | None:
         """Return the pixels of another scale (arcsec) that a pixel of this recipe has along an axis.
 
         None if the scale is unknown, or this recipe's to a part in ten thousand.
         """
-        if pixel_scale is None or abs(pixel_scale / self.pixel_scale - 1) < 1e-4:
+        if pixel_scale is None or abs(pixel_scale / self.fixed_scale - 1) < 1e-4:
             return None
-        return self.pixel_scale / pixel_scale
+        return self.fixed_scale / pixel_scale
 
     def decode(self, data: bytes, pixel_scale: float | None = None) -> np.ndarray:
         """Decode a picture into pixels, as all pictures of this recipe have them.
@@ -94,7 +151,8 @@ class CutoutRecipe:
             survey (`hifrac.images.STRETCHES`), and what was not compressed as the survey's own pictures are
             (``hifrac.images.JPEG_QUALITY``) is so now.
         pixel_scale : float, optional
-            Arcsec per pixel of the picture, where it is not that of the recipe: its middle is resampled.
+            Arcsec per pixel of the picture, where it is not that of the recipe: its middle is resampled. A
+            recipe with a scale for each row must be that of a row then, see `at`.
 
         Returns
         -------
@@ -138,14 +196,17 @@ class CutoutRecipe:
         wcs.wcs.crval = ra, dec
         # FITS counts pixels from 1: the centre of the picture lies between two pixels of an even width.
         wcs.wcs.crpix = (self.width + 1) / 2, (self.width + 1) / 2
-        wcs.wcs.cdelt = -self.pixel_scale / 3600, -self.pixel_scale / 3600
+        wcs.wcs.cdelt = -self.fixed_scale / 3600, -self.fixed_scale / 3600
         wcs.array_shape = self.width, self.width
         wcs.wcs.set()
         return wcs
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain types, as it stands in a model card."""
-        return {**asdict(self), "bands": list(self.bands)}
+        facts = {**asdict(self), "bands": list(self.bands)}
+        # What has one scale is written as it was before there was any other.
+        other = ("scale_column", "scale_divisor") if self.scale_column is None else ("pixel_scale",)
+        return {name: value for name, value in facts.items() if name not in other}
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> CutoutRecipe:
@@ -155,13 +216,25 @@ class CutoutRecipe:
     def __str__(self) -> str:
         return (
             f"{self.survey} {self.data_release} {self.service} ({', '.join(self.bands)}), "
-            f"{self.width} x {self.width} px at {self.pixel_scale:g} arcsec/px"
+            f"{self.width} x {self.width} px at {scale_text(self)} arcsec/px"
         )
 
 
 #: SDSS SkyServer's colour pictures as the default model reads them.
 SDSS_RECIPE = CutoutRecipe(
     survey="sdss", data_release="DR16", service="getjpeg", bands=("i", "r", "g"), pixel_scale=0.4, width=128
+)
+
+#: The pictures of Wu & Boada (2019): each galaxy fills the same part of its own. The scale in the code that
+#: fetched them is 2 petroR90_r / 0.396 / 128.
+WU_BOADA_RECIPE = CutoutRecipe(
+    survey="sdss",
+    data_release="DR14",
+    service="getjpeg",
+    bands=("i", "r", "g"),
+    width=128,
+    scale_column="petroR90_r",
+    scale_divisor=25.344,
 )
 
 #: The Legacy Surveys' colour pictures at the scale of their images. DR9 is the last release with g, r and z

@@ -18,8 +18,9 @@ import numpy as np
 from hifrac.core.config import conf
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError, warn_caller
 from hifrac.cutouts._http import Answer, printable, refused, shown
-from hifrac.cutouts._positions import canonical_position, position_of
-from hifrac.cutouts._round import Round, bad_coordinate, on_sphere
+from hifrac.cutouts._positions import canonical_position, position_of, scale_of
+from hifrac.cutouts._round import Round, bad_row, on_sphere
+from hifrac.cutouts._scales import are_possible, checked_scales
 from hifrac.cutouts._store import BlankError, PictureStore
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import CutoutRecipe
@@ -107,17 +108,20 @@ class RemoteCutouts:
         """Raise a ValueError that begins with "recipe must" for one that the service cannot give."""
         raise NotImplementedError
 
-    def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
-        """Return addresses and parameters of the requests for a canonical position."""
+    def _requests(self, recipe: CutoutRecipe, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
+        """Return addresses and parameters of the requests for the picture of a canonical position.
+
+        ``recipe`` is that of this picture: it has one scale.
+        """
         raise NotImplementedError
 
-    def _obtain(self, get: Get, ra: str, dec: str) -> tuple[bytes, np.ndarray]:
+    def _obtain(self, get: Get, recipe: CutoutRecipe, ra: str, dec: str) -> tuple[bytes, np.ndarray]:
         """Return the verified picture of a canonical position, as a file and decoded.
 
         ``get(url, params, accept)`` sends a request and returns what
         ``accept`` makes of the answer, see `hifrac.cutouts._http.CutoutRequests.get`.
         """
-        ((url, params),) = self._requests(ra, dec)
+        ((url, params),) = self._requests(recipe, ra, dec)
         return get(url, params, self._accept)
 
     def _accept(self, answer: Answer) -> tuple[bytes, np.ndarray]:
@@ -171,7 +175,10 @@ class RemoteCutouts:
         return f"<{type(self).__name__}: {self._name()}>"
 
     def payload(
-        self, ra: float | np.ndarray | SkyCoord, dec: float | np.ndarray | None = None
+        self,
+        ra: float | np.ndarray | SkyCoord,
+        dec: float | np.ndarray | None = None,
+        pixel_scales: float | np.ndarray | None = None,
     ) -> list[tuple[str, dict[str, str]]]:
         """Return the requests that `fetch` would send for positions that are not stored; nothing is sent.
 
@@ -179,11 +186,13 @@ class RemoteCutouts:
         ----------
         ra, dec : float or array-like of float
             ICRS positions in degrees. A `~astropy.coordinates.SkyCoord` may stand alone as ``ra``.
+        pixel_scales : float or array-like of float, optional
+            As of `fetch`.
 
         Returns
         -------
         requests : list of (str, dict)
-            Address and parameters of each; positions are rounded to 1e-6 deg.
+            Address and parameters of each; positions are rounded to 1e-6 deg, scales to 1e-5 arcsec.
 
         Raises
         ------
@@ -191,17 +200,23 @@ class RemoteCutouts:
             If ``dec`` is missing and ``ra`` is not a SkyCoord.
         ~hifrac.core.BadCoordinateError
             If a position is not finite or not on the sphere.
+        ~hifrac.core.BadScaleError
+            If a scale is none that a picture can have.
         """
         if dec is None:
             if not hasattr(ra, "icrs"):
                 raise TypeError("dec must be given unless ra is a SkyCoord")
             ra, dec = ra.icrs.ra.deg, ra.icrs.dec.deg
         ra, dec = np.broadcast_arrays(np.atleast_1d(ra), np.atleast_1d(dec))
-        requests = []
-        for position in zip(ra.ravel(), dec.ravel(), strict=True):
-            if not on_sphere(*position):
-                raise bad_coordinate(*position)
-            requests += self._requests(*canonical_position(*position))
+        if pixel_scales is not None:
+            pixel_scales = np.broadcast_to(pixel_scales, ra.shape).ravel()
+        scales = checked_scales(pixel_scales, self._recipe.scale_column, ra.size)
+        requests, recipe = [], self.recipe
+        for row, position in enumerate(zip(ra.ravel(), dec.ravel(), strict=True)):
+            scale = None if scales is None else scales[row]
+            if not on_sphere(*position) or not (scale is None or are_possible(scale)):
+                raise bad_row(*position, recipe, scale)
+            requests += self._requests(recipe.at(scale), *canonical_position(*position))
         return requests
 
     def fetch(
@@ -209,6 +224,7 @@ class RemoteCutouts:
         ra: np.ndarray,
         dec: np.ndarray,
         names: Sequence[Any] | None = None,  # noqa: ARG002 (of the protocol)
+        pixel_scales: np.ndarray | None = None,
     ) -> Iterator[Cutout]:
         """Yield pictures of positions, one per position, in their order.
 
@@ -218,6 +234,8 @@ class RemoteCutouts:
             ICRS positions in degrees.
         names : sequence, optional
             Not used.
+        pixel_scales : array-like of float, shape (n,), optional
+            Arcsec per pixel of each picture, where the recipe has a ``scale_column``; NaN where unknown.
 
         Yields
         ------
@@ -226,7 +244,14 @@ class RemoteCutouts:
             `~hifrac.core.FetchError` (with ``url``, ``status`` and ``retry_after``) if no
             picture could be obtained, `~hifrac.core.BadImageError` if something else
             came or a part of it, `~hifrac.core.OutOfFootprintError` if
-            the survey did not image the position.
+            the survey did not image the position, `~hifrac.core.BadScaleError` if the row has no possible
+            scale.
+
+        Raises
+        ------
+        ValueError
+            If the arguments differ in length, or ``pixel_scales`` is missing, or given where all pictures
+            have one scale.
 
         Warns
         -----
@@ -239,15 +264,19 @@ class RemoteCutouts:
         Closing the iterator, or an exception such as KeyboardInterrupt, ends
         the requests that are going on; what was fetched is kept.
         """
-        return self._fetch(*_same_length(ra, dec))
+        return self._fetch(*self._checked_rows(ra, dec, pixel_scales))
 
-    def ensure(self, ra: np.ndarray, dec: np.ndarray) -> Generator[RowError | None]:
+    def ensure(
+        self, ra: np.ndarray, dec: np.ndarray, pixel_scales: np.ndarray | None = None
+    ) -> Generator[RowError | None]:
         """Fetch into the store what is not there yet, without reading what is.
 
         Parameters
         ----------
         ra, dec : `~numpy.ndarray` of float, shape (n,)
             ICRS positions in degrees.
+        pixel_scales : array-like of float, shape (n,), optional
+            As of `fetch`.
 
         Yields
         ------
@@ -260,16 +289,24 @@ class RemoteCutouts:
         OSError
             If the store cannot be written to: without it nothing would be kept.
         ValueError
-            If the source was made with ``store=False``.
+            If the source was made with ``store=False``, or as of `fetch`.
         """
         if not self._keep:
             raise ValueError("store must not be False: pictures would be fetched for nothing")
-        return self._ensure(*_same_length(ra, dec))
+        return self._ensure(*self._checked_rows(ra, dec, pixel_scales))
 
-    def _fetch(self, ra: np.ndarray, dec: np.ndarray) -> Iterator[Cutout]:
+    def _checked_rows(
+        self, ra: Any, dec: Any, scales: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
+        if len(ra) != len(dec):
+            raise ValueError(f"ra and dec must have the same length, got {len(ra)} and {len(dec)}")
+        return ra, dec, checked_scales(scales, self._recipe.scale_column, len(ra))
+
+    def _fetch(self, ra: np.ndarray, dec: np.ndarray, scales: np.ndarray | None) -> Iterator[Cutout]:
         recipe = self.recipe
         with Round(self, keep_pictures=True) as round_:
-            for key, result in round_.run(ra, dec):
+            for key, result in round_.run(ra, dec, scales):
                 if round_.store is not None and round_.store.trouble is not None and not self._warned:
                     self._warned = True
                     warn_caller(
@@ -286,12 +323,14 @@ class RemoteCutouts:
                         data,
                         pixels=pixels,
                         position=(float(position[0]), float(position[1])),
-                        recipe=recipe,
+                        recipe=recipe.at(scale_of(key)),
                     )
 
-    def _ensure(self, ra: np.ndarray, dec: np.ndarray) -> Generator[RowError | None]:
+    def _ensure(
+        self, ra: np.ndarray, dec: np.ndarray, scales: np.ndarray | None
+    ) -> Generator[RowError | None]:
         with Round(self, keep_pictures=False) as round_:
-            for _, result in round_.run(ra, dec):
+            for _, result in round_.run(ra, dec, scales):
                 round_.raise_trouble()
                 round_.warn()
                 yield result if isinstance(result, RowError) else None
@@ -323,10 +362,3 @@ def _check_address(name: str, address: str) -> None:
         raise ValueError(f"{name} must be http:// or https:// and the name of a host, got {plain!r}")
     if "#" in address:
         raise ValueError(f"{name} must not have a fragment (#), after which no position is sent: {plain}")
-
-
-def _same_length(ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]:
-    ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
-    if len(ra) != len(dec):
-        raise ValueError(f"ra and dec must have the same length, got {len(ra)} and {len(dec)}")
-    return ra, dec

@@ -93,7 +93,8 @@ class SkyServerCutouts(RemoteCutouts):
         _check_release("recipe's data_release", recipe.data_release)
         if not _WIDTHS[0] <= recipe.width <= _WIDTHS[1]:
             raise ValueError(f"recipe must have a width of {_WIDTHS[0]} to {_WIDTHS[1]}, got {recipe.width}")
-        if not _SCALES[0] <= recipe.pixel_scale <= _SCALES[1]:
+        # Scales of rows are within these limits: see `CutoutRecipe.at`.
+        if recipe.pixel_scale is not None and not _SCALES[0] <= recipe.pixel_scale <= _SCALES[1]:
             raise ValueError(
                 f"recipe must have a pixel_scale of {_SCALES[0]} to {_SCALES[1]}, got {recipe.pixel_scale}"
             )
@@ -119,9 +120,8 @@ class SkyServerCutouts(RemoteCutouts):
         """Address of the service, with the data release in force."""
         return super().url.replace("{data_release}", self.recipe.data_release.lower())
 
-    def _requests(self, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
-        recipe, width = self.recipe, str(self.recipe.width)
-        scale = f"{recipe.pixel_scale:.10g}"
+    def _requests(self, recipe: CutoutRecipe, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
+        scale, width = f"{recipe.fixed_scale:.10g}", str(recipe.width)
         return [(self.url, {"ra": ra, "dec": dec, "scale": scale, "width": width, "height": width})]
 
     def _refusal(self, answer: Answer) -> RowError:

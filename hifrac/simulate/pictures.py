@@ -45,10 +45,10 @@ def model_flux(
     flux = light.galaxy_flux(
         galaxy,
         n_pixels=recipe.width + 2 * _MARGIN,
-        pixel_scale=recipe.pixel_scale,
+        pixel_scale=recipe.fixed_scale,
         rng=np.random.default_rng(rng),
     )
-    return look.blur(flux, recipe.pixel_scale)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+    return look.blur(flux, recipe.fixed_scale)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
 
 
 def render(
@@ -119,7 +119,7 @@ def render_star(
     flux = np.zeros((recipe.width, recipe.width, 3))
     low, high = (recipe.width - 1) // 2, recipe.width // 2 + 1
     flux[low:high, low:high] = light.band_fluxes(i_mag, g_minus_r, r_minus_i) / (high - low) ** 2
-    return _develop(look.blur(flux, recipe.pixel_scale), recipe, np.random.default_rng(rng), field=field)
+    return _develop(look.blur(flux, recipe.fixed_scale), recipe, np.random.default_rng(rng), field=field)
 
 
 def render_sky(
@@ -169,8 +169,8 @@ def encode_jpeg(picture: np.ndarray) -> bytes:
 def _develop(flux: np.ndarray, recipe: CutoutRecipe, rng: np.random.Generator, *, field: bool) -> np.ndarray:
     """Add faint objects and noise to the light, and stretch it to a picture."""
     if field:
-        flux = flux + look.field_objects(recipe.width, recipe.pixel_scale, rng)
-    return look.develop(look.expose(flux, recipe.pixel_scale, rng), recipe.pixel_scale)
+        flux = flux + look.field_objects(recipe.width, recipe.fixed_scale, rng)
+    return look.develop(look.expose(flux, recipe.fixed_scale, rng), recipe.fixed_scale)
 
 
 def check_recipe(recipe: CutoutRecipe) -> None:

@@ -39,6 +39,8 @@ def _complete_recipe(facts: Any) -> Any:
     if not isinstance(facts, Mapping):
         return facts
     defaults = asdict(SDSS_RECIPE)
+    if "scale_column" in facts:
+        defaults["pixel_scale"] = None
     if unknown := sorted(set(facts) - set(defaults)):
         raise ValueError(f"{unknown[0]} is unknown; known here: {', '.join(defaults)}")
     return {**defaults, **facts}

@@ -17,6 +17,7 @@ from hifrac.core.input import parse
 from hifrac.core.measurements import find_column, plain_floats
 from hifrac.core.positions import NoPositionsError
 from hifrac.cutouts import Cutout, CutoutSource
+from hifrac.cutouts._scales import scales_of_source
 
 #: Colours of rows without a flag and with one, which colour-blind readers tell apart (Okabe & Ito 2008).
 CLEAN, FLAGGED = "#0072B2", "#D55E00"
@@ -125,7 +126,7 @@ def pictures_of(
     Raises
     ------
     ValueError
-        If there is not one picture per row, or a source that finds pictures by name lacks its column.
+        If there is not one picture per row, or ``result`` lacks the column of the pictures' names or scales.
     """
     if not isinstance(cutouts, CutoutSource):
         if len(cutouts) != len(result):
@@ -144,7 +145,8 @@ def pictures_of(
     is_asked &= np.isfinite(ra) | (column is not None)
     names = None if column is None else result[column][is_asked]
     survey = str(result.meta.get("hifrac", {}).get("recipe", "")).partition(" ")[0]
-    fetched = iter(cutouts.fetch(ra[is_asked], dec[is_asked], names))
+    scales = scales_of_source(cutouts, result, is_asked)
+    fetched = iter(cutouts.fetch(ra[is_asked], dec[is_asked], names, **scales))
     for asked in is_asked:
         yield _decoded(next(fetched, None), survey) if asked else None
 

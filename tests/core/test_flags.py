@@ -26,6 +26,7 @@ def test_the_bits_are_public_and_never_renumbered():
         "CROWDED": 512,
         "FILLS_FRAME": 1024,
         "OFF_CENTRE": 2048,
+        "BAD_SCALE": 4096,
         "NOT_STAR_FORMING": 8192,
     }
 

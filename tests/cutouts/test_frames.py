@@ -48,7 +48,7 @@ def one(source, ra, dec):
 def planes_of(source, ra, dec):
     """Fluxes of a cutout before the stretch, in the order of the recipe's bands."""
     index = source._open()
-    (fields,) = source._plan(index, np.array([ra]), np.array([dec]))
+    (fields,) = source._plan(index, np.array([ra]), np.array([dec]), [source.recipe])
     with np.errstate(all="ignore"):
         return [source._plane(index, fields, band) for band in range(3)]
 
@@ -126,7 +126,7 @@ def test_the_mapping_is_that_of_the_world_coordinates(ra, dec, angle, band, wher
         for other in "gri":  # no more than headers is read
             write(frame_path(Path(folder), other, 1), header_text(header))
         source = FrameCutouts(folder, recipe=recipe)
-        (fields,) = source._plan(source._open(), *target[:, np.newaxis])
+        (fields,) = source._plan(source._open(), *target[:, np.newaxis], [source.recipe])
     at = np.linspace(0, width - 1, 5).astype(int)
     column, row = (values.ravel() for values in np.meshgrid(at, at))
     sky = recipe.wcs(*target).wcs_pix2world(column, row, 0)

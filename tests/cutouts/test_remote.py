@@ -165,8 +165,8 @@ def test_the_report_of_a_download_has_every_row(quick_service):
 
 def test_an_answer_that_nobody_foresaw_stops_its_row_only(quick_service):
     class Odd(SkyServerCutouts):
-        def _obtain(self, get, ra, dec):
-            return {"1.000000": super()._obtain(get, ra, dec)}[ra]
+        def _obtain(self, get, recipe, ra, dec):
+            return {"1.000000": super()._obtain(get, recipe, ra, dec)}[ra]
 
     found = fetch(Odd(), [1, 2])
     assert kinds(found) == [None, "FetchError"]

@@ -16,6 +16,7 @@ from sklearn.linear_model import RidgeCV
 from hifrac.core.exceptions import HifracWarning, ModelError
 from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
+from hifrac.cutouts._scales import scale_text
 from hifrac.metrics import regression_metrics
 from hifrac.models import Model, ModelCard, load_model
 from hifrac.models.calibration import ConformalTable
@@ -200,7 +201,7 @@ def _warn_of_unlike(card: ModelCard, distance: np.ndarray) -> None:
         warnings.warn(
             f"cutouts: {unlike} of {len(distance)} pictures are unlike those that {card.name!r} was "
             f"trained on (ood_score {detection.ood_threshold:g} or more), and estimates from such pictures "
-            f"will be flagged: have they {recipe.pixel_scale:g} arcsec a pixel, and the bands "
+            f"will be flagged: have they {scale_text(recipe)} arcsec a pixel, and the bands "
             f"{', '.join(recipe.bands)} of {recipe.survey}?",
             HifracWarning,
             stacklevel=4,
