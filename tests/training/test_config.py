@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hifrac.cutouts import SDSS_RECIPE
+from hifrac.cutouts import SDSS_RECIPE, WU_BOADA_RECIPE
 from hifrac.training.config import TrainingConfig, bundled_configs, read_config
 
 MINIMAL = 'name = "mine"\n'
@@ -81,6 +81,11 @@ def test_a_file_says_everything(write):
     assert config.run.devices == 2
 
 
+def test_pictures_may_have_scales_of_their_own(write):
+    scale = 'data_release = "DR14"\nscale_column = "petroR90_r"\nscale_divisor = 25.344\n'
+    assert read_config(write(f'name = "mine"\n[pictures]\n{scale}')).pictures == WU_BOADA_RECIPE
+
+
 def test_paths_are_relative_to_the_file(write, tmp_path):
     path = write('name = "mine"\n[data]\ntable = "t.ecsv"\ncutouts = "/there/p"\n[split]\nfile = "s.ecsv"\n')
     config = read_config(path)
@@ -134,6 +139,16 @@ def test_plain_types_and_back(name):
         ("[pictures]\nwidth = 0", ValueError, "pictures.width must be positive"),
         ("[pictures]\nbands = [1, 2, 3]", TypeError, "pictures.bands must be text, got 1"),
         ("[pictures]\nscale = 1.0", ValueError, "pictures.scale is unknown"),
+        (
+            '[pictures]\nscale_column = "r"\npixel_scale = 1',
+            ValueError,
+            "pictures.pixel_scale or scale_column",
+        ),
+        (
+            '[pictures]\nscale_column = "r"\nscale_divisor = 0',
+            ValueError,
+            "pictures.scale_divisor must be pos",
+        ),
     ],
 )
 def test_what_a_file_may_not_say(write, text, error, words):
