@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Column, QTable
 
 import hifrac
-from hifrac.core.columns import RESULT_COLUMNS, make_column
+from hifrac.core.columns import RESULT_COLUMNS, ResultColumn, make_column
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.flags import BitFlag
 
 _SIGMA_84 = 0.994458  # normal deviate of 84%, the upper of the two percentiles
+
+#: What a relation can estimate: its column, and what it is.
+QUANTITIES = {
+    "log_hi_fraction": (RESULT_COLUMNS["log_hi_fraction"], "the HI mass fraction"),
+    "oh": (
+        ResultColumn("oh", None, "gas-phase oxygen abundance 12 + log10(O/H): the estimate, the median"),
+        "12 + log10(O/H)",
+    ),
+}
 
 
 class RelationFlag(BitFlag):
@@ -46,6 +55,8 @@ class Relation:
         The photometric system of the measurements.
     reference, equation : str
         The paper, and the place in it.
+    quantity : {"log_hi_fraction", "oh"}
+        What it estimates: a key of `QUANTITIES`.
     """
 
     name: str
@@ -57,6 +68,7 @@ class Relation:
     system: str
     reference: str
     equation: str
+    quantity: str = "log_hi_fraction"
 
 
 def same_length(inputs: dict[str, np.ndarray]) -> None:
@@ -97,13 +109,13 @@ def relation_result(
 ) -> QTable:
     mask = (flags & int(RelationFlag.MISSING_INPUT | RelationFlag.OUT_OF_RANGE)) != 0
     table = QTable()
-    for name, values in (("", estimate), ("_p16", p16), ("_p84", p84)):
-        entry = RESULT_COLUMNS[f"log_hi_fraction{name}"]
-        if name:
-            entry = replace(
-                entry, description=f"{name[2:]}th percentile of the HI mass fraction, of the relation"
-            )
-        table[entry.name] = make_column(entry, values, mask)
+    entry, what = QUANTITIES[relation.quantity]
+    table[entry.name] = make_column(entry, estimate, mask)
+    for level, values in (("16", p16), ("84", p84)):
+        part = ResultColumn(
+            f"{entry.name}_p{level}", entry.unit, f"{level}th percentile of {what}, of the relation"
+        )
+        table[part.name] = make_column(part, values, mask | np.isnan(values))
     table["relation_flags"] = Column(
         flags, description="what to know of the row, a bit mask: see RelationFlag"
     )

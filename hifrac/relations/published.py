@@ -18,6 +18,7 @@ from hifrac.relations._common import (
     normal_percentiles,
     relation_result,
 )
+from hifrac.relations.metallicity import METALLICITY_RELATIONS
 
 _ZHANG_SCATTER = 0.31  # dex; abstract of Zhang et al. (2009)
 _SURFACE_BRIGHTNESS = u.mag / u.arcsec**2
@@ -64,7 +65,7 @@ def _relations() -> dict[str, Relation]:
         )
         for band in _ECKERT
     )
-    return {relation.name: relation for relation in (zhang, *eckert)}
+    return {relation.name: relation for relation in (zhang, *eckert)} | METALLICITY_RELATIONS
 
 
 #: All relations by name; print `relations_table`.
@@ -82,7 +83,7 @@ def relations_table() -> Table:
     Examples
     --------
     >>> from hifrac.relations import relations_table
-    >>> print(relations_table()["name", "range", "scatter", "equation"])
+    >>> print(relations_table()["name", "range", "scatter", "equation"][:5])
          name                range            scatter  equation
                                                  dex
     ------------- --------------------------- ------- ----------
