@@ -4,7 +4,7 @@ import zipfile
 
 import numpy as np
 from astropy import units as u
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from pictures import encode, galaxy
 
 N, UNDETECTED, BEYOND = 60, 40, 12
@@ -57,3 +57,30 @@ def write_data(folder, model, pictures=False):
             for number, name in enumerate(labels["objid"]):
                 archive.writestr(f"{name}.jpg", encode(galaxy(number)))
     return labels, deeper, answers
+
+
+def write_metallicities(folder, model):
+    """60 galaxies with a metallicity, 50 of them with photometry, and the answers of a model."""
+    rng = np.random.default_rng(4)
+    mass = rng.uniform(8.8, 11, N)
+    truth = -1.492 + 1.847 * mass - 0.08026 * mass**2 + rng.normal(0, 0.1, N)
+    labels = Table({"objid": identifiers(0, N), "oh_p50": truth})
+    for ending, error in (("", 0.05), ("_64", 0.06), ("_32", 0.07), ("_16", 0.08)):
+        labels[f"wu_boada_2019_prediction{ending}"] = truth + rng.normal(0, error, N)
+    labels.write(folder / "cutouts" / "metallicity_labels.ecsv")
+    photometry = Table({"objid": identifiers(0, N), "redshift": rng.uniform(0.02, 0.2, N)})
+    for place, band in enumerate("ugriz"):
+        photometry[f"M_{band}"] = -2 * (mass + 0.3 * place) + rng.normal(0, 0.2, N)
+        photometry[f"modelmag_{band}"] = photometry[f"M_{band}"] + 38
+    photometry["log_mstar_taylor"] = mass
+    photometry["subclass"] = "STARFORMING"
+    photometry[10:].write(folder / "cutouts" / "photometry_labels.ecsv")
+    model.mkdir(parents=True)
+    answers = Table({"objid": identifiers(0, N), "fold": np.arange(N) % 5, "oh_p50": truth})
+    answers["oh"] = truth + rng.normal(0, 0.1, N)
+    estimate = truth + rng.normal(0, 0.08, N)
+    answers["oh_z_photometry"] = MaskedColumn(estimate, mask=np.arange(N) < 10)
+    answers["oh_z_photometry_p16"] = answers["oh_z_photometry"] - 0.1
+    answers.meta["command"] = "hifrac train metallicity"
+    answers[rng.permutation(N)].write(model / "out_of_fold.ecsv")
+    return labels, photometry, answers

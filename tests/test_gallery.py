@@ -14,20 +14,18 @@ from hifrac.reproduce._experiment import TIERS
 ROOT = Path(hifrac.__file__).parents[1]
 GALLERY = ROOT / "docs" / "gallery"
 GUIDE = sorted(GALLERY.glob("*.py"))
-PAPER = sorted(GALLERY.glob("paper/*.py"))
+PAPER = sorted(GALLERY.glob("*/*.py"))
 #: A page is read in one go.
 LONGEST = 90
-#: The figures and tables of the paper, by the names of the experiments.
-OF_THE_PAPER = [name for name in EXPERIMENTS if re.fullmatch(r"(fig|table)\d+", name)]
+#: The figures and tables of the papers, by the names of the experiments.
+OF_THE_PAPER = [name for name in EXPERIMENTS if re.fullmatch(r"(wu2019-)?(fig|table)\d+", name)]
 
 pytestmark = pytest.mark.skipif(not GALLERY.is_dir(), reason="not a checkout: no documentation")
 
 
 def named(paths):
     """The scripts as parameters, with their names as ids."""
-    return pytest.mark.parametrize(
-        "path", paths, ids=[path.relative_to(GALLERY).as_posix() for path in paths]
-    )
+    return pytest.mark.parametrize("path", paths, ids=map(within, paths))
 
 
 def tree(path):
@@ -39,8 +37,14 @@ def opening(path):
 
 
 def page_of(name):
-    """The name of the script of an experiment: fig1 has fig01.py."""
-    return re.sub(r"^fig(\d)$", r"fig0\1", name) + ".py"
+    """The script of an experiment: fig1 has paper/fig01.py, wu2019-fig1 has wu2019/fig01.py."""
+    paper, _, figure = name.rpartition("-")
+    return f"{paper or 'paper'}/" + re.sub(r"^fig(\d)$", r"fig0\1", figure) + ".py"
+
+
+def within(path):
+    """The place of a script in the gallery."""
+    return path.relative_to(GALLERY).as_posix()
 
 
 def imports(path):
@@ -81,17 +85,17 @@ def test_a_script_of_the_paper_names_its_tier(path):
     assert tiers[0] != "simulated" or "imulated" in opening(path)[3], "the first line has to say so"
 
 
-@pytest.mark.parametrize("name", [name for name in OF_THE_PAPER if name.startswith("fig")])
+@pytest.mark.parametrize("name", [name for name in OF_THE_PAPER if "fig" in name])
 def test_a_figure_of_the_paper_says_of_which_data_it_is(name):
-    (path,) = (path for path in PAPER if path.name == page_of(name))
-    drawn = re.findall(r'EXPERIMENTS\["(\w+)"\]\.draw\(', path.read_text(encoding="utf-8"))
+    (path,) = (path for path in PAPER if within(path) == page_of(name))
+    drawn = re.findall(r'EXPERIMENTS\["([\w-]+)"\]\.draw\(', path.read_text(encoding="utf-8"))
     assert drawn, "the tier is that of the data at hand, which the script cannot know"
     assert set(drawn) == {name}
 
 
-@named([path for path in PAPER if path.name in {page_of(name) for name in OF_THE_PAPER}])
+@named([path for path in PAPER if within(path) in {page_of(name) for name in OF_THE_PAPER}])
 def test_the_tier_of_a_page_is_that_of_its_experiment(path):
-    (name,) = (one for one in OF_THE_PAPER if page_of(one) == path.name)
+    (name,) = (one for one in OF_THE_PAPER if page_of(one) == within(path))
     assert f"**Tier:** *{EXPERIMENTS[name].tier}*" in "\n".join(opening(path))
 
 
@@ -124,11 +128,9 @@ def test_no_picture_is_embedded(path):
 
 def test_beside_the_scripts_there_is_nothing_but_their_headers():
     others = {
-        path.relative_to(GALLERY).as_posix()
-        for path in GALLERY.rglob("*")
-        if path.is_file() and path.suffix not in {".py", ".pyc"}
+        within(path) for path in GALLERY.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}
     }
-    assert others == {"GALLERY_HEADER.rst", "paper/GALLERY_HEADER.rst"}
+    assert others == {f"{part}GALLERY_HEADER.rst" for part in ("", "paper/", "wu2019/")}
 
 
 def test_the_guide_has_an_order_and_it_is_complete():
@@ -142,11 +144,11 @@ def test_the_guide_has_an_order_and_it_is_complete():
 
 @pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_each_figure_and_table_of_the_paper_has_a_page(name):
-    assert (GALLERY / "paper" / page_of(name)).is_file()
+    assert (GALLERY / page_of(name)).is_file()
 
 
 def test_no_page_is_of_a_figure_that_does_not_exist():
-    pages = {path.name for path in PAPER if re.match(r"(fig|table)\d", path.name)}
+    pages = {within(path) for path in PAPER if re.match(r"(fig|table)\d", path.name)}
     assert pages <= {page_of(name) for name in OF_THE_PAPER}
 
 

@@ -1,4 +1,4 @@
-"""``hifrac reproduce``: the figures and tables of the paper made again."""
+"""``hifrac reproduce``: the figures and tables of the papers made again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="The data directory.  [default: HIFRAC_DATA_DIR or conf.data_dir]",
 )
-@click.option("--model", help="Bundled model, or folder of a model.  [default: default]")
+@click.option(
+    "--model",
+    help="Bundled model, or folder of a model: of the HI mass fraction or of the metallicity, the other "
+    "is the default.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the results."
 )
@@ -46,9 +50,9 @@ def reproduce(
     draws: int,
     redo: bool,
 ) -> None:
-    """Make figures and tables of Wu (2020) from the data at hand.
+    """Make figures and tables of Wu (2020) and of Wu & Boada (2019) from the data at hand.
 
-    NAME is fig1, table2 and so on: see --list. The results (ECSV), the figures (PDF, PNG), our
+    NAME is fig1, table2, wu2019-fig1 and so on: see --list. The results (ECSV), the figures (PDF, PNG), our
     numbers beside the published ones (summary.ecsv) and a manifest go to OUTPUT. What was computed from
     the same inputs by the same version is kept in the cache. Nothing is fetched. An experiment that lacks its
     data is passed over with a word; the exit code is 1 if one fails.

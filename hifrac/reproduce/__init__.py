@@ -1,4 +1,4 @@
-"""The figures and tables of Wu (2020) made again, from what is at hand; and estimators on a survey."""
+"""The figures and tables of Wu (2020) and Wu & Boada (2019) made again; and estimators on a survey."""
 
 from __future__ import annotations
 

@@ -31,15 +31,22 @@ TIERS = {
 #: The files that experiments read from the data directory and from the folder of the model.
 LABELS = "cutouts/hi_labels.ecsv"
 DEEP = "cutouts/resolve_labels.ecsv"
+METALLICITIES = "cutouts/metallicity_labels.ecsv"
+PHOTOMETRY = "cutouts/photometry_labels.ecsv"
 ARCHIVE = "cutouts/sdss_cutouts.zip"
 DENSITY_FILE = "catalogs/sdss_dr7_volume_limited.fits"
 _NO_FOLDER = "the data directory (set HIFRAC_DATA_DIR or conf.data_dir, or give --data)"
 
-_PAPER = "Wu 2020, ApJ 900, 142"
+#: The papers whose figures are made again, by the column ``paper`` of the registry.
+PAPERS = {"wu2020": "Wu 2020, ApJ 900, 142", "wu2019": "Wu & Boada 2019, MNRAS 484, 4683"}
+#: The bundled model of the metallicity.
+_METALLICITY = "metallicity"
 #: What to cite for the files of the data directory that are no catalogues.
 _REFERENCES = {
     LABELS: ("Haynes et al. 2018, ApJ 861, 49", "Durbala et al. 2020, AJ 160, 271"),
     DEEP: ("Eckert et al. 2015, ApJ 810, 166", "Stark et al. 2016, ApJ 832, 126"),
+    METALLICITIES: ("Tremonti et al. 2004, ApJ 613, 898",),
+    PHOTOMETRY: ("Blanton & Roweis 2007, AJ 133, 734", "Taylor et al. 2011, MNRAS 418, 1587"),
     ARCHIVE: ("Ahumada et al. 2020, ApJS 249, 3",),
     DENSITY_FILE: ("Abazajian et al. 2009, ApJS 182, 543",),
 }
@@ -50,9 +57,10 @@ class Setting:
     """Where an experiment is run, and with what: see `setting`."""
 
     folder: Path | None
-    model: Path
+    model: Path  # of the HI mass fraction
     seed: int = 12345
     draws: int = 1000
+    metallicity: Path | None = None  # the model of the metallicity
 
     @property
     def root(self) -> Path:
@@ -77,8 +85,9 @@ def setting(
     folder : path-like, optional
         The data directory; ``HIFRAC_DATA_DIR`` or ``conf.data_dir`` by default.
     model : str or path-like, optional
-        Name of a bundled model, or folder of a model with its held-out answers, ``out_of_fold.ecsv``;
-        ``conf.model`` by default.
+        Name of a bundled model, or folder of a model with its held-out answers, ``out_of_fold.ecsv``: of
+        the HI mass fraction, ``conf.model`` by default, or of the metallicity, ``metallicity`` by default.
+        Its card says which; the other is the default.
     seed : int, optional
         Of everything random.
     draws : int, optional
@@ -89,7 +98,7 @@ def setting(
     Returns
     -------
     setting : Setting
-        With the attributes ``folder``, ``model`` (paths), ``seed`` and ``draws``.
+        With the attributes ``folder``, ``model``, ``metallicity`` (paths), ``seed`` and ``draws``.
 
     Raises
     ------
@@ -105,33 +114,46 @@ def setting(
     folder = data_dir() if folder is None else Path(folder)
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"data_dir: no such folder: {folder}")
-    name = str(model or conf.model)
-    path = Path(name) if Path(name).is_dir() else bundled_models().get(name)
-    if path is None:
-        raise UnknownModelError(f"model: there is none called {name!r}, and no such folder")
-    result = Setting(None if folder is None else folder.resolve(), Path(path).resolve(), seed, draws)
+    path, metallicity = _model(str(conf.model)), bundled_models().get(_METALLICITY)
+    if model is not None:
+        given = _model(str(model))
+        path, metallicity = (path, given) if _is_of_metallicity(given) else (given, metallicity)
+    folder = None if folder is None else folder.resolve()
+    result = Setting(folder, path, seed, draws, None if metallicity is None else metallicity.resolve())
     if needs_folder:
         _ = result.root
     return result
 
 
+def _model(name: str) -> Path:
+    path = Path(name) if Path(name).is_dir() else bundled_models().get(name)
+    if path is None:
+        raise UnknownModelError(f"model: there is none called {name!r}, and no such folder")
+    return Path(path).resolve()
+
+
+def _is_of_metallicity(model: Path) -> bool:
+    return (model / FILE_NAME).is_file() and ModelCard.read(model).target_column == "oh"
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """A figure or a table of the paper, or one that goes beyond it.
+    """A figure or a table of a paper, or one that goes beyond it.
 
     ``compute`` takes a `Setting` and returns a table. Its ``meta["numbers"]`` maps what is compared to (ours,
     published), where published may be None; ``meta["notes"]`` says how the data differ from the paper's.
     """
 
-    name: str  # as the paper numbers it; a word for one beyond it
+    name: str  # as the paper numbers it, or a word for one beyond it; after the paper, but for Wu (2020)
     title: str
     tier: str  # one of `TIERS`
     compute: Callable[[Setting], Table]
-    #: Catalogues, files ("cutouts/...", "model/..."), "bundled:MODEL" or "extra:train" for packages.
+    #: Catalogues, files ("cutouts/...", "model/...", "metallicity/..."), "bundled:MODEL" or "extra:train".
     inputs: tuple[str, ...] = ()
     plot: Callable[..., Figure] | None = None  # takes that table, and the setting if it shows pictures
     without: str = ""  # what of the paper's own data it does not use
     shows_pictures: bool = False
+    paper: str = "wu2020"  # one of `PAPERS`
 
     def __post_init__(self) -> None:
         if self.tier not in TIERS:
@@ -161,15 +183,15 @@ class Experiment:
 
     def references(self, setting: Setting) -> list[str]:
         """Return what to cite for a result: the paper, and the sources of the inputs."""
-        sources = [_PAPER]
+        sources = [PAPERS[self.paper]]
         for name in self.inputs:
             scheme, _, rest = name.partition(":")
             if name in CATALOGS:
                 sources.append(CATALOGS[name].reference)
             elif scheme == "bundled":
                 sources += ModelCard.read(bundled_models()[rest]).references
-            elif name.startswith("model/") and (setting.model / FILE_NAME).is_file():
-                sources += ModelCard.read(setting.model).references
+            elif (model := _model_of(name, setting)) is not None and (model / FILE_NAME).is_file():
+                sources += ModelCard.read(model).references
             else:
                 sources += _REFERENCES.get(name, ())
         # A card adds in brackets what a paper is cited for.
@@ -178,7 +200,7 @@ class Experiment:
     def files(self, setting: Setting) -> tuple[list[Path], list[str]]:
         """Return the files that it reads, and what of its inputs is missing, as sentences."""
         located = [_locate(name, setting) for name in self.inputs]
-        missing = [lacking for _, lacking in located if lacking]
+        missing = list(dict.fromkeys(lacking for _, lacking in located if lacking))
         missing = missing if setting.folder is not None else [_NO_FOLDER, *missing]
         return [path for paths, _ in located for path in paths], missing
 
@@ -213,9 +235,9 @@ def experiment(plot: Callable[..., Figure] | None = None, *, name: str = "", sho
             return table
 
         (row,) = FACTS[FACTS["name"] == (name or compute.__name__)]
-        key, title, tier, inputs, without = (str(value) for value in row)
+        key, paper, title, tier, inputs, without = (str(value) for value in row)
         names = tuple(inputs.split())
-        COMPUTED[key] = Experiment(key, title, tier, paired, names, plot, without, shows_pictures)
+        COMPUTED[key] = Experiment(key, title, tier, paired, names, plot, without, shows_pictures, paper)
         return paired
 
     return register
@@ -234,7 +256,15 @@ def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
         source = catalog.command if catalog.service else f"from {catalog.address}"
         return paths, "" if paths else f"the catalogue {name}, {catalog.title} ({source})"
     first, _, rest = name.partition("/")
-    if first != "model" and setting.folder is None:
+    if first == _METALLICITY and setting.metallicity is None:
+        return [], f"the bundled model {_METALLICITY}"
+    model = _model_of(name, setting)
+    if model is None and setting.folder is None:
         return [], ""  # said once, of the folder
-    path = setting.model / rest if first == "model" else setting.root / name
+    path = setting.root / name if model is None else model / rest
     return ([path], "") if path.is_file() else ([], f"the file {path}")
+
+
+def _model_of(name: str, setting: Setting) -> Path | None:
+    """The folder of the model that an input is a file of."""
+    return {"model": setting.model, _METALLICITY: setting.metallicity}.get(name.partition("/")[0])

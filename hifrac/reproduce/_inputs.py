@@ -14,9 +14,23 @@ from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
 from hifrac.models import ModelCard, PosteriorTable
-from hifrac.reproduce._experiment import ARCHIVE, DEEP, LABELS, Setting
+from hifrac.reproduce._experiment import ARCHIVE, DEEP, LABELS, METALLICITIES, PHOTOMETRY, Setting
 
 WIDTH = SDSS_RECIPE.width  # pixels, of the archive
+#: What the network of Wu & Boada (2019) says of pictures of so many pixels, in `METALLICITIES`.
+PUBLISHED = {
+    128: "wu_boada_2019_prediction",
+    **{width: f"wu_boada_2019_prediction_{width}" for width in (64, 32, 16)},
+}
+#: Held-out estimates of the metallicity with more than a picture, where a model has them: what it was given.
+EVIDENCE = {
+    "oh_z": "redshift",
+    "oh_photometry": "magnitudes",
+    "oh_z_photometry": "redshift and magnitudes",
+    "oh_mstar": "mass",
+    "oh_z_photometry_mstar": "redshift, magnitudes and mass",
+}
+_ANSWERS = "out_of_fold.ecsv"
 
 
 def labels(setting: Setting) -> Table:
@@ -27,20 +41,59 @@ def labels(setting: Setting) -> Table:
 def answers(model: Path) -> Table:
     """Read what a model said of its training galaxies while it had not learned from them."""
     return _read(
-        model / "out_of_fold.ecsv",
+        model / _ANSWERS,
         ("detected", "undetected", "gas_poor", "is_limit", "fold", "log_hi_fraction", "p_detect"),
     )
 
 
 def held_out(setting: Setting) -> Table:
     """Return the galaxies that ALFALFA detected, with held-out ``estimate``, ``p_detect`` and ``fold``."""
-    return _join(labels(setting), setting.model)
+    return _fractions(labels(setting), setting.model)
 
 
 def deep_sample(setting: Setting) -> Table:
     """Return the RESOLVE galaxies that ALFALFA did not detect, as `held_out`; with ``is_limit``."""
     table = _read(setting.root / DEEP, ("log_hi_fraction_true", "is_limit", "alfalfa_detected"))
-    return _join(table[~np.asarray(table["alfalfa_detected"], bool)], setting.model)
+    return _fractions(table[~np.asarray(table["alfalfa_detected"], bool)], setting.model)
+
+
+def metallicities(setting: Setting) -> Table:
+    """Return the galaxies with a metallicity, with held-out ``estimate`` and ``fold``.
+
+    And those columns of `EVIDENCE` that there are, and the columns `PUBLISHED`.
+    """
+    answered = _read(_of_metallicity(setting) / _ANSWERS, ("oh", "fold"))
+    table = _read(setting.root / METALLICITIES, ("oh_p50", *PUBLISHED.values()))
+    evidence = {name: name for name in EVIDENCE if name in answered.colnames}
+    return _join(table, answered, {"estimate": "oh", "fold": "fold", **evidence}, truth="oh_p50")
+
+
+def with_photometry(table: Table, setting: Setting) -> Table:
+    """Return the galaxies of a table that have SDSS photometry and a stellar mass, with these columns."""
+    photometry = photometry_of(setting)
+    row = match_ids(table["objid"], photometry["objid"])["row"]
+    has_mass = ~np.asarray(row.mask)
+    result = table[has_mass]
+    for name in photometry.colnames[1:]:
+        result[name] = photometry[name][np.asarray(row[has_mass])]
+    if not len(result):
+        raise ValueError("table: none of its galaxies has photometry in the data directory")
+    return result
+
+
+def photometry_of(setting: Setting) -> Table:
+    """Read the galaxies with SDSS photometry: ``objid``, magnitudes, ``redshift`` and ``log_mstar``."""
+    bands = [f"{prefix}_{band}" for prefix in ("modelmag", "M") for band in "ugriz"]
+    names = (*bands, "redshift", "log_mstar_taylor")
+    table = _read(setting.root / PHOTOMETRY, names)["objid", *names]
+    table.rename_column("log_mstar_taylor", "log_mstar")
+    good = np.all([np.isfinite(plain_floats(table[name])) for name in table.colnames[1:]], axis=0)
+    return table[good]
+
+
+def metallicity_note(setting: Setting) -> str:
+    """Return which model told the metallicity, for the notes of a result."""
+    return model_note(_of_metallicity(setting))
 
 
 def limits_of(table: Table) -> np.ndarray:
@@ -57,7 +110,7 @@ def selection_of(card: ModelCard) -> str | None:
 
 def model_note(model: Path) -> str:
     """Return which model answered, for the notes of a result."""
-    command = answers(model).meta.get("command", "unknown")
+    command = _read(model / _ANSWERS, ()).meta.get("command", "unknown")
     return f"held-out answers of the model {model.name!r}, trained by {command}"
 
 
@@ -107,16 +160,28 @@ def ridge() -> Any:
     return make_pipeline(StandardScaler(), Ridge(12.0))
 
 
-def _join(table: Table, model: Path) -> Table:
+def _of_metallicity(setting: Setting) -> Path:
+    if setting.metallicity is None:
+        raise ValueError("setting: it has no model of the metallicity")
+    return setting.metallicity
+
+
+def _fractions(table: Table, model: Path) -> Table:
+    columns = {"estimate": "log_hi_fraction", "p_detect": "p_detect", "fold": "fold"}
+    return _join(table, answers(model), columns, truth="log_hi_fraction_true")
+
+
+def _join(table: Table, answered: Table, columns: dict[str, str], *, truth: str) -> Table:
     """The rows that a model answered for; those that it did not are counted in ``meta``."""
-    answered = answers(model)
     row = match_ids(table["objid"], answered["objid"])["row"]
     has_answer = ~np.asarray(row.mask)
     result = table[has_answer]
     row = np.asarray(row[has_answer])
-    for name, column in (("estimate", "log_hi_fraction"), ("p_detect", "p_detect"), ("fold", "fold")):
-        result[name] = np.asarray(answered[column])[row]
-    result["truth"] = plain_floats(result["log_hi_fraction_true"])
+    for name, column in columns.items():
+        values = answered[column]
+        # An answer that there is none of is masked.
+        result[name] = (plain_floats(values) if values.dtype.kind == "f" else np.asarray(values))[row]
+    result["truth"] = plain_floats(result[truth])
     result.meta = {"unanswered": int(np.sum(~has_answer))}
     if not len(result):
         raise ValueError("model: none of its held-out answers is of a labelled galaxy of the data directory")

@@ -29,10 +29,20 @@ from hifrac.core.plain_columns import plain_table
 from hifrac.core.tables import read_table, write_table
 
 # Each module registers its experiments.
-from hifrac.reproduce import environment, networks, probabilities, regression, samples, simulated  # noqa: F401
+from hifrac.reproduce import (  # noqa: F401
+    environment,
+    mass_metallicity,
+    metallicity,
+    networks,
+    probabilities,
+    regression,
+    resolution,
+    samples,
+    simulated,
+)
 from hifrac.reproduce._experiment import COMPUTED, FACTS, TIERS, Experiment, Setting, setting
 
-#: Every experiment by its name in the paper; then those that go beyond it.
+#: Every experiment by its name in the paper, and those that go beyond it; paper by paper.
 EXPERIMENTS = {name: COMPUTED[name] for name in FACTS["name"].tolist()}
 _PACKAGES = ("numpy", "scipy", "astropy", "matplotlib", "torch")
 _log = logging.getLogger("hifrac.reproduce")

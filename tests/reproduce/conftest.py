@@ -1,9 +1,11 @@
 """A small data directory as a setting."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
-from reproduce_data import write_data
+from reproduce_data import write_data, write_metallicities
 
 from hifrac.demo import PICTURES
 from hifrac.images import decode
@@ -17,6 +19,13 @@ def made(tmp_path):
     """A setting, and the tables behind it."""
     tables = write_data(tmp_path / "data", tmp_path / "model", pictures=True)
     return Setting(tmp_path / "data", tmp_path / "model", seed=1, draws=20), *tables
+
+
+@pytest.fixture
+def made_metallicity(made, tmp_path):
+    """A setting with a model of the metallicity, and the tables behind it."""
+    here = replace(made[0], metallicity=tmp_path / "metallicity")
+    return here, *write_metallicities(here.folder, here.metallicity)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from astropy.table import Table
 from hifrac.core.config import cache_dir, conf
 from hifrac.core.exceptions import HifracWarning, UnknownModelError
 from hifrac.reproduce import EXPERIMENTS, numbers_table, reproduce, result, setting
-from hifrac.reproduce._experiment import TIERS, Experiment, Setting
+from hifrac.reproduce._experiment import PAPERS, TIERS, Experiment, Setting
+from hifrac.reproduce._inputs import metallicities
 from hifrac.reproduce._run import select
 
 
@@ -155,6 +156,7 @@ def test_a_result_names_the_papers_that_it_rests_on(where, counting, tmp_path):
     for name, experiment in EXPERIMENTS.items():
         own = experiment.references(setting(where.folder))
         assert len(own) > 1, name
+        assert own[0] == PAPERS[experiment.paper]
         assert ("Haynes et al. 2018, ApJ 861, 49" in own) or "cutouts/hi_labels.ecsv" not in experiment.inputs
 
 
@@ -266,8 +268,11 @@ def test_the_data_are_those_of_the_setting_and_the_network_is_off(where, tmp_pat
 
 def test_experiments_bear_the_names_of_the_paper():
     known = {f"fig{n}" for n in range(1, 14)} | {f"table{n}" for n in range(1, 5)}
-    known |= {f"{one}-simulated" for one in known}
-    assert set(EXPERIMENTS) - known == {"coverage", "reliability", "slopes"}
+    known |= {f"{one}-simulated" for one in known} | {f"wu2019-fig{n}" for n in range(1, 7)}
+    beyond = {"coverage", "reliability", "slopes", "wu2019-models", "wu2019-shrinkage"}
+    assert set(EXPERIMENTS) - known == beyond
+    for name, experiment in EXPERIMENTS.items():
+        assert experiment.paper == ("wu2019" if name.startswith("wu2019-") else "wu2020")
     assert [one.name for one in select("all")] == list(EXPERIMENTS)
     assert [one.name for one in select(["fig5", "fig1", "fig5"])] == ["fig5", "fig1"]
     with pytest.raises(ValueError, match="got fig99"):
@@ -287,3 +292,23 @@ def test_a_setting_needs_a_folder_and_a_model(tmp_path, monkeypatch):
     with pytest.raises(UnknownModelError, match="nothing"):
         setting(tmp_path, model="nothing")
     assert (setting(tmp_path).model / "out_of_fold.ecsv").is_file()
+
+
+def test_a_model_given_is_that_of_its_quantity(tmp_path):
+    default = setting(tmp_path)
+    card = json.loads((default.model / "card.json").read_text())
+    folders = {}
+    for column in ("oh", "log_hi_fraction"):
+        folders[column] = tmp_path / column
+        folders[column].mkdir()
+        (folders[column] / "card.json").write_text(json.dumps(card | {"target_column": column}))
+    given = setting(tmp_path, model=folders["oh"])
+    assert (given.model, given.metallicity) == (default.model, folders["oh"])
+    given = setting(tmp_path, model=folders["log_hi_fraction"])
+    assert (given.model, given.metallicity) == (folders["log_hi_fraction"], default.metallicity)
+
+
+def test_without_a_model_of_the_metallicity_that_is_missing(where):
+    assert "the bundled model metallicity" in EXPERIMENTS["wu2019-fig2"].files(where)[1]
+    with pytest.raises(ValueError, match="setting: it has no model of the metallicity"):
+        metallicities(where)
