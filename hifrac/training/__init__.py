@@ -1,7 +1,8 @@
 """How a model is made: labels and pictures read, galaxies split, a network fitted, judged and written.
 
 Two learners share one core: ``structure`` fits the heads of the structure network (the default model) in
-closed form, ``cnn`` trains convolutional networks by steps of an optimizer. They need the extra ``train``.
+closed form, ``cnn`` trains convolutional networks by steps of an optimizer. ``latents`` finds what few
+numbers say of spectra. They need the extra ``train``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ _PLACES = {
     "draw_folds": "splits",
     "draw_roles": "splits",
     "evaluate": "evaluation",
+    "fit_info_vae": "latents",
+    "fit_nmf": "latents",
+    "fit_pca": "latents",
     "read_config": "config",
     "read_sample": "structure.galaxies",
     "read_split": "splits",
@@ -29,6 +33,9 @@ __all__ = [
     "draw_folds",
     "draw_roles",
     "evaluate",
+    "fit_info_vae",
+    "fit_nmf",
+    "fit_pca",
     "read_config",
     "read_sample",
     "read_split",
