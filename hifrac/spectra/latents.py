@@ -108,13 +108,10 @@ class LinearLatents:
         for row, (spectrum, weights) in enumerate(zip(flux, np.sqrt(ivar), strict=True)):
             good = weights > 0
             weighted = templates[good] * weights[good, None]
-            if not good.any() or np.linalg.matrix_rank(weighted) < self.n_latents:
-                continue
             target = (spectrum[good] - self.mean[good]) * weights[good]
-            if self.nonnegative:
-                latents[row] = nnls(weighted, target)[0]
-            else:
-                latents[row] = np.linalg.lstsq(weighted, target)[0]
+            solution, _, rank, _ = np.linalg.lstsq(weighted, target)
+            if rank == self.n_latents:
+                latents[row] = nnls(weighted, target)[0] if self.nonnegative else solution
         return latents / scale
 
     def decode(self, latents: ArrayLike) -> np.ndarray:

@@ -77,8 +77,10 @@ def fit_pca(flux: ArrayLike, ivar: ArrayLike | None = None, *, n_latents: int = 
 
     Parameters
     ----------
-    flux, ivar : array_like, shape (n, n_pixels)
-        As of `fill_gaps`.
+    flux : array_like, shape (n, n_pixels)
+        NaN in gaps, which are filled by what the components say, again and again.
+    ivar : array_like, shape (n, n_pixels), optional
+        Inverse variances, 0 in gaps; they say only where these are.
     n_latents : int, optional
         Number of components.
 
@@ -89,7 +91,8 @@ def fit_pca(flux: ArrayLike, ivar: ArrayLike | None = None, *, n_latents: int = 
     Raises
     ------
     ValueError
-        As of `fill_gaps`, and if there are fewer spectra or pixels than latents.
+        If the shapes do not fit, a pixel is good in no spectrum, or there are fewer spectra or pixels than
+        latents.
     """
     filled = fill_gaps(flux, ivar, n_components=n_latents)
     _require_enough(filled, n_latents)
@@ -109,7 +112,7 @@ def fit_nmf(
     Parameters
     ----------
     flux, ivar : array_like, shape (n, n_pixels)
-        As of `fill_gaps`; flux below 0 is noise, and counts as 0.
+        As of `fit_pca`; flux below 0 is noise, and counts as 0.
     n_latents : int, optional
         Number of templates.
     n_iterations : int, optional
@@ -154,11 +157,13 @@ def fit_info_vae(
     Parameters
     ----------
     flux, ivar : array_like, shape (n, n_pixels)
-        As of `fill_gaps`. Without inverse variances all pixels have the error that is added to them anyway.
+        NaN and 0 in gaps. Inverse variances weigh pixels; without them all have the error that is added to
+        them anyway, 0.0007.
     n_latents, hidden : int and tuple of int, optional
-        As of `InfoVAE`.
+        Latents, and units of the two hidden layers of the encoder.
     lambd : float, optional
-        As of `info_vae_loss`.
+        How strongly all latents together are held to a normal distribution (Zhao et al. 2019, eq. 6); from 1
+        to 100,000 in Portillo et al. (2020).
     epochs, batch_size : int, optional
         At most so many epochs, of batches of so many spectra.
     held_out : float, optional
@@ -176,7 +181,8 @@ def fit_info_vae(
     Raises
     ------
     ValueError
-        As of `fill_gaps`, or if too few spectra are left to train or to judge.
+        If the shapes do not fit, a pixel is good in no spectrum, or too few spectra are left to train or to
+        judge.
     """
     original = good_pixels(flux, ivar)[1] > 0
     filled = fill_gaps(flux, ivar, n_components=n_latents)
