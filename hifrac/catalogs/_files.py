@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,12 +38,15 @@ class Raw:
         True for the published files in their own place.
     places : list of path
         Where `keep` writes the tables; empty if they come from files.
+    pieces : path, optional
+        The folder of what was fetched piece by piece, which `keep` makes superfluous.
     """
 
     tables: list[Table]
     origin: dict[str, Any] = field(default_factory=dict)
     published: bool = False
     places: list[Path] = field(default_factory=list)
+    pieces: Path | None = None
 
     def keep(self) -> None:
         """Write what was fetched, now that it proved to be the catalogue; warn if that cannot be done."""
@@ -63,6 +67,9 @@ class Raw:
                 CatalogWarning,
                 stacklevel=4,
             )
+        else:
+            if self.pieces is not None:
+                shutil.rmtree(self.pieces, ignore_errors=True)
 
 
 def folder(root: Path | None = None) -> Path:
@@ -95,7 +102,7 @@ def load(
     path: str | Path | tuple | list | None,
     *,
     parts: int,
-    fetch: Callable[[], list[Table]],
+    fetch: Callable[[Path], list[Table]],
     read: Callable[[list[Path]], list[Table]] | None = None,
 ) -> Raw:
     """Return the raw tables of a catalogue.
@@ -109,7 +116,7 @@ def load(
     parts : int
         How many tables there must be.
     fetch : callable
-        Asks the service.
+        Asks the service; takes a folder for the pieces of an answer, which are there when it is called again.
     read : callable, optional
         Reads the published files, if that takes more than one `read_file` each.
 
@@ -147,7 +154,8 @@ def load(
     if conf.offline or not catalog.service:
         raise CatalogMissingError(_how_to_get(catalog, folder(root)))
     try:
-        tables = _checked(fetch(), parts, catalog, [])
+        pieces = folder(root) / f"{catalog.name}_pieces"
+        tables = _checked(fetch(pieces), parts, catalog, [])
     except CatalogServiceError as error:
         raise CatalogServiceError(
             f"{error}. Without the service: put {', '.join(catalog.files)} into {folder(root)}, or give its "
@@ -161,7 +169,7 @@ def load(
         "address": catalog.address,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return Raw(tables, origin, places=copies)
+    return Raw(tables, origin, places=copies, pieces=pieces)
 
 
 def read_file(path: Path) -> Table:

@@ -139,7 +139,7 @@ def load_published(
     Parameters, errors and the rest as of ``hifrac.catalogs._files.load``.
     """
 
-    def fetch() -> list[Table]:
+    def fetch(_: Path) -> list[Table]:
         return choose_tables(vizier_tables(catalog.address), wanted, catalog.name)
 
     return load(catalog, path, parts=len(wanted), fetch=fetch, read=read)

@@ -116,6 +116,16 @@ CATALOGS = {
             "2004MNRAS.351.1151B",
         ),
         Catalog(
+            "wu_boada2019",
+            "The galaxies of Wu & Boada (2019): oxygen abundances of MPA-JHU, photometry, lines",
+            ("wu_boada2019.fits",),
+            "SkyServer SQL",
+            "GalSpecExtra, GalSpecLine, GalSpecIndx, Galaxy, SpecObj",
+            0,
+            "Wu & Boada 2019, MNRAS 484, 4683; Tremonti et al. 2004, ApJ 613, 898",
+            "2019MNRAS.484.4683W",
+        ),
+        Catalog(
             "nsa",
             "NASA-Sloan Atlas",
             ("nsa_v1_0_1.fits", "nsa_v0_1_2.fits"),

@@ -8,9 +8,13 @@ cached but what was complete, and a busy service is asked again.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 import tenacity
@@ -19,8 +23,13 @@ from astropy.table import Table, vstack
 
 from hifrac.catalogs.errors import CatalogServiceError
 from hifrac.core.config import conf
+from hifrac.core.exceptions import warn_caller
 from hifrac.core.retry import LONGEST_PAUSE, may_pass, pause_before, repeating, retry_after
-from hifrac.core.tables import read_text_table
+from hifrac.core.tables import read_table, read_text_table, write_table
+from hifrac.cutouts._turns import turns_of
+
+# SkyServer allows sixty queries a minute.
+QUERIES_PER_SECOND = 1.0
 
 
 def vizier_tables(address: str) -> dict[str, Table]:
@@ -89,7 +98,7 @@ def _parse_votable(response: requests.Response, address: str) -> dict[str, Table
     return tables
 
 
-def skyserver_sql(queries: list[tuple[str, str]], *, data_release: int) -> Table:
+def skyserver_sql(queries: list[tuple[str, str]], pieces: Path, *, data_release: int) -> Table:
     """Return the rows of several SQL queries in one table.
 
     Parameters
@@ -97,6 +106,9 @@ def skyserver_sql(queries: list[tuple[str, str]], *, data_release: int) -> Table
     queries : list of (str, str)
         Pairs of a query and of the query that counts its rows (one column
         ``n``): SkyServer ends a long answer without a word.
+    pieces : path
+        The folder for the answer to each query. Those that are there, of a call that was interrupted or that
+        failed, are not asked for again.
     data_release : int
         The SDSS data release.
 
@@ -109,35 +121,92 @@ def skyserver_sql(queries: list[tuple[str, str]], *, data_release: int) -> Table
     ------
     CatalogServiceError
         If the service cannot be reached, refuses, or if one answer has not
-        as many rows as counted.
+        as many rows as counted, other columns than the first, or text.
+
+    Warns
+    -----
+    ~hifrac.core.HifracWarning
+        Once, if the pieces cannot be written: an interruption then loses them.
     """
-    parts = []
+    parts: list[Table] = []
+    can_write = True
     for query, count in queries:
-        announced = int(sql_table(count, data_release=data_release)["n"][0])
-        if announced == 0:
-            continue
-        part = sql_table(query, data_release=data_release)
-        if len(part) != announced:
-            raise CatalogServiceError(
-                f"SkyServer counted {announced} rows, but sent {len(part)}: its answer was cut off ({query})"
-            )
-        parts.append(part)
+        key = hashlib.sha256(f"DR{data_release} {query}".encode()).hexdigest()[:16]
+        path = pieces / f"{key}.fits"
+        part = _read_piece(path)
+        if part is None:
+            part = _ask_piece(query, count, data_release)
+            _check_piece(part, parts)
+            can_write = can_write and _write_piece(part, path)
+        if len(part):
+            parts.append(part)
     if not parts:
         raise CatalogServiceError("SkyServer found no rows")
     return vstack(parts, metadata_conflicts="silent")
 
 
+def _ask_piece(query: str, count: str, data_release: int) -> Table:
+    announced = int(sql_table(count, data_release=data_release)["n"][0])
+    if announced == 0:
+        return Table({"n": []}, dtype=[int])  # a file must have a column
+    part = sql_table(query, data_release=data_release)
+    if len(part) != announced:
+        raise CatalogServiceError(
+            f"SkyServer counted {announced} rows, but sent {len(part)}: its answer was cut off ({query})"
+        )
+    return part
+
+
+def _check_piece(part: Table, others: list[Table]) -> None:
+    """Refuse what must not be written: it would be read again and again."""
+    if not len(part):
+        return
+    if text := [name for name in part.colnames if part[name].dtype.kind not in "iuf"]:
+        raise CatalogServiceError(f"SkyServer answered with text in the column {text[0]}: {part[text[0]][0]}")
+    if others and part.colnames != others[0].colnames:
+        raise CatalogServiceError(
+            f"SkyServer answered with the columns {', '.join(part.colnames)}, before it was "
+            f"{', '.join(others[0].colnames)}"
+        )
+
+
+def _read_piece(path: Path) -> Table | None:
+    """Return what an earlier call has written, None if there is nothing that can be read."""
+    try:
+        return read_table(path) if path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _write_piece(part: Table, path: Path) -> bool:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_table(part, path, overwrite=True)  # whole or not at all
+    except (OSError, ValueError) as error:
+        warn_caller(f"what SkyServer answers cannot be kept piece by piece in {path.parent}: {error}")
+        return False
+    return True
+
+
 def sql_table(query: str, *, data_release: int) -> Table:
-    """Return the rows of one SQL query as they came; a CatalogServiceError if the answer is no table."""
+    """Return the rows of one SQL query as they came; a CatalogServiceError if the answer is no table.
+
+    It is asked when it is this user's turn: all processes together ask no more than `QUERIES_PER_SECOND`.
+    """
     from astroquery.sdss import SDSSClass
+    from astroquery.sdss import conf as sdss_conf
+
+    host = f"{urlsplit(str(sdss_conf.skyserver_baseurl)).netloc} sql"
+
+    def ask() -> requests.Response:
+        rate = min(QUERIES_PER_SECOND, conf.max_rate or QUERIES_PER_SECOND)
+        time.sleep(turns_of(host).reserve(rate))
+        return SDSSClass().query_sql_async(
+            query, data_release=data_release, timeout=conf.catalog_timeout, cache=False
+        )
 
     with _no_astroquery_cache():
-        response = _ask(
-            lambda: SDSSClass().query_sql_async(
-                query, data_release=data_release, timeout=conf.catalog_timeout, cache=False
-            ),
-            "SkyServer",
-        )
+        response = _ask(ask, "SkyServer")
     lines = response.text.lstrip("\ufeff").splitlines()
     rows = [line for line in lines if line.strip() and not line.startswith("#")]
     if not rows or rows[0].lstrip().startswith(("<", "{", "[", '"error')) or "error" in rows[0].lower():

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
-from urllib.parse import urlsplit
 
 import numpy as np
 from astropy.table import Table
@@ -20,14 +18,12 @@ from hifrac.core.input import Positions
 from hifrac.core.measurements import BANDS, find_column
 from hifrac.cutouts._database import Database
 from hifrac.cutouts._positions import position_keys, position_of
-from hifrac.cutouts._turns import turns_of
 
 DATA_RELEASE = 17
 #: What a result says of the source.
 SDSS_PHOTOMETRY = f"SDSS DR{DATA_RELEASE}, by objID or within 3 arcsec, where the table has none"
 
-# SkyServer allows sixty queries a minute, and addresses of about two thousand characters.
-QUERIES_PER_SECOND = 1.0
+# SkyServer allows addresses of about two thousand characters.
 _ROWS_AT_ONCE = 16
 _RADIUS = 0.05  # arcmin
 _OBJIDS = 1237600000000000000, 1237700000000000000  # DR8 and later
@@ -148,12 +144,7 @@ def _fetch(keys: list[int]) -> Iterator[dict[int, list[float]]]:
 
 
 def _ask(keys: list[int]) -> list[list[float]]:
-    """Ask SkyServer for some galaxies, when it is this user's turn; NaN where there is nothing."""
-    from astroquery import sdss
-
-    host = f"{urlsplit(str(sdss.conf.skyserver_baseurl)).netloc} sql"
-    rate = min(QUERIES_PER_SECOND, conf.max_rate or QUERIES_PER_SECOND)
-    time.sleep(turns_of(host).reserve(rate))
+    """Ask SkyServer for some galaxies; NaN where there is nothing."""
     names = [(" AS k", " AS id"), *[("", "")] * (len(keys) - 1)]  # the first row names the columns
     rows = " UNION ALL ".join(
         f"SELECT {number}{k},{_objid_sql(key)}{objid}"

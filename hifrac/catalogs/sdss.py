@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -41,8 +42,15 @@ SELECT i.specObjID AS specobjid, s.bestObjID AS objid, d.dr7objid AS dr7objid,
 _COUNT_SQL = f"SELECT COUNT(*) AS n\n{_FROM}"
 
 # The spectroscopy of DR7 ends with plate 2974; SkyServer gives 500,000 rows at most.
-_LAST_PLATE = 3000
+LAST_PLATE = 3000
 _PLATES_AT_ONCE = 300
+
+#: What a table with the masses of MPA-JHU says of them.
+MPA_JHU_MASSES: dict[str, Any] = {
+    "h0": 70,
+    "imf": "Chabrier",
+    "stellar_mass": "MPA-JHU DR7 lgm_tot_p50 (Kauffmann+2003, Salim+2007), Chabrier IMF",
+}
 
 # -9999, -1 and 0 stand for no mass.
 _MPA_JHU_FIELDS = (
@@ -94,7 +102,7 @@ _BAND = "absolute magnitude "
 _EXTRA = "extra column "
 
 
-def mpa_jhu_queries(first: int = 1, last: int = _LAST_PLATE) -> list[tuple[str, str]]:
+def mpa_jhu_queries(first: int = 1, last: int = LAST_PLATE) -> list[tuple[str, str]]:
     """Return the SQL queries of `mpa_jhu`, each with the one that counts its rows.
 
     Parameters
@@ -112,13 +120,17 @@ def mpa_jhu_queries(first: int = 1, last: int = _LAST_PLATE) -> list[tuple[str, 
     ValueError
         If the range is empty.
     """
+    return plate_queries(MPA_JHU_SQL, _COUNT_SQL, first, last, at_once=_PLATES_AT_ONCE)
+
+
+def plate_queries(query: str, count: str, first: int, last: int, *, at_once: int) -> list[tuple[str, str]]:
+    """Return two templates of SQL, of a query and of its count, filled in for ranges of plates."""
     if not 0 < first <= last:
         raise ValueError(f"first and last must be a range of plates, got {first} and {last}")
     ranges = [
-        {"first": start, "last": min(last, start + _PLATES_AT_ONCE - 1)}
-        for start in range(first, last + 1, _PLATES_AT_ONCE)
+        {"first": start, "last": min(last, start + at_once - 1)} for start in range(first, last + 1, at_once)
     ]
-    return [(MPA_JHU_SQL.format(**plates), _COUNT_SQL.format(**plates)) for plates in ranges]
+    return [(query.format(**plates), count.format(**plates)) for plates in ranges]
 
 
 def mpa_jhu(path=None, *, data_release: int = 17, labels: Mapping[str, str] | None = None) -> QTable:
@@ -150,15 +162,14 @@ def mpa_jhu(path=None, *, data_release: int = 17, labels: Mapping[str, str] | No
         catalog,
         path,
         parts=1,
-        fetch=lambda: [skyserver_sql(mpa_jhu_queries(), data_release=data_release)],
+        fetch=lambda pieces: [skyserver_sql(mpa_jhu_queries(), pieces, data_release=data_release)],
     )
     values = extract(raw.tables[0], _MPA_JHU_FIELDS, labels=labels, what=catalog.name)
     if {"_p16", "_p84"} <= set(values):
         values.put("log_mstar_err", (values.floats("_p84") - values.floats("_p16")) / 2)
     warned = values["_warning"][0] != 0 if "_warning" in values else np.zeros(values.rows, bool)
     flags = np.where(warned, int(CatalogFlag.BAD_REDSHIFT), 0)
-    method = "MPA-JHU DR7 lgm_tot_p50 (Kauffmann+2003, Salim+2007), Chabrier IMF"
-    return assemble(catalog, values, raw, flags=flags, h0=70, imf="Chabrier", stellar_mass=method)
+    return assemble(catalog, values, raw, flags=flags, **MPA_JHU_MASSES)
 
 
 def nsa(path=None, *, columns: Sequence[str] = ()) -> QTable:
@@ -186,7 +197,7 @@ def nsa(path=None, *, columns: Sequence[str] = ()) -> QTable:
         If the file is not there, or is not what it should be.
     """
     catalog = CATALOGS["nsa"]
-    raw = load(catalog, path, parts=1, fetch=list, read=lambda paths: [_read_nsa(paths[0], columns)])
+    raw = load(catalog, path, parts=1, fetch=lambda _: [], read=lambda paths: [_read_nsa(paths[0], columns)])
     table = raw.tables[0]
     values = extract(table, _NSA_FIELDS, what=catalog.name)
     values.put("distance", values.floats("_zdist") * C_KM_S / 70)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from astropy.table import QTable, Table
@@ -222,7 +223,7 @@ def resolve(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     """
     catalog = CATALOGS["resolve"]
 
-    def fetch() -> list[Table]:
+    def fetch(_: Path) -> list[Table]:
         (photometry,) = choose_tables(vizier_tables(_RESOLVE_PHOTOMETRY), [_RESOLVE_FIELDS], catalog.name)
         (hi,) = choose_tables(vizier_tables(catalog.address), [_RESOLVE_HI_FIELDS], catalog.name)
         optical = extract(photometry, _RESOLVE_FIELDS, what=catalog.name)

@@ -81,28 +81,43 @@ def write(name: str, output: Path, overwrite: bool) -> None:
 
 @catalogs.command()
 @click.option(
+    "--paper",
+    type=click.Choice(["wu2020", "wu_boada2019"]),
+    default="wu2020",
+    show_default=True,
+    help="Whose samples: HI mass fractions (Wu 2020), or metallicities (Wu & Boada 2019).",
+)
+@click.option(
     "--masses",
     type=click.Choice(["durbala2020", "mpa_jhu"]),
     default="durbala2020",
     show_default=True,
-    help="Stellar masses; the paper's are mpa_jhu.",
+    help="Stellar masses of wu2020; the paper's are mpa_jhu.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of the counts to write.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @one_line_errors
-def counts(masses: str, output: Path | None, overwrite: bool) -> None:
+def counts(paper: str, masses: str, output: Path | None, overwrite: bool) -> None:
     """Count what each cut of the paper's samples leaves, beside the published numbers."""
     from hifrac.catalogs.samples import paper_samples, quantiles_table
     from hifrac.catalogs.selection import counts_table
+    from hifrac.catalogs.wu_boada import facts_table, wu_boada_samples
     from hifrac.core.tables import write_table
 
     refuse_output(output, overwrite)
-    samples = paper_samples(_reader(masses)())
+    if paper == "wu_boada2019":
+        galaxies = _reader(paper)()
+        samples, others = wu_boada_samples(galaxies), facts_table(galaxies)
+        title = "Statistics beside those that Wu & Boada (2019) printed:"
+    else:
+        samples = paper_samples(_reader(masses)())
+        others, title = quantiles_table(samples.values()), "Quantiles beside those of Table 1 of Wu (2020):"
     table = counts_table(samples.values())
-    click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)))
-    click.echo("\nQuantiles beside those of Table 1 of Wu (2020):")
-    click.echo("\n".join(quantiles_table(samples.values()).pformat(max_lines=-1, max_width=-1)))
-    for name, published, what in _OF_MPA_JHU:
+    for lines in (table, others):
+        click.echo("\n".join(lines.pformat(max_lines=-1, max_width=-1)))
+        if lines is table:
+            click.echo(f"\n{title}")
+    for name, published, what in _OF_MPA_JHU if paper == "wu2020" else ():
         if name not in samples:
             click.echo(f"{name} (published: {published}) needs {what}: --masses mpa_jhu")
     if output is not None:

@@ -16,7 +16,7 @@ from hifrac.core.flags import BitFlag
 _SIGMA_84 = 0.994458  # normal deviate of 84%, the upper of the two percentiles
 
 #: What a relation can estimate: its column, and what it is.
-QUANTITIES = {
+ESTIMATED = {
     "log_hi_fraction": (RESULT_COLUMNS["log_hi_fraction"], "the HI mass fraction"),
     "oh": (
         ResultColumn("oh", None, "gas-phase oxygen abundance 12 + log10(O/H): the estimate, the median"),
@@ -56,7 +56,7 @@ class Relation:
     reference, equation : str
         The paper, and the place in it.
     quantity : {"log_hi_fraction", "oh"}
-        What it estimates: a key of `QUANTITIES`.
+        What it estimates: a key of `ESTIMATED`.
     """
 
     name: str
@@ -109,7 +109,7 @@ def relation_result(
 ) -> QTable:
     mask = (flags & int(RelationFlag.MISSING_INPUT | RelationFlag.OUT_OF_RANGE)) != 0
     table = QTable()
-    entry, what = QUANTITIES[relation.quantity]
+    entry, what = ESTIMATED[relation.quantity]
     table[entry.name] = make_column(entry, estimate, mask)
     for level, values in (("16", p16), ("84", p84)):
         part = ResultColumn(

@@ -29,7 +29,7 @@ def _polynomial(x: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
 
 def _metallicity_relations() -> tuple[Relation, ...]:
     tremonti = {
-        "system": f"stellar masses of MPA-JHU (h = 0.7, Kroupa IMF); abundances {_T04}",
+        "system": f"stellar masses of MPA-JHU (h = 0.7); abundances {_T04}",
         "reference": "Tremonti et al. 2004, ApJ 613, 898",
         "quantity": "oh",
     }

@@ -195,6 +195,58 @@ def paper_permutation(
     return order[cut:], order[:cut]
 
 
+def wu_boada_roles(
+    objid: np.ndarray, *, seed: int, has_picture: np.ndarray | None = None, n_test: int = 25_000
+) -> tuple[Table, Table]:
+    """Draw the splits of Wu & Boada (2019, MNRAS 484, 4683), of named galaxies, in the order of their table.
+
+    First the last ``n_test`` rows of a permutation are held out as test galaxies, then galaxies without a
+    picture are dropped. Of the rest, in the permuted order, a fifth is held out for validation by fastai's
+    ``get_cv_idxs``: the first of a permutation by NumPy's legacy generator, seed 42. The original did not
+    seed the first permutation, so that its test galaxies cannot be found again; ``seed`` here is ours.
+
+    Parameters
+    ----------
+    objid : array of str, shape (n,)
+        Names of galaxies, each once.
+    seed : int
+        Fixes the test galaxies.
+    has_picture : array of bool, shape (n,), optional
+        Which galaxies have a picture; by default all.
+    n_test : int, optional
+        Number of test galaxies before those without a picture are dropped.
+
+    Returns
+    -------
+    test, validation : `~astropy.table.Table`
+        The split of all galaxies with a picture, and of those that are not held out by it: ``objid`` and
+        ``role``. Of their 142,186 rows the original had 20,466 test, 76,772 training and 19,192 validation
+        galaxies with a picture.
+
+    Raises
+    ------
+    ValueError
+        If a galaxy is there twice, the lengths differ, or a side of a split would be empty.
+    """
+    objid = np.asarray(objid, dtype=str)
+    there = np.ones(len(objid), bool) if has_picture is None else np.asarray(has_picture, bool)
+    if there.shape != objid.shape:
+        raise ValueError(f"has_picture has {there.shape}, objid {objid.shape}: one each is wanted")
+    if len(np.unique(objid)) < len(objid):
+        raise ValueError("objid must name each galaxy once")
+    if not 0 < n_test < len(objid):
+        raise ValueError(f"n_test must be from 1 to {len(objid) - 1}, got {n_test}")
+    order = np.random.RandomState(seed).permutation(len(objid))
+    rest, tested = order[:-n_test], np.sort(order[-n_test:])
+    rest, tested = rest[there[rest]], tested[there[tested]]
+    if not len(rest) or not len(tested):
+        raise ValueError("has_picture leaves a side of the split empty")
+    role = np.repeat([TRAIN, HELD_OUT], [len(rest), len(tested)])
+    meta = {"rule": "paper-wu-boada-2019", "seed": seed, "n_test": n_test}
+    test = Table({"objid": objid[np.concatenate([rest, tested])], "role": role}, meta=meta)
+    return test, paper_roles(objid[rest], seed=42)
+
+
 def split_hash(split: Table) -> str:
     """Compute the sha256 of who stands where, whatever the order of the rows."""
     lines = sorted(f"{name},{where}" for name, where in zip(split["objid"], _side(split), strict=True))

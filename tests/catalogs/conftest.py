@@ -18,6 +18,7 @@ from astropy.io import votable
 from astropy.table import Table
 
 from hifrac import conf
+from hifrac.catalogs import _remote
 
 sys.path.insert(0, str(Path(__file__).parent))  # for catalog_tables
 
@@ -146,6 +147,7 @@ def service(tmp_path, monkeypatch, data_folder):
     """The services, at work; the data directory is empty."""
     from astroquery import sdss
 
+    monkeypatch.setattr(_remote, "QUERIES_PER_SECOND", 10_000.0)
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     server = CatalogServer(str(tmp_path / "skyserver.db"))

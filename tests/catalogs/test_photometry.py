@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from conftest import HTML, Fault
 
 from hifrac import HIFractionEstimator, LocalCutouts, conf
-from hifrac.catalogs import photometry
+from hifrac.catalogs import _remote
 from hifrac.catalogs.photometry import with_sdss_photometry
 from hifrac.cli import main
 from hifrac.core.config import cache_dir
@@ -25,11 +25,6 @@ from hifrac.demo import PICTURES
 
 OBJID = 1237648720000000000
 CZ = np.log10(0.02 * C_KM_S)
-
-
-@pytest.fixture(autouse=True)
-def _without_pauses(monkeypatch):
-    monkeypatch.setattr(photometry, "QUERIES_PER_SECOND", 10_000.0)
 
 
 @pytest.fixture
@@ -199,8 +194,8 @@ def test_what_an_older_version_kept_is_asked_for_anew(skyserver):
 
 def test_the_service_is_not_asked_more_often_than_its_limit(skyserver, monkeypatch):
     pauses = []
-    monkeypatch.setattr(photometry, "QUERIES_PER_SECOND", 0.5)
-    monkeypatch.setattr(photometry.time, "sleep", pauses.append)
+    monkeypatch.setattr(_remote, "QUERIES_PER_SECOND", 0.5)
+    monkeypatch.setattr(_remote.time, "sleep", pauses.append)
     evidence_of(**places(*range(40)))
     assert len(pauses) == 3
     assert pauses[2] > pauses[1] > 1.5

@@ -21,6 +21,7 @@ from hifrac.training.splits import (
     read_split,
     split_hash,
     write_split,
+    wu_boada_roles,
 )
 
 NAMES = np.array([f"g{number}" for number in range(20)])
@@ -67,6 +68,52 @@ def test_the_papers_splits_leave_the_users_chance_alone():
     one = paper_permutation(100, generator="torch")[1]
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(paper_permutation(100, generator="torch")[1], one)
+
+
+def test_the_validation_galaxies_of_wu_boada_are_those_of_get_cv_idxs():
+    _, valid = paper_permutation(400, seed=42)
+    assert valid[:10].tolist() == [209, 280, 33, 210, 93, 84, 329, 94, 266, 126]
+    assert len(paper_permutation(95_964, seed=42)[1]) == 19_192
+
+
+def test_the_splits_of_wu_boada_drop_galaxies_without_a_picture_after_the_test_galaxies_are_drawn():
+    names = np.array([f"g{number}" for number in range(1000)])
+    has_picture = np.arange(1000) % 10 != 0
+    test, validation = wu_boada_roles(names, seed=3, has_picture=has_picture, n_test=200)
+    tested = set(test["objid"][test["role"] == "held_out"])
+    assert tested | set(validation["objid"]) == set(names[has_picture])
+    assert not tested & set(validation["objid"])
+    full, _ = wu_boada_roles(names, seed=3, n_test=200)
+    drawn = full["objid"][full["role"] == "held_out"].tolist()
+    assert len(drawn) == 200
+    assert [name for name in drawn if has_picture[int(name[1:])]] == sorted(tested, key=drawn.index)
+    assert drawn == sorted(drawn, key=lambda name: int(name[1:]))  # as in the original's file
+    order = np.random.RandomState(3).permutation(1000)[:-200]
+    assert validation["objid"].tolist() == [name for name in names[order] if has_picture[int(name[1:])]]
+    held_out = np.flatnonzero(validation["role"] == "held_out")
+    assert set(held_out) == set(paper_permutation(len(validation), seed=42)[1])
+
+
+def test_the_splits_of_wu_boada_are_files_like_others_and_other_seeds_draw_others(path):
+    names = np.array([f"g{number}" for number in range(100)])
+    test, _ = wu_boada_roles(names, seed=0, n_test=20)
+    write_split(test, path)
+    assert split_hash(read_split(path, names)) == split_hash(test)
+    assert split_hash(wu_boada_roles(names, seed=1, n_test=20)[0]) != split_hash(test)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"objid": ["a", "a", "b"]}, "objid must name each galaxy once"),
+        ({"has_picture": [True]}, "has_picture has"),
+        ({"n_test": 20}, "n_test must be from 1 to 19, got 20"),
+        ({"has_picture": np.zeros(20, bool)}, "leaves a side of the split empty"),
+    ],
+)
+def test_splits_of_wu_boada_that_cannot_be_drawn(options, words):
+    with pytest.raises(ValueError, match=words):
+        wu_boada_roles(**{"objid": NAMES, "seed": 0, "n_test": 5, **options})
 
 
 @pytest.mark.parametrize(
