@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from hifrac import LocalCutouts, images
 from hifrac.core.measurements import plain_floats
 from hifrac.metrics import regression_metrics
-from hifrac.relations import cross_validate_forest, tremonti2004
+from hifrac.relations import cross_validate_forest, kewley_ellison2008, tremonti2004
 from hifrac.training.splits import draw_folds, galaxy_groups
 
 PREDICTION = "wu_boada_2019_prediction"
@@ -103,6 +103,28 @@ def colours(photometry: Table) -> Table:
     return Table(rows=rows, names=("colour", "rho", "p_value"))
 
 
+def scales(folder: Path) -> Table:
+    """Compare the labels with abundances by emission lines, of the galaxies that have both."""
+    rows = []
+    for name in ("line", "portsmouth", "resolve_eco"):
+        for galaxy in _labels(folder, "metallicity", name):
+            if np.ma.is_masked(galaxy["oh_n2_pp04"]):
+                continue
+            truth, by_n2 = float(galaxy["oh_p50"]), float(galaxy["oh_n2_pp04"])
+            converted = plain_floats(kewley_ellison2008(by_n2)["oh"])[0]
+            rows.append(
+                (
+                    galaxy["objid"],
+                    truth,
+                    truth - float(galaxy["oh_o3n2_pp04"]),
+                    truth - by_n2,
+                    truth - converted,
+                )
+            )
+    names = ("objid", "oh_p50", "less O3N2", "less N2", "less N2 by Kewley & Ellison (2008)")
+    return Table(rows=rows, names=names)
+
+
 def half_light_radius(pixels: np.ndarray) -> float:
     """Return the radius in pixels that holds half of the light within 60 pixels, above the sky beyond."""
     light = pixels.astype(float).mean(axis=2)
@@ -160,6 +182,7 @@ def main(data: Path) -> None:
         ("Rows in another order", rows_in_another_order(galaxies, photometry)),
         (f"Random forests, {len(photometry)} galaxies", forests(photometry)),
         ("Residuals of the published network and colours", colours(photometry)),
+        ("Abundances by emission lines", scales(folder)),
         ("Pictures scaled to the galaxy", sizes(folder)),
     ):
         for name in table.colnames:

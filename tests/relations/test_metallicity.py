@@ -187,9 +187,9 @@ def test_abundances_from_the_fluxes_of_real_galaxies_are_those_of_their_labels(r
     ):
         table = relations.pettini_pagel2004(ratio, index=index)
         inside = ~table["oh"].mask
-        assert inside.sum() >= len(labels) - 3
+        assert inside.sum() >= len(labels) - 1
         expected = values_of(labels[f"oh_{index.lower()}_pp04"])[inside]
-        np.testing.assert_allclose(values_of(table["oh"])[inside], expected, atol=1e-6)
+        np.testing.assert_allclose(values_of(table["oh"])[inside], expected, atol=1e-12)
 
 
 @pytest.mark.real_data
@@ -200,10 +200,6 @@ def test_real_galaxies_follow_the_mass_metallicity_relation(real_data):
     table = join(*tables, keys="objid")
     assert len(table) == 214
     estimate = values_of(relations.tremonti2004(table["log_mstar_taylor"])["oh"])
-    residual = (estimate - table["oh_p50"])[np.isfinite(estimate)]
-    assert residual.size > 180
-    assert abs(np.median(residual)) < 0.06
-    assert (
-        regression_metrics(table["oh_p50"][np.isfinite(estimate)], estimate[np.isfinite(estimate)])["rmse"]
-        < 0.16
-    )
+    assert np.isfinite(estimate).all()
+    assert abs(np.median(estimate - table["oh_p50"])) < 0.06
+    assert regression_metrics(table["oh_p50"], estimate)["rmse"] < 0.11
