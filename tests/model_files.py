@@ -14,12 +14,16 @@ from hifrac.attribution import Explanation, Target
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models import _artifact
 from hifrac.models.architectures import build
+from hifrac.models.metallicity import MetallicityOutput
 from hifrac.models.structure import NetworkOutput
 from hifrac.models.xresnet import SimpleSelfAttention
 
 WIDTH = 64
+#: What the networks that measure answer with.
+MEASURING = {"StructureNet": NetworkOutput, "MetallicityNet": MetallicityOutput}
 OPTIONS = {
     "StructureNet": {"width": WIDTH},
+    "MetallicityNet": {"width": WIDTH},
     "xresnet18": {"n_outputs": 2},
     "xresnet34": {},
     "xresnet50": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]},
@@ -78,8 +82,8 @@ def stirred(network):
 
 
 def outputs_of(architecture, options):
-    if architecture == "StructureNet":
-        return NetworkOutput._fields
+    if architecture in MEASURING:
+        return MEASURING[architecture]._fields
     return ("estimate", "distance")[: options.get("n_outputs", 1)]
 
 
@@ -99,7 +103,7 @@ def write(folder, architecture, network=None, formats=("safetensors", "torchscri
         "name": "mine",
         "architecture": architecture,
         "options": options,
-        "inputs": card.inputs if architecture == "StructureNet" else ("pixels",),
+        "inputs": card.inputs if architecture in MEASURING else ("pixels",),
         "outputs": outputs_of(architecture, options),
         "calibration": card.calibration if architecture == "StructureNet" else None,
         "detection": card.detection if architecture == "StructureNet" else None,

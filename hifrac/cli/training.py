@@ -13,8 +13,8 @@ import click
 
 from hifrac.cli._shared import one_line_errors, selection_option
 
-#: The name that stands for the recipe of the bundled default model, not for a configuration.
-DEFAULT = "default"
+#: The names that stand for the recipes of bundled models, not for configurations.
+BUNDLED = ("default", "metallicity")
 
 
 @click.command()
@@ -59,8 +59,8 @@ def models() -> None:
 def train(config: str | None, output: Path, data_dir: Path | None, **options: Any) -> None:
     """Train a model and write its folder.
 
-    CONFIG is "default", which makes the bundled model again; the name of a
-    bundled configuration (paper, paper-recognition, shallow); or a TOML file.
+    CONFIG is "default" or "metallicity", which makes the bundled model of that name
+    again; the name of a bundled configuration (paper, paper-recognition, shallow); or a TOML file.
     Needs the extra "train". With --table, --cutouts and --target any number
     is learned from any pictures of the configuration's recipe. Without CONFIG, --from
     names a model like "default", whose measurements are kept and whose head
@@ -69,8 +69,8 @@ def train(config: str | None, output: Path, data_dir: Path | None, **options: An
     with _extra_train():
         if config is None:
             _refit(output, options)
-        elif config == DEFAULT:
-            _train_default(output, data_dir, options)
+        elif config in BUNDLED:
+            _train_bundled(config, output, data_dir, options)
         else:
             _train_network(config, output, data_dir, **options)
     _say_of_what(output)
@@ -134,21 +134,23 @@ def _command(config: str | None, seed: int, options: dict[str, Any]) -> str:
     return shlex.join([*words, "-o", "OUTPUT", "--seed", str(seed)])
 
 
-def _train_default(output: Path, data_dir: Path | None, options: dict[str, Any]) -> None:
-    """Train the bundled model again, and print the tables of its figures."""
+def _train_bundled(name: str, output: Path, data_dir: Path | None, options: dict[str, Any]) -> None:
+    """Train a bundled model again, and print the tables of its figures."""
     from hifrac.core import config
 
     seed = options.pop("seed")
     names = {"init_from": "from", "settings": "set"}
     if given := [names.get(key, key) for key, value in options.items() if value]:
-        raise ValueError(f"--{given[0]} does not go with the configuration 'default', which is fixed")
+        raise ValueError(f"--{given[0]} does not go with the configuration {name!r}, which is fixed")
     if data_dir is None and config.data_dir() is None:
         raise ValueError("no data directory: give --data-dir, or set HIFRAC_DATA_DIR")
+    from hifrac.training.metallicity.learner import train_metallicity
     from hifrac.training.structure.learner import train_structure
 
-    tables = train_structure(output, data=data_dir, seed=12345 if seed is None else seed)
-    for name, table in tables.items():
-        click.echo(f"{name.replace('_', ' ')}:")
+    train = train_structure if name == "default" else train_metallicity
+    tables = train(output, data=data_dir, seed=12345 if seed is None else seed)
+    for title, table in tables.items():
+        click.echo(f"{title.replace('_', ' ')}:")
         click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)) + "\n")
 
 

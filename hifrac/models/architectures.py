@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hifrac.models import xresnet
+from hifrac.models.metallicity import MetallicityNet
 from hifrac.models.structure import StructureNet
 from hifrac.models.xresnet import PAPER_MEAN, PAPER_STD, PixelNet
 
@@ -56,6 +57,7 @@ class _Residual(nn.Module):
 #: networks of pixels take ``n_outputs``, ``n_channels``, ``mean``, ``std`` and ``monochrome``.
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "StructureNet": StructureNet,
+    "MetallicityNet": MetallicityNet,
     "xresnet18": partial(_pixel_net, xresnet.xresnet18),
     "xresnet34": partial(_pixel_net, xresnet.xresnet34),
     "xresnet50": partial(_pixel_net, xresnet.xresnet50),

@@ -116,7 +116,7 @@ class ConformalTable:
         ranked = np.asarray(residuals, dtype=float)
         if ranked.ndim != 1 or not np.all(np.isfinite(ranked)):
             raise ValueError("residuals must be one-dimensional and finite")
-        return cls(n=ranked.size, levels=tuple(levels), values=_conformal_quantiles(ranked, levels))
+        return cls(n=ranked.size, levels=tuple(levels), values=conformal_quantiles(ranked, levels))
 
     def value(self, level: float) -> float:
         """Return the residual quantile of one tabulated level, in dex.
@@ -255,7 +255,7 @@ class PosteriorTable:
             As of the class, or if there are too few scores for the outermost level.
         """
         quantiles = [
-            {name: _conformal_quantiles(np.asarray(values), levels) for name, values in rows.items()}
+            {name: conformal_quantiles(np.asarray(values), levels) for name, values in rows.items()}
             for rows in (scores, scores_gswlc)
         ]
         return cls(
@@ -271,17 +271,17 @@ class PosteriorTable:
         """Return the scores (sets, m) at quantiles of the standard normal distribution (m,)."""
         nodes = ndtri(self.levels)
         rows = self.scores_gswlc if mass_scale == "gswlc" else self.scores
-        return np.stack([_extrapolated(normal_scores, nodes, np.array(rows[name])) for name in EVIDENCE_SETS])
+        return np.stack([extrapolated(normal_scores, nodes, np.array(rows[name])) for name in EVIDENCE_SETS])
 
 
-def _extrapolated(x: np.ndarray, nodes: np.ndarray, values: np.ndarray) -> np.ndarray:
+def extrapolated(x: np.ndarray, nodes: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Interpolate linearly, and go on beyond the ends as between the first, or the last, two nodes."""
     right = np.clip(np.searchsorted(nodes, x), 1, len(nodes) - 1)
     slope = np.diff(values) / np.diff(nodes)
     return values[right] + slope[right - 1] * (x - nodes[right])
 
 
-def _conformal_quantiles(values: np.ndarray, levels: Sequence[float]) -> tuple[float, ...]:
+def conformal_quantiles(values: np.ndarray, levels: Sequence[float]) -> tuple[float, ...]:
     """Return quantiles such that a new value lies outside with at most the nominal probability.
 
     Raises

@@ -17,6 +17,7 @@ from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models._facts import check_facts
 from hifrac.models.calibration import ConformalTable, PosteriorTable, QuantileTable
 from hifrac.models.detection import DetectionTable
+from hifrac.models.metallicity_table import EVIDENCE, MetallicityTable
 
 FILE_NAME = "card.json"
 
@@ -52,6 +53,9 @@ POSTERIOR_OUTPUTS = (
     "axis_ratio",
     "gswlc_offset",
 )
+
+#: The calibrations other than `ConformalTable`, each by a fact that no other has.
+_CALIBRATIONS = {"scores": PosteriorTable, "evidence_covariance": MetallicityTable}
 
 #: Columns that mean something else in a result, or in the table that it is made of.
 _TAKEN = frozenset(
@@ -188,6 +192,8 @@ class ModelCard:
         needed = set() if self.calibration is None else {"estimate"}
         if isinstance(self.calibration, PosteriorTable):
             needed |= set(POSTERIOR_OUTPUTS)
+        if isinstance(self.calibration, MetallicityTable):
+            needed |= set(EVIDENCE)
         if missing := sorted(needed - set(self.outputs)):
             raise ValueError(f"outputs must have {', '.join(missing)}: the calibration needs them")
         if not isinstance(self.target_column, str) or not self.target_column.isidentifier():
@@ -229,7 +235,10 @@ class ModelCard:
             check_facts(CutoutRecipe, facts["recipe"], "recipe")
             facts["recipe"] = CutoutRecipe.from_dict(facts["recipe"])
             if facts["calibration"] is not None:
-                table = PosteriorTable if "scores" in facts["calibration"] else ConformalTable
+                table = next(
+                    (table for key, table in _CALIBRATIONS.items() if key in facts["calibration"]),
+                    ConformalTable,
+                )
                 check_facts(table, facts["calibration"], "calibration")
                 facts["calibration"] = table(**facts["calibration"])
             if facts["detection"] is not None:

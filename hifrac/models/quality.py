@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hifrac.core.flags import Flag
-from hifrac.models.structure import smoothing_matrix
+from hifrac.models.measuring import smoothing_matrix
 
 #: Numbers above which a picture is flagged; ``benchmarks/quality.py`` says what they bring.
 MOST_OFFSET = 3.0

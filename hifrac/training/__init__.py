@@ -1,8 +1,8 @@
 """How a model is made: labels and pictures read, galaxies split, a network fitted, judged and written.
 
-Two learners share one core: ``structure`` fits the heads of the structure network (the default model) in
-closed form, ``cnn`` trains convolutional networks by steps of an optimizer. ``latents`` finds what few
-numbers say of spectra. They need the extra ``train``.
+Three learners share one core: ``structure`` fits the heads of the structure network (the default model) in
+closed form, ``metallicity`` those of the metallicity network, ``cnn`` trains convolutional networks by steps
+of an optimizer. ``latents`` finds what few numbers say of spectra. They need the extra ``train``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _PLACES = {
     "read_sample": "structure.galaxies",
     "read_split": "splits",
     "refit": "structure.refit",
+    "train_metallicity": "metallicity.learner",
     "train_network": "cnn.learner",
     "train_structure": "structure.learner",
     "write_split": "splits",
@@ -40,6 +41,7 @@ __all__ = [
     "read_sample",
     "read_split",
     "refit",
+    "train_metallicity",
     "train_network",
     "train_structure",
     "write_split",

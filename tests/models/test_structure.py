@@ -12,15 +12,9 @@ from hypothesis.extra import numpy as hnp
 from pictures import galaxy, sky
 from scipy import ndimage
 
+from hifrac.models.measuring import _ellipse, _linear, _masked_quantiles, _smooth, smoothing_matrix
 from hifrac.models.photometry import bound
-from hifrac.models.structure import (
-    StructureNet,
-    _ellipse,
-    _linear,
-    _masked_quantiles,
-    _smooth,
-    smoothing_matrix,
-)
+from hifrac.models.structure import StructureNet
 from hifrac.models.texture import N_TEXTURE
 from hifrac.simulate import SimulatedGalaxy, render
 

@@ -14,6 +14,7 @@ from astropy.table import Table
 
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
+from hifrac.training import tables as shared_tables
 from hifrac.training.splits import assign_folds
 from hifrac.training.structure import catalogs as reading
 from hifrac.training.structure import cross_validation, measurements, photometry, priors, tables
@@ -275,7 +276,8 @@ def fold(galaxies) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def measured(sample, fold, small_catalogs) -> Measurements:
-    return measure_all(StructureNet(128), sample, fold, 7)
+    kinds = [np.asarray(sample.table[name]) for name in ("detected", "undetected")]
+    return measure_all(StructureNet(128), sample, *kinds, fold, 7)
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,8 @@ def trained(data_folder, small_catalogs, tmp_path_factory) -> Trained:
             patch.setattr(training, "N_FOLDS", N_FOLDS)
             patch.setattr(training, "N_LABELS", (15, 25))
             patch.setattr(training, "calibrate_across", watched)
-            patch.setattr(tables, "N_BOOTSTRAP", 50)
+            for module in (tables, shared_tables):
+                patch.setattr(module, "N_BOOTSTRAP", 50)
             patch.setattr(priors, "STEPS", 25)
             for function in (measure, augmented_features):
                 patch.setattr(measurements, function.__name__, remembering(function))

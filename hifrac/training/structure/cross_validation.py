@@ -18,7 +18,7 @@ from hifrac.models.posterior import Posterior, PosteriorModel
 from hifrac.models.selection import relative_noise
 from hifrac.models.structure import StructureNet
 from hifrac.training.evaluation import fit_detection
-from hifrac.training.structure.distances import EDGE_PERCENTILES, HARMLESS_PERCENTILE, fit_distances
+from hifrac.training.structure.distances import EDGE_PERCENTILES, edge_of, fit_distances, percentiles_of
 from hifrac.training.structure.heads import (
     SHOWN,
     CrossReadings,
@@ -35,9 +35,6 @@ from hifrac.training.structure.measurements import Measurements
 from hifrac.training.structure.ood import HARMLESS
 from hifrac.training.structure.priors import Catalogs, fit_population, label_samples, noise_slope
 
-#: Pictures farther out than 97% of held-out training pictures are flagged.
-OOD_PERCENTILE = 97.0
-PERCENTILES = (*range(100), 99.5, 99.9, 100)
 #: What a table may say, by what it is called; the first four are what the calibration knows.
 EVIDENCE = {
     "picture": (),
@@ -169,24 +166,11 @@ def set_edges(network: StructureNet, answers: OutOfFold) -> OutOfFold:
 
     Few of the real ones, and few of those that are altered and harmless.
     """
-    edge = np.array(
-        [
-            np.percentile(balanced(column, answers.galaxies), percent)
-            for column, percent in zip(answers.distances.T, EDGE_PERCENTILES, strict=True)
-        ]
-    )
-    edge = np.maximum(edge, np.percentile(answers.harmless, HARMLESS_PERCENTILE, axis=0))
+    classes = [np.asarray(answers.galaxies[name]) for name in ("detected", "undetected")]
+    edge = edge_of(answers.distances, classes[0], classes[1], answers.harmless)
     set_state(network, edge=edge)
     distance = (answers.distances / edge).max(1)
     return replace(answers, outputs={**answers.outputs, "distance": distance})
-
-
-def balanced(values: np.ndarray, galaxies: Table) -> np.ndarray:
-    """Draw values of detections and of undetected galaxies such that both count alike."""
-    levels = np.linspace(0, 1, 2001)
-    return np.concatenate(
-        [np.quantile(values[galaxies[name]], levels) for name in ("detected", "undetected")]
-    )
 
 
 #: Of posteriors that are not calibrated yet.
@@ -267,15 +251,12 @@ def fit_detection_and_ood(answers: OutOfFold, log_odds: np.ndarray) -> Detection
     """Calibrate p_detect, given its held-out log odds, and the score of the distance."""
     galaxies = answers.galaxies
     rows = np.asarray(galaxies["detected"] | galaxies["undetected"])
-    # Both count alike, although there are many more undetected galaxies.
-    distances = np.percentile(balanced(answers.outputs["distance"], galaxies), PERCENTILES)
+    classes = [np.asarray(galaxies[name]) for name in ("detected", "undetected")]
     ebv = np.asarray(galaxies["ebv"])[np.isfinite(galaxies["log_hi_fraction"] + galaxies["ebv"])]
     return fit_detection(
         np.asarray(galaxies["detected"])[rows],
         log_odds[rows],
-        percentiles=PERCENTILES,
-        distances=tuple(distances),
-        ood_threshold=OOD_PERCENTILE,
+        **percentiles_of(answers.outputs["distance"], *classes),
         # The largest reddening, in mag, of the galaxies that the estimate learned from.
         largest_ebv=float(np.ceil(ebv.max() * 1000) / 1000) if ebv.size else None,
     )

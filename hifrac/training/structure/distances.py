@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.covariance import LedoitWolf
 
-from hifrac.models.structure import StructureNet
+from hifrac.models.measuring import MeasuringNet
 from hifrac.training.structure.linear import fit_logistic, set_state
 from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS
 
@@ -18,18 +20,21 @@ SCALE_INVERSE_PENALTY = 1.0
 EDGE_PERCENTILES = (98.0, 99.0, *(99.5 if "scale" in name else 99.8 for name in AUGMENTATIONS_OOD))
 #: The same of harmless pictures: a blur is half the way to twice the size, where real ones are sharp.
 HARMLESS_PERCENTILE = 99.0
+#: Pictures farther out than 97% of held-out training pictures are flagged.
+OOD_PERCENTILE = 97.0
+PERCENTILES = (*range(100), 99.5, 99.9, 100)
 
 
 def fit_distances(
-    network: StructureNet, features: np.ndarray, detected: np.ndarray, augmented: dict[str, np.ndarray]
+    network: MeasuringNet, features: np.ndarray, labelled: np.ndarray, augmented: dict[str, np.ndarray]
 ) -> None:
-    """Fit the distances from the training set, in place; detections weigh as much as the rest.
+    """Fit the distances from the training set, in place; labelled galaxies weigh as much as the rest.
 
     ``augmented``, by name (k, measurements), are as of `Measurements`: harmless ones belong to the rest.
     """
     harmless = np.concatenate([augmented[name] for name in HARMLESS])
     features = np.concatenate([features[:, : network.n_measured], harmless])
-    detected = np.concatenate([detected, np.zeros(len(harmless), dtype=bool)])
+    labelled = np.concatenate([labelled, np.zeros(len(harmless), dtype=bool)])
     low, typical, high = np.quantile(features, [0.16, 0.5, 0.84], axis=0)
     spread = np.maximum(0.5 * (high - low), 1e-6)
     set_state(network, typical=typical, spread=spread, location=np.zeros(len(typical)))
@@ -46,7 +51,7 @@ def fit_distances(
         np.linalg.cholesky(LedoitWolf().fit(part).precision_)
         for part in (real[:, :n_shape], real[:, n_shape:])
     ]
-    weights = np.where(detected, 0.5 / max(detected.sum(), 1), 0.5 / max((~detected).sum(), 1))
+    weights = np.where(labelled, 0.5 / max(labelled.sum(), 1), 0.5 / max((~labelled).sum(), 1))
     offsets, directions = [], []
     for name, unreal in false.items():
         penalty = SCALE_INVERSE_PENALTY if "scale" in name else BAND_INVERSE_PENALTY
@@ -64,3 +69,30 @@ def fit_distances(
         alterations=np.stack(directions, axis=1),
         alterations_offset=np.array(offsets),
     )
+
+
+def edge_of(
+    distances: np.ndarray, labelled: np.ndarray, others: np.ndarray, harmless: np.ndarray
+) -> np.ndarray:
+    """Return the edge of each distance, (9,): few held-out pictures lie beyond.
+
+    Few of the real ones, (n, 9), of which two masks count alike, and few of those that are altered and
+    harmless, (k, 9).
+    """
+    edge = [
+        np.percentile(balanced(column, labelled, others), percent)
+        for column, percent in zip(distances.T, EDGE_PERCENTILES, strict=True)
+    ]
+    return np.maximum(edge, np.percentile(harmless, HARMLESS_PERCENTILE, axis=0))
+
+
+def balanced(values: np.ndarray, labelled: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Draw values of labelled and of other galaxies, given as masks, such that both count alike."""
+    levels = np.linspace(0, 1, 2001)
+    return np.concatenate([np.quantile(values[mask], levels) for mask in (labelled, others)])
+
+
+def percentiles_of(distance: np.ndarray, labelled: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """Return the facts of a `DetectionTable` that make ``ood_score`` of a distance; two masks count alike."""
+    distances = tuple(np.percentile(balanced(distance, labelled, others), PERCENTILES))
+    return {"percentiles": PERCENTILES, "distances": distances, "ood_threshold": OOD_PERCENTILE}

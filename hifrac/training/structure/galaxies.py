@@ -87,7 +87,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
     cutouts = data_folder(folder)
     table, nearby = _read_alfalfa(cutouts)
     # Of two files that say the same of a galaxy, the first counts.
-    for name, read in ((PHOTOMETRY, _read_photometry), (RESOLVE, _read_resolve), (MANGA, _read_manga)):
+    for name, read in ((PHOTOMETRY, read_photometry), (RESOLVE, _read_resolve), (MANGA, _read_manga)):
         if (cutouts / name).is_file():
             table = _join(table, read(cutouts))
     nearby = np.pad(nearby, ((0, 0), (0, len(table) - nearby.shape[1])), constant_values=np.nan)
@@ -186,7 +186,7 @@ def _read_manga(cutouts: Path) -> Table:
     )
 
 
-def _read_photometry(cutouts: Path) -> Table:
+def read_photometry(cutouts: Path) -> Table:
     """Read magnitudes and redshifts of SDSS."""
     table = read_data_table(cutouts, PHOTOMETRY, _PHOTOMETRY)
     u, g, r, i, z = (numbers_of(table, f"modelmag_{band}") for band in "ugriz")

@@ -11,6 +11,7 @@ from astropy.table import Table
 from sklearn.linear_model import Ridge
 
 from hifrac.core.reddening import EXTINCTION_PER_EBV
+from hifrac.models.measuring import MeasuringNet
 from hifrac.models.photometry import QUANTITIES
 from hifrac.models.posterior import PHOTOMETRY_LIMITS
 from hifrac.models.structure import StructureNet
@@ -56,14 +57,14 @@ def fit_axis_ratio(network: StructureNet, features: np.ndarray, axis_ratio: np.n
     set_head(network.axis_ratio, np.arange(inputs.shape[1]), fitted.intercept_, fitted.coef_)
 
 
-def fit_scale(network: StructureNet, features: np.ndarray) -> None:
+def fit_scale(network: MeasuringNet, features: np.ndarray) -> None:
     """Put the heads' units: the spread over the detections."""
     scale = features.std(0)
     scale[scale < 1e-6] = 1.0
     set_state(network, center=features.mean(0), scale=scale)
 
 
-def standardised(network: StructureNet, features: np.ndarray) -> np.ndarray:
+def standardised(network: MeasuringNet, features: np.ndarray) -> np.ndarray:
     """Return what the heads read of raw measurements."""
     with torch.inference_mode():
         return network.standardise(torch.from_numpy(features).double()).numpy()
@@ -157,9 +158,9 @@ def require_labels(galaxies: Table) -> None:
         raise ValueError("photometry must be known of 20 pictures or more: is photometry_labels.ecsv there?")
 
 
-def without_texture(network: StructureNet) -> np.ndarray:
+def without_texture(network: MeasuringNet) -> np.ndarray:
     """Return the columns that tell what galaxy a picture shows; texture tells how the picture was made."""
-    return np.append(np.arange(network.n_shape), network.n_measured)
+    return np.append(np.arange(network.n_shape), np.arange(network.n_measured, network.n_features))
 
 
 def fit_residuals(network: StructureNet, standard: np.ndarray, galaxies: Table, read: np.ndarray) -> None:

@@ -38,6 +38,7 @@ from hifrac.training.structure.priors import (
     fit_catalogs,
     read_catalogs,
 )
+from hifrac.training.tables import targets_table
 from hifrac.training.write_model import write_model
 
 log = logging.getLogger(__name__)
@@ -107,17 +108,20 @@ def train_structure(
     log.info("galaxies with pictures: %s", _count(table))
     fold = assign_folds(_kind_of(table), np.asarray(table["group"]), N_FOLDS, seed)
     network = StructureNet(SDSS_RECIPE.width)
-    measured = measure_all(network, galaxies, fold, seed)
+    detected, undetected = np.asarray(table["detected"]), np.asarray(table["undetected"])
+    measured = measure_all(network, galaxies, detected, undetected, fold, seed)
     fit_catalogs(network, catalogs)
     answers = set_edges(network, cross_validate(network, table, fold, measured, catalogs))
-    calibration = calibrate(answers, np.flatnonzero(table["detected"]))
+    calibration = calibrate(answers, np.flatnonzero(detected))
     answers, posterior = calibrate_across(answers), detection_log_odds(answers)
     log_odds = answers.outputs["detection_logit"] + answers.weights[fold] * posterior
     detection = fit_detection_and_ood(answers, log_odds)
     scores = {"p_detect": detection.probability(log_odds), "posterior": posterior}
     tables = {
         **_tabulate(network, answers, measured.features, scores, catalogs, seed),
-        "ood_tests": figures.ood_tests_table(network, galaxies, answers, measured, detection),
+        "ood_tests": figures.ood_tests_table(
+            network, galaxies, detected, fold, measured, detection, _held_out_distances(answers)
+        ),
     }
     log.info("cross-validated: %s", figures.network_figures(tables["cross_validation"]))
     fit_readings(network, measured.features, table)
@@ -149,6 +153,13 @@ def _count(galaxies: Table) -> dict[str, int]:
     return {**counts, "photometry": int(np.isfinite(galaxies["photometry"]).any(1).sum())}
 
 
+def _held_out_distances(answers: OutOfFold) -> dict[str, np.ndarray]:
+    names = {"ALFALFA detections": "detected", "undetected galaxies": "undetected"}
+    names |= {"galaxies that ALFALFA missed": "missed"}
+    distance = answers.outputs["distance"]
+    return {name: distance[answers.galaxies[column]] for name, column in names.items()}
+
+
 def _tabulate(
     network: StructureNet,
     answers: OutOfFold,
@@ -171,7 +182,7 @@ def _tabulate(
     }
     if galaxies["missed"].any():
         tables["missed"] = figures.missed_table(answers)
-        tables["targets"] = figures.targets_table(tables)
+        tables["targets"] = targets_table(tables, figures.TARGETS, selection="intrinsic")
     if np.isfinite(galaxies["log_mstar_gswlc"]).sum() >= FEWEST_GSWLC:
         tables["gswlc"] = figures.gswlc_table(answers)
     return tables

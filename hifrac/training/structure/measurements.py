@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hifrac.models.structure import StructureNet
+from hifrac.models.measuring import MeasuringNet
 from hifrac.training.structure.galaxies import Galaxies
 from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS, as_read
 
-#: Undetected galaxies whose augmented pictures the distance learns from, beside all detections.
+#: Unlabelled galaxies whose augmented pictures the distance learns from, beside all labelled ones.
 N_AUGMENTED = 700
 
 
@@ -32,16 +32,23 @@ class Measurements:
         return {name: values[rows[self.augmented_rows]] for name, values in self.augmented.items()}
 
 
-def measure_all(network: StructureNet, galaxies: Galaxies, fold: np.ndarray, seed: int) -> Measurements:
-    """Measure the pictures, and augmented ones of the detections and of enough undetected galaxies."""
-    table, pixels = galaxies.table, galaxies.pixels
-    undetected = np.random.default_rng(seed).permutation(np.flatnonzero(table["undetected"]))
-    rows = np.sort(np.concatenate([np.flatnonzero(table["detected"]), undetected[:N_AUGMENTED]]))
-    features = with_ebv(measure(network, pixels), np.asarray(table["ebv"]))
+def measure_all(
+    network: MeasuringNet,
+    galaxies: Galaxies,
+    labelled: np.ndarray,
+    others: np.ndarray,
+    fold: np.ndarray,
+    seed: int,
+) -> Measurements:
+    """Measure the pictures, and augmented ones of labelled galaxies and of enough others, two masks."""
+    pixels = galaxies.pixels
+    chosen = np.random.default_rng(seed).permutation(np.flatnonzero(others))[:N_AUGMENTED]
+    rows = np.sort(np.concatenate([np.flatnonzero(labelled), chosen]))
+    features = with_ebv(measure(network, pixels), np.asarray(galaxies.table["ebv"]))
     return Measurements(features, augmented_features(network, pixels, rows, fold), rows)
 
 
-def measure(network: StructureNet, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
+def measure(network: MeasuringNet, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
     """Measure pictures (n, width, width, 3): raw float64 (n, measurements)."""
     batches = []
     with torch.inference_mode():
@@ -60,7 +67,7 @@ def with_ebv(measured: np.ndarray, ebv: np.ndarray) -> np.ndarray:
 
 
 def augmented_features(
-    network: StructureNet, pixels: np.ndarray, rows: np.ndarray, fold: np.ndarray
+    network: MeasuringNet, pixels: np.ndarray, rows: np.ndarray, fold: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Measure the augmented pictures of some rows: by the name of the augmentation, raw (k, measurements).
 

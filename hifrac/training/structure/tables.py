@@ -13,14 +13,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hifrac.core.measurements import C_KM_S
-from hifrac.metrics import bootstrap_errors, detection_auc, score_estimates
+from hifrac.metrics import bootstrap_errors
 from hifrac.models.calibration import EVIDENCE_SETS, LEVELS
 from hifrac.models.density import Density
 from hifrac.models.detection import DetectionTable
+from hifrac.models.measuring import MeasuringNet
 from hifrac.models.photometry import QUANTITIES
 from hifrac.models.population import Population
 from hifrac.models.structure import StructureNet
-from hifrac.training.evaluation import FIGURES, SHARES, coverage_across
+from hifrac.training.evaluation import SHARES, coverage_across
 from hifrac.training.structure.cross_validation import (
     EVIDENCE,
     Distributions,
@@ -34,8 +35,15 @@ from hifrac.training.structure.heads import G_MINUS_I, MAGNITUDE
 from hifrac.training.structure.measurements import Measurements, measure
 from hifrac.training.structure.ood import HARMLESS, as_read, ood_pictures
 from hifrac.training.structure.priors import Catalogs, Sample, fit_population
+from hifrac.training.tables import (
+    N_BOOTSTRAP,
+    auc_with_error,
+    formatted,
+    regression_row,
+    rmse,
+    shares_with_errors,
+)
 
-N_BOOTSTRAP = 1000
 #: Of whose galaxies the out-of-distribution tests are made: not those on which the distances were designed.
 OOD_FOLD = 1
 #: log10(cz) within which ALFALFA could see a galaxy.
@@ -86,19 +94,19 @@ def cross_validation_table(answers: OutOfFold, features: np.ndarray, p_detect: n
     table = []
     for evidence in EVIDENCE:
         held_out = distributions(answers, rows, evidence, "alfalfa")
-        table.append(_regression_row(evidence, truth, held_out.estimate, _shares(held_out.below)))
+        table.append(_row(evidence, truth, held_out.estimate, _shares(held_out.below)))
     photometry = np.column_stack([galaxies["g_minus_i"], galaxies["i"]])
     for name, make in _REGRESSIONS.items():
         inputs = photometry if "catalogue" in name else radial_colours(features)
         estimate = cross_val_predict(make, inputs[rows], truth, cv=PredefinedSplit(fold))
-        table.append(_regression_row(name, truth, estimate, coverage_across(truth - estimate, fold)))
+        table.append(_row(name, truth, estimate, coverage_across(truth - estimate, fold)))
     seen = detected | np.asarray(galaxies["undetected"])
     colours = radial_colours(features)[seen]
     folds = PredefinedSplit(answers.fold[seen])
     logistic = cross_val_predict(_LOGISTIC, colours, detected[seen], cv=folds, method="decision_function")
     for row, score in ((table[0], p_detect[seen]), (table[len(EVIDENCE)], logistic)):
-        row["auc"], row["auc_error"] = _auc(detected[seen], score)
-    return _formatted(Table(rows=table))
+        row["auc"], row["auc_error"] = auc_with_error(detected[seen], score)
+    return formatted(Table(rows=table))
 
 
 def network_figures(table: Table) -> dict[str, float]:
@@ -113,32 +121,13 @@ def network_figures(table: Table) -> dict[str, float]:
     return {**figures, "rmse_z_photometry": round(float(best["rmse"]), 4)}
 
 
-def _regression_row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict:
-    scores = score_estimates(truth, estimate, draws=N_BOOTSTRAP)
-    row = {"model": name, **{key: scores[key] for name in FIGURES for key in (name, f"{name}_error")}}
-    return {**row, **_with_errors(shares, len(truth)), "auc": np.nan, "auc_error": np.nan}
+def _row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict[str, Any]:
+    return {**regression_row(name, truth, estimate, shares), "auc": np.nan, "auc_error": np.nan}
 
 
 def _shares(below: np.ndarray) -> dict[str, float]:
     """Return the coverage of the 68% and the 90% interval, given the probabilities below the truth."""
     return {name: float(np.mean((below >= low) & (below <= high))) for name, (low, high) in SHARES.items()}
-
-
-def _with_errors(shares: dict[str, float], n: int) -> dict[str, float]:
-    """Add to each share the standard error of one of so many galaxies."""
-    both: dict[str, float] = {}
-    for share, value in shares.items():
-        both |= {share: value, f"{share}_error": float(np.sqrt(value * (1 - value) / n))}
-    return both
-
-
-def _rmse(residual: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(residual**2)))
-
-
-def _auc(detected: np.ndarray, score: np.ndarray) -> tuple[float, float]:
-    error = bootstrap_errors(detection_auc, detected, score, draws=N_BOOTSTRAP, strata=detected)
-    return detection_auc(detected, score), error
 
 
 def thirds_table(answers: OutOfFold, features: np.ndarray) -> Table:
@@ -162,12 +151,12 @@ def thirds_table(answers: OutOfFold, features: np.ndarray) -> Table:
             ):
                 figures = {
                     "n": len(part),
-                    "rmse": _rmse(residual[part]),
+                    "rmse": rmse(residual[part]),
                     "offset": float(residual[part].mean()),
                 }
                 figures |= _shares(held_out.below[part]) | {"width_68": float(np.median(width[part]))}
                 table.append({"evidence": evidence, "thirds_of": name, "third": third, **figures})
-    return _formatted(Table(rows=table), first=4)
+    return formatted(Table(rows=table), first=4)
 
 
 def gswlc_table(answers: OutOfFold) -> Table:
@@ -179,10 +168,10 @@ def gswlc_table(answers: OutOfFold) -> Table:
     for evidence in EVIDENCE_SETS:
         for scale, truth in (("taylor", value), ("gswlc", value + offset[rows])):
             held_out = distributions(answers, rows, evidence, "alfalfa", scale)
-            row = _regression_row(evidence, truth, held_out.estimate, _shares(held_out.below))
+            row = _row(evidence, truth, held_out.estimate, _shares(held_out.below))
             figures = {key: figure for key, figure in row.items() if key != "model" and "auc" not in key}
             table.append({"evidence": evidence, "mass_scale": scale, "n": len(rows), **figures})
-    return _formatted(Table(rows=table), first=3)
+    return formatted(Table(rows=table), first=3)
 
 
 def missed_table(answers: OutOfFold) -> Table:
@@ -208,7 +197,7 @@ def missed_table(answers: OutOfFold) -> Table:
             for name, logs in (("sum_medians", held_out.estimate), ("sum_means", held_out.log_mean)):
                 row[name] = float(np.log10(np.sum(10 ** (logs[~is_limit] + mass)) / measured))
             table.append(row)
-    return _formatted(Table(rows=table), first=2)
+    return formatted(Table(rows=table), first=2)
 
 
 def _figures_with_limits(
@@ -221,11 +210,11 @@ def _figures_with_limits(
     the rank is anything below its probability, as often each.
     """
     residual = (held_out.estimate - value)[~is_limit]
-    error = bootstrap_errors(_rmse, residual, draws=N_BOOTSTRAP)
-    row = {"n": len(residual), "rmse": _rmse(residual), "rmse_error": error, "offset": float(residual.mean())}
+    error = bootstrap_errors(rmse, residual, draws=N_BOOTSTRAP)
+    row = {"n": len(residual), "rmse": rmse(residual), "rmse_error": error, "offset": float(residual.mean())}
     row["offset_error"] = float(residual.std(ddof=1) / np.sqrt(len(residual)))
     ranks = np.where(is_limit, np.linspace(0.0025, 0.9975, 200)[:, None], 1.0) * held_out.below
-    row |= _with_errors(_shares(ranks), len(value))
+    row |= shares_with_errors(_shares(ranks), len(value))
     above = (held_out.estimate > value)[is_limit]
     row |= {"n_limits": int(is_limit.sum()), "limits_violated": np.nan, "p_below_limit": np.nan}
     if is_limit.any():
@@ -262,7 +251,7 @@ def xgass_table(network: StructureNet, catalogs: Catalogs, seed: int) -> Table:
         held_out = Distributions(columns[chosen, :-3], *columns[chosen, -3:].T)
         limits = np.asarray(xgass["is_limit"])[chosen]
         rows.append({"sample": name, **_figures_with_limits(held_out, value[chosen], limits)})
-    return _formatted(Table(rows=rows))
+    return formatted(Table(rows=rows))
 
 
 def learning_curve_table(residuals: dict[int, dict[str, np.ndarray]]) -> Table:
@@ -271,10 +260,10 @@ def learning_curve_table(residuals: dict[int, dict[str, np.ndarray]]) -> Table:
     for size, by_evidence in residuals.items():
         row: dict[str, Any] = {"n_labels": size}
         for name, residual in by_evidence.items():
-            error = bootstrap_errors(_rmse, residual, draws=N_BOOTSTRAP)
-            row |= {name: _rmse(residual), f"{name}_error": error}
+            error = bootstrap_errors(rmse, residual, draws=N_BOOTSTRAP)
+            row |= {name: rmse(residual), f"{name}_error": error}
         rows.append(row)
-    return _formatted(Table(rows=rows))
+    return formatted(Table(rows=rows))
 
 
 def readings_table(answers: OutOfFold) -> Table:
@@ -292,7 +281,7 @@ def readings_table(answers: OutOfFold) -> Table:
             row |= {f"n{where}": part.size, f"sigma{where}": part.std() if part.size else np.nan}
             row[f"nmad{where}"] = robust
         table.append(row)
-    return _formatted(Table(rows=table))
+    return formatted(Table(rows=table))
 
 
 def detection_table(answers: OutOfFold, scores: dict[str, np.ndarray]) -> Table:
@@ -306,35 +295,31 @@ def detection_table(answers: OutOfFold, scores: dict[str, np.ndarray]) -> Table:
         for where, others in (("", undetected), ("_nearby", nearby)):
             row[f"n_undetected{where}"], both = int(others.sum()), detected | others
             row[f"auc{where}"], row[f"auc{where}_error"] = (
-                _auc(detected[both], score[both]) if others.any() else (np.nan, np.nan)
+                auc_with_error(detected[both], score[both]) if others.any() else (np.nan, np.nan)
             )
         table.append(row)
-    return _formatted(Table(rows=table))
+    return formatted(Table(rows=table))
 
 
 def ood_tests_table(
-    network: StructureNet,
+    network: MeasuringNet,
     galaxies: Galaxies,
-    answers: OutOfFold,
+    labelled: np.ndarray,
+    fold: np.ndarray,
     measured: Measurements,
     detection: DetectionTable,
+    held_out: dict[str, np.ndarray],
 ) -> Table:
-    """Count what is flagged of pictures made of the galaxies of a fold that the distances do not know."""
-    rest, table = answers.fold != OOD_FOLD, galaxies.table
-    detected = np.asarray(table["detected"])
-    fit_distances(network, measured.features[rest], detected[rest], measured.augmented_of(rest))
+    """Count what is flagged of pictures made of the galaxies of a fold that the distances do not know.
+
+    ``labelled`` is a mask; ``held_out`` are distances of real galaxies, by what they are.
+    """
+    rest = fold != OOD_FOLD
+    fit_distances(network, measured.features[rest], labelled[rest], measured.augmented_of(rest))
     pixels = galaxies.pixels[measured.augmented_rows[~rest[measured.augmented_rows]]]
     rng = np.random.default_rng(0)
     made = {name: make(pixels) for name, make in HARMLESS.items()} | ood_pictures(pixels, rng)
-    of_real = answers.outputs["distance"]
-    rows = [
-        (f"{name}, held out", True, of_real[table[column]])
-        for name, column in (
-            ("ALFALFA detections", "detected"),
-            ("undetected galaxies", "undetected"),
-            ("galaxies that ALFALFA missed", "missed"),
-        )
-    ]
+    rows = [(f"{name}, held out", True, values) for name, values in held_out.items()]
     for name, pictures in made.items():
         with torch.inference_mode():
             raw = torch.from_numpy(measure(network, as_read(pictures))).float()
@@ -349,33 +334,7 @@ def ood_tests_table(
         for name, real, values in rows
         if len(values)
     ]
-    return _formatted(Table(rows=flagged), first=3)
-
-
-def targets_table(tables: dict[str, Table]) -> Table:
-    """Tabulate the figures that the model was asked for, with their errors, and whether they are reached."""
-    rows = []
-    for name, evidence, figure, lowest, highest in TARGETS:
-        table = tables[name]
-        chosen = table[table.colnames[0]] == evidence
-        if "selection" in table.colnames:
-            chosen &= table["selection"] == "intrinsic"
-        (row,) = table[chosen]
-        error = f"{figure}_error"
-        value = float(row[figure])
-        rows.append(
-            {
-                "table": name,
-                "evidence": evidence,
-                "figure": figure,
-                "value": value,
-                "error": float(row[error]) if error in table.colnames else np.nan,
-                "lowest": lowest,
-                "highest": highest,
-                "reached": lowest <= value <= highest,
-            }
-        )
-    return _formatted(Table(rows=rows), first=3)
+    return formatted(Table(rows=flagged), first=3)
 
 
 def out_of_fold_table(answers: OutOfFold, p_detect: np.ndarray) -> Table:
@@ -413,11 +372,3 @@ def _quantiles(held_out: Distributions, levels: tuple[float, ...], name: str) ->
     """Name the columns of some quantiles as those of a result."""
     ends = {level: "" if level == 0.5 else f"_p{round(100 * level):02d}" for level in levels}
     return {f"{name}{end}": held_out.quantiles[:, LEVELS.index(level)] for level, end in ends.items()}
-
-
-def _formatted(table: Table, first: int = 1) -> Table:
-    table.round(4)
-    for name in table.colnames[first:]:
-        if table[name].dtype.kind == "f":
-            table[name].info.format = ".3f"
-    return table

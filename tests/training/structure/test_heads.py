@@ -13,8 +13,8 @@ from hifrac.metrics import detection_auc
 from hifrac.models.photometry import PhotometryHead
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.training.splits import assign_folds
-from hifrac.training.structure.cross_validation import balanced, cross_validate, learning_curve, set_edges
-from hifrac.training.structure.distances import EDGE_PERCENTILES, fit_distances
+from hifrac.training.structure.cross_validation import cross_validate, learning_curve, set_edges
+from hifrac.training.structure.distances import EDGE_PERCENTILES, balanced, fit_distances
 from hifrac.training.structure.heads import (
     cross_readings,
     fit_detection_head,
@@ -298,7 +298,8 @@ def test_held_out_pictures_are_near_and_their_augmentations_far(galaxies, measur
 def test_both_kinds_count_alike_however_many_there_are(galaxies):
     values = np.where(galaxies["detected"], 1.0, 0.0)
     rows = np.r_[np.flatnonzero(galaxies["detected"])[:5], np.flatnonzero(galaxies["undetected"])]
-    assert balanced(values[rows], galaxies[rows]).mean() == 0.5
+    kinds = [np.asarray(galaxies[name])[rows] for name in ("detected", "undetected")]
+    assert balanced(values[rows], *kinds).mean() == 0.5
 
 
 # Cross-validation
@@ -399,9 +400,10 @@ def test_an_edge_is_where_few_pictures_lie_beyond(galaxies, out_of_fold):
         network, dataclasses.replace(out_of_fold, distances=distances, harmless=0 * distances)
     )
     edge = network.edge.numpy()
+    kinds = [np.asarray(galaxies[name]) for name in ("detected", "undetected")]
     assert len(EDGE_PERCENTILES) == 2 + len(AUGMENTATIONS_OOD)
     for column, limit, percent in zip(distances.T, edge, EDGE_PERCENTILES, strict=True):
-        assert limit == pytest.approx(np.percentile(balanced(column, galaxies), percent), rel=1e-6)
+        assert limit == pytest.approx(np.percentile(balanced(column, *kinds), percent), rel=1e-6)
     np.testing.assert_allclose(held_out.outputs["distance"], (distances / edge).max(1), rtol=1e-6)
     np.testing.assert_array_equal(held_out.outputs["estimate"], out_of_fold.outputs["estimate"])
 

@@ -23,7 +23,8 @@ from hifrac.training.evaluation import COMPLETENESS
 from hifrac.training.splits import assign_folds, split_hash
 from hifrac.training.structure import learner as training
 from hifrac.training.structure import measurements
-from hifrac.training.structure.cross_validation import OOD_PERCENTILE, calibrate, distributions
+from hifrac.training.structure.cross_validation import calibrate, distributions
+from hifrac.training.structure.distances import OOD_PERCENTILE
 from hifrac.training.structure.galaxies import read_sample
 from hifrac.training.write_model import require_same_answers
 

@@ -1,0 +1,124 @@
+"""The metallicity network: measurements of a galaxy, and learned heads that read 12 + log(O/H) off them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+from hifrac.models.measuring import MeasuringNet
+from hifrac.models.photometry import QUANTITIES, PhotometryHead, bound
+
+
+class MetallicityOutput(NamedTuple):
+    """What the network says of a batch of n pictures: its outputs, in the order of the card.
+
+    Attributes
+    ----------
+    estimate : Tensor, shape (n,)
+        12 + log(O/H) of the gas, on the scale of Tremonti et al. (2004), of a star-forming galaxy, from the
+        picture alone.
+    mag_u, mag_g, mag_r, mag_i, mag_z : Tensor, shape (n,)
+        Model magnitudes of SDSS that the picture shows, not corrected for the Galaxy.
+    log_cz : Tensor, shape (n,)
+        log10 of the redshift times the speed of light in km/s.
+    log_mstar : Tensor, shape (n,)
+        log10(M* / Msun) on the scale of Taylor et al. (2011).
+    star_forming_logit : Tensor, shape (n,)
+        Log odds that the galaxy is star-forming, as its emission lines would tell, at equal prior odds.
+    distance : Tensor, shape (n,)
+        Distance from the training set in feature space; 1 is its edge.
+    """
+
+    estimate: Tensor
+    mag_u: Tensor
+    mag_g: Tensor
+    mag_r: Tensor
+    mag_i: Tensor
+    mag_z: Tensor
+    log_cz: Tensor
+    log_mstar: Tensor
+    star_forming_logit: Tensor
+    distance: Tensor
+
+
+class MetallicityNet(MeasuringNet):
+    """Measures colour, size, shape and texture, and reads the metallicity of the gas off them.
+
+    Parameters
+    ----------
+    width : int
+        Side of the square pictures in pixels; at least 64 and a multiple of 4.
+    n_heads : int, optional
+        Heads that read magnitudes, redshift and mass, and whose mean counts: from 1 to 16.
+
+    Notes
+    -----
+    Two steps: the magnitudes, redshift and stellar mass that the picture shows, learned from thousands of
+    pictures; and a linear map of these, of the square of the mass, where the mass-metallicity relation
+    flattens, and of the measurements, learned from hundreds.
+    """
+
+    if TYPE_CHECKING:  # TorchScript reads no annotations that are text
+        reading_center: Tensor
+        reading_scale: Tensor
+
+    def __init__(self, width: int = 128, n_heads: int = 6) -> None:
+        super().__init__(width)
+        if not 1 <= n_heads <= 16:
+            raise ValueError(f"n_heads must be from 1 to 16, got {n_heads}")
+        n = len(QUANTITIES)
+        self.photometry = nn.ModuleList(PhotometryHead(self.n_features) for _ in range(n_heads))
+        self.register_buffer("reading_center", torch.zeros(n))
+        self.register_buffer("reading_scale", torch.ones(n))
+        n_inputs = self.n_features + n + 1
+        self.metallicity = nn.Linear(n_inputs, 1)
+        self.star_forming = nn.Linear(n_inputs, 1)
+
+    def forward(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> MetallicityOutput:  # noqa: UP045 (scripts)
+        """Read a batch of pictures.
+
+        Parameters
+        ----------
+        pixels : Tensor of uint8, shape (n, 3, width, width)
+            Red, green and blue as decoded, 0 to 255.
+        ebv : Tensor, shape (n,), optional
+            Galactic reddening E(B-V) in mag; where it is NaN or not given, that of the training set.
+
+        Returns
+        -------
+        output : MetallicityOutput
+        """
+        return self.forward_head(self.forward_features(pixels, ebv))
+
+    def forward_head(self, features: Tensor) -> MetallicityOutput:
+        """Apply the heads to the measurements."""
+        quantities = self.quantities(features)
+        inputs = self.head_inputs(features, quantities)
+        g_minus_i, i, u_minus_g, g_minus_r, _, i_minus_z, log_cz, log_mstar = quantities.unbind(1)
+        g = g_minus_i + i
+        return MetallicityOutput(
+            self.metallicity(inputs)[:, 0],
+            u_minus_g + g,
+            g,
+            g - g_minus_r,
+            i,
+            i - i_minus_z,
+            log_cz,
+            log_mstar,
+            self.star_forming(inputs)[:, 0],
+            (self.distances(features) / self.edge).amax(1),
+        )
+
+    def quantities(self, features: Tensor) -> Tensor:
+        """Return ``QUANTITIES`` that the picture shows, (n, 8)."""
+        total = torch.zeros_like(self.reading_center)
+        for head in self.photometry:
+            total = total + head(features)
+        return total / len(self.photometry)
+
+    def head_inputs(self, features: Tensor, quantities: Tensor) -> Tensor:
+        """Return what the linear heads read: measurements, ``QUANTITIES`` and the square of the mass."""
+        shown = bound((quantities - self.reading_center) / self.reading_scale)
+        return torch.cat([self.standardise(features), shown, shown[:, -1:] ** 2], 1)

@@ -1,0 +1,156 @@
+"""The galaxies of the metallicity model: a row a picture, with all that the label files say of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from hifrac.core.reddening import galactic_ebv
+from hifrac.cutouts import SDSS_RECIPE
+from hifrac.models.photometry import QUANTITIES
+from hifrac.training.data import ARCHIVE, INDEX, data_folder, decode_all, numbers_of, read_data_table
+from hifrac.training.splits import sky_groups
+from hifrac.training.structure.galaxies import PHOTOMETRY, Galaxies, read_photometry
+
+#: The labels, and those that tell only whether a galaxy forms stars; which a data directory may lack.
+LABELS = "metallicity_labels.ecsv"
+LINES, PORTSMOUTH, RESOLVE_ECO = "line_labels.ecsv", "portsmouth_labels.ecsv", "resolve_eco_labels.ecsv"
+#: Sides of the pictures, in pixels, of the published network's predictions.
+PUBLISHED = (128, 64, 32, 16)
+_NAMES = ("wu_boada_2019_prediction", *(f"wu_boada_2019_prediction_{side}" for side in PUBLISHED[1:]))
+#: What SDSS's pipeline calls a spectrum, and whether that is of star formation.
+_SUBCLASSES = {"STARFORMING": 1.0, "STARBURST": 1.0, "AGN": 0.0, "BROADLINE": 0.0}
+
+
+def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxies:
+    """Read the pictures that the label files of a data directory tell of.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        The data directory; `~hifrac.core.data_dir` by default.
+    width : int, optional
+        Side of the pictures in pixels.
+
+    Returns
+    -------
+    galaxies : Galaxies
+        ``table``, with a row for each galaxy: ``objid``; ``oh``, 12 + log(O/H) of MPA-JHU, and
+        ``published``, (n, 4), the predictions of the network of Wu & Boada (2019) from pictures of
+        `PUBLISHED` pixels; ``photometry``, (n, 8), `QUANTITIES` as observed; ``star_forming``, 1 or 0 by
+        emission lines; ``ra``, ``dec`` and ``ebv``; NaN where unknown. Those of one ``group`` share a fold.
+        ``pixels``, (n, width, width, 3).
+
+    Raises
+    ------
+    ValueError
+        If no data directory is configured, or a table lacks a column.
+    FileNotFoundError
+        If ``metallicity_labels.ecsv``, ``photometry_labels.ecsv``, ``index.ecsv`` or pictures are missing.
+    ~hifrac.core.RowError
+        If a picture is missing or damaged: training takes all or nothing.
+    """
+    cutouts = data_folder(folder)
+    tables = [_read_labels(cutouts), _read_photometry(cutouts)]
+    for name, read in (
+        (LINES, _read_lines),
+        (PORTSMOUTH, _read_portsmouth),
+        (RESOLVE_ECO, _read_resolve_eco),
+    ):
+        if (cutouts / name).is_file():
+            tables.append(read(cutouts))
+    table = _joined(tables)
+    table["group"] = sky_groups(table["objid"], table["ra"], table["dec"])
+    table["ebv"] = galactic_ebv(*_places(cutouts, table))
+    pixels = decode_all(table["objid"], cutouts / ARCHIVE, replace(SDSS_RECIPE, width=width))
+    return Galaxies(table, pixels)
+
+
+def _joined(tables: list[Table]) -> Table:
+    """Make a row of each galaxy; of tables that say the same of it, the first counts."""
+    objid = np.concatenate([np.asarray(part["objid"], dtype=str) for part in tables])
+    table = Table({"objid": np.array(list(dict.fromkeys(objid.tolist())))})
+    row_of = {name: row for row, name in enumerate(table["objid"])}
+    n = len(table)
+    for name in ("oh", "star_forming", "ra", "dec"):
+        table[name] = np.full(n, np.nan)
+    for name, size in (("published", len(PUBLISHED)), ("photometry", len(QUANTITIES))):
+        table[name] = np.full((n, size), np.nan)
+    for part in tables:
+        rows = np.array([row_of[name] for name in part["objid"]], dtype=int)
+        for name in part.colnames[1:]:
+            own = np.asarray(table[name][rows])
+            table[name][rows] = np.where(np.isfinite(own), own, part[name])
+    return table
+
+
+def _places(cutouts: Path, table: Table) -> list[np.ndarray]:
+    """Return right ascension and declination, to a tenth of a degree where no better is known."""
+    index = read_data_table(cutouts, INDEX, ["objid", "ra_approx", "dec_approx"])
+    row_of = {str(name): row for row, name in enumerate(index["objid"])}
+    rows = np.array([row_of.get(name, -1) for name in table["objid"]])
+    places = []
+    for name in ("ra", "dec"):
+        near = np.append(numbers_of(index, f"{name}_approx"), np.nan)[rows]
+        places.append(np.where(np.isfinite(table[name]), table[name], near))
+    return places
+
+
+def _read_labels(cutouts: Path) -> Table:
+    """Read the metallicities; who has one forms stars."""
+    table = read_data_table(cutouts, LABELS, ["objid", "oh_p50", *_NAMES])
+    value = numbers_of(table, "oh_p50")
+    return Table(
+        {
+            "objid": np.asarray(table["objid"], dtype=str),
+            "oh": value,
+            "published": np.stack([numbers_of(table, name) for name in _NAMES], axis=1),
+            "star_forming": np.where(np.isfinite(value), 1.0, np.nan),
+        }
+    )
+
+
+def _read_photometry(cutouts: Path) -> Table:
+    """Read magnitudes, redshifts and stellar masses of SDSS, and what its pipeline calls the spectra."""
+    table = read_photometry(cutouts)["objid", "ra", "dec", "photometry"]
+    spectra = read_data_table(cutouts, PHOTOMETRY, ["subclass", "broadline_agn"])
+    names = np.ma.filled(np.ma.asarray(spectra["subclass"]).astype(str), "")
+    is_sf = np.array([_SUBCLASSES.get(str(name), np.nan) for name in names])
+    table["star_forming"] = np.where(np.asarray(spectra["broadline_agn"]), 0.0, is_sf)
+    return table
+
+
+def _read_lines(cutouts: Path) -> Table:
+    """Read who forms stars by the lines of MPA-JHU (S/N > 3)."""
+    table = read_data_table(cutouts, LINES, ["objid", "is_sf"])
+    return Table({"objid": np.asarray(table["objid"], dtype=str), "star_forming": numbers_of(table, "is_sf")})
+
+
+def _read_portsmouth(cutouts: Path) -> Table:
+    """Read who forms stars by the lines of Thomas et al. (2013)."""
+    table = read_data_table(cutouts, PORTSMOUTH, ["objid", "ra", "dec", "bpt"])
+    is_sf = np.asarray(table["bpt"].astype(str)) == "Star Forming"
+    return Table(
+        {
+            "objid": np.asarray(table["objid"], dtype=str),
+            "star_forming": is_sf.astype(float),
+            "ra": numbers_of(table, "ra"),
+            "dec": numbers_of(table, "dec"),
+        }
+    )
+
+
+def _read_resolve_eco(cutouts: Path) -> Table:
+    """Read who forms stars by the lines of galaxies of RESOLVE and ECO."""
+    table = read_data_table(cutouts, RESOLVE_ECO, ["objid", "radeg", "dedeg", "is_sf"])
+    return Table(
+        {
+            "objid": np.asarray(table["objid"], dtype=str),
+            "star_forming": numbers_of(table, "is_sf"),
+            "ra": numbers_of(table, "radeg"),
+            "dec": numbers_of(table, "dedeg"),
+        }
+    )

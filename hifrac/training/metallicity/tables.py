@@ -1,0 +1,233 @@
+"""Figures of merit of galaxies that were held out, beside simple models and the published network."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from astropy.table import MaskedColumn, Table
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from hifrac.metrics import bootstrap_errors, coverage
+from hifrac.models.calibration import LEVELS
+from hifrac.models.measuring import MeasuringNet
+from hifrac.models.photometry import QUANTITIES
+from hifrac.training.evaluation import SHARES, coverage_across
+from hifrac.training.metallicity.calibrate import EVIDENCE_SETS
+from hifrac.training.metallicity.cross_validation import OutOfFold
+from hifrac.training.metallicity.heads import with_photometry
+from hifrac.training.metallicity.sample import PUBLISHED
+from hifrac.training.structure.tables import radial_colours
+from hifrac.training.tables import (
+    N_BOOTSTRAP,
+    auc_with_error,
+    formatted,
+    regression_row,
+    rmse,
+    shares_with_errors,
+)
+
+_MOST_EVIDENCE = "picture+z+photometry"
+_COVERAGE = (("coverage_68", 0.62, 0.74), ("coverage_90", 0.85, 0.95))
+#: What was asked for: table, evidence, figure, its range.
+TARGETS = (
+    ("cross_validation", "picture", "rmse", 0.0, 0.105),
+    *(("cross_validation", "picture", *share) for share in _COVERAGE),
+    ("cross_validation", _MOST_EVIDENCE, "rmse", 0.0, 0.095),
+    *(("cross_validation", _MOST_EVIDENCE, *share) for share in _COVERAGE),
+)
+#: Simple models, of the picture and of a catalogue.
+_RIDGE = RidgeCV(np.logspace(-2, 4, 25))
+_BY_COLOURS = make_pipeline(StandardScaler(), _RIDGE)
+_BY_CATALOGUE = make_pipeline(
+    StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(), _RIDGE
+)
+#: Bounds of bins of p_star_forming.
+_BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def rows_with(galaxies: Table, evidence: str) -> np.ndarray:
+    """Return the numbers of the galaxies with a metallicity and all of some evidence."""
+    rows = np.isfinite(galaxies["oh"])
+    return np.flatnonzero(rows & with_photometry(galaxies) if EVIDENCE_SETS[evidence] else rows)
+
+
+def cross_validation_table(answers: OutOfFold, features: np.ndarray) -> Table:
+    """Tabulate figures of the galaxies with a metallicity, by what is known of them, and of simple models.
+
+    The estimate is the median. ``features`` are raw measurements. Models of which the name says so have the
+    galaxies with photometry alone.
+    """
+    galaxies = answers.galaxies
+    table = [_figures(answers, name, rows_with(galaxies, name), name) for name in EVIDENCE_SETS]
+    rows, some = rows_with(galaxies, "picture"), rows_with(galaxies, _MOST_EVIDENCE)
+    table.append(_figures(answers, "picture, of galaxies with photometry", some, "picture"))
+    colours, catalogue = radial_colours(features), np.asarray(galaxies["photometry"])
+    for name, make, inputs, part in (
+        ("ridge on radial colours", _BY_COLOURS, colours, rows),
+        (
+            "quadratic in colours, magnitude, redshift and mass of the catalogue",
+            _BY_CATALOGUE,
+            catalogue,
+            some,
+        ),
+    ):
+        truth, fold = np.asarray(galaxies["oh"])[part], answers.fold[part]
+        estimate = cross_val_predict(make, inputs[part], truth, cv=PredefinedSplit(fold))
+        table.append(regression_row(name, truth, estimate, coverage_across(truth - estimate, fold)))
+        table[-1] |= {"n": len(part)}
+    names = ["model", "n", *(name for name in table[0] if name not in ("model", "n"))]
+    return formatted(Table(rows=table, names=names), first=2)
+
+
+def _figures(answers: OutOfFold, name: str, rows: np.ndarray, evidence: str) -> dict[str, Any]:
+    truth, quantiles = np.asarray(answers.galaxies["oh"])[rows], answers.quantiles(rows, evidence)
+    row = regression_row(name, truth, quantiles[:, LEVELS.index(0.5)], shares(truth, quantiles))
+    return {**row, "n": len(rows)}
+
+
+def shares(truth: np.ndarray, quantiles: np.ndarray) -> dict[str, float]:
+    """Return the coverage of the 68% and the 90% interval, given quantiles at `LEVELS`."""
+    ends = {name: [quantiles[:, LEVELS.index(level)] for level in levels] for name, levels in SHARES.items()}
+    return {name: coverage(truth, *interval) for name, interval in ends.items()}
+
+
+def network_figures(table: Table) -> dict[str, float]:
+    """Return the figures that the card shows: of the picture alone, and the error with all evidence."""
+    first = {
+        name: round(float(table[name][0]), 4)
+        for name in table.colnames[2:]
+        if name != "sigma" and (name == "rmse_error" or not name.endswith("_error"))
+    }
+    best = table[list(table["model"]).index(_MOST_EVIDENCE)]
+    return {**first, "rmse_z_photometry": round(float(best["rmse"]), 4)}
+
+
+def published_table(answers: OutOfFold) -> Table:
+    """Compare with the network of Wu & Boada (2019) on the same galaxies, by the width of its pictures.
+
+    ``difference`` is the RMSE of this model less that of the published one, with the error of samples of
+    galaxies, the same for both.
+    """
+    galaxies, table = answers.galaxies, []
+    published = np.asarray(galaxies["published"])
+    for evidence in ("picture", "picture+z", _MOST_EVIDENCE):
+        rows = rows_with(galaxies, evidence)
+        truth = np.asarray(galaxies["oh"])[rows]
+        own = answers.quantiles(rows, evidence)[:, LEVELS.index(0.5)] - truth
+        for column, side in enumerate(PUBLISHED):
+            other = published[rows, column] - truth
+            both = np.isfinite(other)
+            pair = own[both], other[both]
+            errors = bootstrap_errors(_difference, *pair, draws=N_BOOTSTRAP)
+            row: dict[str, Any] = {"evidence": evidence, "published_width": side, "n": int(both.sum())}
+            for name, value in _difference(*pair).items():
+                row |= {name: value, f"{name}_error": errors[name]}
+            table.append(row)
+    return formatted(Table(rows=table), first=3)
+
+
+def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    return {
+        "rmse": rmse(own),
+        "rmse_published": rmse(other),
+        "difference": rmse(own) - rmse(other),
+        "correlation": float(np.corrcoef(own, other)[0, 1]),
+    }
+
+
+def thirds_table(answers: OutOfFold, features: np.ndarray) -> Table:
+    """Tabulate errors and coverage by thirds of size, mass and the like, and of the measured metallicity."""
+    galaxies, table = answers.galaxies, []
+    for evidence in EVIDENCE_SETS:
+        rows = rows_with(galaxies, evidence)
+        truth, quantiles = np.asarray(galaxies["oh"])[rows], answers.quantiles(rows, evidence)
+        estimate = quantiles[:, LEVELS.index(0.5)]
+        width = quantiles[:, LEVELS.index(0.84)] - quantiles[:, LEVELS.index(0.16)]
+        for name, values in {
+            "size": features[rows, MeasuringNet.columns(("segment_shape",))[0]],
+            "brightness": -answers.outputs["mag_r"][rows],
+            "mass": answers.outputs["log_mstar"][rows],
+            "width": width,
+            "estimate": estimate,
+            "measured": truth,
+        }.items():
+            parts = np.array_split(np.argsort(values), 3)
+            for third, part in zip(("lowest", "middle", "highest"), parts, strict=True):
+                residual = estimate[part] - truth[part]
+                figures = {"n": len(part), "rmse": rmse(residual), "offset": float(residual.mean())}
+                figures |= shares(truth[part], quantiles[part]) | {"width_68": float(np.median(width[part]))}
+                table.append({"evidence": evidence, "thirds_of": name, "third": third, **figures})
+    return formatted(Table(rows=table), first=4)
+
+
+def readings_table(answers: OutOfFold, read: np.ndarray) -> Table:
+    """Tabulate how well photometry, redshift and mass are read, (n, 8), off pictures with a metallicity."""
+    rows = rows_with(answers.galaxies, _MOST_EVIDENCE)
+    truth = np.asarray(answers.galaxies["photometry"])[rows]
+    table = []
+    for name, residual, true in zip(QUANTITIES, (read[rows] - truth).T, truth.T, strict=True):
+        nmad = 1.4826 * np.median(np.abs(residual - np.median(residual)))
+        row = {"quantity": name, "n": len(rows), "offset": residual.mean(), "sigma": residual.std()}
+        table.append({**row, "nmad": nmad, "standard_deviation": true.std()})
+    return formatted(Table(rows=table), first=2)
+
+
+def star_forming_table(answers: OutOfFold, probability: np.ndarray) -> Table:
+    """Tabulate the area under the curve of p_star_forming, and in bins of it how often lines say so.
+
+    ``star_forming`` is the share that is, if of both kinds there were as many: what p_star_forming says.
+    """
+    truth, labelled = np.asarray(answers.galaxies["star_forming"]), np.isfinite(answers.galaxies["oh"])
+    is_told = np.isfinite(truth)
+    table = []
+    for name, rows in (("all", is_told), ("without a metallicity", is_told & ~labelled)):
+        area, error = auc_with_error(truth[rows] == 1, probability[rows])
+        row = _star_forming_row(name, truth[rows], probability[rows])
+        table.append(
+            {**row, "star_forming": np.nan, "star_forming_error": np.nan, "auc": area, "auc_error": error}
+        )
+    weights = [1 / np.sum(truth == value) for value in (0, 1)]
+    for low, high in pairwise(_BINS):
+        rows = is_told & (probability >= low) & ((probability < high) | (high == 1))
+        if rows.any():
+            row = _star_forming_row(f"p from {low:g} to {high:g}", truth[rows], probability[rows])
+            share = np.average(truth[rows], weights=np.where(truth[rows] == 1, weights[1], weights[0]))
+            row |= shares_with_errors({"star_forming": float(share)}, int(rows.sum()))
+            table.append({**row, "auc": np.nan, "auc_error": np.nan})
+    return formatted(Table(rows=table), first=3)
+
+
+def _star_forming_row(name: str, truth: np.ndarray, probability: np.ndarray) -> dict[str, Any]:
+    """Return counts and the mean probability."""
+    row = {"galaxies": name, "n": len(truth), "n_star_forming": int(truth.sum())}
+    return {**row, "p_star_forming": float(probability.mean())}
+
+
+def out_of_fold_table(answers: OutOfFold, probability: np.ndarray) -> Table:
+    """Tabulate the held-out answers, a row a galaxy with a metallicity.
+
+    ``oh`` and its quantiles are of the picture alone; what ends in ``_z``, ``_z_photometry`` and the like
+    knows that too, and is masked where it is not known.
+    """
+    galaxies = answers.galaxies
+    rows = rows_with(galaxies, "picture")
+    table = Table({"objid": galaxies["objid"][rows], "fold": answers.fold[rows]})
+    table["oh_p50"] = np.asarray(galaxies["oh"])[rows]
+    table["p_star_forming"] = probability[rows].round(4)
+    table["distance"] = answers.outputs["distance"][rows].round(4)
+    for evidence in EVIDENCE_SETS:
+        end = evidence.removeprefix("picture").replace("+", "_").replace("log_mstar", "mstar")
+        part = rows_with(galaxies, evidence)
+        at = np.searchsorted(rows, part)
+        quantiles = answers.quantiles(part, evidence)
+        for level, values in zip(LEVELS, quantiles.T, strict=True):
+            name = f"oh{end}" + ("" if level == 0.5 else f"_p{round(100 * level):02d}")
+            column = MaskedColumn(np.zeros(len(rows)), mask=np.ones(len(rows), dtype=bool))
+            column[at] = values.round(4)
+            table[name] = column if column.mask.any() else np.asarray(column)
+    return table
