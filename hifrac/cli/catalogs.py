@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile, is_zipfile
 
 import click
 
@@ -94,10 +95,15 @@ def write(name: str, output: Path, overwrite: bool) -> None:
     show_default=True,
     help="Stellar masses of wu2020; the paper's are mpa_jhu.",
 )
+@click.option(
+    "--pictures",
+    type=click.Path(exists=True, path_type=Path),
+    help="Of wu_boada2019: report of `hifrac fetch`, or folder or zip of objID.jpg: who has a picture.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of the counts to write.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @one_line_errors
-def counts(paper: str, masses: str, output: Path | None, overwrite: bool) -> None:
+def counts(paper: str, masses: str, pictures: Path | None, output: Path | None, overwrite: bool) -> None:
     """Count what each cut of the paper's samples leaves, beside the published numbers."""
     from hifrac.catalogs.samples import paper_samples, quantiles_table
     from hifrac.catalogs.selection import counts_table
@@ -105,9 +111,12 @@ def counts(paper: str, masses: str, output: Path | None, overwrite: bool) -> Non
     from hifrac.core.tables import write_table
 
     refuse_output(output, overwrite)
+    if pictures is not None and paper != "wu_boada2019":
+        raise click.UsageError("--pictures needs --paper wu_boada2019")
     if paper == "wu_boada2019":
         galaxies = _reader(paper)()
-        samples, others = wu_boada_samples(galaxies), facts_table(galaxies)
+        stems = None if pictures is None else _with_picture(pictures)
+        samples, others = wu_boada_samples(galaxies, pictures=stems), facts_table(galaxies)
         title = "Statistics beside those that Wu & Boada (2019) printed:"
     else:
         samples = paper_samples(_reader(masses)())
@@ -195,6 +204,22 @@ def cutouts(
         click.echo("without --undetected: no model can be trained on it")
     if total and not stored:
         raise SystemExit(1)
+
+
+def _with_picture(pictures: Path) -> set[str]:
+    """Return the objIDs of which a folder or a zip has a picture, or a report of ``hifrac fetch`` says so."""
+    from hifrac.core.flags import UNSERVED
+    from hifrac.core.tables import read_table
+
+    if pictures.is_dir():
+        return {path.stem for path in pictures.iterdir()}
+    if is_zipfile(pictures):
+        with ZipFile(pictures) as archive:
+            return {Path(name).stem for name in archive.namelist()}
+    report = read_table(pictures)
+    if missing := {"objid", "flags"} - set(report.colnames):
+        raise ValueError(f"--pictures: {pictures} has no column {', '.join(sorted(missing))}")
+    return set(report["objid"][(report["flags"] & int(UNSERVED)) == 0].astype(str).tolist())
 
 
 def _undetected(name: str) -> Table:

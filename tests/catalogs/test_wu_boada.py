@@ -1,6 +1,8 @@
 """The galaxies of Wu & Boada (2019) from a SkyServer that runs here: query, pieces, cuts, check values."""
 
+import shutil
 import sqlite3
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -16,6 +18,8 @@ from hifrac.catalogs.errors import CatalogFormatError, CatalogServiceError
 from hifrac.catalogs.wu_boada import WU_BOADA_SQL, facts_table, wu_boada_samples
 from hifrac.cli import main
 from hifrac.core.exceptions import HifracWarning
+from hifrac.core.flags import Flag
+from hifrac.cutouts._scales import column_scales
 
 PHOTO, SPEC = 1237648000000000000, 300000000000000000
 PIECES = 28
@@ -97,6 +101,7 @@ def test_it_is_asked_for_in_pieces_and_kept_whole(skyserver, data_folder):
     assert table["lgm_tot_p50"].mask.tolist() == [False, False, False, True, False]
     assert str(table["petroR90_r"].unit) == "arcsec"
     np.testing.assert_array_equal(table["petroR90_r"].unmasked.value, 5.0)
+    np.testing.assert_allclose(column_scales(table, "petroR90_r", 25.344), 5 / 25.344)
     assert table["modelMag_g"].unmasked.value[0] == 17.6
     assert table.meta["hifrac"]["catalog"] == "wu_boada2019"
     assert len(skyserver.requests) == PIECES + 3  # all are counted, three have rows
@@ -239,3 +244,35 @@ def test_the_command_fetches_counts_and_compares(skyserver, tmp_path):
     assert counts["rows"][counts["step"] == "mass"].tolist() == [4]
     assert "142186" in done.output
     assert "8.906503" in done.output
+
+
+@pytest.mark.parametrize("what", ["folder", "zip", "report"])
+def test_the_command_counts_the_galaxies_with_a_picture(skyserver, tmp_path, what):
+    pictures, output = tmp_path / "pictures", tmp_path / "counts.ecsv"
+    pictures.mkdir()
+    for number in (0, 2, 77):
+        (pictures / f"{PHOTO + number}.jpg").write_bytes(b"picture")
+    if what == "zip":
+        pictures = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", pictures))
+    if what == "report":
+        objid, flags = [PHOTO, PHOTO + 1, PHOTO + 2], [0, int(Flag.FETCH_FAILED), int(Flag.CROWDED)]
+        pictures = tmp_path / "report.ecsv"
+        Table({"objid": objid, "flags": flags}).write(pictures)
+    arguments = ["--paper", "wu_boada2019", "--pictures", str(pictures), "-o", str(output)]
+    done = CliRunner().invoke(main, ["catalogs", "counts", *arguments])
+    assert done.exit_code == 0, done.output
+    counts = Table.read(output)
+    assert counts["rows"][counts["step"] == "picture"].tolist() == [2]
+    assert counts["published"][counts["step"] == "unique"].tolist() == [116_428]
+
+
+def test_pictures_that_cannot_be_counted_are_refused(skyserver, tmp_path):
+    path = tmp_path / "notes.ecsv"
+    Table({"objid": [PHOTO]}).write(path)
+    for arguments, message in (
+        (["--paper", "wu_boada2019"], "notes.ecsv has no column flags"),
+        ([], "--pictures needs --paper wu_boada2019"),
+    ):
+        done = CliRunner().invoke(main, ["catalogs", "counts", *arguments, "--pictures", str(path)])
+        assert done.exit_code != 0
+        assert message in done.output
