@@ -1,4 +1,4 @@
-"""HI mass fractions of galaxies, with an honest error, from their pictures."""
+"""HI mass fractions and metallicities of galaxies, with an honest error, from their pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _ROOM_OF = {
     "Flag": "hifrac.core.flags",
     "HIFractionEstimator": "hifrac.estimator",
     "LocalCutouts": "hifrac.cutouts",
+    "MetallicityEstimator": "hifrac.metallicity",
     "ModelCard": "hifrac.models",
     "SkyServerCutouts": "hifrac.cutouts",
     "conf": "hifrac.core.config",
@@ -27,6 +28,7 @@ __all__ = [
     "Flag",
     "HIFractionEstimator",
     "LocalCutouts",
+    "MetallicityEstimator",
     "ModelCard",
     "SkyServerCutouts",
     "__citation__",

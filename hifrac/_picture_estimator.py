@@ -19,7 +19,7 @@ import numpy as np
 from astropy.table import QTable, Table
 
 import hifrac
-from hifrac.core.columns import QUANTITIES, columns_of, make_column, make_room
+from hifrac.core.columns import columns_of, make_column, make_room
 from hifrac.core.config import conf
 from hifrac.core.draws import random_shares
 from hifrac.core.evidence import Evidence, parse_evidence
@@ -29,6 +29,7 @@ from hifrac.core.flags import UNSERVED, Flag
 from hifrac.core.input import Positions, parse
 from hifrac.core.measurements import find_column, find_measurement
 from hifrac.core.progress import progress_reports
+from hifrac.core.quantities import QUANTITIES
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts import Cutout, CutoutRecipe, CutoutSource, source_for
@@ -63,11 +64,11 @@ class PictureEstimator:
     """
 
     #: Which of `QUANTITIES` the estimator is for, and the setting that names its model.
-    _quantity: str
-    _setting: str
+    quantity: str
+    model_setting: str
     #: Whether it also takes models of quantities that have no estimator.
     _takes_others = False
-    #: What of the evidence the model can use: where it lacks, ``photometry`` asks for it.
+    #: What its models can use of the evidence.
     _uses: tuple[str, ...]
 
     def __init__(
@@ -84,7 +85,9 @@ class PictureEstimator:
                 raise TypeError("device must not be given with a loaded model: it has one")
             self.model = model
         else:
-            self.model = load_model(getattr(conf, self._setting) if model is None else model, device=device)
+            self.model = load_model(
+                getattr(conf, self.model_setting) if model is None else model, device=device
+            )
         self._require_quantity()
         self.model.require(photometry=photometry)
         self.photometry = photometry
@@ -324,15 +327,15 @@ class PictureEstimator:
 
     def _require_quantity(self) -> None:
         """Refuse a model of another quantity."""
-        card, mine = self.model.card, QUANTITIES[self._quantity]
+        card, mine = self.model.card, QUANTITIES[self.quantity]
         column = card.target_column
         others = {quantity.column: quantity.estimator for quantity in QUANTITIES.values()}
         if column == mine.column or (self._takes_others and column not in others):
             return
-        advice = f": that is for {others[column]}" if column in others else ""
+        owner = f", for {others[column]}" if column in others else ""
         raise ValueError(
-            f"model: {card.name!r} estimates {column} ({card.target}), and {type(self).__name__} takes "
-            f"models of {mine.column}{advice}"
+            f"model: {card.name!r} estimates {column} ({card.target}){owner}; {type(self).__name__} takes "
+            f"models of {mine.column}"
         )
 
     def _check_recipe(self) -> None:
@@ -441,8 +444,7 @@ class PictureEstimator:
 
     def _evidence_text(self, evidence: Evidence) -> np.ndarray:
         """Say of each row what the model uses of it."""
-        used = evidence if self.model.posterior_model is not None else Evidence.none(len(evidence))
-        return evidence_text(used)
+        return evidence_text(evidence, self._uses if self.model.uses_evidence else ())
 
     def _options(self, request: Request, rows: list[int] | np.ndarray) -> dict[str, Any]:
         """Return what the model is told of some rows beside their pictures and reddening."""
@@ -524,6 +526,7 @@ class PictureEstimator:
             "model": card.name,
             "model_sha256": self.model.sha256,
             "target": card.target,
+            "column": card.target_column,
             **self._scales(),
             "recipe": str(card.recipe),
             "pictures": str(self.cutouts.recipe or "as the files are"),

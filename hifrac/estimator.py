@@ -77,9 +77,9 @@ class HIFractionEstimator(PictureEstimator):
     27
     """
 
-    _quantity, _setting = "hi", "model"
+    quantity, model_setting = "hi", "model"
     _takes_others = True
-    _uses = ("g_minus_i", "log_cz", "axis_ratio")
+    _uses = ("log_cz", "g_minus_i", "axis_ratio", "log_mstar", "log_mhi_limit")
 
     # Here, for the documentation has the methods of each estimator.
     predict = PictureEstimator.predict

@@ -20,7 +20,7 @@ INTERVAL = 3e-5  # the ends of intervals, which are up to four dex away from the
 PROBABILITY = 1e-5
 SCORE = 1e-3  # relative: ood_score and the distance behind it
 DENSITY_EDGE = 0.5  # of log_overdensity: HIGH_DENSITY
-PROBABILITIES, SCORES, FLAGS = ("p_detect",), ("ood_score",), ("flags",)
+PROBABILITIES, SCORES, FLAGS = ("p_detect", "p_star_forming"), ("ood_score",), ("flags",)
 
 
 def values_of(column):
@@ -92,7 +92,7 @@ def assert_same_results(actual, expected, names=None, detection=None):
     """
     assert len(actual) == len(expected)
     if names is None:
-        added = ("log_hi_fraction", "log_mhi", "log_overdensity", "evidence")
+        added = ("log_hi_fraction", "log_mhi", "oh", "log_overdensity", "evidence")
         added += (*PROBABILITIES, *SCORES, *FLAGS)
         names = [name for name in expected.colnames if name.startswith(added)]
         assert names

@@ -35,7 +35,7 @@ from sphinx.util.docutils import SphinxDirective
 import hifrac
 from hifrac.catalogs import _registry as catalog_registry
 from hifrac.catalogs import columns as catalog_columns
-from hifrac.core import columns, config, flags, measurements
+from hifrac.core import columns, config, flags, measurements, quantities
 from hifrac.models import ModelCard
 from hifrac.models.registry import bundled_models
 
@@ -99,11 +99,14 @@ class _Generated(SphinxDirective):
 
 
 class ResultColumns(_Generated):
-    """The columns of a result."""
+    """The columns of a result of one quantity, by its name on the command line."""
 
-    modules = (columns,)
+    modules = (columns, quantities)
+    required_arguments = 1
 
     def text(self) -> str:
+        target = quantities.QUANTITIES[self.arguments[0]].column
+        every = {"with_mass": True, "with_environment": True, "with_samples": True}
         rows = (
             (
                 _literal(column.name),
@@ -111,7 +114,7 @@ class ResultColumns(_Generated):
                 column.description,
                 column.when,
             )
-            for column in columns.RESULT_COLUMNS.values()
+            for column in columns.columns_of(target, "", **every).values()
         )
         return _list_table(("Column", "Unit", "Meaning", "Present"), rows, widths="26 14 42 18")
 
@@ -233,7 +236,7 @@ class PublicNames(_Generated):
         room, value = hifrac._ROOM_OF[name], getattr(hifrac, name)
         if name == "conf":
             return "``hifrac.conf``", "The settings; see :doc:`configuration`."
-        described_here = ("hifrac.core", "hifrac.estimator", "hifrac.visualization")
+        described_here = ("hifrac.core", "hifrac.estimator", "hifrac.metallicity", "hifrac.visualization")
         home = "hifrac" if room.startswith(described_here) else room
         return f":obj:`hifrac.{name} <{home}.{name}>`", inspect.getdoc(value).splitlines()[0]
 

@@ -1,4 +1,4 @@
-"""Figures of explanations: the picture, and the evidence for less and for more gas."""
+"""Figures of explanations: the picture, and the evidence for a lower and for a higher estimate."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units as u
 
 from hifrac.attribution.regions import SMOOTHING, smoothed
+from hifrac.core.quantities import quantity_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 # Both vary in lightness from white on: they can be read without colour as well.
 _COLOUR_MAPS = ("Oranges", "Blues")
 _SIGNED = "PuOr"
+
+# What is probable, by the name of the target.
+_OF_PROBABILITIES = {"p_detect": "detection", "p_star_forming": "star formation"}
 
 # Levels of contours of the picture, mean of the channels.
 _ISOPHOTES = (30, 80, 160)
@@ -151,9 +155,9 @@ def _panel_titles(explanation: Explanation, rich: Explanation | None) -> tuple[s
         share = 0.5 * (1 + np.tanh(0.5 * gap))
         return "picture", f"gas-poor ({1 - share:.0%})", f"gas-rich ({share:.0%})"
     target = explanation.target.name
-    if target in ("log_hi_fraction", "gas-rich"):
-        return "picture", "evidence for less gas", "evidence for more gas"
-    subject = "detection" if target == "p_detect" else target
+    if more := "gas" if target == "gas-rich" else quantity_of(target).subject:
+        return "picture", f"evidence for less {more}", f"evidence for more {more}"
+    subject = _OF_PROBABILITIES.get(target, target)
     return "picture", f"evidence against {subject}", f"evidence for {subject}"
 
 
@@ -162,15 +166,16 @@ def _headline(explanation: Explanation) -> str:
     answers = explanation.answers
     parts = []
     if "estimate" in answers and explanation.target.unit == u.dex:
-        interval = ""
+        symbol, interval = f"${quantity_of(explanation.target.name).symbol}$", ""
         if "p16" in answers:
             up, down = answers["p84"] - answers["estimate"], answers["estimate"] - answers["p16"]
             interval = f"$^{{+{up:.2f}}}_{{-{down:.2f}}}$"
-        parts.append(f"log M$_{{HI}}$/M$_*$ = {answers['estimate']:.2f}{interval}")
+        parts.append(f"{symbol} = {answers['estimate']:.2f}{interval}")
     else:
         parts.append(f"{explanation.target.name}: {explanation.prediction:+.2f}")
-    if "p_detect" in answers:
-        parts.append(f"p(detection) = {answers['p_detect']:.2f}")
+    for name, subject in _OF_PROBABILITIES.items():
+        if name in answers:
+            parts.append(f"p({subject}) = {answers[name]:.2f}")
     if np.isfinite(explanation.offset):
         parts.append(f"offset {explanation.offset:+.2f}, map {explanation.values.sum():+.2f}")
     return ",  ".join(parts)

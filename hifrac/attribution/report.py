@@ -11,7 +11,18 @@ from typing import Any
 from hifrac.attribution.regions import contours, evidence_blobs, write_regions
 from hifrac.attribution.results import Explanation, map_sums
 from hifrac.core.flags import decode_flags
-from hifrac.visualization.page import DEC, FLAGS, LINKS, NAME, RA, ROW, PageColumn, PageRow, render_page
+from hifrac.visualization.page import (
+    DEC,
+    FLAGS,
+    LINKS,
+    NAME,
+    PROBABILITY_COLUMNS,
+    RA,
+    ROW,
+    PageColumn,
+    PageRow,
+    render_page,
+)
 
 #: Name of the page in the folder.
 PAGE = "index.html"
@@ -34,7 +45,7 @@ _COLUMNS = (
     RA,
     DEC,
     PageColumn("estimate", "estimate", 2, "The estimate and its central 68% interval", ("p16", "p84")),
-    PageColumn("p_detect", "p(detect)", 2, "Probability of a detection by a survey like ALFALFA"),
+    *PROBABILITY_COLUMNS,
     PageColumn("explained", "explained", 3, "Output of the network, before its calibration"),
     PageColumn("offset", "offset", 3, "Output to which the map adds"),
     PageColumn("for", "sum for", 3, "Sum of the contributions for a higher value"),
@@ -94,7 +105,12 @@ def write_report(
             (staged / part).mkdir()
         rows, about = _write_rows(explanations, staged, names, figures)
         page = staged / PAGE
-        page.write_text(render_page(title, _COLUMNS, rows, intro=[_INTRO], about=about), encoding="utf-8")
+        columns = [
+            column
+            for column in _COLUMNS
+            if column not in PROBABILITY_COLUMNS or any(column.key in row.values for row in rows)
+        ]
+        page.write_text(render_page(title, columns, rows, intro=[_INTRO], about=about), encoding="utf-8")
         _remove_earlier(folder)
         for row in rows:
             for path in filter(None, (*row.files.values(), row.figure)):

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 from astropy import units as u
 
+from hifrac.core.columns import RESULT_COLUMNS
+from hifrac.core.quantities import quantity_of
+from hifrac.models.answer import PROBABILITIES
+
 if TYPE_CHECKING:
     from astropy.units import UnitBase
 
@@ -44,17 +48,17 @@ def _targets(card: ModelCard) -> dict[str, Target]:
     targets: list[Target] = []
     column = card.target_column
     if "estimate" in card.outputs:
-        is_hi = column == "log_hi_fraction"
-        meaning = "the network's estimate of log10(M_HI/M*), before its calibration" if is_hi else card.target
-        targets.append(Target(column, "estimate", 1, u.dex if is_hi else no_unit, meaning))
+        is_registered = bool(quantity_of(column).estimator)
+        unit = (is_registered and RESULT_COLUMNS[column].unit) or no_unit
+        meaning = f"the network's estimate of {card.target}, before its calibration"
+        targets.append(Target(column, "estimate", 1, unit, meaning if is_registered else card.target))
         if column == "gas_rich_logit":
             odds = "log odds of the class against the other"
             targets.append(Target("gas-rich", "estimate", 1, no_unit, odds))
             targets.append(Target("gas-poor", "estimate", -1, no_unit, odds))
-    if "detection_logit" in card.outputs:
-        targets.append(
-            Target("p_detect", "detection_logit", 1, no_unit, "log odds of a detection, before calibration")
-        )
+    for output, (name, _) in PROBABILITIES.items():
+        if output in card.outputs:
+            targets.append(Target(name, output, 1, no_unit, f"log odds of {name}, before their calibration"))
     return {target.name: target for target in targets}
 
 
@@ -66,8 +70,8 @@ def resolve_target(card: ModelCard, target: str) -> Target:
     card : `~hifrac.models.ModelCard`
         Card of the model.
     target : str
-        ``"log_hi_fraction"``, ``"p_detect"``, ``"gas-rich"``, ``"gas-poor"``, or the model's
-        ``target_column``.
+        ``target_column`` of the model, such as ``"log_hi_fraction"`` or ``"oh"``; ``"p_detect"`` or
+        ``"p_star_forming"``; ``"gas-rich"`` or ``"gas-poor"``.
 
     Returns
     -------
@@ -80,7 +84,8 @@ def resolve_target(card: ModelCard, target: str) -> Target:
 
     Notes
     -----
-    ``"p_detect"`` is the raw log odds ``detection_logit``; p_detect increases with it.
+    ``"p_detect"`` is the raw log odds ``detection_logit``, with which it increases; ``"p_star_forming"`` is
+    ``star_forming_logit``.
     ``"gas-rich"`` and ``"gas-poor"`` are the two classes of a model that has them (``gas_rich_logit``, the
     classes of Wu 2020, section 8.1); the map of one is the negative of the other's. What the default model
     explains is its estimate from the picture alone, of a galaxy that ALFALFA detects.

@@ -35,6 +35,9 @@ _PHOTOMETRY = (
     "expAB_r",
 )
 _COLUMNS = (*_PHOTOMETRY, "redshift")
+#: What SDSS knows of the attributes of `Evidence`.
+_KNOWN = ("g_minus_i", "magnitudes", "log_cz", "axis_ratio")
+
 # With LEFT JOIN each row that was asked for is answered, so that an answer cut off is told from none.
 _SQL = f"""SELECT t.k AS k,{",".join(f"p.{name}" for name in _PHOTOMETRY)},s.z AS redshift
 FROM ({{rows}}) AS t LEFT JOIN PhotoObjAll AS p ON p.objID=t.id AND p.type=3
@@ -43,10 +46,7 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS photometry (key INTEGER PRIMARY KEY, data 
 
 
 def with_sdss_photometry(
-    evidence: Evidence,
-    positions: Positions,
-    ebv: np.ndarray,
-    uses: Sequence[str] = ("g_minus_i", "log_cz", "axis_ratio"),
+    evidence: Evidence, positions: Positions, ebv: np.ndarray, uses: Sequence[str]
 ) -> Evidence:
     """Fill what is lacking of magnitudes, redshift and axis ratio from SDSS.
 
@@ -62,8 +62,8 @@ def with_sdss_photometry(
         The table itself, parsed.
     ebv : array of float, shape (n,)
         Galactic reddening E(B-V) in mag, NaN where unknown.
-    uses : sequence of str, optional
-        Attributes of the evidence; a row that has all of them is not asked for.
+    uses : sequence of str
+        Attributes of the evidence; a row that has what SDSS knows of them is not asked for.
 
     Returns
     -------
@@ -75,7 +75,9 @@ def with_sdss_photometry(
         If SkyServer could not be asked for all of it, or it could not be kept.
     """
     keys = _keys(positions)
-    is_known = [np.isfinite(getattr(evidence, name)).reshape(len(evidence), -1) for name in uses]
+    is_known = [
+        np.isfinite(getattr(evidence, name)).reshape(len(evidence), -1) for name in set(uses) & set(_KNOWN)
+    ]
     lacks = np.any(~np.concatenate(is_known, axis=1), axis=1)
     wanted = sorted(set(keys[lacks & (keys > 0)].tolist()))
     answers = _look_up(wanted)

@@ -24,7 +24,7 @@ from hifrac.cli._shared import (
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from hifrac.estimator import HIFractionEstimator
+    from hifrac._picture_estimator import PictureEstimator
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Setup:
     """The options of `setup_options`: positions, pictures and model of one run."""
 
     table: Path
+    quantity: str
     reading: dict[str, Any]  # keywords of read_input
     axes: dict[str, Any]  # keywords of predict and explain
     cutouts: Path | None
@@ -74,10 +75,29 @@ class Setup:
     def _wanted_name(self) -> str:
         return "objid" if self.name is None else self.name
 
+    @property
+    def _estimator_class(self) -> type[PictureEstimator]:
+        """The estimator of the quantity; a ValueError if there is none, or options are not of it."""
+        import hifrac
+        from hifrac.core.quantities import QUANTITIES
+
+        if self.quantity not in QUANTITIES:
+            raise ValueError(f"--quantity must be one of {', '.join(QUANTITIES)}, got {self.quantity!r}")
+        if self.quantity != "hi" and self._of_gas:
+            option = next(iter(self._of_gas)).replace("_", "-")
+            raise ValueError(f"--{option} goes with --quantity hi, not with {self.quantity}")
+        return getattr(hifrac, QUANTITIES[self.quantity].estimator)
+
+    @property
+    def _of_gas(self) -> dict[str, Any]:
+        """The options of HI mass fractions alone that were given."""
+        return {name: value for name in ("selection", "mass_scale") if (value := getattr(self, name))}
+
     def read(self) -> Table:
-        """Read INPUT; a ValueError before that if the pictures have two sources."""
+        """Read INPUT; a ValueError before that if options do not go together."""
         from hifrac.core.shapes import read_input
 
+        _ = self._estimator_class
         if self.cutouts is None and (self.bands is not None or self.pixel_scale is not None):
             raise ValueError("--bands and --pixel-scale are of the pictures of --cutouts: give that as well")
         remote = [] if self.survey is None else ["--survey"]
@@ -102,24 +122,25 @@ class Setup:
         return column
 
     @contextmanager
-    def estimator(self, rows: Table) -> Iterator[HIFractionEstimator]:
+    def estimator(self, rows: Table) -> Iterator[PictureEstimator]:
         """Give the estimator of the rows, in the settings of the command line; Ctrl-C ends its work."""
-        from hifrac.estimator import HIFractionEstimator
+        from hifrac.core.config import conf
         from hifrac.models import load_model
 
+        estimator_class = self._estimator_class
+        name = getattr(conf, estimator_class.model_setting) if self.model is None else self.model
         with ExitStack() as stack:
             stack.enter_context(self._settings)
             local = stack.enter_context(self._local_source(rows)) if self.is_local else None
-            model = load_model(self.model, device=self.device)
+            model = load_model(name, device=self.device)
             source = self._service(model) if local is None else local
             stack.enter_context(exit_on_interrupt(fetching=not self.is_local))
-            yield HIFractionEstimator(
+            yield estimator_class(
                 model,
-                selection=self.selection,
-                mass_scale=self.mass_scale,
                 photometry=self.photometry,
                 cutouts=source,
                 batch_size=self.batch_size,
+                **self._of_gas,
             )
 
     def _local_source(self, rows: Table):
@@ -152,6 +173,13 @@ class Setup:
 
 _OPTIONS = (
     click.option(
+        "--quantity",
+        default="hi",
+        show_default=True,
+        metavar="hi|metallicity",
+        help="HI mass fraction, or 12 + log(O/H) of the gas.",
+    ),
+    click.option(
         "--cutouts",
         type=click.Path(path_type=Path),
         help="Folder or archive of pictures; nothing is fetched.",
@@ -168,7 +196,7 @@ _OPTIONS = (
     ),
     click.option("--survey", help="sdss, legacy, panstarrs or hips.  [default: the model's]"),
     survey_options,
-    click.option("--model", help="Bundled model, or folder of a model.  [default: default]"),
+    click.option("--model", help="Bundled model, or folder of a model.  [default: that of the quantity]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option("--batch-size", type=int, help="Pictures in one pass of the network."),
     click.option(

@@ -23,15 +23,15 @@ from hifrac.cli._shared import on_terminal, one_line_errors
 @click.option("--method", default="cam", show_default=True, help="cam, gradcam or occlusion.")
 @click.option(
     "--target",
-    default="log_hi_fraction",
-    show_default=True,
-    help="log_hi_fraction, p_detect, gas-rich or gas-poor (of --model gas-classes), or the column that the "
-    "model estimates.",
+    help="log_hi_fraction, p_detect, gas-rich or gas-poor (of --model gas-classes); oh, p_star_forming; or "
+    "the column that the model estimates.  [default: the estimate]",
 )
 @click.option("--no-figures", is_flag=True, help="Maps, regions and a table without pictures: faster.")
 @click.option("--overwrite", is_flag=True, help="Replace the page in DIR, and the files that belong to it.")
 @one_line_errors
-def explain(setup: Setup, output: Path, method: str, target: str, no_figures: bool, overwrite: bool) -> None:
+def explain(
+    setup: Setup, output: Path, method: str, target: str | None, no_figures: bool, overwrite: bool
+) -> None:
     """Show which pixels make the estimate of every row of INPUT.
 
     DIR gets a page, index.html, which opens without a network or server; maps as FITS files with world

@@ -41,7 +41,7 @@ def predict(
     overwrite: bool,
     replace_columns: bool,
 ) -> None:
-    """Estimate the HI mass fraction of every row of INPUT.
+    """Estimate the HI mass fraction, or the metallicity, of every row of INPUT.
 
     INPUT and OUTPUT may be of any table format that Astropy knows (ECSV, FITS,
     CSV, VOTable, Parquet, ...); INPUT may also be one position or the name of an

@@ -15,6 +15,7 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn, Table
 from astropy.utils.masked import Masked
 
+from hifrac.core.quantities import QUANTITIES, Quantity
 from hifrac.core.units import known_unit
 
 #: Names of position columns, in the order in which they are looked for; case, and a unit in brackets
@@ -68,31 +69,6 @@ class ResultColumn:
     when: str = "always"
     quantity: str = ""
 
-
-@dataclass(frozen=True)
-class Quantity:
-    """One quantity with an estimator of its own.
-
-    Attributes
-    ----------
-    column : str
-        Result column of the estimate.
-    meaning : str
-        What it is, for descriptions.
-    estimator : str
-        Name of the estimator in `hifrac`.
-    """
-
-    column: str
-    meaning: str
-    estimator: str
-
-
-#: The quantities that can be estimated, by the names of the command line.
-QUANTITIES = {
-    "hi": Quantity("log_hi_fraction", "HI mass fraction", "HIFractionEstimator"),
-    "metallicity": Quantity("oh", "metallicity", "MetallicityEstimator"),
-}
 
 _HI, _OH = QUANTITIES["hi"].column, QUANTITIES["metallicity"].column
 _DEX_SOLAR = u.dex(u.solMass)

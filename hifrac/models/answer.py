@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hifrac.core.flags import Flag
+from hifrac.core.measurements import BANDS
 from hifrac.models.calibration import ConformalTable, QuantileTable
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Levels of the intervals that a result has, by the end of their columns' names.
 INTERVAL_LEVELS = {"p16": 0.16, "p84": 0.84, "p05": 0.05, "p95": 0.95}
+
+_EVIDENCE_NAMES = {"log_cz": "z", "g_minus_i": "photometry"}
 
 #: The probability that follows from an output of the network: its column, and the flag of a low one.
 PROBABILITIES = {
@@ -130,17 +134,16 @@ class Answer:
         return {target: self.estimate, **interval, **draws, **more}
 
 
-def evidence_text(evidence: Evidence) -> np.ndarray:
-    """Say of each row what is used of it, such as "picture+z+photometry"."""
-    has = {name: np.isfinite(getattr(evidence, name)) for name in ("g_minus_i", "i", "log_cz", "axis_ratio")}
-    parts = {
-        "z": has["log_cz"],
-        "photometry": np.isfinite(evidence.magnitudes).any(axis=1) | (has["g_minus_i"] & has["i"]),
-        "axis_ratio": has["axis_ratio"],
-        "log_mstar": np.isfinite(evidence.log_mstar),
-        "log_mhi_limit": np.isfinite(evidence.log_mhi_limit),
-    }
+def evidence_text(evidence: Evidence, uses: Iterable[str]) -> np.ndarray:
+    """Say of each row what of some attributes is used, such as "picture+z+photometry", or "picture+gri"."""
     text = np.full(len(evidence), "picture", dtype=object)
-    for name, is_there in parts.items():
-        text[is_there] += f"+{name}"
+    for name in uses:
+        is_there = np.isfinite(getattr(evidence, name))
+        if name == "magnitudes":
+            bands = ["".join(compress(BANDS, row)) for row in is_there]
+            text += np.array([f"+{row}" if row else "" for row in bands], dtype=object)
+            continue
+        if name == "g_minus_i":
+            is_there &= np.isfinite(evidence.i)
+        text[is_there] += f"+{_EVIDENCE_NAMES.get(name, name)}"
     return text.astype(str)

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hifrac.core.columns import DEC_ALIASES, QUANTITIES, RA_ALIASES, RESULT_COLUMNS
+from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
 from hifrac.core.exceptions import ModelError
 from hifrac.core.files import write_whole
 from hifrac.core.measurements import BANDS
+from hifrac.core.quantities import QUANTITIES
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models._facts import check_facts

@@ -149,6 +149,11 @@ class Model:
         """The sha256 of the file that the network was loaded from: the script or the canonical weights."""
         return self.card.files["model.pt"] if self.runtime == "torchscript" else self.card.sha256
 
+    @property
+    def uses_evidence(self) -> bool:
+        """Whether its answers depend on what is known of a galaxy beside the picture."""
+        return isinstance(self.card.calibration, PosteriorTable | QuantileTable)
+
     @cached_property
     def posterior_model(self) -> PosteriorModel | None:
         """What makes distributions of the outputs; None for a model whose calibration has none."""

@@ -21,7 +21,7 @@ from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
 from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
 from hifrac.models import Answer, Model, ModelCard
-from hifrac.models.calibration import ConformalTable, PosteriorTable
+from hifrac.models.calibration import ConformalTable
 from hifrac.models.detection import DetectionTable
 from hifrac.models.registry import bundled_models, held_out_answers
 from hifrac.training.cnn.augment import N_DIHEDRAL, dihedral
@@ -228,8 +228,7 @@ def _evidence(model: Model, table: Table, labelled: np.ndarray) -> tuple[np.ndar
             HifracWarning,
             stacklevel=3,
         )
-    uses_evidence = isinstance(model.card.calibration, PosteriorTable)
-    return ebv, parse_evidence(table, ebv, positions.dec) if uses_evidence else None
+    return ebv, parse_evidence(table, ebv, positions.dec) if model.uses_evidence else None
 
 
 def _batches(

@@ -16,6 +16,7 @@ from hifrac.core.flags import UNSERVED
 from hifrac.core.input import parse
 from hifrac.core.measurements import find_column, plain_floats
 from hifrac.core.positions import NoPositionsError
+from hifrac.core.quantities import Quantity, quantity_of
 from hifrac.cutouts import Cutout, CutoutSource
 from hifrac.cutouts._scales import scales_of_source
 
@@ -29,24 +30,19 @@ class Estimates:
 
     Attributes
     ----------
-    column : str
-        Its column of the estimate.
+    quantity : `~hifrac.core.quantities.Quantity`
+        What was estimated.
     value, low, high : array of float, shape (n,)
         The estimate and the ends of its central 68% interval; NaN where there is none.
     flags : array of int, shape (n,)
         Quality flags.
     """
 
-    column: str
+    quantity: Quantity
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
     flags: np.ndarray
-
-    @property
-    def is_hi_fraction(self) -> bool:
-        """Whether the estimate is an HI mass fraction, not another quantity."""
-        return self.column == "log_hi_fraction"
 
     @property
     def shown(self) -> np.ndarray:
@@ -68,16 +64,17 @@ def estimates_of(result: Table) -> Estimates:
         raise TypeError(f"result must be a table that predict returned, got {type(result).__name__}")
     ends = ("", "_p16", "_p84")
     columns = [name for name in result.colnames if all(name + end in result.colnames for end in ends)]
-    # An HI mass follows from the estimate; of another quantity than HI, the result's columns come last.
-    column = next(iter([name for name in columns if name != "log_mhi"][::-1]), "log_hi_fraction")
-    if "log_hi_fraction" in columns:
-        column = "log_hi_fraction"
+    column = result.meta.get("hifrac", {}).get("column")
+    if column not in columns:
+        # An HI mass follows from the estimate; of another quantity than HI, the result's columns come last.
+        others = [name for name in columns if name not in ("log_hi_fraction", "log_mhi")]
+        column = "log_hi_fraction" if "log_hi_fraction" in columns or not others else others[-1]
     missing = [name for name in (*(column + end for end in ends), "flags") if name not in result.colnames]
     if missing:
         raise ValueError(f"result lacks the columns {', '.join(missing)}")
     value, low, high = (plain_floats(result[column + end]) for end in ends)
     flags = np.ma.filled(np.ma.asarray(result["flags"]), 0).astype(int)
-    return Estimates(column, value, low, high, flags)
+    return Estimates(quantity_of(column), value, low, high, flags)
 
 
 def row_names(result: Table, names: Sequence[Any] | None = None) -> list[str]:

@@ -69,8 +69,7 @@ def plot_result(
         height = 1.2 + _ROW_HEIGHT * min(max(n_rows, 8), _MOST_NAMES)
         ax = Figure(figsize=(7.5, height), layout="constrained").add_subplot()
     _draw_intervals(ax, estimates)
-    label = r"$\log_{10}(M_\mathrm{HI}/M_\ast)$, dex" if estimates.is_hi_fraction else estimates.column
-    ax.set(xlabel=label, ylim=(n_rows - 0.4, -0.6))
+    ax.set(xlabel=estimates.quantity.axis, ylim=(n_rows - 0.4, -0.6))
     if n_rows <= _MOST_NAMES:
         ax.set_yticks(np.arange(n_rows), names, fontsize=8)
     else:

@@ -33,7 +33,6 @@ _CAPTION = (
     "Bars: central 68% interval of the estimate{}. "
     "Circles: no flag; squares: flagged; triangles: beyond the axis."
 )
-_HI_FRACTION = ", in dex; dotted: equal masses of HI and stars"
 
 
 def plot_overview(
@@ -45,7 +44,7 @@ def plot_overview(
     limits: tuple[float, float] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw every picture of a result with its estimate, interval, flags and ``p_detect``.
+    """Draw every picture of a result with its estimate, interval, flags and probability.
 
     Parameters
     ----------
@@ -61,7 +60,8 @@ def plot_overview(
         One per row; by default the column ``name`` or ``objid``, or else the row numbers.
     limits : tuple of float, optional
         Ends of the common axis of the intervals; increasing. What lies beyond is drawn at the end, as a
-        triangle. By default -3 to 1.5 dex; for another quantity than the HI mass fraction, all intervals.
+        triangle. By default -3 to 1.5 dex for HI mass fractions, 7.9 to 9.6 for metallicities, else all
+        intervals.
     title : str, optional
         Title of the figure.
 
@@ -94,16 +94,16 @@ def plot_overview(
     names = row_names(result, names)
     grid = _Grid(min(columns, len(result)), estimates)
     figure = Figure(figsize=(grid.width, grid.height), dpi=150, facecolor="white")
-    detection = plain_floats(result["p_detect"]) if "p_detect" in result.colnames else None
+    quantity = estimates.quantity
+    has_probability = quantity.probability in result.colnames
+    unknown = np.full(len(result), np.nan)
+    probability = plain_floats(result[quantity.probability]) if has_probability else unknown
     for row, picture in enumerate(pictures_of(result, cutouts)):
         picture_box, bar_box = grid.boxes(row)
         _draw_picture(figure.add_axes(picture_box), picture, names[row])
-        p_detect = np.nan if detection is None else detection[row]
-        _draw_estimate(figure.add_axes(bar_box), estimates, row, float(p_detect), limits)
+        _draw_estimate(figure.add_axes(bar_box), estimates, row, float(probability[row]), limits)
 
-    title = (
-        ("HI mass fractions" if estimates.is_hi_fraction else estimates.column) if title is None else title
-    )
+    title = quantity.title if title is None else title
     title_size = min(13.0, 72.0 * grid.width / (0.6 * max(len(title), 1)))
     figure.text(0.5, 1.0 - 0.15 / grid.height, title, ha="center", va="top", fontsize=title_size)
     figure.text(0.5, 0.08 / grid.height, grid.caption, ha="center", va="bottom", fontsize=7.5, color="0.25")
@@ -123,7 +123,7 @@ class _Grid:
         n_lines = 1 + max(len(flags) for flags in decode_flags(estimates.flags))
         self.below = _WORDS_HEIGHT + _LINE_HEIGHT * n_lines
         self.cell = self.below + _BAR_HEIGHT + _BAR_GAP + _SIDE + _NAME_HEIGHT
-        caption = _CAPTION.format(_HI_FRACTION if estimates.is_hi_fraction else "")
+        caption = _CAPTION.format(estimates.quantity.caption)
         self.caption = textwrap.fill(caption, width=int(72.0 * self.width / (0.6 * 7.5)))
         bottom_margin = 0.2 + 0.13 * (self.caption.count("\n") + 1)
         self.height = math.ceil(n_rows / columns) * self.cell + _TOP_MARGIN + bottom_margin
@@ -139,9 +139,9 @@ class _Grid:
 
 
 def _limits(estimates: Estimates) -> tuple[float, float]:
-    """Return the ends of an axis for all intervals; of HI mass fractions always the same."""
-    if estimates.is_hi_fraction:
-        return (-3.0, 1.5)
+    """Return the ends of an axis for all intervals; those of the quantity if it has some."""
+    if estimates.quantity.limits is not None:
+        return estimates.quantity.limits
     ends = np.concatenate([estimates.low[estimates.shown], estimates.high[estimates.shown]])
     if not ends.size:
         return (0.0, 1.0)
@@ -176,7 +176,7 @@ def _draw_picture(axes: Axes, picture: np.ndarray | None, name: str) -> None:
 
 
 def _draw_estimate(
-    axes: Axes, estimates: Estimates, row: int, p_detect: float, limits: tuple[float, float]
+    axes: Axes, estimates: Estimates, row: int, probability: float, limits: tuple[float, float]
 ) -> None:
     """Draw the interval on the common axis, and the words below it."""
     axes.set(xlim=limits, ylim=(-1.0, 1.0), yticks=[])
@@ -184,9 +184,10 @@ def _draw_estimate(
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set(color="0.5", linewidth=0.5)
     axes.tick_params(axis="x", labelsize=6.0, length=2.0, pad=1.5, width=0.5, color="0.5", labelcolor="0.35")
-    if estimates.is_hi_fraction:
+    quantity = estimates.quantity
+    if quantity.marked is not None:
         axes.set_xticks(np.arange(math.ceil(limits[0]), math.floor(limits[1]) + 1))
-        axes.axvline(0.0, color=_FAINT, linewidth=0.8, linestyle=":", zorder=0)
+        axes.axvline(quantity.marked, color=_FAINT, linewidth=0.8, linestyle=":", zorder=0)
     else:
         axes.locator_params(axis="x", nbins=3)
 
@@ -196,14 +197,14 @@ def _draw_estimate(
         interval = (float(estimates.value[row]), float(estimates.low[row]), float(estimates.high[row]))
         color, marker = (FLAGGED, "s") if names else (CLEAN, "o")
         _draw_interval(axes, *interval, limits, color, marker)
-        _write(axes, 18.0, _formula(*interval, is_hi_fraction=estimates.is_hi_fraction))
+        _write(axes, 18.0, _formula(*interval, quantity.symbol))
     else:
         reasons = decode_flags(flags & int(UNSERVED)) or ["masked"]
         _write(axes, 18.0, f"no estimate: {', '.join(reasons)}", color=FLAGGED)
         names = [name for name in names if name not in reasons]
     lines = [(name, FLAGGED) for name in names]
-    if np.isfinite(p_detect):
-        lines.insert(0, (f"p_detect = {p_detect:.2f}", "0.25"))
+    if np.isfinite(probability):
+        lines.insert(0, (f"{quantity.probability} = {probability:.2f}", "0.25"))
     for number, (line, color) in enumerate(lines):
         _write(axes, 27.5 + 8.0 * number, line, color=color)
 
@@ -226,10 +227,10 @@ def _draw_interval(
     axes.plot([value], [0.0], color=color, marker=marker, markersize=4.0, linestyle="none", clip_on=False)
 
 
-def _formula(value: float, low: float, high: float, *, is_hi_fraction: bool) -> str:
+def _formula(value: float, low: float, high: float, symbol: str) -> str:
     up, down = max(high - value, 0.0), max(value - low, 0.0)
     shown = round(value, 2) + 0.0  # no negative zero
-    left = r"\log M_\mathrm{HI}/M_\star = " if is_hi_fraction else ""
+    left = f"{symbol} = " if symbol else ""
     return rf"${left}{shown:.2f}^{{+{up:.2f}}}_{{-{down:.2f}}}$"
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from hifrac.core.columns import RESULT_COLUMNS
 from hifrac.core.flags import Flag
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ RA = PageColumn("ra", "RA", 5, "ICRS right ascension, degrees")
 DEC = PageColumn("dec", "Dec", 5, "ICRS declination, degrees")
 FLAGS = PageColumn("flags", "flags", None, "Quality flags; what they say stands below the table")
 LINKS = PageColumn("links", "on the sky")
+PROBABILITY_COLUMNS = tuple(
+    PageColumn(name, label, 2, RESULT_COLUMNS[name].description)
+    for name, label in (("p_detect", "p(detect)"), ("p_star_forming", "p(star-forming)"))
+)
 
 
 @dataclass(frozen=True)

@@ -29,15 +29,21 @@ _INTRO = (
     "A click on a heading sorts. Below an estimate is its central 68% interval. "
     "All other columns are in the table."
 )
-_ABOUT = ("version", "date", "model", "target", "mass_scale", "recipe", "source", "references")
+_ABOUT = ("version", "date", "model", "target", "mass_scale", "oh_scale", "recipe", "source", "references")
 
-# Columns beside the estimate: their headings, digits, and the columns of their intervals.
-_FURTHER = {
-    "log_mhi": ("log M(HI)/Msun", 2, ("log_mhi_p16", "log_mhi_p84")),
-    "p_detect": ("p(detect)", 2, None),
-    "ood_score": ("OOD score", 0, None),
-    "log_overdensity": ("log(1+δ5)", 2, None),
-}
+# Columns beside the estimate.
+_FURTHER = (
+    page.PageColumn(
+        "log_mhi",
+        "log M(HI)/Msun",
+        2,
+        RESULT_COLUMNS["log_mhi"].description,
+        ("log_mhi_p16", "log_mhi_p84"),
+    ),
+    *page.PROBABILITY_COLUMNS,
+    page.PageColumn("ood_score", "OOD score", 0, RESULT_COLUMNS["ood_score"].description),
+    page.PageColumn("log_overdensity", "log(1+δ5)", 2, RESULT_COLUMNS["log_overdensity"].description),
+)
 
 
 def write_result_page(
@@ -81,23 +87,22 @@ def write_result_page(
     about = {key: made_by[key] for key in _ABOUT if key in made_by}
     if "references" in about:
         about["references"] = "; ".join(about["references"])
-    title = title or ("HI mass fractions" if estimates.is_hi_fraction else estimates.column)
+    title = title or estimates.quantity.title
     write_whole(path, page.render_page(title, columns, rows, intro=intro, about=about))
 
 
 def _columns(result: Table, estimates: Estimates) -> tuple[list[page.PageColumn], dict[str, np.ndarray]]:
     """Return the columns of the page that the result has, and their numbers."""
-    label = "log M(HI)/M*" if estimates.is_hi_fraction else estimates.column
     estimate = page.PageColumn(
-        "estimate", label, 2, "The estimate and its central 68% interval", ("p16", "p84")
+        "estimate", estimates.quantity.text, 2, "The estimate and its central 68% interval", ("p16", "p84")
     )
     columns = [page.ROW, page.PICTURE, page.NAME, page.RA, page.DEC, estimate]
     numbers = {"estimate": estimates.value, "p16": estimates.low, "p84": estimates.high}
     numbers["ra"], numbers["dec"] = places_of(result)
-    for key, (label, digits, interval) in _FURTHER.items():
-        if key in result.colnames:
-            columns.append(page.PageColumn(key, label, digits, RESULT_COLUMNS[key].description, interval))
-            names = [name for name in (key, *(interval or ())) if name in result.colnames]
+    for column in _FURTHER:
+        if column.key in result.colnames:
+            columns.append(column)
+            names = [name for name in (column.key, *(column.interval or ())) if name in result.colnames]
             numbers |= {name: plain_floats(result[name]) for name in names}
     return [*columns, page.FLAGS, page.LINKS], numbers
 

@@ -55,11 +55,12 @@ def change(service, statement):
     database.close()
 
 
-def evidence_of(**columns):
+def evidence_of(uses=("log_cz", "g_minus_i", "axis_ratio", "log_mstar"), **columns):
     """Return what is known of a table after SkyServer was asked."""
     positions = parse(Table(columns, units={"ra": "deg", "dec": "deg"}))
     ebv = np.full(len(positions), 0.5)
-    return with_sdss_photometry(parse_evidence(positions.table, ebv, positions.dec), positions, ebv)
+    evidence = parse_evidence(positions.table, ebv, positions.dec)
+    return with_sdss_photometry(evidence, positions, ebv, uses)
 
 
 def places(*numbers):
@@ -93,6 +94,9 @@ def test_what_the_table_has_comes_first_and_is_not_asked_for(skyserver):
     full = {"g_minus_i": [1.2], "i": [14.0], "z": [0.01], "axis_ratio": [0.9]}
     assert evidence_of(**places(0), **full).i[0] == 14.0
     assert skyserver.requests == []
+    evidence = evidence_of(("log_cz", "magnitudes"), **places(0), **full)
+    np.testing.assert_allclose(evidence.magnitudes, [[17.7, 15.2, 16.25, 14.0, 15.85]])
+    assert len(skyserver.requests) == 1
     evidence = evidence_of(**places(0, 2), z=[0.01, np.nan])
     np.testing.assert_allclose(evidence.log_cz, [np.log10(0.01 * C_KM_S), CZ])
     np.testing.assert_allclose(evidence.i, [15.7, 15.7])

@@ -17,7 +17,7 @@ import hifrac
 import hifrac.training
 from hifrac import Flag, conf
 from hifrac.cli import main
-from hifrac.core.columns import RESULT_COLUMNS, columns_of
+from hifrac.core.columns import columns_of
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.tables import read_table, write_table
 from hifrac.demo import PICTURES, sample_table
@@ -25,7 +25,7 @@ from hifrac.demo import PICTURES, sample_table
 FORMATS = ("ecsv", "fits", "csv", "vot", "parquet", "hdf5")
 NEEDS = {"parquet": ("pandas", "pyarrow"), "hdf5": ("h5py",)}
 WITH_MASS_TOO = list(columns_of("log_hi_fraction", "", with_mass=True))
-ADDED = [name for name, entry in RESULT_COLUMNS.items() if entry.when == "always"]
+ADDED = list(columns_of("log_hi_fraction", ""))
 LOCAL = ("--cutouts", str(PICTURES), "--name", "name")
 
 

@@ -8,7 +8,6 @@ from astropy.utils.masked import Masked
 from contract import assert_column_of
 
 from hifrac.core.columns import (
-    QUANTITIES,
     RESULT_COLUMNS,
     WITH_MASS,
     WITH_SAMPLES,
@@ -17,6 +16,7 @@ from hifrac.core.columns import (
     make_column,
     result_column,
 )
+from hifrac.core.quantities import QUANTITIES
 from hifrac.models.answer import INTERVAL_LEVELS
 from hifrac.models.calibration import LEVELS
 

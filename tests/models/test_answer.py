@@ -209,10 +209,20 @@ def test_the_evidence_of_a_row_in_words():
     evidence.g_minus_i[2:] = 0.8
     evidence.i[3:] = 15.0
     evidence.axis_ratio[4], evidence.log_mstar[4], evidence.log_mhi_limit[4] = 0.5, 9.5, 9.0
-    assert evidence_text(evidence).tolist() == [
+    evidence.magnitudes[1, 2], evidence.magnitudes[4] = 16.0, 15.0
+    uses = ("log_cz", "g_minus_i", "axis_ratio", "log_mstar", "log_mhi_limit")
+    assert evidence_text(evidence, uses).tolist() == [
         "picture",
         "picture+z",
         "picture+z",
         "picture+z+photometry",
         "picture+z+photometry+axis_ratio+log_mstar+log_mhi_limit",
     ]
+    assert evidence_text(evidence, ("log_cz", "magnitudes")).tolist() == [
+        "picture",
+        "picture+z+r",
+        "picture+z",
+        "picture+z",
+        "picture+z+ugriz",
+    ]
+    assert set(evidence_text(evidence, ())) == {"picture"}
