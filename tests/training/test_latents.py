@@ -159,7 +159,7 @@ def test_errors_tell_an_autoencoder_what_to_learn():
     for sigma in (3, 0.03):
         ivar = np.full(flux.shape, 1e3)
         ivar[:, is_noise] = sigma**-2
-        space = fit_info_vae(noisy, ivar, **QUICK)
+        space = fit_info_vae(noisy, ivar, lambd=10, **QUICK)
         made = space.decode(space.encode(noisy))[:, ~is_noise]
         errors.append(np.median(relative_rms(made, flux[:, ~is_noise])))
     assert errors[0] < 0.7 * errors[1]
