@@ -25,7 +25,7 @@ OPTIONS = {
     "StructureNet": {"width": WIDTH},
     "MetallicityNet": {"width": WIDTH},
     "xresnet18": {"n_outputs": 2},
-    "xresnet34": {},
+    "xresnet34": {"crop": 48},
     "xresnet50": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]},
     "shallow": {"n_outputs": 2},
     "xresnet18_hybrid": {"n_outputs": 2},
@@ -36,6 +36,8 @@ OPTIONS = {
     "resnet18": {},
     "resnet34": {"n_outputs": 2},
     "resnet50": {},
+    "resnet18-concat-pool": {},
+    "resnet34-concat-pool": {"n_outputs": 2},
 }
 
 

@@ -84,29 +84,36 @@ def named_outputs(model: Model, output: Tensor | tuple[Tensor, ...]) -> dict[str
 
 
 def feature_maps(model: Model, pixels: np.ndarray, target: Target, method: str) -> HeatMaps:
-    """Make class-activation maps or Grad-CAM of a network that ends in a mean and a linear layer."""
+    """Make class-activation maps or Grad-CAM of a network of pixels.
+
+    They add up to the output where the network ends in a mean and a linear layer; elsewhere there is no
+    offset.
+    """
     import torch
+
+    from hifrac.models.xresnet import centre
 
     network: Any = model.network  # its methods are those of PixelNet, in a script too
     with torch.no_grad():
         features = network.forward_features(as_batch(model, pixels))
         outputs = named_outputs(model, network.forward_head(features))
     column = model.card.outputs.index(target.output)
-    weight, bias = network.backbone.head.weight, network.backbone.head.bias
+    bias = getattr(network.backbone.head, "bias", None)
     if method == CAM:
         with torch.no_grad():
-            native = class_activation(features, weight[column])
+            native = class_activation(features, network.backbone.head.weight[column])
     else:
         native = grad_cam(network.forward_head, features, column)
         # Grad-CAM sums over positions, class activation takes their mean.
         native = native * (native.shape[1] * native.shape[2])
     native = target.sign * native
-    height, width = pixels.shape[1:3]
-    values = upsample(native, (height, width)) / (height * width)
+    width = pixels.shape[1]
+    side = getattr(network, "crop", None) or width  # scripts of earlier versions see the whole picture
+    values = centre(upsample(native, (side, side))[:, None] / side**2, width)[:, 0]
     return HeatMaps(
         values.cpu().numpy().astype(np.float32),
         target.sign * outputs[target.output],
-        np.full(len(pixels), target.sign * float(bias[column].detach())),
+        np.full(len(pixels), np.nan if bias is None else target.sign * float(bias[column].detach())),
         outputs,
         method,
         native.cpu().numpy().astype(np.float32),

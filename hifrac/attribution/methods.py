@@ -19,6 +19,7 @@ from hifrac.attribution.maps import (
 from hifrac.attribution.targets import resolve_target
 from hifrac.core.exceptions import ModelError
 from hifrac.models._torch import plain_torch
+from hifrac.models.architectures import CONCAT_POOL
 
 if TYPE_CHECKING:
     from hifrac.models import Model
@@ -108,5 +109,10 @@ def resolve_method(model: Model, method: str) -> str:
         raise ModelError(
             f"method {method!r} needs maps of features, and the model {model.card.name!r} (StructureNet) has "
             "none: it measures whole pictures; take method='cam' (integrated gradients) or 'occlusion'"
+        )
+    if method == "cam" and model.card.architecture.endswith(CONCAT_POOL):
+        raise ModelError(
+            f"method 'cam' needs a network that ends in a mean and a linear layer, and the model "
+            f"{model.card.name!r} ({model.card.architecture}) does not: take method='gradcam' or 'occlusion'"
         )
     return CAM if method == "cam" else GRADCAM

@@ -46,6 +46,11 @@ def models() -> None:
 @click.option("--name", help="Column of --table that names the pictures.  [default: objid]")
 @click.option("--target", help="Column of --table to be learned.")
 @click.option("--from", "init_from", metavar="MODEL", help="Start from the weights of this model.")
+@click.option(
+    "--pretrained",
+    metavar="FILE",
+    help="Start from torchvision's weights of ImageNet in this file; 'cache': where torchvision keeps them.",
+)
 @click.option("--split", help="Written split of the galaxies.  [default: one is drawn]")
 @click.option(
     "--set",
@@ -60,7 +65,8 @@ def train(config: str | None, output: Path, data_dir: Path | None, **options: An
     """Train a model and write its folder.
 
     CONFIG is "default" or "metallicity", which makes the bundled model of that name
-    again; the name of a bundled configuration (paper, paper-recognition, shallow); or a TOML file.
+    again; the name of a bundled configuration (paper, metallicity-paper, shallow, ...);
+    or a TOML file.
     Needs the extra "train". With --table, --cutouts and --target any number
     is learned from any pictures of the configuration's recipe. Without CONFIG, --from
     names a model like "default", whose measurements are kept and whose head
@@ -92,9 +98,9 @@ def _refit(output: Path, options: dict[str, Any]) -> None:
         raise ValueError("say what to train: CONFIG, or --from MODEL with --table, --cutouts and --target")
     if missing := [key for key in ("table", "cutouts", "target") if options[key] is None]:
         raise ValueError(f"without CONFIG, --from needs --{missing[0]} as well")
-    for key, name in (("split", "split"), ("settings", "set"), ("resume", "resume")):
+    for key in ("pretrained", "split", "settings", "resume"):
         if options[key]:
-            raise ValueError(f"--{name} needs a CONFIG")
+            raise ValueError(f"--{'set' if key == 'settings' else key} needs a CONFIG")
     from hifrac.training.structure.refit import refit
 
     column = options["name"]
@@ -124,7 +130,8 @@ def _command(config: str | None, seed: int, options: dict[str, Any]) -> str:
         return Path(path).name if Path(path).is_absolute() else path
 
     words = ["hifrac", "train", *([] if config is None else [shown(config)])]
-    names = {"init_from": "from"} | {key: key for key in ("table", "cutouts", "name", "target", "split")}
+    plain = ("pretrained", "table", "cutouts", "name", "target", "split")
+    names = {"init_from": "from"} | {key: key for key in plain}
     for key, name in names.items():
         if options[key] is not None:
             words += [f"--{name}", shown(options[key])]
@@ -165,6 +172,7 @@ def _train_network(
     name: str | None,
     target: str | None,
     init_from: str | None,
+    pretrained: str | None,
     split: str | None,
     settings: tuple[str, ...],
     resume: bool,
@@ -179,14 +187,17 @@ def _train_network(
         if cutouts is None or target is None:
             raise ValueError("--table needs --cutouts, the pictures, and --target, the column to be learned")
         config = config.for_table(table, cutouts, target=target, name=name)
-    config = config.changed(network={"init_from": init_from}, split={"file": split}, run={"seed": seed})
+    config = config.changed(
+        network={"init_from": init_from, "pretrained": pretrained}, split={"file": split}, run={"seed": seed}
+    )
     config = config.with_settings(settings)
 
     from hifrac.training.cnn.learner import train_network
     from hifrac.training.cnn.trainer import checkpoint_of
 
-    given = {"init_from": init_from, "table": table, "cutouts": cutouts, "name": name, "target": target}
-    command = _command(source, config.run.seed, {**given, "split": split, "settings": settings})
+    given = {"table": table, "cutouts": cutouts, "name": name, "target": target, "split": split}
+    given |= {"init_from": init_from, "pretrained": pretrained}
+    command = _command(source, config.run.seed, {**given, "settings": settings})
     try:
         figures = train_network(config, output, data=data_dir, resume=resume, command=command)
     except KeyboardInterrupt:

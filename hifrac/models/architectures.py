@@ -14,6 +14,13 @@ from hifrac.models.metallicity import MetallicityNet
 from hifrac.models.structure import StructureNet
 from hifrac.models.xresnet import PAPER_MEAN, PAPER_STD, PixelNet
 
+#: Mean and standard deviation of the pictures of ImageNet, of values / 255 (red, green, blue).
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: What the name of a network with the head of Wu & Boada (2019) ends in.
+CONCAT_POOL = "-concat-pool"
+
+_HIDDEN = 512
+
 
 def _pixel_net(
     make: Callable[..., Any],  # an `XResNet`, or what has its parts
@@ -23,9 +30,14 @@ def _pixel_net(
     mean: Sequence[float] = PAPER_MEAN,
     std: Sequence[float] = PAPER_STD,
     monochrome: bool = False,
+    crop: int | None = None,
 ) -> PixelNet:
     return PixelNet(
-        make(n_outputs=n_outputs, n_channels=n_channels), mean=mean, std=std, monochrome=monochrome
+        make(n_outputs=n_outputs, n_channels=n_channels),
+        mean=mean,
+        std=std,
+        monochrome=monochrome,
+        crop=crop,
     )
 
 
@@ -52,9 +64,42 @@ class _Residual(nn.Module):
         """Return the answers of the last map."""
         return self.head(maps.mean((2, 3)))
 
+    def body(self) -> list[nn.Module]:
+        """Return all layers before the head in their order, the four stages last."""
+        return list(self.features)
+
+
+class _ConcatPool(_Residual):
+    """A residual network of torchvision with the head of fastai 0.7 (Wu & Boada 2019, MNRAS 484, 4683).
+
+    Maximum and mean over positions, in this order, as fastai concatenates them (0.7, 1 and 2 alike), enter
+    two linear layers, each after batch normalisation and dropout. Its weights start as there.
+    """
+
+    def __init__(self, name: str, n_outputs: int, n_channels: int) -> None:
+        super().__init__(name, n_outputs, n_channels)
+        n_pooled = 2 * self.head.in_features
+        self.head = nn.Sequential(
+            nn.BatchNorm1d(n_pooled),
+            nn.Dropout(0.25),
+            nn.Linear(n_pooled, _HIDDEN),
+            nn.ReLU(),
+            nn.BatchNorm1d(_HIDDEN),
+            nn.Dropout(0.5),
+            nn.Linear(_HIDDEN, n_outputs),
+        )
+        for layer in self.head:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """Return the answers of the last map."""
+        return self.head(torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], 1))
+
 
 #: Name in ``card.architecture``, and what makes the network of ``card.options``. The
-#: networks of pixels take ``n_outputs``, ``n_channels``, ``mean``, ``std`` and ``monochrome``.
+#: networks of pixels take ``n_outputs``, ``n_channels``, ``mean``, ``std``, ``monochrome`` and ``crop``.
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "StructureNet": StructureNet,
     "MetallicityNet": MetallicityNet,
@@ -68,6 +113,12 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "baseline_cnn": partial(_pixel_net, xresnet.baseline_cnn),
     "baseline_deconv": partial(_pixel_net, xresnet.baseline_deconv),
     **{name: partial(_pixel_net, partial(_Residual, name)) for name in ("resnet18", "resnet34", "resnet50")},
+    **{
+        name + CONCAT_POOL: partial(
+            _pixel_net, partial(_ConcatPool, name), mean=IMAGENET_MEAN, std=IMAGENET_STD
+        )
+        for name in ("resnet18", "resnet34")
+    },
 }
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from hifrac.models.deconvolution import FastDeconv
@@ -190,6 +191,10 @@ class _MapNetwork(nn.Module):
         """Make the last map of pictures that have been checked."""
         raise NotImplementedError
 
+    def body(self) -> list[nn.Module]:
+        """Return all layers before the head in their order, the stages last."""
+        raise NotImplementedError
+
     def forward_head(self, maps: Tensor) -> Tensor:
         """Answer from the last map: its mean over positions, and one linear layer."""
         return self.head(maps.mean((2, 3)))
@@ -291,6 +296,10 @@ class XResNet(_MapNetwork):
         """Make the last map of pictures that have been checked."""
         return self.stages(self.pool(self.stem(pictures)))
 
+    def body(self) -> list[nn.Module]:
+        """Return all layers before the head in their order."""
+        return [self.stem, self.pool, *self.stages]
+
 
 class _Baseline(_MapNetwork):
     """Three convolutions with ReLU, the first two of stride 2: what Wu & Peek (2020) compare with."""
@@ -306,6 +315,10 @@ class _Baseline(_MapNetwork):
     def layers(self, pictures: Tensor) -> Tensor:
         """Make the last map of pictures that have been checked."""
         return self.stem(pictures)
+
+    def body(self) -> list[nn.Module]:
+        """Return all layers before the head in their order."""
+        return [*self.stem]
 
 
 def xresnet18(n_outputs: int = 1, n_channels: int = 3, *, self_attention: bool = True) -> XResNet:
@@ -415,12 +428,14 @@ class PixelNet(nn.Module):
         ``std``, are what the backbone reads. By default those of the paper.
     monochrome : bool, optional
         Whether each channel is replaced by the mean of all, so that no colour is seen (Wu 2020, section 8.3).
+    crop : int, optional
+        Side of the central part of a picture that the backbone reads; all of it by default.
 
     Raises
     ------
     ValueError
-        If ``mean`` or ``std`` does not have one number a channel, or ``std``
-        has one that is not positive.
+        If ``mean`` or ``std`` does not have one number a channel, ``std``
+        has one that is not positive, or ``crop`` is below 1.
     """
 
     if TYPE_CHECKING:  # TorchScript reads no annotations that are text
@@ -434,8 +449,11 @@ class PixelNet(nn.Module):
         mean: Sequence[float] = PAPER_MEAN,
         std: Sequence[float] = PAPER_STD,
         monochrome: bool = False,
+        crop: int | None = None,
     ) -> None:
         super().__init__()
+        if crop is not None and crop < 1:
+            raise ValueError(f"crop must be at least 1, got {crop}")
         for name, values in (("mean", mean), ("std", std)):
             if len(values) != backbone.n_channels:
                 raise ValueError(f"{name} must have {backbone.n_channels} numbers, got {len(values)}")
@@ -443,6 +461,7 @@ class PixelNet(nn.Module):
             raise ValueError(f"std must be positive, got {std}")
         self.backbone = backbone
         self.monochrome = monochrome
+        self.crop = crop
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
@@ -471,6 +490,8 @@ class PixelNet(nn.Module):
         """Return the last map of the backbone."""
         if pixels.dtype != torch.uint8:
             raise TypeError(f"pixels must be uint8, got {pixels.dtype}")
+        if self.crop is not None:
+            pixels = centre(pixels, self.crop)
         return self.backbone.forward_features(self.normalise(pixels))
 
     def forward_head(self, maps: Tensor) -> Tensor:
@@ -483,6 +504,13 @@ class PixelNet(nn.Module):
         if self.monochrome:
             values = values.mean(1, keepdim=True).expand_as(values)
         return (values - self.mean) / self.std
+
+
+def centre(pictures: Tensor, side: int) -> Tensor:
+    """Return the central part of pictures (n, c, h, w); beyond the border of a smaller picture it is 0."""
+    top, left = (side - pictures.shape[2]) // 2, (side - pictures.shape[3]) // 2
+    bottom, right = side - pictures.shape[2] - top, side - pictures.shape[3] - left
+    return functional.pad(pictures, [left, right, top, bottom])
 
 
 def fold_for_inference(network: nn.Module) -> nn.Module:

@@ -19,6 +19,8 @@ from pydantic_core import ErrorDetails
 
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 
+#: Where the default training comes from.
+WU_2020 = "Wu 2020, ApJ 900, 142 (HI mass fractions from images; the network and its training)"
 #: Numbers that a network gives for each loss.
 LOSSES = {"rmse": 1, "gaussian_nll": 2, "tobit_nll": 2, "smoothed_cross_entropy": 2}
 
@@ -50,7 +52,7 @@ _Text = Annotated[str, Strict()]
 _Integer = Annotated[int, Strict()]
 _Number = Annotated[float, Strict()]
 _Switch = Annotated[bool, Strict()]
-_Seed = Annotated[_Integer, _must("be at least 0", lambda value: value >= 0)]
+_Whole = Annotated[_Integer, _must("be at least 0", lambda value: value >= 0)]
 _Count = Annotated[_Integer, _must("be at least 1", lambda value: value >= 1)]
 _Several = Annotated[_Integer, _must("be at least 2", lambda value: value >= 2)]
 _Positive = Annotated[_Number, _must("be above 0", lambda value: 0 < value < inf)]
@@ -79,7 +81,9 @@ def _section(cls: type) -> type:
 class DataConfig(_Section):
     """Section ``[data]``: pictures and labels, of the data directory or of a table."""
 
-    sample: Literal["hi_fraction", "detection", "estimates"] = "hi_fraction"
+    sample: Literal["hi_fraction", "detection", "estimates", "metallicity", "metallicity-demo"] = (
+        "hi_fraction"
+    )
     teacher: _Text = "default"  # the model whose estimates are the labels of sample = "estimates"
     table: _Text | None = None
     cutouts: _Text | None = None
@@ -108,6 +112,25 @@ class SplitConfig(_Section):
     file: _Text | None = None
     rule: Literal["groups", "paper-numpy", "paper-torch"] = "groups"
     held_out: _OpenShare = 0.2
+    fold: _Whole | None = None  # of n_folds folds, the one that is held out
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds of which each is about the share to hold out."""
+        return round(1 / self.held_out)
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitConfig:
+        if self.fold is None:
+            return self
+        if self.file is not None or self.rule != "groups":
+            raise ValueError("split.fold goes with split.rule = 'groups', and without split.file")
+        if not self.fold < self.n_folds or self.n_folds < 2:
+            raise ValueError(
+                f"split.fold must be below {self.n_folds}, the number of folds with a share "
+                f"split.held_out = {self.held_out:g}, got {self.fold}"
+            )
+        return self
 
 
 @_section
@@ -127,11 +150,26 @@ class NetworkConfig(_Section):
         "resnet18",
         "resnet34",
         "resnet50",
+        "resnet18-concat-pool",
+        "resnet34-concat-pool",
     ] = "xresnet34"
     loss: Literal["rmse", "gaussian_nll", "tobit_nll", "smoothed_cross_entropy"] = "rmse"
     smoothing: _Share = 0.05
     monochrome: _Switch = False
+    crop: _Count | None = None  # side of the part that is read: central, in training any
     init_from: _Text | None = None
+    pretrained: _Text | None = None  # torchvision's weights of ImageNet: a file, or "cache"
+
+    @model_validator(mode="after")
+    def _check(self) -> NetworkConfig:
+        if self.pretrained is not None and not self.architecture.startswith("resnet"):
+            raise ValueError(
+                "network.pretrained: torchvision has no weights of ImageNet for the architecture "
+                f"{self.architecture}, only for resnet18, resnet34, resnet50 and what is made of them"
+            )
+        if self.pretrained is not None and self.init_from is not None:
+            raise ValueError("network.pretrained and network.init_from exclude each other")
+        return self
 
     @property
     def n_outputs(self) -> int:
@@ -146,23 +184,58 @@ class NetworkConfig(_Section):
 
 @_section
 class OptimizerConfig(_Section):
-    """Section ``[optimizer]``: steps, learning rate and rotations; the defaults are the paper's."""
+    """Section ``[optimizer]``: steps, rates and views of pictures; the defaults are those of Wu (2020)."""
 
+    schedule: Literal["one-cycle", "restarts"] = "one-cycle"
     lr: _Positive = 0.01
+    layer_lrs: tuple[_Positive, ...] = ()  # of the three groups of layers, instead of lr
     weight_decay: _NotNegative = 0.01
     epochs: _Count = 40
     batch_size: _Several = 64  # on all devices together, because batch normalisation compares pictures
     warm_up: _OpenShare = 0.25
     div: _Positive = 25.0
     final_div: _Positive = 1e5
+    # Of restarts, in epochs: how long only the head learns, how long all layers do so at the same rate
+    # (constant in both), and the cosines.
+    frozen_epochs: _Whole = 0
+    constant_epochs: _Whole = 0
+    cycles: tuple[_Count, ...] = ()
     max_degrees: _NotNegative = 0.0
+    max_zoom: Annotated[_Number, _must("be at least 1", lambda value: 1 <= value < inf)] = 1.0
+    lighting: Annotated[_Number, _must("lie from 0 to 1", lambda value: 0 <= value < 1)] = 0.0
+    frame: _Count | None = None  # side that pictures are cut or padded to, before network.crop
+    test_views: _Whole = 0  # random views that are averaged with the picture itself, for the figures
+
+    @model_validator(mode="after")
+    def _check(self) -> OptimizerConfig:
+        phases = self.frozen_epochs, self.constant_epochs, *self.cycles
+        if self.schedule == "one-cycle":
+            if any(phases) or self.layer_lrs:
+                raise ValueError(
+                    "optimizer.layer_lrs, frozen_epochs, constant_epochs and cycles go with "
+                    "optimizer.schedule = 'restarts'"
+                )
+            return self
+        if not self.cycles or sum(phases) != self.epochs:
+            raise ValueError(
+                "optimizer.epochs must be the sum of frozen_epochs, constant_epochs and at least one of the "
+                f"cycles, {sum(phases)}; got {self.epochs}"
+            )
+        if self.layer_lrs and len(self.layer_lrs) != 3:
+            raise ValueError(f"optimizer.layer_lrs must be three numbers, got {len(self.layer_lrs)}")
+        return self
+
+    @property
+    def first_epochs(self) -> set[int]:
+        """Epochs that begin a part of the schedule of restarts."""
+        return {0, self.frozen_epochs, self.frozen_epochs + self.constant_epochs}
 
 
 @_section
 class RunConfig(_Section):
     """Section ``[run]``: machine and chance."""
 
-    seed: _Seed = 12345
+    seed: _Whole = 12345
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: _Count = 1
@@ -176,6 +249,8 @@ class TrainingConfig(_Section):
     ----------
     name, summary : str
         Of the model, for its card.
+    references : tuple of str
+        What to cite, for its card.
     pictures : `~hifrac.cutouts.CutoutRecipe`
         What the pictures are; what a file leaves out is that of the data directory.
     data, split, network, optimizer, run
@@ -189,6 +264,7 @@ class TrainingConfig(_Section):
 
     name: Annotated[_Text, _must("not be empty", bool)]
     summary: _Text = ""
+    references: tuple[_Text, ...] = (WU_2020,)
     pictures: Annotated[CutoutRecipe, BeforeValidator(_complete_recipe)] = SDSS_RECIPE
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -202,6 +278,13 @@ class TrainingConfig(_Section):
             raise ValueError(
                 f"optimizer.batch_size must be at least 2 for each of {self.run.devices} devices "
                 f"(batch normalisation compares pictures), got {self.optimizer.batch_size}"
+            )
+        if self.optimizer.frozen_epochs and self.run.devices > 1:
+            raise ValueError("optimizer.frozen_epochs: layers cannot be frozen with run.devices above 1")
+        largest = self.optimizer.frame or self.pictures.width
+        if self.network.crop is not None and self.network.crop > largest:
+            raise ValueError(
+                f"network.crop must be at most {largest}, the side of what is cut, got {self.network.crop}"
             )
         if self.data.is_limit is not None and self.network.loss != "tobit_nll":
             raise ValueError("data.is_limit goes with network.loss = 'tobit_nll', which knows upper limits")
@@ -328,14 +411,14 @@ def read_config(source: str | Path) -> TrainingConfig:
     """
     bundled = bundled_configs()
     if isinstance(source, str) and source in bundled:
-        return TrainingConfig.from_dict(tomllib.loads((_BUNDLED / f"{source}.toml").read_text("utf-8")))
+        return TrainingConfig.from_dict(_read_toml(_BUNDLED / f"{source}.toml"))
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(
             f"config: no file {str(source)!r}, and the bundled ones are {', '.join(bundled)}"
         )
     try:
-        config = TrainingConfig.from_dict(tomllib.loads(path.read_text("utf-8")))
+        config = TrainingConfig.from_dict(_read_toml(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a TOML file: {error}") from error
     except (TypeError, ValueError) as error:
@@ -345,6 +428,22 @@ def read_config(source: str | Path) -> TrainingConfig:
     )
     data = replace(config.data, table=table, cutouts=cutouts)
     return replace(config, data=data, split=replace(config.split, file=file))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """Read a file, its values in place of those of the bundled configuration that it ``extends``, if any."""
+    facts = tomllib.loads(path.read_text("utf-8"))
+    base = facts.pop("extends", None)
+    if base is None:
+        return facts
+    if base not in bundled_configs():
+        raise ValueError(f"extends must be one of {', '.join(bundled_configs())}, got {base!r}")
+    merged = read_config(base).to_dict()
+    for key, value in facts.items():
+        # Of pictures nothing is taken over: a recipe with a column of scales has no scale.
+        is_section = key != "pictures" and isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if is_section else value
+    return merged
 
 
 def _beside(config: Path, value: str | None) -> str | None:

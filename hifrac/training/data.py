@@ -21,6 +21,9 @@ from hifrac.cutouts.recipe import CutoutRecipe
 
 #: The files of a data directory, in its folder ``cutouts``.
 ARCHIVE, LABELS, INDEX, DEEP = "sdss_cutouts.zip", "hi_labels.ecsv", "index.ecsv", "resolve_labels.ecsv"
+METALLICITY = "metallicity_labels.ecsv"
+#: Pictures of Wu & Boada (2019), each of a scale of its own, and their labels.
+DEMO_ARCHIVE, DEMO = "metallicity_demo.zip", "metallicity_demo_labels.ecsv"
 #: An undetected galaxy is bright when its central light (``flux_16px``, red
 #: counts within 16 px) reaches that of nearly every detection (250 of 259).
 BRIGHT = 30.0

@@ -10,6 +10,7 @@ from contract import assert_same_estimates, assert_same_maps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import write
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 
 from hifrac import load_model
 from hifrac.attribution import heat_maps, resolve_target
@@ -42,6 +43,46 @@ def test_the_mean_of_a_class_activation_map_and_the_bias_are_the_answer(pooled, 
     assert np.abs(maps.gap).max() < 1e-4
     assert maps.values.shape == blobs.shape[:3]
     assert maps.details["native_shape"] == [16, 16]
+
+
+@pytest.mark.parametrize("runtime", ["torchscript", "eager"])
+def test_a_network_that_crops_has_a_map_of_the_part_that_it_sees(tmp_path, blobs, runtime):
+    write(tmp_path, "xresnet34")
+    model = load_model(tmp_path, runtime=runtime)
+    maps = heat_maps(model, blobs)
+    assert maps.values.shape == (len(blobs), 64, 64)
+    beyond = np.ones((64, 64), dtype=bool)
+    beyond[8:56, 8:56] = False
+    assert np.all(maps.values[:, beyond] == 0)
+    assert np.all(maps.values[:, ~beyond] != 0)
+    assert np.abs(maps.gap).max() < 1e-4
+
+
+class ConcatPool(torch.nn.Module):
+    """Maximum and mean over positions."""
+
+    def forward(self, maps):
+        return torch.cat([pool(maps, 1).flatten(1) for pool in (adaptive_max_pool2d, adaptive_avg_pool2d)], 1)
+
+
+@pytest.mark.parametrize("runtime", ["torchscript", "eager"])
+def test_a_head_of_several_layers_has_grad_cam_and_no_additive_map(tmp_path, blobs, runtime):
+    write(tmp_path, "resnet18-concat-pool")
+    model = load_model(tmp_path, runtime=runtime)
+    maps = heat_maps(model, blobs, method="gradcam")
+    assert maps.values.shape == blobs.shape[:3]
+    assert np.isfinite(maps.values).all()
+    assert np.isnan(maps.offset).all()
+    assert np.isnan(maps.gap).all()
+    network = load_model(tmp_path, runtime="eager").network
+    pixels = torch.from_numpy(blobs).permute(0, 3, 1, 2)
+    backbone = network.backbone
+    whole = torch.nn.Sequential(backbone.features, ConcatPool(), backbone.head)
+    independent = LayerGradCam(whole, backbone.features)
+    expected = independent.attribute(network.normalise(pixels), target=0, relu_attributions=False)
+    np.testing.assert_allclose(maps.native / 4, expected[:, 0].detach(), rtol=1e-3, atol=1e-5)
+    with pytest.raises(ModelError, match=r"^method 'cam' needs a network .*take method='gradcam' or 'occ"):
+        heat_maps(model, blobs)
 
 
 def test_both_runtimes_make_the_same_maps(pooled, blobs):

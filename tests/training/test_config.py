@@ -11,6 +11,7 @@ from hifrac.cutouts import SDSS_RECIPE, WU_BOADA_RECIPE
 from hifrac.training.config import TrainingConfig, bundled_configs, read_config
 
 MINIMAL = 'name = "mine"\n'
+RESTARTS = '[optimizer]\nschedule = "restarts"\n'
 
 
 @pytest.fixture
@@ -27,6 +28,11 @@ def test_the_bundled_ones():
     assert bundled_configs() == [
         "gas-classes",
         "gas-classes-monochrome",
+        "metallicity-paper",
+        "metallicity-paper-as-written",
+        "metallicity-paper-demo",
+        "metallicity-paper-revised",
+        "metallicity-xresnet34",
         "paper",
         "paper-recognition",
         "shallow",
@@ -106,9 +112,13 @@ def test_plain_types_and_back(name):
         ("", ValueError, "name is missing"),
         ('name = ""', ValueError, "name must not be empty"),
         ("name = 3", TypeError, "name must be text, got 3"),
-        ("nam = 3", ValueError, "nam is unknown; known here: name, summary, pictures, data"),
+        ("nam = 3", ValueError, "nam is unknown; known here: name, summary, references, pictures"),
         ("optimizer = 3", TypeError, "optimizer must be a section, got 3"),
-        ("[optimizer]\nepoch = 3", ValueError, "optimizer.epoch is unknown; known here: lr, weight_decay"),
+        (
+            "[optimizer]\nepoch = 3",
+            ValueError,
+            "optimizer.epoch is unknown; known here: schedule, lr, layer_lrs",
+        ),
         ("[optimizer]\nepochs = 3.5", TypeError, "optimizer.epochs must be an integer, got 3.5"),
         ("[optimizer]\nepochs = true", TypeError, "optimizer.epochs must be an integer, got True"),
         ("[optimizer]\nepochs = 0", ValueError, "optimizer.epochs must be at least 1, got 0"),
@@ -136,6 +146,32 @@ def test_plain_types_and_back(name):
         ("[data]\nbalance = true", ValueError, "go with network.loss = 'smoothed_cross_entropy'"),
         ('[data]\nsample = "detection"', ValueError, "go together"),
         ('[network]\nloss = "smoothed_cross_entropy"', ValueError, "go together"),
+        ('extends = "papers"', ValueError, "extends must be one of gas-classes, "),
+        ("[network]\ncrop = 129", ValueError, "network.crop must be at most 128, the side of what is cut"),
+        ('[network]\npretrained = "w"', ValueError, "network.pretrained: torchvision has no weights of"),
+        (
+            '[network]\narchitecture = "resnet18"\npretrained = "w"\ninit_from = "m"',
+            ValueError,
+            "network.pretrained and network.init_from exclude each other",
+        ),
+        ("[optimizer]\nfrozen_epochs = 1", ValueError, "go with optimizer.schedule = 'restarts'"),
+        ("[optimizer]\nlayer_lrs = [1, 2, 3]", ValueError, "go with optimizer.schedule = 'restarts'"),
+        (RESTARTS, ValueError, "optimizer.epochs must be the sum of frozen_epochs, constant_epochs and at"),
+        (RESTARTS + "cycles = [1, 2]\n", ValueError, "at least one of the cycles, 3; got 40"),
+        (
+            RESTARTS + "epochs = 1\ncycles = [1]\nlayer_lrs = [0.1]",
+            ValueError,
+            "optimizer.layer_lrs must be three numbers, got 1",
+        ),
+        (
+            RESTARTS + "epochs = 2\nfrozen_epochs = 1\ncycles = [1]\n[run]\ndevices = 2",
+            ValueError,
+            "layers cannot be frozen with run.devices above 1",
+        ),
+        ("[optimizer]\nmax_zoom = 0.9", ValueError, "optimizer.max_zoom must be at least 1, got 0.9"),
+        ("[optimizer]\nlighting = 1", ValueError, "optimizer.lighting must lie from 0 to 1, got 1"),
+        ("[split]\nfold = 5", ValueError, "split.fold must be below 5, the number of folds with a share"),
+        ('[split]\nfold = 0\nfile = "s"', ValueError, "split.fold goes with split.rule = 'groups'"),
         ("[pictures]\nwidth = 0", ValueError, "pictures.width must be positive"),
         ("[pictures]\nbands = [1, 2, 3]", TypeError, "pictures.bands must be text, got 1"),
         ("[pictures]\nscale = 1.0", ValueError, "pictures.scale is unknown"),
@@ -163,7 +199,7 @@ def test_a_file_that_is_not_toml(write):
 
 
 def test_a_name_that_is_none(tmp_path):
-    with pytest.raises(FileNotFoundError, match="monochrome, paper, paper-recognition, shallow"):
+    with pytest.raises(FileNotFoundError, match="xresnet34, paper, paper-recognition, shallow"):
         read_config("papers")
     with pytest.raises(FileNotFoundError, match="no file"):
         read_config(tmp_path)
@@ -218,4 +254,50 @@ def test_the_files_are_toml_that_says_no_more_than_it_must():
 
     for name in bundled_configs():
         text = (resources.files("hifrac.training") / "configs" / f"{name}.toml").read_text("utf-8")
-        assert TrainingConfig.from_dict(tomllib.loads(text)) == read_config(name)
+        facts = tomllib.loads(text)
+        if "extends" not in facts:
+            assert TrainingConfig.from_dict(facts) == read_config(name)
+
+
+def test_the_network_of_metallicities_is_trained_as_its_code_ran():
+    config = read_config("metallicity-paper")
+    network, optimizer = config.network, config.optimizer
+    assert (network.architecture, network.loss, network.pretrained) == ("resnet34-concat-pool", "rmse", None)
+    assert (optimizer.schedule, optimizer.lr, optimizer.layer_lrs) == ("restarts", 0.1, ())
+    assert (optimizer.weight_decay, optimizer.batch_size) == (0.0, 128)
+    assert (optimizer.epochs, optimizer.frozen_epochs, optimizer.constant_epochs) == (10, 2, 1)
+    assert optimizer.cycles == (1, 2, 4)
+    assert (optimizer.max_degrees, optimizer.max_zoom, optimizer.lighting) == (10, 1.1, 0.05)
+    assert optimizer.test_views == 4
+    assert (config.data.target, config.data.column) == ("oh_p50", "oh")
+    assert "Wu & Boada 2019" in config.references[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "lrs"), [("as-written", (1e-3, 1e-2, 1e-1)), ("revised", (1e-2, 3e-2, 1e-1))]
+)
+def test_its_other_rates_are_the_only_difference(name, lrs):
+    paper, other = read_config("metallicity-paper"), read_config(f"metallicity-paper-{name}")
+    assert other == replace(paper, name=other.name, optimizer=replace(paper.optimizer, layer_lrs=lrs))
+
+
+def test_the_pictures_of_the_paper_have_scales_of_their_own():
+    paper, demo = read_config("metallicity-paper"), read_config("metallicity-paper-demo")
+    assert demo.pictures == WU_BOADA_RECIPE
+    assert (demo.network, demo.optimizer) == (paper.network, paper.optimizer)
+    assert (demo.split.rule, demo.split.held_out, demo.run.seed) == ("paper-numpy", 0.2, 42)
+    assert demo.data == replace(paper.data, sample="metallicity-demo")
+
+
+def test_the_later_network_of_metallicities_is_that_of_the_hi_paper_in_one_cycle():
+    config, paper = read_config("metallicity-xresnet34"), read_config("paper")
+    assert config.network == replace(paper.network, crop=112)
+    changed = {"epochs": 7, "batch_size": 128, "frame": 144, "max_degrees": 10.0}
+    assert config.optimizer == replace(paper.optimizer, **changed)
+    assert config.data.sample == "metallicity"
+
+
+def test_a_file_extends_a_bundled_one(write):
+    config = read_config(write('extends = "metallicity-paper"\nname = "x"\n[optimizer]\nbatch_size = 16\n'))
+    paper = read_config("metallicity-paper")
+    assert config == replace(paper, name="x", optimizer=replace(paper.optimizer, batch_size=16))

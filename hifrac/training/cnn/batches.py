@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import lightning
 import numpy as np
 import torch
@@ -33,13 +35,20 @@ class _Batches(Dataset):
         return pixels[chosen], target[chosen], is_limit[chosen]
 
 
+def seed_of_step(seed: int, trainer: lightning.Trainer) -> int:
+    """Return what fixes the chance of one step on one device."""
+    chance = np.random.SeedSequence((seed, trainer.global_step, trainer.global_rank))
+    # manual_seed takes a signed integer of 64 bits.
+    return int(chance.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 class PictureData(lightning.LightningDataModule):
     """The pictures of a training, for `lightning.Trainer`; ``held_out``, if any, are scored after each epoch.
 
-    The order of the pictures follows from the seed and the epoch, their orientations from the seed and the
+    The order of the pictures follows from the seed and the epoch, their views from the seed and the
     number of the step: nothing is left to a state that a checkpoint could lose. ``batch_size`` counts the
     pictures of one step on all devices together; the incomplete batch at the end of an epoch is left out,
-    and fewer pictures than this are one batch.
+    and fewer pictures than this are one batch. ``augmentation`` makes what changes the pictures.
     """
 
     def __init__(
@@ -49,7 +58,7 @@ class PictureData(lightning.LightningDataModule):
         *,
         batch_size: int,
         seed: int,
-        max_degrees: float = 0.0,
+        augmentation: Callable[[torch.Generator], Augmentation] = Augmentation,
         n_devices: int = 1,
     ) -> None:
         super().__init__()
@@ -60,7 +69,7 @@ class PictureData(lightning.LightningDataModule):
                 "batch_size must leave at least 2 pictures to each device, because batch normalisation "
                 f"compares pictures; got {batch_size} for {len(train)} pictures and {n_devices} devices"
             )
-        self.seed, self.max_degrees, self.n_devices = seed, max_degrees, n_devices
+        self.seed, self.augmentation, self.n_devices = seed, augmentation, n_devices
 
     def _loader(self, pictures: LabelledPictures, *, shuffle: bool) -> DataLoader:
         rank = 0 if self.trainer is None else self.trainer.global_rank
@@ -93,13 +102,11 @@ class PictureData(lightning.LightningDataModule):
         batch: tuple[Tensor, Tensor, Tensor],
         dataloader_idx: int,  # noqa: ARG002 (Lightning's)
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn and mirror the pictures of a training batch, each on its own."""
+        """Change the pictures of a training batch at random, each on its own."""
         trainer = self.trainer
         if trainer is None or not trainer.training:
             return batch
         pixels, target, is_limit = batch
-        chance = np.random.SeedSequence((self.seed, trainer.global_step, trainer.global_rank))
-        # manual_seed takes a signed integer of 64 bits.
-        number = int(chance.generate_state(1, np.uint64)[0] >> np.uint64(1))
-        turn = Augmentation(torch.Generator().manual_seed(number), max_degrees=self.max_degrees)
-        return turn(pixels), target, is_limit
+        generator = torch.Generator().manual_seed(seed_of_step(self.seed, trainer))
+        augment = self.augmentation(generator)
+        return augment(pixels), target, is_limit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.table import Table
+from astropy.table import Table, join
 
 from hifrac.core.flags import Flag
 from hifrac.core.tables import read_table
@@ -16,8 +16,11 @@ from hifrac.training.config import TrainingConfig
 from hifrac.training.data import (
     ARCHIVE,
     DEEP,
+    DEMO,
+    DEMO_ARCHIVE,
     INDEX,
     LABELS,
+    METALLICITY,
     LabelledPictures,
     data_folder,
     numbers_of,
@@ -49,6 +52,10 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
             table, target = read_alfalfa(root, ("ra", "dec")), "detected"
         elif data.sample == "estimates":
             table = _estimates_table(root, data.teacher)
+        elif data.sample == "metallicity":
+            table = _with_approximate_positions(root, read_data_table(root, METALLICITY, ["objid"]))
+        elif data.sample == "metallicity-demo":
+            table, cutouts = read_data_table(root, DEMO, ["objid"]), root / DEMO_ARCHIVE
         else:
             table = _labels(root)
     require_columns(table, [name, target])
@@ -77,15 +84,7 @@ def _estimates_table(root: Path, teacher: str) -> Table:
     """
     from hifrac.estimator import HIFractionEstimator
 
-    index = read_data_table(root, INDEX, ["objid", "ra_approx", "dec_approx"])
-    # Their positions are good to a tenth of a degree: enough for the dust, and the field tells neighbours.
-    galaxies = Table(
-        {
-            "objid": np.asarray(index["objid"], dtype=str),
-            "ra": numbers_of(index, "ra_approx") * u.deg,
-            "dec": numbers_of(index, "dec_approx") * u.deg,
-        }
-    )
+    galaxies = _index(root)
     measured = [_labels(root)] + ([_labels(root, DEEP)] if (root / DEEP).is_file() else [])
     objid = np.concatenate([np.asarray(table["objid"], dtype=str) for table in (galaxies, *measured)])
     unknown = np.full(len(objid), np.nan)
@@ -95,6 +94,24 @@ def _estimates_table(root: Path, teacher: str) -> Table:
         estimates = HIFractionEstimator(teacher, cutouts=cutouts).predict(galaxies)
     is_ood = np.asarray(estimates["flags"]) & Flag.OUT_OF_DISTRIBUTION != 0
     return estimates[~(np.ma.getmaskarray(estimates["log_hi_fraction"]) | is_ood)]
+
+
+def _index(root: Path) -> Table:
+    """List all pictures: ``objid``, ``ra`` and ``dec``, NaN where unknown."""
+    index = read_data_table(root, INDEX, ["objid", "ra_approx", "dec_approx"])
+    # Their positions are good to a tenth of a degree: enough for the dust, and the field tells neighbours.
+    return Table(
+        {
+            "objid": np.asarray(index["objid"], dtype=str),
+            "ra": numbers_of(index, "ra_approx") * u.deg,
+            "dec": numbers_of(index, "dec_approx") * u.deg,
+        }
+    )
+
+
+def _with_approximate_positions(root: Path, table: Table) -> Table:
+    """Add the positions of pictures to a table that has none."""
+    return join(table, _index(root), keys="objid", join_type="left", keep_order=True)
 
 
 def _with_classes(table: Table, target: str, config: TrainingConfig) -> Table:

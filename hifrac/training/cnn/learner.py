@@ -6,8 +6,9 @@ import csv
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,15 @@ from astropy.table import Table
 from lightning.pytorch.utilities import rank_zero_only
 
 from hifrac.core.exceptions import ModelError
-from hifrac.models import ModelCard, load_model
+from hifrac.models import ModelCard
 from hifrac.models.calibration import LEVELS, ConformalTable
 from hifrac.models.cards import require_free_column
-from hifrac.models.registry import bundled_models
 from hifrac.models.xresnet import PixelNet
-from hifrac.training.cnn.augment import N_DIHEDRAL
+from hifrac.training.cnn.augment import N_DIHEDRAL, Augmentation
 from hifrac.training.cnn.batches import PictureData
+from hifrac.training.cnn.first_weights import card_of, first_network, said_of_first
 from hifrac.training.cnn.labels import read_measured, read_pictures
-from hifrac.training.cnn.module import PictureNetwork, answer, build, load_weights, one_logit
+from hifrac.training.cnn.module import PictureNetwork, answer, answer_views, one_logit
 from hifrac.training.cnn.trainer import LOGS, checkpoint_of, fit_network
 from hifrac.training.config import TrainingConfig
 from hifrac.training.data import LabelledPictures, require_finite
@@ -33,6 +34,7 @@ from hifrac.training.evaluation import class_figures, fit_detection, held_out_co
 from hifrac.training.splits import (
     HELD_OUT,
     TRAIN,
+    draw_folds,
     draw_roles,
     galaxy_groups,
     paper_roles,
@@ -51,8 +53,6 @@ CONFIG, LOG = "config.json", "log.csv"
 #: The fewest held-out rows that reach the outermost level, and the fewest of each class.
 FEWEST = round(1 / min(LEVELS)) - 1
 FEWEST_OF_A_CLASS = 5
-
-REFERENCES = ("Wu 2020, ApJ 900, 142 (HI mass fractions from images; the network and its training)",)
 
 
 def train_network(
@@ -119,14 +119,14 @@ def train_network(
         _require_place(folder, config, resume)
     resume = resume and checkpoint_of(folder).is_file()
     galaxies = _read(config, data, folder if resume or helping else None)
-    network = _network(config)
-    module = PictureNetwork(network, config.network, config.optimizer, config.data.missing)
+    network = first_network(config.network, config.run.seed)
+    module = PictureNetwork(network, config.network, config.optimizer, config.data.missing, config.run.seed)
     batches = PictureData(
         galaxies.train,
         galaxies.held_out,
         batch_size=config.optimizer.batch_size,
         seed=config.run.seed,
-        max_degrees=config.optimizer.max_degrees,
+        augmentation=_augmentation(config),
         n_devices=config.run.devices,
     )
     _require_steps(config, len(galaxies.train) // batches.batch_size // config.run.devices)
@@ -217,6 +217,11 @@ def _split(config: TrainingConfig, pictures: LabelledPictures, begun: Path | Non
         generator = options.rule.removeprefix("paper-")
         return paper_roles(pictures.name, fraction=options.held_out, seed=seed, generator=generator)
     group = galaxy_groups(pictures.name, pictures.ra, pictures.dec)
+    if options.fold is not None:
+        split = draw_folds(pictures.name, group, n_folds=options.n_folds, seed=seed)
+        split["role"] = np.where(split["fold"] == options.fold, HELD_OUT, TRAIN)
+        split.remove_column("fold")
+        return split
     return draw_roles(pictures.name, group, held_out=options.held_out, seed=seed)
 
 
@@ -251,33 +256,23 @@ def _scored(pictures: LabelledPictures) -> np.ndarray:
     return np.isfinite(pictures.target) & ~pictures.is_limit
 
 
-def _network(config: TrainingConfig) -> PixelNet:
-    """Build the network; its weights are random, or those of another model of the same architecture."""
-    # The state of the user's own random numbers is left alone.
-    with torch.random.fork_rng():
-        torch.manual_seed(config.run.seed)
-        network = build(config.network)
-    source, architecture = config.network.init_from, config.network.architecture
-    if source is None:
-        return network
-    card = _card_of(source)
-    if card.architecture != architecture:
-        raise ModelError(
-            f"init_from: {source} is of another architecture, {card.architecture}, not {architecture}: "
-            "its weights are no start"
-        )
-    return load_weights(network, load_model(source, device="cpu", runtime="eager").network)
-
-
-def _card_of(source: str) -> ModelCard:
-    """Read the card of a model by its name or folder."""
-    return ModelCard.read(bundled_models().get(source, source))
+def _augmentation(config: TrainingConfig) -> Callable[[torch.Generator], Augmentation]:
+    """Return what makes the changes of pictures that a configuration asks for."""
+    options = config.optimizer
+    return partial(
+        Augmentation,
+        max_degrees=options.max_degrees,
+        max_zoom=options.max_zoom,
+        lighting=options.lighting,
+        frame=options.frame,
+        crop=config.network.crop,
+    )
 
 
 def _require_steps(config: TrainingConfig, of_an_epoch: int) -> None:
     """Refuse a cycle without a rise and a fall."""
     options = config.optimizer
-    if options.epochs * of_an_epoch * options.warm_up <= 1:
+    if options.schedule == "one-cycle" and options.epochs * of_an_epoch * options.warm_up <= 1:
         raise ValueError(
             f"optimizer.epochs: {options.epochs} epochs of {of_an_epoch} steps are too few for a learning "
             f"rate that rises in a share of {options.warm_up:g} of them and falls again"
@@ -327,6 +322,7 @@ def _finish(
     else:
         outputs = ("estimate", "log_spread")[: once.shape[1]]
         facts, figures = _score_values(held_out, once, mean, config.run.seed)
+        figures |= _score_views(config, network, held_out)
     figures |= _score_measured(network, galaxies.measured, classifies)
     rounded = {key: round(value, 4) for key, value in figures.items()}
     card = replace(_card(config, galaxies, outputs, command), figures=rounded, **facts)
@@ -370,6 +366,16 @@ def _score_values(
     return {"calibration": ConformalTable.from_residuals(scaled)}, figures
 
 
+def _score_views(config: TrainingConfig, network: PixelNet, held_out: LabelledPictures) -> dict[str, float]:
+    """Return the RMSE of the mean over the picture and random views of it, if a configuration asks for it."""
+    n_views, rows = config.optimizer.test_views, _scored(held_out)
+    if not n_views:
+        return {}
+    augmentation = _augmentation(config)(torch.Generator().manual_seed(config.run.seed))
+    estimate = answer_views(network, held_out.pixels[rows], augmentation, n_views)[:, 0]
+    return {f"rmse_{n_views + 1}_views": float(np.sqrt(np.mean((estimate - held_out.target[rows]) ** 2)))}
+
+
 def _score_measured(
     network: PixelNet, measured: LabelledPictures | None, classifies: bool
 ) -> dict[str, float]:
@@ -395,19 +401,20 @@ def _card(config: TrainingConfig, galaxies: _Galaxies, outputs: tuple[str, ...],
         rests = "p_detect is calibrated on the same pictures"
     else:
         rests = "a class has no interval"
-    teacher = _card_of(data.teacher) if data.table is None and data.sample == "estimates" else None
+    teacher = card_of(data.teacher) if data.table is None and data.sample == "estimates" else None
     return ModelCard(
         name=config.name,
         summary=config.summary or f"{data.target} from pictures; {network.architecture}",
         created="",
         architecture=network.architecture,
         options={"n_outputs": len(outputs), "n_channels": 3}
-        | ({"monochrome": True} if network.monochrome else {}),
+        | ({"monochrome": True} if network.monochrome else {})
+        | ({} if network.crop is None else {"crop": network.crop}),
         recipe=config.pictures,
         target=data.description or f"{data.target}, as the labels are",
         mass_scale=data.mass_scale,
         training_set=f"{len(galaxies.train)} pictures of {data.table or 'the data directory'}, "
-        f"{len(galaxies.held_out)} more held out{_lesson(teacher)}",
+        f"{len(galaxies.held_out)} more held out; {said_of_first(network)}{_lesson(teacher)}",
         validity=data.validity,
         normalisation="none outside the network: it takes decoded values 0 to 255",
         calibration=None,
@@ -418,7 +425,7 @@ def _card(config: TrainingConfig, galaxies: _Galaxies, outputs: tuple[str, ...],
         folds={"seed": split.meta.get("seed"), "rule": split.meta.get("rule"), "sha256": split_hash(split)},
         command=command,
         files={},
-        references=REFERENCES + (() if teacher is None else teacher.references),
+        references=config.references + (() if teacher is None else teacher.references),
         target_column=_target_column(config),
         outputs=outputs,
     )

@@ -23,8 +23,11 @@ _CONVENTIONS = ("code", "paper")
 def rmse(prediction: Tensor, target: Tensor, *, missing: str = "raise") -> Tensor:
     """Compute the root of the mean squared error of estimates (n,) or (n, 1), in the unit of the target.
 
-    Its gradient is 0 where all is exact.
+    Of several targets (n, k), with estimates of the same shape, it is the mean over all of them (Wu & Boada
+    2019). Its gradient is 0 where all is exact.
     """
+    if target.ndim == 2 and prediction.shape == target.shape:
+        prediction, target = prediction.flatten(), target.flatten()
     prediction = _column(prediction, "prediction", target)
     labelled = _labelled(target, missing)
     residual = prediction[labelled] - target[labelled]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -10,19 +10,24 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from hifrac.core.exceptions import ModelError
 from hifrac.models import architectures
 from hifrac.models.registry import in_parts
 from hifrac.models.xresnet import PixelNet
-from hifrac.training.cnn.augment import DihedralMean
+from hifrac.training.cnn.augment import Augmentation, DihedralMean
+from hifrac.training.cnn.batches import seed_of_step
 from hifrac.training.cnn.losses import gaussian_nll, rmse, smoothed_cross_entropy, tobit_nll
-from hifrac.training.cnn.optim import one_cycle, radam_lookahead
+from hifrac.training.cnn.optim import layer_groups, momentum_descent, one_cycle, radam_lookahead, restarts
 from hifrac.training.config import NetworkConfig, OptimizerConfig
 
 
 def build(config: NetworkConfig, n_channels: int = 3) -> PixelNet:
     """Build the network of a configuration, its weights random, for uint8 pixels (n, n_channels, h, w)."""
-    options = {"n_outputs": config.n_outputs, "n_channels": n_channels, "monochrome": config.monochrome}
+    options = {
+        "n_outputs": config.n_outputs,
+        "n_channels": n_channels,
+        "monochrome": config.monochrome,
+        "crop": config.crop,
+    }
     return cast(PixelNet, architectures.build(config.architecture, options))
 
 
@@ -31,17 +36,24 @@ class PictureNetwork(lightning.LightningModule):
 
     Logs ``train_loss``, ``valid_loss`` (that of all held-out pictures
     together, not a mean over batches), the learning rate, and ``valid_rmse`` or
-    ``valid_accuracy``. ``missing`` says what the loss does about a missing label.
+    ``valid_accuracy``. ``missing`` says what the loss does about a missing label, and ``seed`` fixes the
+    dropout of each step.
     """
 
     def __init__(
-        self, network: PixelNet, config: NetworkConfig, optimizer: OptimizerConfig, missing: str = "raise"
+        self,
+        network: PixelNet,
+        config: NetworkConfig,
+        optimizer: OptimizerConfig,
+        missing: str = "raise",
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
         self.config = config
         self.options = optimizer
         self.missing = missing
+        self.seed = seed
         self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -62,14 +74,34 @@ class PictureNetwork(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Compute the loss of a batch of pixels, targets and limits."""
         pixels, target, is_limit = batch
-        value = self.loss(self.network(pixels), target, is_limit)
+        # Of its own, and left alone afterwards: a resumed training goes on as one that was not interrupted.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed_of_step(self.seed, self.trainer))
+            output = self.network(pixels)
+        value = self.loss(output, target, is_limit)
         self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
         return value
 
+    def on_train_epoch_start(self) -> None:
+        """Freeze the body or thaw it, and begin a part of the schedule without momentum.
+
+        As in fastai 0.7, whose frozen batch normalisation keeps its running statistics (``set_train_mode``),
+        and which makes a new optimizer for each call of ``fit``.
+        """
+        options = self.options
+        if options.schedule != "restarts":
+            return
+        is_frozen = self.current_epoch < options.frozen_epochs
+        for group in layer_groups(self.network)[:2]:
+            group.requires_grad_(not is_frozen).train(not is_frozen)
+        if self.current_epoch in options.first_epochs:
+            self.trainer.optimizers[0].state.clear()
+
     def on_train_epoch_end(self) -> None:
         """Log where the schedule is."""
-        # After the last step of all it has ended: what it says then is the rate of that step.
-        self.log("lr", self.trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0])
+        # Of the last group: the head's, or with one cycle that of all. After the last step of all the
+        # schedule has ended: what it says then is the rate of that step.
+        self.log("lr", self.trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[-1])
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         """Keep the answers of a batch."""
@@ -93,17 +125,30 @@ class PictureNetwork(lightning.LightningModule):
             self.log("valid_rmse", rmse(output[scored, 0], target[scored]), rank_zero_only=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Set up the paper's optimizer and its schedule, stepped after each batch."""
+        """Set up the optimizer and its schedule, stepped after each batch."""
         options = self.options
-        optimizer = radam_lookahead(self.network, options.lr, weight_decay=options.weight_decay)
-        schedule = one_cycle(
-            optimizer,
-            options.lr,
-            int(self.trainer.estimated_stepping_batches),
-            warm_up=options.warm_up,
-            div=options.div,
-            final_div=options.final_div,
-        )
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        optimizer: torch.optim.Optimizer
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if options.schedule == "restarts":
+            of_an_epoch = n_steps // options.epochs
+            lrs = options.layer_lrs or (options.lr,) * 3
+            optimizer = momentum_descent(self.network, lrs, weight_decay=options.weight_decay)
+            schedule = restarts(
+                optimizer,
+                constant_steps=of_an_epoch * (options.frozen_epochs + options.constant_epochs),
+                cycle_steps=[of_an_epoch * epochs for epochs in options.cycles],
+            )
+        else:
+            optimizer = radam_lookahead(self.network, options.lr, weight_decay=options.weight_decay)
+            schedule = one_cycle(
+                optimizer,
+                options.lr,
+                n_steps,
+                warm_up=options.warm_up,
+                div=options.div,
+                final_div=options.final_div,
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -127,35 +172,25 @@ def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_s
     return torch.cat(parts).numpy()
 
 
-def load_weights(network: PixelNet, other: nn.Module) -> PixelNet:
-    """Start from the weights of another network of the same architecture, in place.
+def answer_views(network: nn.Module, pixels: Tensor, augmentation: Augmentation, n_views: int) -> np.ndarray:
+    """Return the mean `answer` to the pictures as they are and to some random views of them.
 
-    Where its last layer has another number of outputs, that of ``network`` stays as it is.
+    All count alike: with 4 views these are the test-time means of fastai 0.7.
     """
-    theirs, mine = dict(other.state_dict()), network.state_dict()
-    heads = {name for name in mine if ".head." in name}
-    for name in heads & theirs.keys():
-        if theirs[name].shape != mine[name].shape:
-            del theirs[name]
-    wrong = sorted(
-        name for name, value in theirs.items() if name not in mine or mine[name].shape != value.shape
-    )
-    absent = sorted(mine.keys() - theirs.keys() - heads)
-    if wrong or absent:
-        raise ModelError(
-            f"init_from: the weights are of another architecture: {(wrong or absent)[0]} "
-            f"{'has no place or another shape' if wrong else 'is missing'}"
-        )
-    network.load_state_dict(theirs, strict=False)
-    return network
+    answers = [answer(network, pixels), *(answer(network, augmentation(pixels)) for _ in range(n_views))]
+    return np.mean(answers, axis=0)
 
 
 def one_logit(network: PixelNet) -> PixelNet:
     """Turn a network of two scores into one of their difference: the log odds of class 1, exactly."""
-    head = network.backbone.head
-    single = nn.Linear(head.in_features, 1)
+    head: Any = network.backbone.head  # a linear layer, or several of which the last is one
+    last = head if isinstance(head, nn.Linear) else head[-1]
+    single = nn.Linear(last.in_features, 1)
     with torch.no_grad():
-        single.weight.copy_(head.weight[1:] - head.weight[:1])
-        single.bias.copy_(head.bias[1:] - head.bias[:1])
-    network.backbone.head = single
+        single.weight.copy_(last.weight[1:] - last.weight[:1])
+        single.bias.copy_(last.bias[1:] - last.bias[:1])
+    if last is head:
+        network.backbone.head = single
+    else:
+        head[-1] = single
     return network

@@ -1,21 +1,32 @@
-"""The paper's optimizer and its schedule: Lookahead of rectified Adam, one cycle.
+"""The papers' optimizers and their schedules: Lookahead of rectified Adam in one cycle, and restarts.
 
 Wu (2020, ApJ 900, 142, section 3): rectified Adam (Liu et al. 2020,
 arXiv:1908.03265), Lookahead (Zhang et al. 2019, arXiv:1907.08610), decoupled
 weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101) on all but batch
 normalisation and biases, and the one-cycle policy (Smith 2018,
 arXiv:1803.09820). The defaults are the paper's.
+
+Wu & Boada (2019, MNRAS 484, 4683), as their code ran with fastai 0.7: stochastic gradient descent with
+momentum at a constant rate, and then along cosines that are restarted (Loshchilov & Hutter 2017,
+arXiv:1608.03983).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from pytorch_optimizer import Lookahead
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
+
+from hifrac.models.xresnet import PixelNet
+
+_MOMENTUM = 0.9  # fastai's default
+#: fastai 0.7 begins its cosines with a share of the first cycle at a part of the rate.
+_SLOW_SHARE, _SLOW_FACTOR = 1 / 20, 1 / 100
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -110,6 +121,57 @@ def one_cycle(
         # PyTorch divides the initial rate by this one; the paper's code divides the largest.
         final_div_factor=final_div / div,
     )
+
+
+def layer_groups(network: PixelNet) -> list[nn.ModuleList]:
+    """Return the three groups of layers that may have their own rates: up to stage 2, stages 3 and 4, head.
+
+    So fastai 0.7 cuts the residual networks of torchvision (its ``lr_cut`` is 6).
+    """
+    *body, third, fourth = network.backbone.body()
+    return [nn.ModuleList(modules) for modules in (body, [third, fourth], [network.backbone.head])]
+
+
+def momentum_descent(
+    network: PixelNet, lrs: Sequence[float], *, weight_decay: float = 0.0
+) -> torch.optim.SGD:
+    """Make gradient descent with momentum 0.9, with a rate for each of the `layer_groups`."""
+    if len(lrs) != 3:
+        raise ValueError(f"lrs must be three rates, one for each group of layers, got {len(lrs)}")
+    groups = [
+        {"params": list(group.parameters()), "lr": lr}
+        for group, lr in zip(layer_groups(network), lrs, strict=True)
+    ]
+    return torch.optim.SGD(groups, momentum=_MOMENTUM, weight_decay=weight_decay)
+
+
+def restarts(
+    optimizer: torch.optim.Optimizer, *, constant_steps: int, cycle_steps: Sequence[int]
+) -> LambdaLR:
+    """Make a schedule of constant rates and then cosines, each from the full rate to 0 in its steps.
+
+    It is to be stepped after each batch. As in fastai 0.7 the first twentieth of the first cosine has a
+    hundredth of the rate.
+    """
+    if constant_steps < 0 or not cycle_steps or min(cycle_steps) < 1:
+        raise ValueError(
+            "constant_steps must be at least 0, and cycle_steps numbers of at least 1; "
+            f"got {constant_steps} and {list(cycle_steps)}"
+        )
+
+    def factor(step: int) -> float:
+        step -= constant_steps
+        if step < 0:
+            return 1.0
+        if step < _SLOW_SHARE * cycle_steps[0]:
+            return _SLOW_FACTOR
+        for steps in cycle_steps:
+            if step < steps:
+                return 0.5 * (1 + math.cos(math.pi * step / steps))
+            step -= steps
+        return 0.0
+
+    return LambdaLR(optimizer, factor)
 
 
 def _require_positive(**options: float) -> None:

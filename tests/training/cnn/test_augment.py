@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from hifrac.models.xresnet import XResNet
-from hifrac.training.cnn.augment import Augmentation, DihedralMean, dihedral, rotate
+from hifrac.training.cnn.augment import Augmentation, DihedralMean, dihedral, light, rotate
 
 ELEMENTS = range(8)
 DTYPES = pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -140,6 +140,53 @@ def test_each_picture_has_its_own_angle():
         rotate(pictures, torch.zeros(2))
 
 
+@given(degrees=st.floats(-30, 30), zoom=st.floats(1, 2), x=st.floats(-0.3, 0.3), y=st.floats(-0.3, 0.3))
+@settings(max_examples=25)
+def test_zoom_and_offset_are_those_of_scipy(degrees, zoom, x, y):
+    picture = torch.rand(1, 1, 20, 20, dtype=torch.float64, generator=generator(3))
+    options = {"zoom": torch.tensor([zoom]), "offset": torch.tensor([[x, y]])}
+    found = rotate(picture, torch.tensor([degrees]), **options)[0, 0].numpy()
+    # Where a pixel (row, column) comes from, about the middle; an angle is counterclockwise on the screen.
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix = np.array([[c, s], [-s, c]]) / zoom
+    middle = np.array([9.5, 9.5])
+    shift = middle - matrix @ (middle - 10 * np.array([y, x]))
+    expected = ndimage.affine_transform(picture[0, 0].numpy(), matrix, shift, order=1, mode="reflect")
+    source = np.einsum("ij,jkl->ikl", matrix, np.mgrid[:20, :20]) + shift[:, None, None]
+    inside = ((source > 0) & (source < 19)).all(0)
+    assert inside.sum() > 50
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["zoom", "offset"])
+def test_a_zoom_or_offset_of_another_shape(name):
+    with pytest.raises(ValueError, match=rf"^{name} must be \(3,"):
+        rotate(noise(), torch.zeros(3), **{name: torch.ones(2)})
+
+
+# Brightness
+
+
+@pytest.mark.parametrize(
+    ("contrast", "factor"), [(0.05, 1.05), (0.0, 1.0), (-0.05, 1 / 1.05), (-0.5, 1 / 1.5)]
+)
+def test_balance_and_contrast(contrast, factor):
+    # As fastai 0.7 does with values / 255.
+    pictures = noise(2, h=8, w=8)
+    found = light(pictures, torch.full((2,), 0.04), torch.full((2,), contrast))
+    values = pictures.double() / 255
+    mean = values.mean((1, 2, 3), keepdim=True)
+    expected = ((values - mean) * factor + mean + 0.04).clamp(0, 1) * 255
+    assert found.dtype == torch.uint8
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.5001)
+
+
+def test_each_picture_has_its_own_balance():
+    pictures = torch.full((2, 3, 4, 4), 100.0)
+    found = light(pictures, torch.tensor([0.1, -0.1]), torch.zeros(2))
+    np.testing.assert_allclose(found.mean((1, 2, 3)), [125.5, 74.5], rtol=1e-6)
+
+
 # At random
 
 
@@ -202,15 +249,69 @@ def test_three_quarters_are_rotated_and_not_too_far():
     pictures[:, :, 49:52, 89:92] = 1
     turned = Augmentation(generator(3), max_degrees=10)(pictures)
     axis = torch.arange(101.0) - 50
-    light = turned.sum((1, 2, 3))
-    x = (turned.sum((1, 2)) * axis).sum(1) / light
-    y = (turned.sum((1, 3)) * axis).sum(1) / light
+    weight = turned.sum((1, 2, 3))
+    x = (turned.sum((1, 2)) * axis).sum(1) / weight
+    y = (turned.sum((1, 3)) * axis).sum(1) / weight
     degrees = torch.rad2deg(torch.atan2(y, x)).numpy()
     aside = (degrees + 45) % 90 - 45
     assert np.abs(aside).max() < 10.05
     rotated = np.abs(aside) > 0.01
     assert stats.binomtest(int(rotated.sum()), 600, 0.75).pvalue > 1e-3
     assert stats.kstest(aside[rotated], stats.uniform(-10, 20).cdf).pvalue > 1e-3
+
+
+def test_three_quarters_are_enlarged_and_shown_in_part():
+    # Four points around the middle show how far they are apart, and where the middle is.
+    pictures = torch.zeros(600, 1, 101, 101)
+    for row, column in ((30, 30), (30, 70), (70, 30), (70, 70)):
+        pictures[:, :, row - 1 : row + 2, column - 1 : column + 2] = 1
+    shown = Augmentation(generator(4), max_zoom=1.2)(pictures)
+    axis = torch.arange(101.0) - 50
+    weight = shown.sum((1, 2, 3))
+    x = (shown.sum((1, 2)) * axis).sum(1) / weight
+    spread = ((shown.sum((1, 2)) * (axis - x[:, None]) ** 2).sum(1) / weight).sqrt()
+    zoom = (spread / spread.min()).numpy()
+    enlarged = zoom > 1.001
+    assert zoom.max() < 1.21
+    assert stats.binomtest(int(enlarged.sum()), 600, 0.75).pvalue > 1e-3
+    assert stats.kstest(zoom[enlarged], stats.uniform(1, 0.2).cdf).pvalue > 1e-3
+    # The part is anywhere within the enlarged picture.
+    share = x.numpy()[enlarged] / (50.5 * (zoom[enlarged] - 1))
+    assert np.abs(share[zoom[enlarged] > 1.05]).max() < 1.1
+    assert stats.kstest(share[zoom[enlarged] > 1.05], stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+def test_the_brightness_changes_within_its_limits():
+    pictures = torch.full((400, 3, 8, 8), 120, dtype=torch.uint8)
+    shift = (
+        Augmentation(generator(5), lighting=0.05)(pictures).float().mean((1, 2, 3)).numpy() / 255 - 120 / 255
+    )
+    assert np.abs(shift).max() < 0.0525
+    assert stats.kstest(shift, stats.uniform(-0.05, 0.1).cdf).pvalue > 1e-3
+
+
+def test_a_random_part_of_a_frame():
+    pictures = (torch.arange(36).reshape(1, 1, 6, 6) + 1).byte().expand(500, 1, 6, 6)
+    shown = Augmentation(generator(6), frame=8, crop=5)(pictures)
+    assert shown.shape == (500, 1, 5, 5)
+    padded = np.pad(pictures[0, 0].numpy(), 1)
+    parts = [padded[row : row + 5, column : column + 5] for row in range(4) for column in range(4)]
+    ways = {np.rot90(np.fliplr(part) if flip else part, turn).tobytes(): number
+            for number, part in enumerate(parts) for turn in range(4) for flip in (0, 1)}  # fmt: skip
+    seen = {part.numpy().tobytes() for part in shown[:, 0]}
+    assert seen <= ways.keys()
+    assert len(seen) > 100, "of 128 there are"
+
+
+def test_a_frame_may_be_smaller_than_the_pictures():
+    pictures = noise(40, h=10, w=10)
+    shown = Augmentation(generator(), frame=6)(pictures)
+    assert set(orientations(pictures[:, :, 2:8, 2:8], shown)) == set(ELEMENTS)
+
+
+def test_more_than_a_picture_is_no_part_of_it():
+    with pytest.raises(ValueError, match=r"^crop must be at most the side of the pictures, 6, got 7"):
+        Augmentation(generator(), crop=7)(noise())
 
 
 @pytest.mark.parametrize(("probability", "rotated"), [(0.0, False), (1.0, True)])
@@ -233,6 +334,8 @@ def test_no_pictures():
     [
         ({"max_degrees": -1}, "max_degrees must be from 0 to 180, got -1"),
         ({"max_degrees": 181}, "max_degrees must be from 0 to 180, got 181"),
+        ({"max_zoom": 0.9}, "max_zoom must be at least 1, got 0.9"),
+        ({"lighting": 1.0}, "lighting must be from 0 to 1, got 1.0"),
         ({"probability": 1.1}, "probability must be from 0 to 1, got 1.1"),
     ],
 )

@@ -11,10 +11,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from astropy.table import MaskedColumn, Table
 from click.testing import CliRunner
 from contract import DEX
 from pictures import encode, galaxy
+from torchvision.models import resnet18
 
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
 from hifrac.cli import main
@@ -22,7 +24,9 @@ from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, Mod
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.metrics import coverage, detection_auc, regression_metrics
 from hifrac.models import export_model
+from hifrac.training.cnn.augment import Augmentation
 from hifrac.training.cnn.learner import train_network
+from hifrac.training.cnn.module import answer
 from hifrac.training.config import read_config
 from hifrac.training.evaluation import evaluate
 from hifrac.training.splits import read_split, split_hash
@@ -269,6 +273,93 @@ def test_a_missing_label_can_be_left_out(config, labels, tmp_path):
     assert ModelCard.read(tmp_path / "model").calibration.n == np.sum(np.isfinite(held_out["target"]))
 
 
+# The recipes of metallicities
+
+
+@pytest.fixture(scope="module")
+def metallicity(galaxies, tmp_path_factory):
+    """The published recipe with a smaller network, from weights that mean nothing: folder and output."""
+    root = tmp_path_factory.mktemp("metallicity")
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        torch.save(resnet18(weights=None).state_dict(), root / "resnet18.pth")
+    result = call(
+        "train", "metallicity-paper", "-o", root / "model", "--table", galaxies / "labels.ecsv",
+        "--cutouts", galaxies / "pictures", "--name", "id", "--target", "blueness",
+        "--pretrained", root / "resnet18.pth", "--set", "network.architecture=resnet18-concat-pool",
+        "--set", "pictures.width=32", "--set", "optimizer.batch_size=16", "--set", "run.accelerator=cpu",
+    )  # fmt: skip
+    return root / "model", result
+
+
+def test_the_published_recipe_makes_a_model(metallicity, galaxies):
+    folder, result = metallicity
+    assert result.exit_code == 0, result.output
+    card = ModelCard.read(folder)
+    assert (card.architecture, card.target_column) == ("resnet18-concat-pool", "blueness")
+    assert "from weights of ImageNet (resnet18.pth, sha256 " in card.training_set
+    assert "--pretrained resnet18.pth" in card.command
+    assert card.references == read_config("metallicity-paper").references
+    log = pd.read_csv(folder / "log.csv")
+    assert list(log["epoch"]) == list(range(10))
+    assert list(log["lr"][:2]) == pytest.approx([0.1, 0.1])
+    # The rate of the first step of a cycle is logged where one ends: that after the last step of an epoch.
+    assert log["lr"].iloc[5] == pytest.approx(0.1)
+    assert log["lr"].iloc[-1] == 0
+    held_out = Table.read(folder / "held_out.ecsv")
+    pixels = read(folder, galaxies, held_out["objid"])
+    for runtime in ("eager", "torchscript"):
+        said = load_model(folder, device="cpu", runtime=runtime).run(pixels)["estimate"]
+        np.testing.assert_allclose(said, held_out["estimate"], rtol=1e-4, atol=1e-4)
+    exported = export_model(folder, folder.parent / "exported", formats=("export",))
+    assert "model.pt2" in exported.files
+
+
+def test_the_mean_over_five_views_is_judged_too(metallicity, galaxies):
+    folder, _ = metallicity
+    held_out = Table.read(folder / "held_out.ecsv")
+    pixels = torch.from_numpy(read(folder, galaxies, held_out["objid"])).permute(0, 3, 1, 2)
+    network = load_model(folder, device="cpu", runtime="eager").network
+    views = Augmentation(torch.Generator().manual_seed(12345), max_degrees=10, max_zoom=1.1, lighting=0.05)
+    pictures = [pixels, *(views(pixels) for _ in range(4))]
+    mean = np.mean([answer(network, some)[:, 0] for some in pictures], axis=0)
+    expected = np.sqrt(np.mean((mean - held_out["target"]) ** 2))
+    assert ModelCard.read(folder).figures["rmse_5_views"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_later_recipe_crops_and_says_so(galaxies, tmp_path):
+    config = read_config("metallicity-xresnet34").for_table(
+        str(galaxies / "labels.ecsv"), str(galaxies / "pictures"), target="blueness", name="id"
+    )
+    config = config.changed(
+        pictures={"width": 32},
+        network={"architecture": "baseline_cnn", "crop": 28},
+        optimizer={"frame": 36, "batch_size": 16, "epochs": 3},
+        run={"accelerator": "cpu"},
+    )
+    train_network(config, tmp_path / "model")
+    card = ModelCard.read(tmp_path / "model")
+    assert card.options["crop"] == 28
+    assert "from random weights" in card.training_set
+    held_out = Table.read(tmp_path / "model" / "held_out.ecsv")
+    pixels = read(tmp_path / "model", galaxies, held_out["objid"])
+    network = load_model(tmp_path / "model", device="cpu", runtime="eager").network
+    middle = torch.from_numpy(pixels).permute(0, 3, 1, 2)[:, :, 2:30, 2:30]
+    np.testing.assert_allclose(answer(network, middle)[:, 0], held_out["estimate"], atol=1e-5)
+
+
+def test_five_folds_hold_out_each_galaxy_once(config, labels, tmp_path):
+    held_out = []
+    for fold in range(5):
+        folder = tmp_path / str(fold)
+        train_network(config.changed(split={"fold": fold}, optimizer={"epochs": 2}), folder)
+        table = Table.read(folder / "held_out.ecsv")
+        held_out += list(table["objid"])
+        split = Table.read(folder / "splits.ecsv")
+        assert set(split["objid"][split["role"] == "held_out"]) == set(table["objid"])
+    assert sorted(held_out) == sorted(labels["id"])
+
+
 # Fine-tuning
 
 
@@ -485,7 +576,7 @@ def test_any_number_is_learned_from_any_pictures(galaxies, tmp_path):
     [
         (["paper", "--cutouts", "p"], "--cutouts, --name and --target describe a table"),
         (["paper", "--table", "t.ecsv"], "--table needs --cutouts"),
-        (["papers"], "gas-classes-monochrome, paper, paper-recognition, shallow"),
+        (["papers"], "metallicity-xresnet34, paper, paper-recognition, shallow"),
         (["paper", "--set", "optimizer.epoch=3"], "optimizer.epoch is unknown"),
         (["paper", "--split", "no.ecsv"], "no such file"),
         (["default", "--resume"], "--resume does not go with the configuration 'default'"),

@@ -41,6 +41,17 @@ def tensors(*arrays):
 # Values
 
 
+def test_rmse_of_several_targets_is_that_of_all_their_errors():
+    output, target = (torch.randn(5, 4, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    assert rmse(output, target).item() == pytest.approx(np.sqrt(np.mean((output - target).numpy() ** 2)))
+    target[0, 1] = math.nan
+    labelled = torch.isfinite(target)
+    expected = (output - target)[labelled].square().mean().sqrt()
+    torch.testing.assert_close(rmse(output, target, missing="mask"), expected)
+    with pytest.raises(ValueError, match=r"^prediction must be"):
+        rmse(output[:, :2], target)
+
+
 @given(batches())
 def test_rmse_is_what_it_says(batch):
     output, target, _ = batch

@@ -3,6 +3,7 @@
 import copy
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from contract import DEX, assert_same_estimates
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from hifrac.core.exceptions import ModelError
-from hifrac.models.xresnet import PixelNet, XResNet, shallow, xresnet18
-from hifrac.training.cnn.augment import N_DIHEDRAL, dihedral
+from hifrac.models import architectures
+from hifrac.models.xresnet import PixelNet, XResNet
+from hifrac.training.cnn.augment import N_DIHEDRAL, Augmentation, dihedral
 from hifrac.training.cnn.batches import PictureData
 from hifrac.training.cnn.losses import gaussian_nll, smoothed_cross_entropy, tobit_nll
-from hifrac.training.cnn.module import PictureNetwork, answer, build, load_weights, one_logit
+from hifrac.training.cnn.module import PictureNetwork, answer, answer_views, build, one_logit
 from hifrac.training.cnn.trainer import fit_network
 from hifrac.training.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig, TrainingConfig
 from hifrac.training.data import LabelledPictures
@@ -169,6 +170,85 @@ def test_the_schedule_is_one_cycle_over_all_steps():
     assert max(rates) == pytest.approx(0.01, rel=0.05)
     assert momenta[0] == pytest.approx(0.95)
     assert min(momenta) == pytest.approx(0.85, abs=0.01)
+
+
+# Restarts
+
+
+def restarting(**options):
+    """Two epochs of the head, one of all at the same rate, and cosines of one and two."""
+    parts = {"epochs": 6, "frozen_epochs": 2, "constant_epochs": 1, "cycles": (1, 2)}
+    optimizer = OptimizerConfig(schedule="restarts", lr=0.05, batch_size=8, **parts, **options)
+    return replace(configured(architecture="resnet18-concat-pool"), optimizer=optimizer)
+
+
+def state_of(module):
+    """Copies of the body's and of the head's weights and statistics."""
+    states = module.network.backbone.features, module.network.backbone.head
+    return [{name: value.clone() for name, value in state.state_dict().items()} for state in states]
+
+
+class States(Callback):
+    """Keeps weights and momenta at the end of each epoch, and how many momenta there are at the beginning."""
+
+    def __init__(self):
+        self.states, self.momenta = [], []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 0:
+            self.momenta.append(len(trainer.optimizers[0].state))
+
+    def on_train_start(self, trainer, pl_module):
+        self.states.append(state_of(pl_module))
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.states.append(state_of(pl_module))
+
+
+def test_a_frozen_body_stays_as_it_is_with_its_statistics():
+    states = States()
+    train(restarting(), labelled(), labelled(5, seed=9), callbacks=[states])
+    body, head = zip(*states.states, strict=True)
+    for epoch in (1, 2):
+        assert all(torch.equal(body[epoch][name], value) for name, value in body[0].items())
+        assert not torch.equal(head[epoch]["2.weight"], head[epoch - 1]["2.weight"])
+        assert not torch.equal(head[epoch]["0.running_mean"], head[epoch - 1]["0.running_mean"])
+    for name in ("0.weight", "1.running_mean", "7.1.conv2.weight", "7.1.bn2.running_var"):
+        assert not torch.equal(body[3][name], body[2][name])
+
+
+def test_each_part_of_the_schedule_begins_without_momentum():
+    states = States()
+    module = train(restarting(), callbacks=[states])
+    n_head = len(list(module.network.backbone.head.parameters()))
+    n_all = len(list(module.network.parameters()))
+    assert states.momenta == [0, n_head, 0, 0, n_all, n_all]
+
+
+def test_each_group_of_layers_has_its_rate():
+    rates = []
+
+    class Rates(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+
+    train(restarting(layer_lrs=(1e-3, 1e-2, 1e-1)), callbacks=[Rates()])
+    rates = np.array(rates)
+    of_an_epoch = N // 8
+    assert len(rates) == 6 * of_an_epoch
+    np.testing.assert_allclose(rates[: 3 * of_an_epoch], np.tile([1e-3, 1e-2, 1e-1], (9, 1)))
+    step = np.arange(2 * of_an_epoch)
+    fall = 0.05 * (1 + np.cos(np.pi * step / len(step)))
+    np.testing.assert_allclose(rates[-len(step) :], np.outer(fall, [1e-2, 1e-1, 1]))
+
+
+@pytest.mark.parametrize("step", [5, 7, 10])
+def test_restarts_interrupted_and_resumed_are_uninterrupted_bit_for_bit(tmp_path, step):
+    config, pictures = restarting(), labelled()
+    whole = train(config, pictures, folder=tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, pictures, folder=tmp_path / "cut", callbacks=[Stop(step)])
+    assert equal(train(config, pictures, folder=tmp_path / "cut", resume=True), whole)
 
 
 # Batches
@@ -352,45 +432,23 @@ def test_the_answer_over_all_orientations_is_the_same_for_a_turned_picture():
         answer(network, pixels, orientations=4)
 
 
-def test_two_classes_are_one_logit_exactly():
-    network = PixelNet(shallow(2)).eval()
-    nn.init.normal_(network.backbone.head.bias)
+def test_the_mean_over_views_is_that_of_the_picture_and_of_each_view():
+    network, pixels = build(configured().network), labelled(4).pixels
+    options = {"max_degrees": 10, "max_zoom": 1.1, "lighting": 0.05}
+    found = answer_views(network, pixels, Augmentation(torch.Generator().manual_seed(8), **options), 4)
+    views = Augmentation(torch.Generator().manual_seed(8), **options)
+    explicit = [answer(network, pixels)] + [answer(network, views(pixels)) for _ in range(4)]
+    assert np.std(explicit, axis=0).min() > 1e-4, "or the mean would show nothing"
+    assert_same_estimates(found, sum(explicit) / 5)
+    assert_same_estimates(answer_views(network, pixels, views, 0), explicit[0])
+
+
+@pytest.mark.parametrize("architecture", ["shallow", "resnet18-concat-pool"])
+def test_two_classes_are_one_logit_exactly(architecture):
+    network = architectures.build(architecture, {"n_outputs": 2}).eval()
+    nn.init.normal_([*network.backbone.head.modules()][-1].bias)
     pixels = labelled(5).pixels
     scores = answer(network, pixels)
     logit = answer(one_logit(copy.deepcopy(network)), pixels)
     assert logit.shape == (5, 1)
     np.testing.assert_allclose(logit[:, 0], scores[:, 1] - scores[:, 0], rtol=1e-4, atol=1e-5)
-
-
-# Weights of another model
-
-
-def test_a_network_starts_from_the_weights_of_another():
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        other, network = PixelNet(xresnet18(1)), PixelNet(xresnet18(1))
-    # An attention that counts.
-    for module in other.modules():
-        if hasattr(module, "gamma"):
-            nn.init.constant_(module.gamma, 0.1)
-    load_weights(network, other)
-    assert equal(network, other)
-    pixels = labelled(2).pixels
-    np.testing.assert_array_equal(answer(network, pixels), answer(other, pixels))
-
-
-def test_a_head_of_another_size_is_left_out():
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        other, network = PixelNet(shallow(1)), PixelNet(shallow(2))
-    head = network.backbone.head.weight.detach().clone()
-    load_weights(network, other)
-    assert torch.equal(network.backbone.head.weight, head)
-    assert torch.equal(network.backbone.stem[0][0].weight, other.backbone.stem[0][0].weight)
-
-
-def test_the_weights_of_another_architecture_are_refused():
-    with pytest.raises(ModelError, match=r"^init_from: the weights are of another architecture"):
-        load_weights(PixelNet(shallow(1)), PixelNet(xresnet18(1)))
-    with pytest.raises(ModelError, match=r"^init_from: the weights are of another architecture"):
-        load_weights(PixelNet(xresnet18(1)), PixelNet(shallow(1)))

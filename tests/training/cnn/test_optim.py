@@ -8,8 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from hifrac.models.xresnet import XResNet
-from hifrac.training.cnn.optim import one_cycle, parameter_groups, radam_lookahead
+from hifrac.models.architectures import build
+from hifrac.models.xresnet import PixelNet, XResNet, shallow
+from hifrac.training.cnn.optim import (
+    layer_groups,
+    momentum_descent,
+    one_cycle,
+    parameter_groups,
+    radam_lookahead,
+    restarts,
+)
 
 N_STEPS = 40
 SHAPES = {"matrix": (4, 3), "kernel": (2, 3, 3, 3), "vector": (5,)}
@@ -279,3 +287,64 @@ def test_schedules_that_cannot_be(arguments, message):
     _, optimizer = ours(start_values())
     with pytest.raises(ValueError, match=f"^{message}"):
         one_cycle(optimizer, **{"max_lr": 0.01, "total_steps": 100, **arguments})
+
+
+# Restarts
+
+
+def rates_of_fastai(of_an_epoch, lr):
+    """The rates of the published notebook: three epochs at ``lr``, then cosines of 1, 2 and 4."""
+    constant = np.full(3 * of_an_epoch, lr)
+    cosines = [
+        lr / 2 * (1 + np.cos(np.linspace(0, np.pi, n + 1)[:-1])) for n in of_an_epoch * np.array([1, 2, 4])
+    ]
+    cosines = np.concatenate(cosines)
+    cosines[: math.ceil(of_an_epoch / 20)] = lr / 100
+    return np.concatenate([constant, cosines])
+
+
+@pytest.mark.parametrize("of_an_epoch", [1, 2, 20, 41])
+def test_the_rates_are_those_of_the_paper(of_an_epoch):
+    network = PixelNet(shallow(1))
+    lrs = [1e-3, 1e-2, 1e-1]
+    optimizer = momentum_descent(network, lrs)
+    schedule = restarts(
+        optimizer, constant_steps=3 * of_an_epoch, cycle_steps=[n * of_an_epoch for n in (1, 2, 4)]
+    )
+    taken = []
+    for _ in range(10 * of_an_epoch):
+        taken.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    for column, lr in zip(np.transpose(taken), lrs, strict=True):
+        np.testing.assert_allclose(column, rates_of_fastai(of_an_epoch, lr), rtol=1e-9)
+    assert schedule.get_last_lr() == [0, 0, 0]
+
+
+def test_layers_are_grouped_as_by_fastai():
+    with torch.device("meta"):
+        network = build("resnet34-concat-pool")
+    groups = layer_groups(network)
+    # Convolution, normalisation, ReLU, pooling, stages 1 and 2; stages 3 and 4; head.
+    assert [len(group) for group in groups] == [6, 2, 1]
+    counts = [sum(value.numel() for value in group.parameters()) for group in groups]
+    assert sum(counts) == sum(value.numel() for value in network.parameters())
+    assert counts[0] == 9408 + 128 + 221_952 + 1_116_416
+    assert [len(group) for group in layer_groups(PixelNet(XResNet((1, 1, 1, 1))))] == [4, 2, 1]
+
+
+def test_descent_has_momentum_and_no_decay_unless_asked():
+    optimizer = momentum_descent(PixelNet(shallow(1)), [0.1, 0.2, 0.3], weight_decay=1e-4)
+    assert [(group["lr"], group["momentum"], group["weight_decay"]) for group in optimizer.param_groups] == [
+        (lr, 0.9, 1e-4) for lr in (0.1, 0.2, 0.3)
+    ]
+    with pytest.raises(ValueError, match=r"^lrs must be three rates, one for each group of layers, got 2"):
+        momentum_descent(PixelNet(shallow(1)), [0.1, 0.2])
+
+
+@pytest.mark.parametrize(("constant", "cycles"), [(-1, [1]), (0, []), (0, [2, 0])])
+def test_restarts_that_are_none(constant, cycles):
+    with pytest.raises(ValueError, match=r"^constant_steps must be at least 0, and cycle_steps"):
+        restarts(
+            momentum_descent(PixelNet(shallow(1)), [1, 1, 1]), constant_steps=constant, cycle_steps=cycles
+        )
