@@ -92,6 +92,7 @@ def test_the_bundled_model_is_listed_and_loads():
         "default",
         "gas-classes",
         "gas-classes-monochrome",
+        "metallicity",
     ]
     loaded = load_model()
     assert loaded.card == list_models()[0]

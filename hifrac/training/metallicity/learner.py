@@ -101,7 +101,7 @@ def train_metallicity(
         "published": figures.published_table(answers),
         "thirds": figures.thirds_table(answers, measured.features),
         "readings": figures.readings_table(answers, readings(network, measured.features)),
-        "star_forming": figures.star_forming_table(answers, probability),
+        "star_forming": figures.star_forming_table(answers, detection),
         "ood_tests": ood_tests_table(
             network, galaxies, labelled, fold, measured, detection, _held_out_distances(answers)
         ),
@@ -158,11 +158,13 @@ PROTOCOL = (
     f"{N_FOLDS}-fold cross-validation, pooled; galaxies of one SDSS field or closer than "
     f"{SEPARATION.value:g} arcsec share a fold. Magnitudes, redshift and mass are read off the pictures by "
     "heads that learned from galaxies without a metallicity alone. In each fold the metallicity, its "
-    "penalty, star formation, distances and what evidence changes are fitted without it; what calibrates "
-    "the intervals of a fold is of estimates for the galaxies of each other fold that knew neither. The two "
-    "numbers of p_star_forming alone are fitted to all. Chosen on the same galaxies, in folds of other "
-    "seeds: which readings the metallicity has squared, and the penalty of star formation. So expect a "
-    "slightly larger error on new galaxies"
+    "penalty, star formation, distances and what evidence changes are fitted without it, the metallicity to "
+    "the mean of the label and of the prediction of the network of Wu & Boada (2019); judged is by labels "
+    "alone. What calibrates the intervals of a fold is of estimates for the galaxies of each other fold "
+    "that knew neither. The two numbers of p_star_forming alone are fitted to all. Chosen on the same "
+    "galaxies, in folds of other seeds: that of the readings the mass is squared, that evidence counts "
+    "through the mass, the share of the published prediction, and the penalty of star formation. So expect "
+    "a slightly larger error on new galaxies"
 )
 
 
@@ -187,7 +189,8 @@ def _card(
         target="12 + log(O/H) of the gas, on the scale of Tremonti et al. (2004), oh_p50 of MPA-JHU",
         mass_scale="M* of Taylor et al. (2011, g-i colour method); masses of other scales are taken to "
         "scatter by 0.1 dex about it",
-        training_set=f"{counts['oh']} star-forming galaxies with oh_p50 of MPA-JHU; magnitudes, redshift and "
+        training_set=f"{counts['oh']} star-forming galaxies with oh_p50 of MPA-JHU, and predictions of the "
+        "network of Wu & Boada (2019) for them, from sharper pictures; magnitudes, redshift and "
         f"mass: {counts['photometry']} others; star formation by emission lines: {counts['star_forming']} "
         f"and {counts['not_star_forming']} that are not star-forming",
         validity="star-forming galaxies, z = 0.02 to 0.2, r < 18, "

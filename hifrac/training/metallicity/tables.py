@@ -14,6 +14,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from hifrac.metrics import bootstrap_errors, coverage
 from hifrac.models.calibration import LEVELS
+from hifrac.models.detection import DetectionTable
 from hifrac.models.measuring import MeasuringNet
 from hifrac.models.photometry import QUANTITIES
 from hifrac.training.evaluation import SHARES, coverage_across
@@ -46,6 +47,9 @@ _BY_COLOURS = make_pipeline(StandardScaler(), _RIDGE)
 _BY_CATALOGUE = make_pipeline(
     StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(), _RIDGE
 )
+#: u-r, as observed, of galaxies that are most probably passive; Strateva et al. (2001, AJ 122, 1861) part the
+#: two kinds at 2.22.
+_RED = 2.6
 #: Bounds of bins of p_star_forming.
 _BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -177,35 +181,47 @@ def readings_table(answers: OutOfFold, read: np.ndarray) -> Table:
     return formatted(Table(rows=table), first=2)
 
 
-def star_forming_table(answers: OutOfFold, probability: np.ndarray) -> Table:
-    """Tabulate the area under the curve of p_star_forming, and in bins of it how often lines say so.
+def star_forming_table(answers: OutOfFold, detection: DetectionTable) -> Table:
+    """Tabulate what p_star_forming tells, what is flagged, and in bins how often lines say so.
 
     ``star_forming`` is the share that is, if of both kinds there were as many: what p_star_forming says.
     """
-    truth, labelled = np.asarray(answers.galaxies["star_forming"]), np.isfinite(answers.galaxies["oh"])
+    galaxies = answers.galaxies
+    probability = detection.probability(answers.outputs["star_forming_logit"])
+    truth, labelled = np.asarray(galaxies["star_forming"]), np.isfinite(galaxies["oh"])
     is_told = np.isfinite(truth)
+    columns = [QUANTITIES.index(name) for name in ("u_minus_g", "g_minus_r")]
+    is_red = np.asarray(galaxies["photometry"])[:, columns].sum(axis=1) > _RED
     table = []
-    for name, rows in (("all", is_told), ("without a metallicity", is_told & ~labelled)):
-        area, error = auc_with_error(truth[rows] == 1, probability[rows])
-        row = _star_forming_row(name, truth[rows], probability[rows])
-        table.append(
-            {**row, "star_forming": np.nan, "star_forming_error": np.nan, "auc": area, "auc_error": error}
-        )
+    for name, rows in (
+        ("all", is_told),
+        ("without a metallicity", is_told & ~labelled),
+        ("star-forming", truth == 1),
+        ("not star-forming", truth == 0),
+        (f"u-r > {_RED:g}, lines unknown", is_red & ~is_told),
+    ):
+        row = _star_forming_row(name, truth[rows], probability[rows], detection.threshold)
+        if len(np.unique(truth[rows])) == 2:
+            row["auc"], row["auc_error"] = auc_with_error(truth[rows] == 1, probability[rows])
+        table.append(row)
     weights = [1 / np.sum(truth == value) for value in (0, 1)]
     for low, high in pairwise(_BINS):
         rows = is_told & (probability >= low) & ((probability < high) | (high == 1))
         if rows.any():
-            row = _star_forming_row(f"p from {low:g} to {high:g}", truth[rows], probability[rows])
+            name = f"p from {low:g} to {high:g}"
+            row = _star_forming_row(name, truth[rows], probability[rows], detection.threshold)
             share = np.average(truth[rows], weights=np.where(truth[rows] == 1, weights[1], weights[0]))
-            row |= shares_with_errors({"star_forming": float(share)}, int(rows.sum()))
-            table.append({**row, "auc": np.nan, "auc_error": np.nan})
+            table.append(row | shares_with_errors({"star_forming": float(share)}, int(rows.sum())))
     return formatted(Table(rows=table), first=3)
 
 
-def _star_forming_row(name: str, truth: np.ndarray, probability: np.ndarray) -> dict[str, Any]:
-    """Return counts and the mean probability."""
-    row = {"galaxies": name, "n": len(truth), "n_star_forming": int(truth.sum())}
-    return {**row, "p_star_forming": float(probability.mean())}
+def _star_forming_row(
+    name: str, truth: np.ndarray, probability: np.ndarray, threshold: float
+) -> dict[str, Any]:
+    """Return counts, the mean probability and the share that is flagged; the rest is NaN."""
+    row: dict[str, Any] = {"galaxies": name, "n": len(truth), "n_star_forming": int(np.sum(truth == 1))}
+    row |= {"p_star_forming": np.mean(probability), "flagged": np.mean(probability < threshold)}
+    return row | dict.fromkeys(("star_forming", "star_forming_error", "auc", "auc_error"), np.nan)
 
 
 def out_of_fold_table(answers: OutOfFold, probability: np.ndarray) -> Table:
