@@ -373,10 +373,10 @@ def load_model(
     device : {"auto", "cpu", "cuda"} or a torch device, optional
         ``conf.device`` by default; ``"auto"`` takes CUDA when there is one.
     runtime : {"torchscript", "eager", "openvino", "half"}, optional
-        What runs the network. By default TorchScript for the bundled models where this PyTorch can load it,
-        and the Python network (``"eager"``), whose weights are numbers and nothing else, for any other
-        folder: a script is a program, which can read and write files. Say ``"torchscript"`` if you trust
-        where it is from.
+        What runs the network. By default TorchScript for the bundled models on the CPU where this PyTorch
+        can load it; on a GPU, where the first batches of a script take a quarter of a minute, and for any
+        other folder the Python network (``"eager"``), whose weights are numbers and nothing else: a script
+        is a program, which can read and write files. Say ``"torchscript"`` if you trust where it is from.
         ``"openvino"`` is for the CPU, in single precision, and needs the extra of
         that name; ``"half"`` is for the xresnets on CUDA, in 16 bits.
 
@@ -435,16 +435,16 @@ def load_model(
     needed = {"openvino": "cpu", "half": "cuda"}.get(runtime or "")
     if needed is not None and not place.startswith(needed):
         raise ValueError(f"runtime: {runtime!r} needs the device {needed!r}, not {place!r}")
-    network, used = _network(folder, card, runtime)
+    network, used = _network(folder, card, runtime, place)
     return Model(card=card, device=place, runtime=used, network=network.to(place), folder=folder)
 
 
-def _network(folder: Path, card: ModelCard, runtime: str | None) -> tuple[torch.nn.Module, str]:
+def _network(folder: Path, card: ModelCard, runtime: str | None, place: str) -> tuple[torch.nn.Module, str]:
     """Load the network as a runtime has it, and say which one that is."""
     from hifrac.models import _artifact
 
-    is_ours = folder in bundled_models().values()
-    if runtime == "torchscript" or (runtime is None and is_ours and _artifact.SCRIPT in card.files):
+    is_usual = folder in bundled_models().values() and _artifact.SCRIPT in card.files and place.startswith("cpu")
+    if runtime == "torchscript" or (runtime is None and is_usual):
         try:
             return _artifact.load_script(folder, card), "torchscript"
         except ModelIntegrityError:

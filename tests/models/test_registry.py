@@ -19,7 +19,7 @@ from contract import assert_same_estimates, assert_same_outputs
 from hifrac import conf, images, list_models, load_model
 from hifrac.core.exceptions import ModelError, ModelIntegrityError, UnknownModelError
 from hifrac.demo import PICTURES
-from hifrac.models import _artifact
+from hifrac.models import _artifact, registry
 from hifrac.models.structure import StructureNet
 from hifrac.simulate import SimulatedGalaxy, render, render_sky, render_star
 
@@ -114,6 +114,11 @@ def test_the_default_runtime_is_the_script():
     assert load_model(device="cpu").runtime == "torchscript"
     assert isinstance(load_model(device="cpu").network, torch.jit.ScriptModule)
     assert isinstance(load_model(device="cpu", runtime="eager").network, StructureNet)
+
+
+def test_on_another_device_than_the_cpu_the_default_runtime_is_the_network_in_python(monkeypatch):
+    monkeypatch.setattr(registry, "_resolve_device", lambda _: "meta")
+    assert load_model("default").runtime == "eager"
 
 
 def test_its_files_are_those_of_its_card():
