@@ -16,7 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -304,54 +304,69 @@ def measure_training(bench: Bench) -> None:
 def measure_options(bench: Bench) -> None:
     """Measure what other settings of the training would bring, by two epochs each."""
     plain = training_config(bench, 2)
+    larger = plain.changed(optimizer={"batch_size": 4 * bench.size.step})
     variants = {
-        "as above": (plain, False),
-        "kernels chosen by trial": (plain, True),
-        "four times the batch": (plain.changed(optimizer={"batch_size": 4 * bench.size.step}), False),
-        "single precision": (training_config(bench, 2, precision="32-true"), False),
+        "as above": (plain, nullcontext()),
+        "kernels chosen by trial": (plain, cudnn(benchmark=True)),
+        "four times the batch": (larger, nullcontext()),
+        "single precision": (training_config(bench, 2, precision="32-true"), nullcontext()),
     }
-    for name, (config, by_trial) in variants.items():
-        torch.backends.cudnn.benchmark = by_trial
-        try:
+    for name, (config, setting) in variants.items():
+        with setting:
             fit(bench, config.changed(optimizer={"epochs": 1}), steps=5)
             _, seconds, count = fit(bench, config)
-            bench.report.add("options", f"training, 2 epochs, {name}", count / seconds, "pictures/s")
-        finally:
-            torch.backends.cudnn.benchmark = False
+        bench.report.add("options", f"training, 2 epochs, {name}", count / seconds, "pictures/s")
 
 
 def profile_training(bench: Bench) -> None:
     """Count what the GPU does in a step of the training, and how often it is waited for."""
-    steps, add = 10, bench.report.add
-    config = training_config(bench, 1)
-    with torch.profiler.profile() as profiler:
-        fit(bench, config, steps=steps)
-    events = profiler.key_averages()
+    few, many, add = 5, 25 if bench.size is FULL else 7, bench.report.add
+    first, second = events_of(bench, few), events_of(bench, many)  # to leave out what is done once
+
+    def in_a_step(name: str, column: int) -> float:
+        return (second[name][column] - first.get(name, (0, 0.0))[column]) / (many - few)
+
     for name in ("cudaLaunchKernel", "cudaStreamSynchronize", "cudaMemcpyAsync", "aten::nonzero"):
-        count = sum(event.count for event in events if event.key == name)
-        add("profile", f"{name} in a step", count / steps, "")
-    on_gpu = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
-    kernels = [event for event in on_gpu if not event.key.startswith("Mem")]
-    busy = sum(event.self_device_time_total for event in kernels) / steps / 1e6
+        add("profile", f"{name} in a step", in_a_step(name, 0) if name in second else 0, "")
+    kernels = {name: in_a_step(name, 1) for name, (_, seconds) in second.items() if seconds}
+    busy = sum(kernels.values())
     if not busy:
         return
     add("profile", "time of the kernels of a step", 1e3 * busy, "ms", f"{bench.size.step} pictures")
     rate = bench.report.value(f"{TRAINING}, rate")
     add("profile", "share of the training in which the GPU computes", busy * rate / bench.size.step, "")
-    for event in sorted(kernels, key=lambda event: -event.self_device_time_total)[:8]:
-        share = event.self_device_time_total / 1e6 / steps / busy
-        add("profile", f"kernel {event.key[:48]}", share, "of a step", f"{event.count / steps:.1f} times")
+    for name in sorted(kernels, key=lambda name: -kernels[name])[:8]:
+        note = f"{in_a_step(name, 0):.1f} times"
+        add("profile", f"kernel {name[:48]}", kernels[name] / busy, "of a step", note)
+
+
+def events_of(bench: Bench, steps: int) -> dict[str, tuple[int, float]]:
+    """Return the counts of what a training of so many steps does, and seconds on the GPU, by names."""
+    with torch.profiler.profile() as profiler:
+        fit(bench, training_config(bench, 1), steps=steps)
+    events: dict[str, tuple[int, float]] = {}
+    for event in profiler.key_averages():
+        is_kernel = event.device_type == torch.autograd.DeviceType.CUDA
+        # What is between two calls of Python is shown among the kernels, and is none.
+        if is_kernel and event.key.startswith(("Mem", "Optimizer", "##", "ProfilerStep")):
+            continue
+        count, seconds = events.get(event.key, (0, 0.0))
+        more = event.self_device_time_total / 1e6 if is_kernel else 0.0
+        events[event.key] = count + event.count, seconds + more
+    return events
 
 
 @contextmanager
-def true_float32() -> Iterator[None]:
-    """Compute convolutions in single precision, and not in the 19 bits of tf32, PyTorch's default."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+def cudnn(**settings: bool) -> Iterator[None]:
+    """Set flags of cuDNN for a time."""
+    before = {name: getattr(torch.backends.cudnn, name) for name in settings}
+    for name, value in settings.items():
+        setattr(torch.backends.cudnn, name, value)
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        for name, value in before.items():
+            setattr(torch.backends.cudnn, name, value)
 
 
 def variants(bench: Bench) -> dict[str, Callable[[], nn.Module]]:
@@ -389,7 +404,7 @@ def measure_networks(bench: Bench) -> None:
                 bench.rate(part, f"{name}, batches of {count}", count, action)
         count = size.batches[-2]
         network = variants(bench)["eager"]()
-        with true_float32():
+        with cudnn(allow_tf32=False):  # which has 19 bits, and is the default
             bench.rate(part, f"eager, no tf32, batches of {count}", count, lambda: network(largest[:count]))
     fastest = "half" if bench.device.type == "cuda" else "eager"
     model = load_model(bench.trained(), device=str(bench.device), runtime=fastest)
@@ -408,7 +423,7 @@ def measure_precision(bench: Bench) -> None:
         with torch.inference_mode():
             return torch.cat([network(part) for part in parts])[:, 0].double().cpu().numpy()
 
-    with true_float32():
+    with cudnn(allow_tf32=False):  # which has 19 bits, and is the default
         reference = estimates(variants(bench)["eager"]())
     note = f"{len(reference)} pictures, estimates {reference.mean():.2f} +- {reference.std():.2f}"
     bench.report.add("precision", "standard deviation of the estimates", float(reference.std()), "dex", note)
@@ -651,9 +666,9 @@ PARTS: dict[str, tuple[Callable[[Bench], None], int]] = {
     "all the way": (measure_all_the_way, 60),
     "default": (measure_default, 90),
     "profile": (profile_training, 40),
-    "options": (measure_options, 60),
-    "compiled": (measure_compiled, 150),
+    "options": (measure_options, 90),
     "limits": (measure_limits, 20),
+    "compiled": (measure_compiled, 150),
 }
 
 

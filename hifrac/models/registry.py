@@ -443,8 +443,8 @@ def _network(folder: Path, card: ModelCard, runtime: str | None, place: str) -> 
     """Load the network as a runtime has it, and say which one that is."""
     from hifrac.models import _artifact
 
-    is_usual = folder in bundled_models().values() and _artifact.SCRIPT in card.files and place.startswith("cpu")
-    if runtime == "torchscript" or (runtime is None and is_usual):
+    is_ours = folder in bundled_models().values() and _artifact.SCRIPT in card.files
+    if runtime == "torchscript" or (runtime is None and is_ours and place.startswith("cpu")):
         try:
             return _artifact.load_script(folder, card), "torchscript"
         except ModelIntegrityError:
