@@ -39,7 +39,7 @@ _NO_FOLDER = "the data directory (set HIFRAC_DATA_DIR or conf.data_dir, or give 
 
 #: The papers whose figures are made again, by the column ``paper`` of the registry.
 PAPERS = {"wu2020": "Wu 2020, ApJ 900, 142", "wu2019": "Wu & Boada 2019, MNRAS 484, 4683"}
-#: The bundled model of the metallicity.
+#: The first part of the names of files of the model of the metallicity.
 _METALLICITY = "metallicity"
 #: What to cite for the files of the data directory that are no catalogues.
 _REFERENCES = {
@@ -86,7 +86,7 @@ def setting(
         The data directory; ``HIFRAC_DATA_DIR`` or ``conf.data_dir`` by default.
     model : str or path-like, optional
         Name of a bundled model, or folder of a model with its held-out answers, ``out_of_fold.ecsv``: of
-        the HI mass fraction, ``conf.model`` by default, or of the metallicity, ``metallicity`` by default.
+        the HI mass fraction, ``conf.model`` by default, or of the metallicity, ``conf.metallicity_model``.
         Its card says which; the other is the default.
     seed : int, optional
         Of everything random.
@@ -114,12 +114,12 @@ def setting(
     folder = data_dir() if folder is None else Path(folder)
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"data_dir: no such folder: {folder}")
-    path, metallicity = _model(str(conf.model)), bundled_models().get(_METALLICITY)
+    path, metallicity = _model(str(conf.model)), _model(str(conf.metallicity_model))
     if model is not None:
         given = _model(str(model))
         path, metallicity = (path, given) if _is_of_metallicity(given) else (given, metallicity)
     folder = None if folder is None else folder.resolve()
-    result = Setting(folder, path, seed, draws, None if metallicity is None else metallicity.resolve())
+    result = Setting(folder, path, seed, draws, metallicity)
     if needs_folder:
         _ = result.root
     return result
@@ -257,7 +257,7 @@ def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
         return paths, "" if paths else f"the catalogue {name}, {catalog.title} ({source})"
     first, _, rest = name.partition("/")
     if first == _METALLICITY and setting.metallicity is None:
-        return [], f"the bundled model {_METALLICITY}"
+        return [], f"a model of the {_METALLICITY}"
     model = _model_of(name, setting)
     if model is None and setting.folder is None:
         return [], ""  # said once, of the folder

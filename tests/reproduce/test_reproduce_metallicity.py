@@ -220,9 +220,8 @@ def test_the_relation_of_figure_5_is_that_of_the_mass(made_metallicity):
 
 def test_figure_4_has_every_estimator_at_every_width(made_metallicity):
     here = made_metallicity[0]
-    # Any model that reads pictures: only how its answers change is asked.
     for name in ("card.json", "weights.safetensors"):
-        shutil.copy(bundled_models()["default"] / name, here.metallicity)
+        shutil.copy(bundled_models()["metallicity"] / name, here.metallicity)
     table = EXPERIMENTS["wu2019-fig4"].compute(here)
     for width in resolution.WIDTHS:
         own = table[table["width"] == width]

@@ -59,15 +59,19 @@ for name, share in (("half of the deviation", 0.5), ("mass and noise", 0.0)):
 numbers_table(table)["quantity", "ours"]
 
 # %%
-# **What it says.** Both are true, and the tightness tells of neither. (1) Pictures know more than the mass.
-# At fixed mass estimates go with measured values, by a correlation of about 0.5 for our model and 0.6 for
-# the published network, where the relation at the picture's mass has 0.3; with magnitudes and redshift
-# fixed as well it is hardly less. Who knows mass and estimate is left with a scatter of 0.08 dex, or 0.07,
-# of 0.09. (2) Estimates shrink. They have about half of a galaxy's deviation from the relation, and add a
-# scatter of 0.07 dex of their own, so that the sum comes out somewhat below that of the measured values. It
-# is below that of regressions as good whose errors know no mass: what the model does not know, it takes
-# from the relation. (3) The relation is tightest for those who know least: that of the picture's mass, the
-# published network at 16 to 64 px rather than at 128, and our model once it is given the redshift or the
-# mass, which adds nothing to what it knows at fixed mass. A scatter below that of the measured values is
-# therefore no evidence of knowledge beyond the mass, nor of a tighter relation in nature; the correlation
-# at fixed mass is.
+# **What it says.** Both are true, and the tightness tells of neither. Pictures know more than the mass: at
+# fixed mass estimates go with measured values, by a correlation of about 0.5 for our model and 0.6 for the
+# published network, where the relation at the picture's mass has 0.3; with magnitudes and redshift fixed as
+# well it is hardly less. Who knows mass and estimate is left with a scatter of 0.08 dex, or 0.07, of 0.09;
+# 0.05 are errors of the measured values, which nobody can know. (Some of what our model knows it has from
+# the published network, whose answers for training galaxies it learned from as well.)
+#
+# Estimates shrink, too. They have about half of a galaxy's deviation from the relation, and add a scatter
+# of 0.07 dex of their own, so that the sum comes out somewhat below that of the measured values. It is
+# below that of regressions as good whose errors know no mass: what the model does not know, it takes from
+# the relation.
+#
+# The relation is tightest for those who know least: that of the picture's mass, the published network at 16
+# to 64 px rather than at 128, and our model once it is given the redshift or the mass, which adds nothing
+# to what it knows at fixed mass. A scatter below that of the measured values is therefore no evidence of
+# knowledge beyond the mass, nor of a tighter relation in nature. The correlation at fixed mass is.
