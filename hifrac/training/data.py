@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from astropy import units as u
 from astropy.table import Table
 from torch import Tensor
 
@@ -71,6 +72,19 @@ def read_alfalfa(folder: Path, of_detections: Sequence[str], of_others: Sequence
             galaxies[column] = np.nan
             galaxies[column][rows] = numbers_of(table, column)
     return galaxies
+
+
+def read_index(folder: Path) -> Table:
+    """List all pictures: ``objid``, ``ra`` and ``dec``, NaN where unknown."""
+    index = read_data_table(folder, INDEX, ["objid", "ra_approx", "dec_approx"])
+    # Their positions are good to a tenth of a degree: enough for the dust, and the field tells neighbours.
+    return Table(
+        {
+            "objid": np.asarray(index["objid"], dtype=str),
+            "ra": numbers_of(index, "ra_approx") * u.deg,
+            "dec": numbers_of(index, "dec_approx") * u.deg,
+        }
+    )
 
 
 def pictures_or_errors(

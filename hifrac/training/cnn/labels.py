@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from astropy import units as u
 from astropy.table import Table, join
 
 from hifrac.core.flags import Flag
@@ -18,7 +17,6 @@ from hifrac.training.data import (
     DEEP,
     DEMO,
     DEMO_ARCHIVE,
-    INDEX,
     LABELS,
     METALLICITY,
     LabelledPictures,
@@ -26,6 +24,7 @@ from hifrac.training.data import (
     numbers_of,
     read_alfalfa,
     read_data_table,
+    read_index,
     read_labelled,
     require_classes,
     require_columns,
@@ -84,7 +83,7 @@ def _estimates_table(root: Path, teacher: str) -> Table:
     """
     from hifrac.estimator import HIFractionEstimator
 
-    galaxies = _index(root)
+    galaxies = read_index(root)
     measured = [_labels(root)] + ([_labels(root, DEEP)] if (root / DEEP).is_file() else [])
     objid = np.concatenate([np.asarray(table["objid"], dtype=str) for table in (galaxies, *measured)])
     unknown = np.full(len(objid), np.nan)
@@ -96,22 +95,9 @@ def _estimates_table(root: Path, teacher: str) -> Table:
     return estimates[~(np.ma.getmaskarray(estimates["log_hi_fraction"]) | is_ood)]
 
 
-def _index(root: Path) -> Table:
-    """List all pictures: ``objid``, ``ra`` and ``dec``, NaN where unknown."""
-    index = read_data_table(root, INDEX, ["objid", "ra_approx", "dec_approx"])
-    # Their positions are good to a tenth of a degree: enough for the dust, and the field tells neighbours.
-    return Table(
-        {
-            "objid": np.asarray(index["objid"], dtype=str),
-            "ra": numbers_of(index, "ra_approx") * u.deg,
-            "dec": numbers_of(index, "dec_approx") * u.deg,
-        }
-    )
-
-
 def _with_approximate_positions(root: Path, table: Table) -> Table:
     """Add the positions of pictures to a table that has none."""
-    return join(table, _index(root), keys="objid", join_type="left", keep_order=True)
+    return join(table, read_index(root), keys="objid", join_type="left", keep_order=True)
 
 
 def _with_classes(table: Table, target: str, config: TrainingConfig) -> Table:

@@ -6,17 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, join
 
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models.photometry import QUANTITIES
-from hifrac.training.data import ARCHIVE, INDEX, data_folder, decode_all, numbers_of, read_data_table
+from hifrac.training.data import (
+    ARCHIVE,
+    METALLICITY,
+    data_folder,
+    decode_all,
+    numbers_of,
+    read_data_table,
+    read_index,
+)
 from hifrac.training.splits import sky_groups
 from hifrac.training.structure.galaxies import PHOTOMETRY, Galaxies, read_photometry
 
-#: The labels, and those that tell only whether a galaxy forms stars; which a data directory may lack.
-LABELS = "metallicity_labels.ecsv"
+#: Files that tell only whether a galaxy forms stars; a data directory may lack them.
 LINES, PORTSMOUTH, RESOLVE_ECO = "line_labels.ecsv", "portsmouth_labels.ecsv", "resolve_eco_labels.ecsv"
 #: Sides of the pictures, in pixels, of the published network's predictions.
 PUBLISHED = (128, 64, 32, 16)
@@ -89,19 +96,14 @@ def _joined(tables: list[Table]) -> Table:
 
 def _places(cutouts: Path, table: Table) -> list[np.ndarray]:
     """Return right ascension and declination, to a tenth of a degree where no better is known."""
-    index = read_data_table(cutouts, INDEX, ["objid", "ra_approx", "dec_approx"])
-    row_of = {str(name): row for row, name in enumerate(index["objid"])}
-    rows = np.array([row_of.get(name, -1) for name in table["objid"]])
-    places = []
-    for name in ("ra", "dec"):
-        near = np.append(numbers_of(index, f"{name}_approx"), np.nan)[rows]
-        places.append(np.where(np.isfinite(table[name]), table[name], near))
-    return places
+    nearby = join(table["objid",], read_index(cutouts), keys="objid", join_type="left", keep_order=True)
+    names = ("ra", "dec")
+    return [np.where(np.isfinite(table[name]), table[name], numbers_of(nearby, name)) for name in names]
 
 
 def _read_labels(cutouts: Path) -> Table:
     """Read the metallicities; who has one forms stars."""
-    table = read_data_table(cutouts, LABELS, ["objid", "oh_p50", *_NAMES])
+    table = read_data_table(cutouts, METALLICITY, ["objid", "oh_p50", *_NAMES])
     value = numbers_of(table, "oh_p50")
     return Table(
         {

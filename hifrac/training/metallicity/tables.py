@@ -200,6 +200,8 @@ def star_forming_table(answers: OutOfFold, detection: DetectionTable) -> Table:
         ("not star-forming", truth == 0),
         (f"u-r > {_RED:g}, lines unknown", is_red & ~is_told),
     ):
+        if not rows.any():
+            continue
         row = _star_forming_row(name, truth[rows], probability[rows], detection.threshold)
         if len(np.unique(truth[rows])) == 2:
             row["auc"], row["auc_error"] = auc_with_error(truth[rows] == 1, probability[rows])

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from astropy.table import Table
+from click.testing import CliRunner
 from scipy.stats import spearmanr
 
 from hifrac import ModelCard, load_model
+from hifrac.cli import main
 from hifrac.models.metallicity import MetallicityNet, MetallicityOutput
 from hifrac.models.metallicity_table import EVIDENCE, MetallicityTable
 from hifrac.training import train_metallicity
@@ -107,11 +109,22 @@ def test_what_is_strange_is_flagged(trained_metals):
 
 def test_the_same_command_makes_the_same_model(trained_metals, metal_folder, quick, tmp_path):
     folder, tables = trained_metals
-    again = train_metallicity(tmp_path, data=metal_folder, name="tiny", seed=7)
+    command = ["train", "metallicity", "-o", tmp_path, "--data-dir", metal_folder, "--seed", "7"]
+    said = CliRunner().invoke(main, list(map(str, command)))
+    assert said.exit_code == 0, said.output
+    assert f"written to {tmp_path}" in said.output
     one, other = ModelCard.read(folder), ModelCard.read(tmp_path)
+    assert other.name == "metallicity"
     assert other.files["weights.safetensors"] == one.files["weights.safetensors"]
     assert other.calibration == one.calibration
-    assert list(again["cross_validation"]["rmse"]) == list(tables["cross_validation"]["rmse"])
+    again = Table.read(tmp_path / "cross_validation.ecsv")
+    assert list(again["rmse"]) == list(tables["cross_validation"]["rmse"])
+
+
+def test_options_that_do_not_go_with_it(tmp_path):
+    said = CliRunner().invoke(main, ["train", "metallicity", "-o", str(tmp_path), "--set", "run.seed=1"])
+    assert said.exit_code != 0
+    assert "--set does not go with the configuration 'metallicity', which is fixed" in said.output
 
 
 @pytest.fixture(scope="module")
