@@ -41,8 +41,8 @@ def check_size(columns: int, rows: int, width: int | None) -> None:
 
 
 @contextmanager
-def first_image(data: bytes) -> Iterator[tuple[Any, Any]]:
-    """Open a FITS file at its first image with pixels, None if there is none; and yield all of it as well."""
+def open_fits(data: bytes) -> Iterator[Any]:
+    """Open a FITS file, without the warnings of Astropy about it; data must be read while it is open."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 
@@ -50,8 +50,15 @@ def first_image(data: bytes) -> Iterator[tuple[Any, Any]]:
     with FITS_LOCK, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=AstropyWarning)
         with fits.open(io.BytesIO(data), mode="readonly", memmap=False) as hdus:
-            images = (hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) > 0)
-            yield next(images, None), hdus
+            yield hdus
+
+
+@contextmanager
+def first_image(data: bytes) -> Iterator[tuple[Any, Any]]:
+    """Open a FITS file at its first image with pixels, None if there is none; and yield all of it as well."""
+    with open_fits(data) as hdus:
+        images = (hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) > 0)
+        yield next(images, None), hdus
 
 
 def read_fits(data: bytes, width: int | None = None, *, n_planes: int = 3) -> tuple[np.ndarray, fits.Header]:
@@ -64,7 +71,7 @@ def read_fits(data: bytes, width: int | None = None, *, n_planes: int = 3) -> tu
     width : int, optional
         The side in pixels that it must have.
     n_planes : int, optional
-        How many planes it must have: 3, or 1 for an image of one band.
+        How many planes it must have; 1 for an image of one band.
 
     Returns
     -------
@@ -85,7 +92,8 @@ def read_fits(data: bytes, width: int | None = None, *, n_planes: int = 3) -> tu
             size = shape[-2:]
             # Planes of one band, and axes of radio astronomy, come with axes of one element before them.
             if len(shape) < 2 or math.prod(shape[:-2]) != n_planes or max(shape[:-2], default=1) != n_planes:
-                wanted = f"three planes ({n_planes}, height, width)" if n_planes > 1 else "one plane"
+                number = {1: "one plane", 3: "three planes"}.get(n_planes, f"{n_planes} planes")
+                wanted = f"{number} ({n_planes}, height, width)" if n_planes > 1 else number
                 raise BadImageError(f"FITS: the image must have {wanted}, got shape {shape}")
             check_size(size[1], size[0], width)
             header, is_integer = image.header.copy(), image.header["BITPIX"] > 0

@@ -174,18 +174,27 @@ def temporary_settings(
 
 
 def make_source(
-    survey: str, recipe=None, *, width=None, pixel_scale=None, data_release=None, hips=None, **options
+    survey: str,
+    recipe=None,
+    *,
+    width=None,
+    pixel_scale=None,
+    bands=None,
+    data_release=None,
+    hips=None,
+    **options,
 ):
     """Make the source of pictures that the options of the command line describe."""
     from dataclasses import replace
 
     from hifrac.cutouts import SURVEYS
+    from hifrac.cutouts._cubes import parse_bands
 
     if survey not in SURVEYS:
         raise ValueError(f"--survey must be one of {', '.join(SURVEYS)}, got {survey!r}")
     source_class = SURVEYS[survey]
     recipe = source_class.default_recipe if recipe is None else recipe
-    changes = {"width": width}
+    changes = {"width": width, "bands": None if bands is None else parse_bands(bands, None)}
     if pixel_scale is not None:
         scales = {"pixel_scale": None, "scale_column": None, "scale_divisor": 1.0, **pixel_scale}
         recipe = replace(recipe, **scales)
@@ -200,12 +209,12 @@ def make_source(
 
 
 @contextmanager
-def exit_on_interrupt(*, fetching: bool) -> Iterator[None]:
+def exit_on_interrupt(*, fetching: bool, what: str = "pictures") -> Iterator[None]:
     """End on Ctrl-C as interrupted programs do, with a line on the pictures fetched so far."""
     try:
         yield
     except KeyboardInterrupt:
-        advice = "; the pictures fetched so far are kept: run it again to go on" if fetching else ""
+        advice = f"; the {what} fetched so far are kept: run it again to go on" if fetching else ""
         click.echo(f"interrupted{advice}", err=True)
         raise SystemExit(130) from None
 

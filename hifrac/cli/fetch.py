@@ -76,6 +76,12 @@ class _Outcomes:
 @survey_options
 @click.option("--width", type=int, help="Side of the pictures in pixels.  [default: the survey's]")
 @pixel_scale_option("Arcsec per pixel.  [default: the survey's]")
+@click.option(
+    "--bands",
+    metavar="BANDS",
+    help="Filters shown as red, green and blue, e.g. irg. More, e.g. grizy, are kept as fluxes, with "
+    "--survey panstarrs.  [default: the survey's]",
+)
 @click.option("--hips", metavar="ID", help="HiPS to cut from, with --survey hips, e.g. CDS/P/SDSS9/color.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of every row and its flags.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")

@@ -11,13 +11,14 @@ from hifrac.cutouts.hips import HiPSCutouts
 from hifrac.cutouts.legacy import LegacyCutouts
 from hifrac.cutouts.local import LocalCutouts
 from hifrac.cutouts.panstarrs import PanSTARRSCutouts
-from hifrac.cutouts.recipe import SDSS_RECIPE, WU_BOADA_RECIPE, CutoutRecipe
+from hifrac.cutouts.recipe import SDSS_RECIPE, WU_BOADA_RECIPE, WU_PEEK_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
 from hifrac.cutouts.skyserver import SkyServerCutouts
 
 __all__ = [
     "SDSS_RECIPE",
     "WU_BOADA_RECIPE",
+    "WU_PEEK_RECIPE",
     "Cutout",
     "CutoutRecipe",
     "CutoutSource",

@@ -65,7 +65,7 @@ class Show(NamedTuple):
 class FrameIndex:
     """The frames of a folder by field and band, where on the sky they are, and the pixels used last."""
 
-    def __init__(self, folder: Path, bands: tuple[str, str, str]) -> None:
+    def __init__(self, folder: Path, bands: tuple[str, ...]) -> None:
         from scipy.spatial import cKDTree
 
         self._folder, self._bands = folder, bands
@@ -251,7 +251,7 @@ def shows_of(field: int, nodes: np.ndarray, shapes: np.ndarray) -> list[Show | N
     return [Show(depth, field, *boxes) if overlap else None for overlap, depth, *boxes in facts]
 
 
-def _find(folder: Path, bands: tuple[str, str, str]) -> dict[tuple[str, str], dict[int, str]]:
+def _find(folder: Path, bands: tuple[str, ...]) -> dict[tuple[str, str], dict[int, str]]:
     """Find frames by their folder and field: of each band the end of its file's name.
 
     The last folder comes first: of several reductions of the same frames (301 and

@@ -28,7 +28,7 @@ class Cutout:
         What stopped the row, where ``data`` is None.
     pixels : `~numpy.ndarray` of uint8, shape (height, width, 3), or None
         What `hifrac.images.decode` makes of ``data``, where the source has
-        decoded it already.
+        decoded it already; the fluxes of a recipe of more bands, float32.
     position : (float, float) or None
         ICRS right ascension and declination of the centre, in degrees.
     recipe : `~hifrac.cutouts.CutoutRecipe` or None

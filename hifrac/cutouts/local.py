@@ -29,7 +29,7 @@ from hifrac.cutouts.recipe import CutoutRecipe
 
 # What is taken first when a name has files of several formats: pictures made for display before raw planes.
 _RANK = {"jpg": 0, "jpeg": 0, "png": 1, "fits": 2}
-_BANDS_RANK = {"fits": 0}
+_BANDS_RANK = {"fits": 0, "npy": 1}
 
 # Of one file, where no recipe says how large a picture is: three planes of fluxes with 3,000 pixels a side.
 _MOST_BYTES = 2**27
@@ -56,7 +56,8 @@ class LocalCutouts:
         The filters of FITS pictures, which then need not be in the order red, green, blue: ``"g,r,i"``, or
         ``"gri"``. For cubes, in the order of their planes. Where there is no cube of a name, there are three
         files of it, one a band, of one plane each: ``<name>-g.fits``, ``<name>_g.fits`` or ``<name>.g.fits``.
-        Other formats are then ignored. The filter of the longest wavelength is shown as red.
+        Cubes may be ``.npy`` files, too; other formats are then ignored. The filter of the longest wavelength
+        is shown as red. A ``recipe`` of more than three bands needs as many, and gives their fluxes.
     pixel_scale : float, optional
         Arcsec per pixel of the pictures, where that is not the scale of the model: they are resampled, and
         their rows have the flag RESAMPLED. They must cover the field that the model reads.
@@ -71,7 +72,7 @@ class LocalCutouts:
     name_column : str
         ``name``.
     bands : tuple of str or None
-        ``bands``, in the order red, green, blue.
+        ``bands``, in the order red, green, blue, or in that of the recipe.
     pixel_scale, scale_column, scale_divisor : float or None, str or None, float
         As given.
 
@@ -84,7 +85,8 @@ class LocalCutouts:
         If ``path`` does not exist.
     ValueError
         If ``path`` is neither a folder nor an intact archive, ``name`` is
-        empty, ``bands`` are not three filters of known order, ``pixel_scale`` or ``scale_divisor`` is not
+        empty, ``bands`` are not three filters of known order, or not those of the recipe,
+        ``pixel_scale`` or ``scale_divisor`` is not
         positive, or the scale is not that of ``recipe``.
 
     Notes
@@ -143,7 +145,8 @@ class LocalCutouts:
         self.pixel_scale = None if pixel_scale is None else plain_scale(pixel_scale)
         self.scale_column, self.scale_divisor = scale_column, check_scale_column(scale_column, scale_divisor)
         self._check_scale()
-        self._planes: tuple[str, ...] = () if bands is None else parse_bands(bands)
+        n_bands = 3 if recipe is None else len(recipe.bands)
+        self._planes: tuple[str, ...] = () if bands is None else parse_bands(bands, n_bands)
         self.bands: tuple[str, ...] | None = None
         if self._planes:
             self.bands = display_order(self._planes, None if recipe is None else recipe.bands)
@@ -322,15 +325,15 @@ class LocalCutouts:
         self._index = {stem: place for stem, (_, _, place) in index.items()}
 
     def _read_bands(self, stem: str, bands: tuple[str, ...]) -> bytes:
-        """Return a picture of known bands as one FITS file in the order red, green, blue."""
+        """Return a picture of known bands as one FITS file in the order of ``bands``."""
         self._open()
         try:
             if stem in self._index or stem in self._twins:
-                return reorder_cube(self._read(stem), [self._planes.index(band) for band in bands])
+                return reorder_cube(self._read(stem), self._planes, bands)
             for sign in "-_.":
                 names = [f"{stem}{sign}{band}" for band in bands]
                 if any(name in self._index for name in names):
-                    return join_bands([self._read(name) for name in names])
+                    return join_bands([self._read(name) for name in names], bands)
         except BadImageError as error:
             raise BadImageError(f"{stem}: {error}") from error
         raise FetchError(

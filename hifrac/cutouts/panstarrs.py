@@ -25,13 +25,13 @@ _GRID = "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"
 
 
 class PanSTARRSCutouts(RemoteCutouts):
-    """Pictures of three bands of the Pan-STARRS1 stacks, through the local store.
+    """Pictures of three bands of the Pan-STARRS1 stacks, or fluxes of more, through the local store.
 
     Parameters
     ----------
     recipe : `CutoutRecipe`, optional
         What is asked for; survey and service must be ``"panstarrs"`` and
-        ``"fitscut"``, the bands three of g, r, i, z, y. By default DR2 in i, r, g
+        ``"fitscut"``, the bands three or more of g, r, i, z, y. By default DR2 in i, r, g
         with 240 pixels of 0.25 arcsec, which is one arcminute.
     base_url : str, optional
         Address of the folder that has ``ps1filenames.py`` and ``fitscut.cgi``
@@ -49,15 +49,16 @@ class PanSTARRSCutouts(RemoteCutouts):
 
     Notes
     -----
-    A cutout takes four requests: the names of the files at the position (``ps1filenames.py``), then a FITS
-    cutout of each band (``fitscut.cgi``); each of them counts for the limit of the rate. The service states
-    no limit of its own (https://outerspace.stsci.edu/display/PANSTARRS/PS1+Image+Cutout+Service).
+    A cutout of three bands takes four requests: the names of the files at the position
+    (``ps1filenames.py``), then a FITS cutout of each band (``fitscut.cgi``); each of them counts for the
+    limit of the rate. The service states no limit of its own
+    (https://outerspace.stsci.edu/display/PANSTARRS/PS1+Image+Cutout+Service).
 
     Counts become nanomaggies by the stacks' zero point, 25 + 2.5 log10(EXPTIME) mag
     (AB; https://outerspace.stsci.edu/plugins/viewsource/viewpagesrc.action?pageId=10258063). Cutouts are
     linear; a file that is scaled by asinh all the same (keywords BOFFSET, BSOFTEN) is made linear
     (https://outerspace.stsci.edu/pages/viewpage.action?pageId=120559173). What is stored is *one* FITS file
-    of the three planes, composed here: with the world coordinates that they share, and the address and
+    of all planes, composed here: with the world coordinates that they share, and the address and
     sha256 of each answer in its HISTORY.
 
     Pan-STARRS1 covers declinations north of -30 deg: elsewhere the list of files is
@@ -80,6 +81,7 @@ class PanSTARRSCutouts(RemoteCutouts):
     title = "Pan-STARRS1 fitscut"
     default_recipe = PANSTARRS_RECIPE
     url_item = "panstarrs_url"
+    gives_fluxes = True
 
     def _check(self, recipe: CutoutRecipe) -> None:
         if (recipe.survey, recipe.service) != ("panstarrs", "fitscut"):
@@ -88,8 +90,8 @@ class PanSTARRSCutouts(RemoteCutouts):
             raise ValueError(f"recipe must have a pixel_scale of {_SCALE}, got {scale_text(recipe)}")
         if recipe.width > _LARGEST:
             raise ValueError(f"recipe must have a width of at most {_LARGEST}, got {recipe.width}")
-        if len(set(recipe.bands)) != 3 or not set(recipe.bands) <= set("grizy"):
-            raise ValueError(f"recipe must have three bands of g, r, i, z, y, got {recipe.bands}")
+        if len(set(recipe.bands)) < 3 or not set(recipe.bands) <= set("grizy"):
+            raise ValueError(f"recipe must have three bands or more of g, r, i, z, y, got {recipe.bands}")
 
     def _requests(self, recipe: CutoutRecipe, ra: str, dec: str) -> list[tuple[str, dict[str, str]]]:
         # The names of the files come with the answer to the first request.
@@ -144,7 +146,10 @@ class PanSTARRSCutouts(RemoteCutouts):
         for files in cells.values():
             if set(self._recipe.bands) <= set(files):
                 return files
-        raise OutOfFootprintError(f"Pan-STARRS1 has no stack of all three bands there ({answer.url})")
+        there = set().union(*cells.values())
+        lacking = [band for band in self._recipe.bands if band not in there]
+        which = f"no stack in {', '.join(lacking)}" if lacking else "no stack of all bands in one skycell"
+        raise OutOfFootprintError(f"Pan-STARRS1 has {which} there ({answer.url})")
 
     def _plane(self, answer: Answer) -> tuple[np.ndarray, object, Answer]:
         """Return a band in nanomaggies per pixel, with its header."""

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hifrac import images
+from hifrac.core.exceptions import BadImageError
+from hifrac.cutouts._cubes import decode_fluxes
 from hifrac.cutouts._scales import check_scale_column, checked_scale, plain_scale, scale_text
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ class CutoutRecipe:
     service : str
         The service whose colour stretch the pixels carry, e.g. ``"getjpeg"``.
     bands : tuple of str
-        The filters shown as red, green and blue.
+        The filters shown as red, green and blue. More than three are not shown: pixels are then the fluxes
+        of each, in this order.
     width : int
         Side of the square picture in pixels; positive.
     pixel_scale : float, optional
@@ -42,7 +45,8 @@ class CutoutRecipe:
         If ``pixel_scale`` or ``scale_divisor`` is no number, ``scale_column`` no text or ``width`` no
         integer.
     ValueError
-        If ``bands`` has not three entries, ``scale_column`` is empty, ``pixel_scale``, ``scale_divisor`` or
+        If ``bands`` has less than three entries, or more with one twice,
+        ``scale_column`` is empty, ``pixel_scale``, ``scale_divisor`` or
         ``width`` is not positive; or if both ``pixel_scale`` and ``scale_column`` are given, or neither.
 
     Examples
@@ -67,7 +71,7 @@ class CutoutRecipe:
     survey: str
     data_release: str
     service: str
-    bands: tuple[str, str, str]
+    bands: tuple[str, ...]
     width: int
     pixel_scale: float | None = None
     scale_column: str | None = None
@@ -75,8 +79,10 @@ class CutoutRecipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
-        if len(self.bands) != 3:
-            raise ValueError(f"bands must name three filters (red, green, blue), got {self.bands}")
+        if len(self.bands) < 3 or (len(self.bands) > 3 and len(set(self.bands)) < len(self.bands)):
+            raise ValueError(
+                f"bands must name three filters (red, green, blue), or more different ones, got {self.bands}"
+            )
         if isinstance(self.width, bool) or not isinstance(self.width, int):
             raise TypeError(f"width must be an integer, got {self.width!r}")
         if self.width <= 0:
@@ -121,6 +127,11 @@ class CutoutRecipe:
         return replace(self, pixel_scale=scale, scale_column=None, scale_divisor=1.0)
 
     @property
+    def is_picture(self) -> bool:
+        """Whether pixels are made for display, of three bands; else they are fluxes."""
+        return len(self.bands) == 3
+
+    @property
     def fixed_scale(self) -> float:
         """Arcsec per pixel; a ValueError if that is different from row to row, see `at`."""
         if self.pixel_scale is None:
@@ -157,13 +168,20 @@ class CutoutRecipe:
         Returns
         -------
         pixels : `~numpy.ndarray` of uint8, shape (width, width, 3)
-            Red, green and blue; the first row is the top of the picture.
+            Red, green and blue; the first row is the top of the picture. With more bands than three: fluxes,
+            float32, in their order, 0 where a pixel has no value.
 
         Raises
         ------
         TypeError, ~hifrac.core.BadImageError, ~hifrac.core.OutOfFootprintError
             As of `hifrac.images.decode`.
         """
+        if not self.is_picture:
+            if self.step(pixel_scale) is not None:
+                raise BadImageError(
+                    "fluxes of more than three bands are not resampled to another pixel scale"
+                )
+            return decode_fluxes(data, self.bands, self.width)
         return images.decode(
             data,
             width=self.width,
@@ -256,6 +274,17 @@ PANSTARRS_RECIPE = CutoutRecipe(
     bands=("i", "r", "g"),
     pixel_scale=0.25,
     width=240,
+)
+
+#: The fluxes that Wu & Peek (2020) predicted spectra from. The planes of their files stand in another order:
+#: see ``hifrac.cutouts.fluxes``.
+WU_PEEK_RECIPE = CutoutRecipe(
+    survey="panstarrs",
+    data_release="DR2",
+    service="fitscut",
+    bands=("g", "r", "i", "z", "y"),
+    pixel_scale=0.25,
+    width=224,
 )
 
 #: SDSS as the CDS serves it, with the frame of `SDSS_RECIPE`.

@@ -70,6 +70,8 @@ class RemoteCutouts:
     #: The item of ``hifrac.core.config.conf`` that has the address.
     url_item: ClassVar[str]
     name_column = None
+    #: Whether it has recipes of more than three bands, whose pixels are fluxes.
+    gives_fluxes: ClassVar[bool] = False
     #: What decides the pixels beside recipe and position.
     _layer: str = ""
 
@@ -86,6 +88,8 @@ class RemoteCutouts:
         if not isinstance(recipe, CutoutRecipe):
             raise TypeError(f"recipe must be a CutoutRecipe, got {type(recipe).__name__}")
         self._check(recipe)
+        if not (recipe.is_picture or self.gives_fluxes):
+            raise ValueError(f"recipe must have three bands, got {', '.join(recipe.bands)}")
         if base_url is not None and not isinstance(base_url, str):
             raise TypeError(f"base_url must be an address, got {base_url!r}")
         if base_url is not None:
