@@ -41,7 +41,7 @@ def written(path, **columns):
 # The paper's
 
 
-@pytest.mark.parametrize(("n", "n_valid"), [(4797, 959), (7399, 1479)])
+@pytest.mark.parametrize(("n", "n_valid"), [(4797, 959), (7399, 1479), (60229, 12045)])
 @pytest.mark.parametrize("generator", ["numpy", "torch"])
 def test_the_papers_splits_have_its_sizes(n, n_valid, generator):
     train, valid = paper_permutation(n, generator=generator)
