@@ -5,6 +5,8 @@
     `hifrac.core.config` and the list of lazy names in `hifrac`.
 ``catalog-table``, ``catalog-columns``, ``catalog-flags``
     From the registries of `hifrac.catalogs`.
+``spectrum-flags``
+    From that of `hifrac.spectra`.
 ``model-card``, ``model-command``, ``model-figures``, ``calibration-table``, ``model-table``
     From the files of a bundled model.
 ``command-help``
@@ -38,6 +40,7 @@ from hifrac.catalogs import columns as catalog_columns
 from hifrac.core import columns, config, flags, measurements, quantities
 from hifrac.models import ModelCard
 from hifrac.models.registry import bundled_models
+from hifrac.spectra import flags as spectrum_flags
 
 CHANGE_LOG = Path(__file__).parents[2] / "CHANGES.rst"
 
@@ -179,10 +182,18 @@ class CatalogFlags(_Generated):
     """The bits of catalog_flags."""
 
     modules = (catalog_columns,)
+    registry: ClassVar[type[flags.BitFlag]] = catalog_columns.CatalogFlag
 
     def text(self) -> str:
-        rows = ((str(int(flag)), _literal(flag.name), flag.summary) for flag in catalog_columns.CatalogFlag)
+        rows = ((str(int(flag)), _literal(flag.name), flag.summary) for flag in self.registry)
         return _list_table(("Value", "Name", "Meaning"), rows, widths="8 27 65")
+
+
+class SpectrumFlags(CatalogFlags):
+    """The bits of spectrum_flags."""
+
+    modules = (spectrum_flags,)
+    registry = spectrum_flags.SpectrumFlag
 
 
 class FlagTable(_Generated):
@@ -417,6 +428,7 @@ def setup(app):
         ("catalog-table", CatalogTable),
         ("catalog-columns", CatalogColumns),
         ("catalog-flags", CatalogFlags),
+        ("spectrum-flags", SpectrumFlags),
         ("settings-table", SettingsTable),
         ("public-names", PublicNames),
         ("model-card", Card),

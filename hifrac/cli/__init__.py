@@ -14,6 +14,7 @@ from hifrac.cli.explain import explain
 from hifrac.cli.fetch import cache, fetch
 from hifrac.cli.predict import predict
 from hifrac.cli.reproduce import reproduce
+from hifrac.cli.spectra import spectra
 from hifrac.cli.training import evaluate, export, models, train
 
 __all__ = ["main"]
@@ -40,6 +41,7 @@ for command in (
     models,
     predict,
     reproduce,
+    spectra,
     train,
 ):
     main.add_command(command)

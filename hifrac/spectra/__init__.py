@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hifrac.spectra.fetch import fetch_spectra
+from hifrac.spectra.flags import SpectrumFlag
 from hifrac.spectra.latents import (
     Latents,
     LinearLatents,
@@ -19,7 +21,9 @@ __all__ = [
     "NetworkLatents",
     "ObservedSpectrum",
     "RotatedLatents",
+    "SpectrumFlag",
     "StandardisedLatents",
+    "fetch_spectra",
     "normalise",
     "read_sdss_spectrum",
     "rest_wavelength",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 
+from hifrac._fits import open_fits
 from hifrac.core.exceptions import HifracError
 from hifrac.spectra.rest_frame import to_rest_frame
 
-_FLUX_UNIT = u.Unit("1e-17 erg / (s cm2 Angstrom)")
+#: Unit of the fluxes in files of the SDSS.
+FLUX_UNIT = u.Unit("1e-17 erg / (s cm2 Angstrom)")
+
+# Bits of SPPIXMASK (sdssMaskbits.par) that no exposure of the pixel is without: FULLREJECT, NOSKY, NODATA,
+# COMBINEREJ, in which there is nothing, and BRIGHTSKY, which is little but a line of the night sky.
+_UNUSABLE = 1 << 18 | 1 << 22 | 1 << 24 | 1 << 25 | 1 << 23
 
 
 class BadSpectrumError(HifracError, ValueError):
@@ -31,6 +36,9 @@ class ObservedSpectrum:
         Flux density.
     ivar : `~numpy.ndarray`, shape (n,)
         Inverse variance of the flux in its unit; 0 where there is none.
+    mask : `~numpy.ndarray` of bool, shape (n,)
+        True where ``and_mask`` has a bit that makes a pixel unusable: FULLREJECT, NOSKY, NODATA, COMBINEREJ,
+        or BRIGHTSKY, which lines of the night sky leave (a few per cent of the pixels).
     redshift : float
         By the survey's fit.
     redshift_warning : int
@@ -46,6 +54,7 @@ class ObservedSpectrum:
     wavelength: u.Quantity
     flux: u.Quantity
     ivar: np.ndarray
+    mask: np.ndarray
     redshift: float
     redshift_warning: int
     spectral_class: str
@@ -55,9 +64,10 @@ class ObservedSpectrum:
     ra: float
     dec: float
 
-    def to_rest_frame(self) -> tuple[np.ndarray, np.ndarray]:
-        """Put it on the rest-frame grid; see `hifrac.spectra.to_rest_frame`."""
-        return to_rest_frame(self.wavelength, self.flux.value, self.ivar, redshift=self.redshift)
+    def to_rest_frame(self, *, masked: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Put it on the rest-frame grid, with or without ``mask``; see `hifrac.spectra.to_rest_frame`."""
+        mask = self.mask if masked else None
+        return to_rest_frame(self.wavelength, self.flux.value, self.ivar, redshift=self.redshift, mask=mask)
 
 
 def read_sdss_spectrum(file: str | Path | bytes) -> ObservedSpectrum:
@@ -79,18 +89,17 @@ def read_sdss_spectrum(file: str | Path | bytes) -> ObservedSpectrum:
     BadSpectrumError
         If it is damaged or no such file.
     """
-    from astropy.io import fits
-
     data = file if isinstance(file, bytes) else Path(file).read_bytes()
     name = "the file" if isinstance(file, bytes) else str(file)
     try:
-        with fits.open(io.BytesIO(data), memmap=False) as hdus:
+        with open_fits(data) as hdus:
             pixels, facts = hdus[1].data, hdus[2].data[0]
             values = {column: np.array(pixels[column], dtype=float) for column in ("loglam", "flux", "ivar")}
             return ObservedSpectrum(
                 wavelength=10 ** values["loglam"] * u.AA,
-                flux=values["flux"] * _FLUX_UNIT,
+                flux=values["flux"] * FLUX_UNIT,
                 ivar=np.where(np.isfinite(values["ivar"]), np.maximum(values["ivar"], 0), 0),
+                mask=(np.array(pixels["and_mask"], dtype=np.int64) & _UNUSABLE) != 0,
                 redshift=float(facts["Z"]),
                 redshift_warning=int(facts["ZWARNING"]),
                 spectral_class=str(facts["CLASS"]).strip(),

@@ -3,34 +3,21 @@
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.io import fits
+from spec_files import LOGLAM, spec_file
 
 from hifrac.core import HifracError
 from hifrac.spectra import BadSpectrumError, read_sdss_spectrum, rest_wavelength
 
-LOGLAM = np.arange(3.58, 3.965, 1e-4)
-FACTS = {"Z": 0.1, "ZWARNING": 4, "CLASS": "GALAXY ", "PLATE": 266, "MJD": 51630, "FIBERID": 7}
 
-
-def spec_file(path, flux, ivar, **facts):
-    facts = {**FACTS, "PLUG_RA": 150.5, "PLUG_DEC": -0.25, **facts}
-    pixels = [
-        fits.Column(name, "E", array=values)
-        for name, values in (("flux", flux), ("loglam", LOGLAM), ("ivar", ivar))
-    ]
-    row = [
-        fits.Column(name, {str: "6A", int: "J", float: "D"}[type(value)], array=[value])
-        for name, value in facts.items()
-    ]
-    hdus = [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(pixels), fits.BinTableHDU.from_columns(row)]
-    fits.HDUList(hdus).writeto(path)
+def spec_path(path, flux, ivar, **facts):
+    path.write_bytes(spec_file(flux, ivar, **{"ZWARNING": 4, **facts}))
     return path
 
 
 def test_a_file_is_read_and_brought_to_the_rest_frame(tmp_path):
     flux, ivar = np.linspace(1, 3, LOGLAM.size), np.full(LOGLAM.size, 4.0)
     ivar[:3] = [0, np.nan, -1]
-    path = spec_file(tmp_path / "spec.fits", flux, ivar)
+    path = spec_path(tmp_path / "spec.fits", flux, ivar)
     spectrum = read_sdss_spectrum(path)
     np.testing.assert_allclose(spectrum.wavelength.to_value(u.AA), 10**LOGLAM, rtol=1e-6)
     np.testing.assert_allclose(spectrum.flux.to_value("1e-17 erg / (s cm2 Angstrom)"), flux, rtol=1e-6)
@@ -51,7 +38,7 @@ def test_a_file_is_read_and_brought_to_the_rest_frame(tmp_path):
 @pytest.mark.parametrize("name", ["Z", "CLASS"])
 def test_files_that_lack_something(tmp_path, name):
     flux = np.ones(LOGLAM.size)
-    data = spec_file(tmp_path / "spec.fits", flux, flux).read_bytes()
+    data = spec_path(tmp_path / "spec.fits", flux, flux).read_bytes()
     with pytest.raises(BadSpectrumError, match=r"^file: the file is no SDSS spectrum that can be read"):
         read_sdss_spectrum(data.replace(f"'{name}".ljust(9).encode(), b"'LACKS   ", 1))
 
@@ -61,7 +48,7 @@ def test_damaged_files(tmp_path, data):
     path = tmp_path / "spec.fits"
     if data == "half":
         flux = np.ones(LOGLAM.size)
-        whole = spec_file(tmp_path / "whole.fits", flux, flux).read_bytes()
+        whole = spec_path(tmp_path / "whole.fits", flux, flux).read_bytes()
         data = whole[: len(whole) // 2]
     path.write_bytes(data)
     with pytest.raises(BadSpectrumError, match=r"^file: .*spec\.fits is no SDSS spectrum"):
@@ -72,6 +59,18 @@ def test_damaged_files(tmp_path, data):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_sdss_spectrum(tmp_path / "spec.fits")
+
+
+def test_pixels_that_no_exposure_has_are_masked_and_those_of_some_are_not(tmp_path):
+    flux, bits = np.ones(LOGLAM.size), np.zeros(LOGLAM.size, dtype=int)
+    bits[100:2000] = 1 << 23  # BRIGHTSKY
+    bits[3000:] = 1 << 19 | 1 << 16  # PARTIALREJECT, NEARBADPIXEL
+    flux[100:2000] = 1000
+    spectrum = read_sdss_spectrum(spec_file(flux, mask=bits))
+    assert np.flatnonzero(spectrum.mask).tolist() == list(range(100, 2000))
+    rest, ivar = spectrum.to_rest_frame(masked=True)
+    assert np.nanmax(rest) == pytest.approx(1.1)
+    assert 480 < ((ivar > 0) ^ (spectrum.to_rest_frame()[1] > 0)).sum() < 490
 
 
 @pytest.mark.real_data
