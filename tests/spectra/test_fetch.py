@@ -1,6 +1,9 @@
 """Spectra from an archive that runs here: what is asked, kept, flagged; failures; real files."""
 
 import re
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -318,6 +321,48 @@ def test_the_command_line_writes_one_table_that_a_training_reads(asking):
     assert offline.exit_code == 1
     assert "1 spectra are missing for the moment: run it again without --offline" in offline.output
     assert len(asking.service.asked) == asked
+
+
+# A script started in the background may ignore SIGINT, and then so do its children.
+CLIENT = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from hifrac.cli import main; main(sys.argv[1:], prog_name='hifrac')"
+)
+
+
+def test_a_run_that_is_interrupted_keeps_what_it_has(tmp_path):
+    fibers = range(1, 81)
+    good = archive({("26", 266, 51630, fiber): spec_file(FIBERID=fiber) for fiber in fibers})
+
+    def slowly(path, params):
+        time.sleep(0.1)
+        return good(path, params)
+
+    folder, table = tmp_path / "spectra", tmp_path / "galaxies.ecsv"
+    names(*fibers).write(table)
+    with answering(slowly) as service:
+        options = ["-o", str(folder), "--base-url", service.url, "--max-rate", "0"]
+        client = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, "spectra", "fetch", str(table), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 60
+        while len(list(folder.rglob("spec-*.fits"))) < 4 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        client.send_signal(signal.SIGINT)
+        _, said = client.communicate(timeout=30)
+        assert client.returncode == 130, said
+        assert "interrupted; the spectra fetched so far are kept: run it again to go on" in said
+        assert not [path for path in folder.rglob("*") if "partial" in path.name]
+        assert not (folder / "spectra.fits").exists()
+        kept = len(list(folder.rglob("spec-*.fits")))
+        assert 4 <= kept < 80
+        service.answers = good
+        service.asked.clear()
+        assert flags_of(_Asking(service, folder)(names(*fibers))) == [[]] * 80
+        assert len(service.asked) == 80 - kept
 
 
 def test_the_command_line_names_what_the_table_lacks(asking):

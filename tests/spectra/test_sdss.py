@@ -92,3 +92,13 @@ def test_real_files_come_to_the_grid_as_others_brought_them(real_data):
         ratio = rest[both] / theirs[both] / (1 + spectrum.redshift)
         assert np.median(ratio) == pytest.approx(1, abs=0.002)
         assert np.subtract(*np.percentile(ratio, [84, 16])) < 0.05
+
+
+@pytest.mark.real_data
+def test_masks_of_real_files_are_lines_of_the_night_sky(real_data):
+    shares = []
+    for path in sorted((real_data / "spectra" / "legacy_pairs").glob("*.fits")):
+        spectrum = read_sdss_spectrum(path)
+        shares.append(spectrum.mask.mean())
+        assert np.median(spectrum.wavelength[spectrum.mask].value) > 5500
+    assert (min(shares), np.median(shares), max(shares)) == pytest.approx((0.002, 0.023, 0.066), abs=0.002)
