@@ -37,9 +37,10 @@ def opening(path):
 
 
 def page_of(name):
-    """The script of an experiment: fig1 has paper/fig01.py, wu2019-fig1 has wu2019/fig01.py."""
+    """The script of an experiment: fig1 has paper/fig01.py, wu2019-fig1 has wu2019/fig01_wu2019.py."""
     paper, _, figure = name.rpartition("-")
-    return f"{paper or 'paper'}/" + re.sub(r"^fig(\d)$", r"fig0\1", figure) + ".py"
+    figure = re.sub(r"^fig(\d)$", r"fig0\1", figure)
+    return f"{paper}/{figure}_{paper}.py" if paper else f"paper/{figure}.py"
 
 
 def within(path):
@@ -131,6 +132,11 @@ def test_beside_the_scripts_there_is_nothing_but_their_headers():
         within(path) for path in GALLERY.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}
     }
     assert others == {f"{part}GALLERY_HEADER.rst" for part in ("", "paper/", "wu2019/")}
+
+
+def test_no_two_scripts_have_the_same_name():
+    names = [path.name for path in GUIDE + PAPER]
+    assert len(set(names)) == len(names), "links are by the name alone"
 
 
 def test_the_guide_has_an_order_and_it_is_complete():

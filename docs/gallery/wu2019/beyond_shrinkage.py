@@ -54,7 +54,7 @@ for name, share in (("half of the deviation", 0.5), ("mass and noise", 0.0)):
     print(f"{name}: tightening {own['tightening']:.2f}, partial {own['partial']:.2f}")
 
 # %%
-# **Ours and published.** The paper has the scatter alone (:doc:`fig06`).
+# **Ours and published.** The paper has the scatter alone (:doc:`fig06_wu2019`).
 
 numbers_table(table)["quantity", "ours"]
 
