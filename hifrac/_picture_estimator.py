@@ -313,7 +313,7 @@ class PictureEstimator:
             self._pixels,
             (positions.ra, positions.dec),
             method=method,
-            target=self.model.card.target_column if target is None else target,
+            target=target,
             ebv=request.ebv,
             pixel_scales=request.pixel_scales,
             interpret=partial(self._interpret, request),

@@ -56,6 +56,15 @@ class MetallicityEstimator(PictureEstimator):
     the scale of Taylor et al. 2011) are evidence; what is not there is read off the picture.
 
     What stopped a row is logged at level INFO by the logger ``hifrac.estimator``.
+
+    Examples
+    --------
+    >>> from hifrac import LocalCutouts, MetallicityEstimator
+    >>> from hifrac.demo import PICTURES, sample_table
+    >>> estimator = MetallicityEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+    >>> result = estimator.predict(sample_table())
+    >>> len(result)
+    27
     """
 
     quantity, model_setting = "metallicity", "metallicity_model"

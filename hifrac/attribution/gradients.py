@@ -1,8 +1,8 @@
-"""Integrated gradients of the structure network, from the mean galaxy to the picture."""
+"""Integrated gradients of networks that measure pictures, from the mean galaxy to the picture."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from hifrac.attribution.maps import GRADIENTS, HeatMaps, as_batch, named_outputs
 from hifrac.attribution.targets import Target
 from hifrac.core.exceptions import ModelError
 from hifrac.models._torch import plain_torch
-from hifrac.models.structure import StructureNet
+from hifrac.models.architectures import ARCHITECTURES
+from hifrac.models.measuring import MeasuringNet
 
 if TYPE_CHECKING:
     from hifrac.models import Model
@@ -32,7 +33,7 @@ def integrated_gradients(
     baseline: np.ndarray | None = None,
     ebv: np.ndarray | None = None,
 ) -> HeatMaps:
-    """Map integrated gradients (Sundararajan, Taly & Yan 2017, arXiv:1703.01365) of the structure network.
+    """Map integrated gradients (Sundararajan, Taly & Yan 2017, arXiv:1703.01365) of measuring networks.
 
     The contribution of a pixel is (x - x0) times the mean of the derivative of the output by it along the
     straight line from a baseline picture x0 to the picture x. Their sum is f(x) - f(x0).
@@ -40,7 +41,7 @@ def integrated_gradients(
     Parameters
     ----------
     model : `~hifrac.models.Model`
-        Model of the architecture ``StructureNet``; it is left as it is.
+        Model that measures pictures, as the default one does; it is left as it is.
     pixels : `~numpy.ndarray` of uint8, shape (n, width, width, 3)
         Pictures of the model's recipe.
     target : `~hifrac.attribution.Target`
@@ -66,7 +67,7 @@ def integrated_gradients(
     ValueError
         If ``steps`` is below 1, or ``baseline`` has another shape.
     ~hifrac.core.ModelError
-        If the model is of another architecture.
+        If the model is of another kind.
 
     Notes
     -----
@@ -113,7 +114,7 @@ def integrated_gradients(
     return maps
 
 
-def mean_galaxy(network: StructureNet) -> np.ndarray:
+def mean_galaxy(network: MeasuringNet) -> np.ndarray:
     """Return the mean galaxy of the training set, a round one: float32 (width, width, 3), 0 to 255.
 
     ``network.center`` has the mean brightness of the training set's detections in circles, by channel; it is
@@ -135,8 +136,8 @@ def baseline_picture(model: Model) -> np.ndarray:
     return mean_galaxy(_with_settable_segment(model))
 
 
-class _SettableSegment(StructureNet):
-    """The structure network with an isophotal segment that can be set from outside."""
+class _SettableSegment(MeasuringNet):
+    """What goes before a network to have an isophotal segment that can be set from outside."""
 
     segment: Tensor | None = None
 
@@ -151,18 +152,20 @@ class _SettableSegment(StructureNet):
 
 def _with_settable_segment(model: Model) -> _SettableSegment:
     """Build a network of its own with the model's weights, from either runtime."""
-    if model.card.architecture != "StructureNet":
+    card = model.card
+    if not card.is_measured:
         raise ModelError(
-            f"integrated gradients are for StructureNet, and the model {model.card.name!r} is of "
-            f"{model.card.architecture}: method='cam' is exact for it"
+            f"integrated gradients are for networks that measure pictures, and the model {card.name!r} is of "
+            f"{card.architecture}: method='cam' is exact for it"
         )
-    network = _SettableSegment(**model.card.options)
+    measuring = cast("type[MeasuringNet]", ARCHITECTURES[card.architecture])
+    network = type("Settable", (_SettableSegment, measuring), {})(**card.options)
     state = model.network.state_dict()  # a script's has the constants too
     network.load_state_dict({key: state[key] for key in network.state_dict()})
     return network.requires_grad_(False).eval().to(model.device)
 
 
-def _baseline(network: StructureNet, baseline: np.ndarray | None, picture: Tensor) -> Tensor:
+def _baseline(network: MeasuringNet, baseline: np.ndarray | None, picture: Tensor) -> Tensor:
     """Return the pictures to start from, (n, 3, height, width)."""
     values = mean_galaxy(network) if baseline is None else np.asarray(baseline, dtype=np.float32)
     n, channels, height, width = picture.shape

@@ -36,7 +36,7 @@ def heat_maps(
     pixels: np.ndarray,
     *,
     method: str = "cam",
-    target: str = "log_hi_fraction",
+    target: str | None = None,
     ebv: np.ndarray | None = None,
     **options: Any,
 ) -> HeatMaps:
@@ -53,7 +53,7 @@ def heat_maps(
         network ends in a mean over positions and a linear layer, and integrated gradients where it has no
         maps of features.
     target : str, optional
-        What is explained, see `~hifrac.attribution.resolve_target`.
+        What is explained, see `~hifrac.attribution.resolve_target`; the estimate by default.
     ebv : array of float, shape (n,), optional
         Galactic reddening, for models that take it; its contribution is in the offset.
     **options
@@ -103,12 +103,13 @@ def resolve_method(model: Model, method: str) -> str:
             f"method {method!r} looks into the network, and {model.runtime!r} does not let it: load the "
             f"model {model.card.name!r} with runtime='torchscript' or 'eager', or take method='occlusion'"
         )
-    if model.card.architecture == "StructureNet":
+    if model.card.is_measured:
         if method == "cam":
             return GRADIENTS
         raise ModelError(
-            f"method {method!r} needs maps of features, and the model {model.card.name!r} (StructureNet) has "
-            "none: it measures whole pictures; take method='cam' (integrated gradients) or 'occlusion'"
+            f"method {method!r} needs maps of features, and the model {model.card.name!r} "
+            f"({model.card.architecture}) has none: it measures whole pictures; take method='cam' "
+            "(integrated gradients) or 'occlusion'"
         )
     if method == "cam" and model.card.architecture.endswith(CONCAT_POOL):
         raise ModelError(

@@ -289,7 +289,7 @@ class Explanations(Sequence):
         positions: tuple[np.ndarray, np.ndarray],
         *,
         method: str = "cam",
-        target: str = "log_hi_fraction",
+        target: str | None = None,
         ebv: np.ndarray | None = None,
         pixel_scales: np.ndarray | None = None,
         interpret: Callable[[Mapping[str, np.ndarray], list[int]], Answer] | None = None,
@@ -305,7 +305,7 @@ class Explanations(Sequence):
         self.target = resolve_target(model.card, target)
         self.method = resolve_method(model, method)
         self.rows = np.arange(len(table))
-        self._arguments = {"method": method, "target": target, **(options or {})}
+        self._arguments = {"method": method, "target": self.target.name, **(options or {})}
         self._fetch, self._decode, self._positions = fetch, decode, positions
         self._ebv, self._raises, self._batch_size = ebv, on_error == "raise", int(batch_size)
         self._pixel_scales, self._progress = pixel_scales, progress

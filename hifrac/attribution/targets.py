@@ -62,16 +62,16 @@ def _targets(card: ModelCard) -> dict[str, Target]:
     return {target.name: target for target in targets}
 
 
-def resolve_target(card: ModelCard, target: str) -> Target:
+def resolve_target(card: ModelCard, target: str | None = None) -> Target:
     """Find a target among the outputs of a model.
 
     Parameters
     ----------
     card : `~hifrac.models.ModelCard`
         Card of the model.
-    target : str
-        ``target_column`` of the model, such as ``"log_hi_fraction"`` or ``"oh"``; ``"p_detect"`` or
-        ``"p_star_forming"``; ``"gas-rich"`` or ``"gas-poor"``.
+    target : str, optional
+        The estimate by default, ``target_column`` of the model, such as ``"log_hi_fraction"`` or ``"oh"``;
+        ``"p_detect"`` or ``"p_star_forming"``; ``"gas-rich"`` or ``"gas-poor"``.
 
     Returns
     -------
@@ -91,6 +91,7 @@ def resolve_target(card: ModelCard, target: str) -> Target:
     explains is its estimate from the picture alone, of a galaxy that ALFALFA detects.
     """
     targets = _targets(card)
+    target = card.target_column if target is None else target
     if target not in targets:
         raise ValueError(
             f"target: the model {card.name!r} has no {target!r}; it has {', '.join(targets) or 'none'}"

@@ -39,31 +39,42 @@ def sample_table() -> Table:
 
 
 def run_demo(folder: str | Path) -> tuple[QTable, list[Path]]:
-    """Estimate the bundled sample, and write the table and its figure.
+    """Estimate the bundled sample, and write the table and a figure for each quantity.
 
     Parameters
     ----------
     folder : path-like
-        Folder for ``result.ecsv`` and ``overview.png``, which are replaced; made if missing.
+        Folder for ``result.ecsv``, ``overview.png`` and ``metallicity.png``, which are replaced; made if
+        missing.
 
     Returns
     -------
     result : `~astropy.table.QTable`
-        Estimates, one row per picture.
+        HI mass fractions, one row per picture; then the columns of the metallicities, of whose flags
+        NOT_STAR_FORMING is with the others.
     paths : list of `pathlib.Path`
-        Table and figure.
+        Table and figures.
     """
+    import hifrac
+    from hifrac.core.flags import Flag
+    from hifrac.core.quantities import QUANTITIES
     from hifrac.core.tables import write_table
-    from hifrac.cutouts import LocalCutouts
-    from hifrac.estimator import HIFractionEstimator
-    from hifrac.visualization.overview import plot_overview
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
-    result = estimator.predict(sample_table())
-    paths = [folder / "result.ecsv", folder / "overview.png"]
+    paths = [folder / name for name in ("result.ecsv", "overview.png", "metallicity.png")]
+    results = []
+    for quantity, path in zip(QUANTITIES.values(), paths[1:], strict=True):
+        cutouts = hifrac.LocalCutouts(PICTURES, name="name")
+        result = getattr(hifrac, quantity.estimator)(cutouts=cutouts).predict(sample_table())
+        title = f"{quantity.title} of simulated galaxies"
+        hifrac.plot_overview(result, cutouts, columns=9, title=title).savefig(path, dpi=110)
+        results.append(result)
+    result, metallicity = results
+    for name in metallicity.colnames:
+        if name not in result.colnames:
+            result[name] = metallicity[name]
+    result["flags"] |= metallicity["flags"] & int(Flag.NOT_STAR_FORMING)
+    result.meta["hifrac"]["metallicity"] = metallicity.meta["hifrac"]
     write_table(result, paths[0], overwrite=True)
-    title = "HI mass fractions of simulated galaxies"
-    plot_overview(result, estimator.cutouts, columns=9, title=title).savefig(paths[1], dpi=110)
     return result, paths

@@ -22,6 +22,9 @@ from hifrac.models.metallicity_table import EVIDENCE, MetallicityTable
 
 FILE_NAME = "card.json"
 
+#: Architectures of `hifrac.models.measuring.MeasuringNet`.
+MEASURING = ("StructureNet", "MetallicityNet")
+
 #: What a network may say of a picture.
 OUTPUTS = {
     "estimate": "the target, in its unit",
@@ -200,6 +203,11 @@ class ModelCard:
         if not isinstance(self.target_column, str) or not self.target_column.isidentifier():
             raise ValueError(f"target_column must be the name of a column, got {self.target_column!r}")
         require_free_column("target_column", self.target_column, self.outputs)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether its network measures whole pictures, and has no maps of features."""
+        return self.architecture in MEASURING
 
     @property
     def sha256(self) -> str:

@@ -240,8 +240,7 @@ class Model:
         from hifrac.models.quality import Inspection, inspect_pictures
 
         recipe, n = self.card.recipe, len(pixels)
-        of_measurements = self.card.architecture in ("StructureNet", "MetallicityNet")
-        if not of_measurements or (recipe.pixel_scale, recipe.width) != (0.4, 128):
+        if not self.card.is_measured or (recipe.pixel_scale, recipe.width) != (0.4, 128):
             return Inspection(pixels, np.zeros(n, dtype=np.int32), np.zeros((n, 2), dtype=int))
         with plain_torch():
             return inspect_pictures(pixels, in_place=in_place)

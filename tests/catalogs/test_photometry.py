@@ -12,7 +12,7 @@ from astropy.table import Table
 from click.testing import CliRunner
 from conftest import HTML, Fault
 
-from hifrac import HIFractionEstimator, LocalCutouts, conf
+from hifrac import HIFractionEstimator, LocalCutouts, MetallicityEstimator, conf
 from hifrac.catalogs import _remote
 from hifrac.catalogs.photometry import with_sdss_photometry
 from hifrac.cli import main
@@ -221,6 +221,16 @@ def test_an_estimator_uses_it_and_says_so(skyserver, tmp_path):
     assert np.all(result["log_hi_fraction"] != plain["log_hi_fraction"])
     assert result.meta["hifrac"]["photometry"].startswith("SDSS DR17, by objID")
     assert "photometry" not in plain.meta["hifrac"]
+
+
+def test_metallicities_have_all_magnitudes_of_it_and_no_axis_ratio(skyserver):
+    table = Table({"name": ["sim-09-spiral"] * 2, **places(0, 1)}, units={"ra": "deg", "dec": "deg"})
+    with LocalCutouts(PICTURES, name="name") as cutouts:
+        result = MetallicityEstimator(photometry="sdss", cutouts=cutouts).predict(table)
+        plain = MetallicityEstimator(cutouts=cutouts).predict(table)
+    assert result["evidence"].tolist() == ["picture+z+ugriz", "picture+ugriz"]
+    assert np.all(result["oh"] != plain["oh"])
+    assert result.meta["hifrac"]["photometry"].startswith("SDSS DR17, by objID")
 
 
 def test_the_command_line_has_it_as_well(skyserver, tmp_path):

@@ -1,0 +1,97 @@
+"""Metallicities on the command line: one option, and what goes with it."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from contract import assert_same_results
+
+from hifrac import Flag, LocalCutouts, MetallicityEstimator
+from hifrac.cli import main
+from hifrac.core.columns import columns_of
+from hifrac.core.tables import read_table, write_table
+from hifrac.demo import PICTURES, sample_table
+
+LOCAL = ("--cutouts", str(PICTURES), "--name", "name")
+METALLICITY = (*LOCAL, "--quantity", "metallicity")
+
+
+def call(*args):
+    return CliRunner().invoke(main, [str(arg) for arg in args], prog_name="hifrac")
+
+
+@pytest.fixture
+def galaxies(tmp_path):
+    """An elliptical, a spiral, a dwarf."""
+    path = tmp_path / "galaxies.ecsv"
+    write_table(sample_table()["name", "ra", "dec", "log_mstar"][[0, 8, 18]], path)
+    return path
+
+
+@pytest.mark.numeric
+def test_metallicities_are_those_of_the_estimator(galaxies, tmp_path):
+    output, page, figure = (tmp_path / name for name in ("out.fits", "out.html", "out.png"))
+    done = call("predict", galaxies, "-o", output, *METALLICITY, "--html", page, "--overview", figure)
+    assert done.exit_code == 0, done.output
+    result = read_table(output)
+    assert result.colnames == [*read_table(galaxies).colnames, *columns_of("oh", "")]
+    estimator = MetallicityEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+    assert_same_results(result, estimator.predict(read_table(galaxies)))
+    assert f"1  NOT_STAR_FORMING: {Flag.NOT_STAR_FORMING.summary}" in done.output
+    assert "12 + log(O/H)" in page.read_text(encoding="utf-8")
+    assert figure.stat().st_size > 10_000
+    drawn = call("predict", galaxies, "-o", tmp_path / "draws.ecsv", *METALLICITY, "--samples", 3)
+    assert drawn.exit_code == 0, drawn.output
+    assert read_table(tmp_path / "draws.ecsv")["oh_samples"].shape == (3, 3)
+
+
+def test_metallicities_are_explained(galaxies, tmp_path):
+    options = (*METALLICITY, "--method", "occlusion", "--no-figures")
+    done = call("explain", galaxies, "-o", tmp_path / "maps", *options)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "maps" / "index.html").read_text(encoding="utf-8")
+    assert "<title>oh by occlusion" in text
+    assert "p(star-forming)" in text
+    assert "p(detect)" not in text
+    assert len(list((tmp_path / "maps" / "maps").glob("*.fits"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--quantity", "dust"), "--quantity must be one of hi, metallicity, got 'dust'"),
+        (
+            (*METALLICITY, "--selection", "alfalfa"),
+            "--selection goes with --quantity hi, not with metallicity",
+        ),
+        (
+            (*METALLICITY, "--mass-scale", "gswlc"),
+            "--mass-scale goes with --quantity hi, not with metallicity",
+        ),
+        ((*METALLICITY, "--model", "default"), "model: 'default' estimates log_hi_fraction"),
+        ((*LOCAL, "--model", "metallicity"), "model: 'metallicity' estimates oh"),
+    ],
+)
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_what_does_not_go_together_is_refused_in_one_line(galaxies, tmp_path, command, options, message):
+    output = tmp_path / ("out.ecsv" if command == "predict" else "out")
+    done = call(command, galaxies, "-o", output, *options)
+    assert done.exit_code == 1
+    (line,) = done.output.splitlines()
+    assert line.startswith(f"Error: {message}")
+    assert not output.exists()
+
+
+def test_the_demonstration_shows_both(tmp_path):
+    done = call("demo", "-o", tmp_path)
+    assert done.exit_code == 0, done.output
+    heading = done.output.splitlines()[1].split()
+    assert {"log_hi_fraction", "p_detect", "oh", "oh_p16", "oh_p84", "p_star_forming"} <= set(heading)
+    result = read_table(tmp_path / "result.ecsv")
+    assert result.colnames[-7:] == [
+        *("log_mhi_p95", "oh", "oh_p16", "oh_p84", "oh_p05", "oh_p95", "p_star_forming")
+    ]
+    is_passive = np.asarray(result["flags"]) & int(Flag.NOT_STAR_FORMING) > 0
+    assert is_passive[:3].all()
+    assert not is_passive[8:18].any()
+    assert result.meta["hifrac"]["metallicity"]["model"] == "metallicity"
+    assert {path.name for path in tmp_path.iterdir()} == {"result.ecsv", "overview.png", "metallicity.png"}
