@@ -63,7 +63,7 @@ class PictureEstimator:
     A subclass says which quantity it is, and has the parameters of its own; its documentation has all.
     """
 
-    #: Which of `QUANTITIES` the estimator is for, and the setting that names its model.
+    #: Which of ``QUANTITIES`` the estimator is for, and the setting that names its model.
     quantity: str
     model_setting: str
     #: Whether it also takes models of quantities that have no estimator.
