@@ -126,6 +126,24 @@ def test_passive_galaxies_have_no_label_and_are_flagged(result):
     assert np.isfinite(values_of(result["oh"])[ELLIPTICALS]).all()
 
 
+@pytest.mark.real_data
+def test_red_galaxies_of_sdss_are_flagged_and_those_with_a_label_are_not(model, real_data):
+    folder = real_data / "cutouts"
+    galaxies = Table.read(folder / "photometry_labels.ecsv")
+    colour = galaxies["modelmag_u"] - galaxies["extinction_u"]
+    colour -= galaxies["modelmag_r"] - galaxies["extinction_r"]
+    red = galaxies[(colour > 2.7) & (galaxies["redshift"] > 0.02)]["objid",][:60]
+    labelled = Table.read(folder / "metallicity_labels.ecsv")["objid",][:60]
+    cutouts = LocalCutouts(folder / "sdss_cutouts.zip", name="objid")
+    shares = []
+    for rows in (red, labelled):
+        with pytest.warns(HifracWarning, match="found by name"):
+            flags = MetallicityEstimator(model, cutouts=cutouts).predict(rows)["flags"]
+        shares.append(np.mean(np.asarray(flags) & int(Flag.NOT_STAR_FORMING) > 0))
+    assert shares[0] > 0.8
+    assert shares[1] < 0.2
+
+
 def test_the_provenance_says_model_scale_and_references(result, model):
     made_by = result.meta["hifrac"]
     assert (made_by["model"], made_by["column"]) == ("metallicity", "oh")

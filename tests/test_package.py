@@ -69,13 +69,14 @@ def test_the_public_names():
         _ = hifrac.nothing
 
 
-def test_everything_that_the_default_model_rests_on_can_be_cited():
+def test_everything_that_the_models_of_the_estimators_rest_on_can_be_cited():
     entries = re.split(r"\n(?=@)", hifrac.__citation__)
     fields = [dict(re.findall(r"^  (\w+) += \{(.*?)\},?$", one, re.MULTILINE | re.DOTALL)) for one in entries]
     assert entries[0].startswith("@software{hifrac,")
     assert fields[0]["version"] == hifrac.__version__
-    (card,) = (card for card in hifrac.list_models() if card.name == hifrac.conf.model)
-    cited = [one for reference in card.references for one in reference.partition(" (")[0].split("; ")]
+    names = (hifrac.conf.model, hifrac.conf.metallicity_model)
+    references = {text for card in hifrac.list_models() if card.name in names for text in card.references}
+    cited = {one for reference in references for one in reference.partition(" (")[0].split("; ")}
     assert len(cited) == len(entries) - 1
     for one in cited:
         author, year, volume, page = re.fullmatch(r"(\w+).* (\d{4}), \w+ (\d+), (\d+)", one).groups()

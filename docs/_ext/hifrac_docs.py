@@ -39,6 +39,7 @@ from hifrac.catalogs import _registry as catalog_registry
 from hifrac.catalogs import columns as catalog_columns
 from hifrac.core import columns, config, flags, measurements, quantities
 from hifrac.models import ModelCard
+from hifrac.models.answer import PROBABILITIES
 from hifrac.models.registry import bundled_models
 from hifrac.spectra import flags as spectrum_flags
 
@@ -271,6 +272,7 @@ class Card(_OfModel):
 
     def text(self) -> str:
         card = self.card()
+        probability = next(column for output, (column, _) in PROBABILITIES.items() if output in card.outputs)
         rows = [
             ("Name", _literal(card.name)),
             ("Summary", card.summary),
@@ -287,7 +289,7 @@ class Card(_OfModel):
             ("Domain of validity", card.validity),
             ("Figures obtained by", card.protocol),
             ("Folds", ", ".join(f"{key} {value}" for key, value in card.folds.items())),
-            ("Threshold of ``p_detect``", f"{card.detection.threshold:g}"),
+            (f"Threshold of {_literal(probability)}", f"{card.detection.threshold:g}"),
             ("Threshold of ``ood_score``", f"{card.detection.ood_threshold:g}"),
             ("Architecture", f"``{card.architecture}``"),
             ("Trained", f"{card.created}, by {_literal(card.command)}"),
