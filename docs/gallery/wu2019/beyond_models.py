@@ -27,7 +27,7 @@ figure = EXPERIMENTS["wu2019-models"].draw(table, setting())
 # %%
 # **Ours and published.** Published: all 20,466 test galaxies, and 121,719 for the forest to learn from.
 
-numbers_table(table)
+numbers_table(table).pprint_all()
 
 # %%
 # **Why they differ.** The published network learned from two hundred times as many metallicities, on

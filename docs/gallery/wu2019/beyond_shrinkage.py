@@ -58,7 +58,7 @@ for name, share in (("half of the deviation", 0.5), ("mass and noise", 0.0)):
 # (:doc:`fig06_wu2019`); the correlation at fixed mass follows from three that its notebooks print, for all
 # test galaxies.
 
-numbers_table(table)
+numbers_table(table).pprint_all()
 
 # %%
 # **What it says.** Both are true, and the tightness tells of neither. Pictures know more than the mass: at

@@ -33,7 +33,7 @@ table["width", "estimator", "rmse", "rmse_error", "nmad", "nmad_error", "differe
 # %%
 # **Ours and published.** Published: all 20,466 test galaxies, a network for each width.
 
-numbers_table(table)
+numbers_table(table).pprint_all()
 
 # %%
 # **Why they differ.** From 128 to 32 px little is lost, by either model: colours, size and brightness are
