@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,10 @@ from hifrac.metrics import bootstrap_errors, detection_auc, score_estimates
 from hifrac.training.evaluation import FIGURES
 
 N_BOOTSTRAP = 1000
+#: The evidence of which the card tells the error beside that of the picture alone.
+MOST_EVIDENCE = "picture+z+photometry"
+#: What is asked of the shares that intervals cover, as `targets_table` has it.
+COVERAGE_TARGETS = (("coverage_68", 0.62, 0.74), ("coverage_90", 0.85, 0.95))
 
 
 def regression_row(
@@ -29,6 +33,38 @@ def shares_with_errors(shares: dict[str, float], n: int) -> dict[str, float]:
     for share, value in shares.items():
         both |= {share: value, f"{share}_error": float(np.sqrt(value * (1 - value) / n))}
     return both
+
+
+def network_figures(table: Table) -> dict[str, float]:
+    """Return the figures that the card shows: of the picture alone, and the error with most evidence."""
+    with_error = ("rmse_error", "auc_error")
+    figures = {
+        name: round(float(table[name][0]), 4)
+        for name in table.colnames
+        if name not in ("model", "n", "sigma") and (name in with_error or not name.endswith("_error"))
+    }
+    best = table[list(table["model"]).index(MOST_EVIDENCE)]
+    return {**figures, "rmse_z_photometry": round(float(best["rmse"]), 4)}
+
+
+def thirds(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the names and the rows of the thirds with the lowest, the middle and the highest values."""
+    return zip(("lowest", "middle", "highest"), np.array_split(np.argsort(values), 3), strict=True)
+
+
+def residual_row(residual: np.ndarray) -> dict[str, Any]:
+    """Return how many residuals there are, and their error and offset."""
+    return {"n": len(residual), "rmse": rmse(residual), "offset": float(residual.mean())}
+
+
+def nmad(residual: np.ndarray) -> float:
+    """Return 1.4826 times the median absolute deviation from the median."""
+    return float(1.4826 * np.median(np.abs(residual - np.median(residual))))
+
+
+def percentile_columns(name: str, levels: Sequence[float]) -> list[str]:
+    """Return the names of result columns of some levels: the median is the estimate."""
+    return [name if level == 0.5 else f"{name}_p{round(100 * level):02d}" for level in levels]
 
 
 def rmse(residual: np.ndarray) -> float:

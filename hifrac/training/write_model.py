@@ -1,4 +1,4 @@
-"""The folder of a model: written whole and verified, or not at all."""
+"""The folder of a model, written whole and verified, or not at all; and its card."""
 
 from __future__ import annotations
 
@@ -7,16 +7,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 from torch import nn
 
 from hifrac.core.exceptions import ModelError
+from hifrac.core.reddening import EBV_SOURCE
+from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models import Model, ModelCard, _artifact, load_model
-from hifrac.training.splits import write_split
+from hifrac.training.splits import split_hash, write_split
 
 CARD, SPLITS = "card.json", "splits.ecsv"
+
+
+def measuring_card(objid: np.ndarray, fold: np.ndarray, seed: int, **facts: Any) -> ModelCard:
+    """Make the card of a network that measures pictures of `SDSS_RECIPE`.
+
+    ``fold`` is that in which each galaxy was held out; ``facts`` are those of this model alone.
+    """
+    return ModelCard(
+        created="",
+        files={},
+        options={"width": SDSS_RECIPE.width},
+        recipe=SDSS_RECIPE,
+        normalisation="none outside the network: it takes decoded values 0 to 255, and the Galactic "
+        f"reddening E(B-V) of {EBV_SOURCE}",
+        folds={
+            "n_folds": int(fold.max()) + 1,
+            "seed": seed,
+            "sha256": split_hash(Table({"objid": objid, "fold": fold})),
+        },
+        inputs=("pixels", "ebv"),
+        **facts,
+    )
 
 
 def write_model(

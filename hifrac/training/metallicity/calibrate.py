@@ -12,6 +12,7 @@ from sklearn.linear_model import RidgeCV
 from hifrac.core.evidence import Evidence
 from hifrac.core.reddening import EXTINCTION_PER_EBV
 from hifrac.models.metallicity_table import EVIDENCE, MetallicityTable
+from hifrac.training.metallicity.heads import with_photometry, without_label
 from hifrac.training.structure.refit import PENALTIES
 
 #: What a table may say, by what it is called.
@@ -40,6 +41,12 @@ def evidence_of(galaxies: Table, names: tuple[str, ...]) -> Evidence:
     return replace(Evidence.none(len(galaxies)), **{name: columns[name] for name in names})
 
 
+def rows_with(galaxies: Table, evidence: str) -> np.ndarray:
+    """Return the numbers of the galaxies with a metallicity and all of some evidence."""
+    rows = ~without_label(galaxies)
+    return np.flatnonzero(rows & with_photometry(galaxies) if EVIDENCE_SETS[evidence] else rows)
+
+
 def fit_table(outputs: dict[str, np.ndarray], galaxies: Table) -> MetallicityTable:
     """Fit the calibration to galaxies with metallicities, given held-out outputs of the network."""
     oh, ebv = np.asarray(galaxies["oh"]), np.asarray(galaxies["ebv"])
@@ -50,7 +57,7 @@ def fit_table(outputs: dict[str, np.ndarray], galaxies: Table) -> MetallicityTab
         mass_scale=float(mass.std()),
         typical_ebv=float(ebv.mean()),
     )
-    both = np.isfinite(galaxies["photometry"]).all(axis=1)
+    both = with_photometry(galaxies)
     part = {name: values[both] for name, values in outputs.items()}
     every = evidence_of(galaxies[both], ("log_cz", "magnitudes", "log_mstar"))
     table = _with_differences(table, table.differences(part, ebv[both], every))
@@ -93,15 +100,11 @@ def _with_slopes(
 def _answers(
     table: MetallicityTable, outputs: dict[str, np.ndarray], galaxies: Table, name: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the rows that have all of some evidence, their locations and units."""
-    known = EVIDENCE_SETS[name]
-    rows = np.isfinite(galaxies["oh"])
-    if known:
-        rows &= np.isfinite(galaxies["photometry"]).all(axis=1)
+    """Return the numbers of the rows that have all of some evidence, their locations and units."""
+    rows = rows_with(galaxies, name)
     part = {key: values[rows] for key, values in outputs.items()}
-    return rows, *table.location_and_unit(
-        part, np.asarray(galaxies["ebv"])[rows], evidence_of(galaxies[rows], known)
-    )
+    known = evidence_of(galaxies[rows], EVIDENCE_SETS[name])
+    return rows, *table.location_and_unit(part, np.asarray(galaxies["ebv"])[rows], known)
 
 
 def _with_unit(table: MetallicityTable, outputs: dict[str, np.ndarray], galaxies: Table) -> MetallicityTable:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from astropy.table import Table
 
 from hifrac.models.calibration import LEVELS
@@ -13,8 +12,7 @@ from hifrac.models.metallicity import MetallicityNet
 from hifrac.models.metallicity_table import MetallicityTable
 from hifrac.training.metallicity.calibrate import EVIDENCE_SETS, evidence_of, fit_table
 from hifrac.training.metallicity.heads import fit_heads, fit_metallicity, outputs_of
-from hifrac.training.structure.distances import EDGE_PERCENTILES, edge_of, fit_distances
-from hifrac.training.structure.linear import set_state
+from hifrac.training.structure.distances import EDGE_PERCENTILES, distances_of, fit_distances, set_edge
 from hifrac.training.structure.measurements import Measurements
 from hifrac.training.structure.ood import HARMLESS
 
@@ -64,11 +62,9 @@ def cross_validate(
         tables.append(_table_without(network, galaxies, fold, features, rest & labelled))
         fit_heads(network, features[rest], galaxies[rest])
         fit_distances(network, features[rest], labelled[rest], measured.augmented_of(rest))
-        with torch.inference_mode():
-            distances[held_out] = network.distances(torch.from_numpy(features[held_out]).float()).numpy()
-            for name in HARMLESS:
-                blurred = torch.from_numpy(measured.augmented_of(held_out)[name]).float()
-                harmless.append(network.distances(blurred).numpy())
+        distances[held_out] = distances_of(network, features[held_out])
+        altered = measured.augmented_of(held_out)
+        harmless += [distances_of(network, altered[name]) for name in HARMLESS]
         for name, values in outputs_of(network, features[held_out]).items():
             outputs.setdefault(name, np.empty(len(fold)))[held_out] = values
     return OutOfFold(galaxies, outputs, distances, np.concatenate(harmless), fold, tables)
@@ -96,7 +92,5 @@ def calibrate(answers: OutOfFold) -> MetallicityTable:
 def set_edges(network: MetallicityNet, answers: OutOfFold) -> OutOfFold:
     """Put the edge of each distance where few held-out pictures lie beyond, in network and answers."""
     labelled = np.isfinite(answers.galaxies["oh"])
-    edge = edge_of(answers.distances, labelled, ~labelled, answers.harmless)
-    set_state(network, edge=edge)
-    distance = (answers.distances / edge).max(1)
+    distance = set_edge(network, answers.distances, labelled, ~labelled, answers.harmless)
     return replace(answers, outputs={**answers.outputs, "distance": distance})

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from hifrac.core.reddening import EBV_SOURCE
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models import ModelCard
 from hifrac.models.detection import DetectionTable
@@ -26,12 +25,12 @@ from hifrac.training.metallicity.heads import (
     without_label,
 )
 from hifrac.training.metallicity.sample import read_sample
-from hifrac.training.splits import SEPARATION, assign_folds, split_hash
+from hifrac.training.splits import SEPARATION, assign_folds
 from hifrac.training.structure.distances import fit_distances, percentiles_of
 from hifrac.training.structure.measurements import measure_all
 from hifrac.training.structure.tables import ood_tests_table
-from hifrac.training.tables import targets_table
-from hifrac.training.write_model import write_model
+from hifrac.training.tables import network_figures, targets_table
+from hifrac.training.write_model import measuring_card, write_model
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ def train_metallicity(
         ),
     }
     tables["targets"] = targets_table(tables, figures.TARGETS)
-    log.info("cross-validated: %s", figures.network_figures(tables["cross_validation"]))
+    log.info("cross-validated: %s", network_figures(tables["cross_validation"]))
     fit_heads(network, measured.features, table)
     fit_distances(
         network, measured.features, labelled, measured.augmented_of(np.ones(len(table), dtype=bool))
@@ -179,13 +178,13 @@ def _card(
     """Say what the model is, what it learned from, and how well it does."""
     galaxies, counts = answers.galaxies, _count(answers.galaxies)
     truth = np.asarray(galaxies["oh"])[~without_label(galaxies)]
-    return ModelCard(
+    return measuring_card(
+        galaxies["objid"],
+        answers.fold,
+        seed,
         name=name,
         summary="12 + log(O/H) from SDSS colour pictures, and from redshift, photometry and mass where known",
-        created="",
         architecture="MetallicityNet",
-        options={"width": SDSS_RECIPE.width},
-        recipe=SDSS_RECIPE,
         target="12 + log(O/H) of the gas, on the scale of Tremonti et al. (2004), oh_p50 of MPA-JHU",
         mass_scale="M* of Taylor et al. (2011, g-i colour method); masses of other scales are taken to "
         "scatter by 0.1 dex about it",
@@ -195,21 +194,12 @@ def _card(
         f"and {counts['not_star_forming']} that are not star-forming",
         validity="star-forming galaxies, z = 0.02 to 0.2, r < 18, "
         f"oh = {truth.min():.1f} to {truth.max():.1f}",
-        normalisation="none outside the network: it takes decoded values 0 to 255, and the Galactic "
-        f"reddening E(B-V) of {EBV_SOURCE}",
         calibration=calibration,
         detection=detection,
-        figures=figures.network_figures(tables["cross_validation"]),
+        figures=network_figures(tables["cross_validation"]),
         protocol=PROTOCOL,
-        folds={
-            "n_folds": N_FOLDS,
-            "seed": seed,
-            "sha256": split_hash(Table({"objid": galaxies["objid"], "fold": answers.fold})),
-        },
         command=f"hifrac train metallicity -o OUTPUT --seed {seed}",
-        files={},
         references=REFERENCES,
         target_column="oh",
         outputs=MetallicityOutput._fields,
-        inputs=("pixels", "ebv"),
     )

@@ -23,8 +23,13 @@ from hifrac.training.data import (
 from hifrac.training.splits import sky_groups
 from hifrac.training.structure.galaxies import PHOTOMETRY, Galaxies, read_photometry
 
-#: Files that tell only whether a galaxy forms stars; a data directory may lack them.
-LINES, PORTSMOUTH, RESOLVE_ECO = "line_labels.ecsv", "portsmouth_labels.ecsv", "resolve_eco_labels.ecsv"
+# Files that tell by emission lines whether a galaxy forms stars, which a data directory may lack: the columns
+# of that, and of the position.
+_BY_LINES = {
+    "line_labels.ecsv": ("is_sf",),  # MPA-JHU, S/N > 3
+    "portsmouth_labels.ecsv": ("bpt", "ra", "dec"),  # Thomas et al. (2013)
+    "resolve_eco_labels.ecsv": ("is_sf", "radeg", "dedeg"),
+}
 #: Sides of the pictures, in pixels, of the published network's predictions.
 PUBLISHED = (128, 64, 32, 16)
 _NAMES = ("wu_boada_2019_prediction", *(f"wu_boada_2019_prediction_{side}" for side in PUBLISHED[1:]))
@@ -62,13 +67,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
     """
     cutouts = data_folder(folder)
     tables = [_read_labels(cutouts), _read_photometry(cutouts)]
-    for name, read in (
-        (LINES, _read_lines),
-        (PORTSMOUTH, _read_portsmouth),
-        (RESOLVE_ECO, _read_resolve_eco),
-    ):
-        if (cutouts / name).is_file():
-            tables.append(read(cutouts))
+    tables += [_read_lines(cutouts, name) for name in _BY_LINES if (cutouts / name).is_file()]
     table = _joined(tables)
     table["group"] = sky_groups(table["objid"], table["ra"], table["dec"])
     table["ebv"] = galactic_ebv(*_places(cutouts, table))
@@ -125,34 +124,12 @@ def _read_photometry(cutouts: Path) -> Table:
     return table
 
 
-def _read_lines(cutouts: Path) -> Table:
-    """Read who forms stars by the lines of MPA-JHU (S/N > 3)."""
-    table = read_data_table(cutouts, LINES, ["objid", "is_sf"])
-    return Table({"objid": np.asarray(table["objid"], dtype=str), "star_forming": numbers_of(table, "is_sf")})
-
-
-def _read_portsmouth(cutouts: Path) -> Table:
-    """Read who forms stars by the lines of Thomas et al. (2013)."""
-    table = read_data_table(cutouts, PORTSMOUTH, ["objid", "ra", "dec", "bpt"])
-    is_sf = np.asarray(table["bpt"].astype(str)) == "Star Forming"
-    return Table(
-        {
-            "objid": np.asarray(table["objid"], dtype=str),
-            "star_forming": is_sf.astype(float),
-            "ra": numbers_of(table, "ra"),
-            "dec": numbers_of(table, "dec"),
-        }
-    )
-
-
-def _read_resolve_eco(cutouts: Path) -> Table:
-    """Read who forms stars by the lines of galaxies of RESOLVE and ECO."""
-    table = read_data_table(cutouts, RESOLVE_ECO, ["objid", "radeg", "dedeg", "is_sf"])
-    return Table(
-        {
-            "objid": np.asarray(table["objid"], dtype=str),
-            "star_forming": numbers_of(table, "is_sf"),
-            "ra": numbers_of(table, "radeg"),
-            "dec": numbers_of(table, "dedeg"),
-        }
-    )
+def _read_lines(cutouts: Path, name: str) -> Table:
+    """Read who forms stars by emission lines, and the positions that the file has."""
+    label, *places = _BY_LINES[name]
+    table = read_data_table(cutouts, name, ["objid", label, *places])
+    is_text = table[label].dtype.kind in "UO"
+    is_sf = np.asarray(table[label]) == "Star Forming" if is_text else numbers_of(table, label)
+    columns = {"objid": np.asarray(table["objid"], dtype=str), "star_forming": is_sf.astype(float)}
+    columns |= {own: numbers_of(table, place) for own, place in zip(("ra", "dec"), places, strict=False)}
+    return Table(columns)

@@ -18,28 +18,31 @@ from hifrac.models.detection import DetectionTable
 from hifrac.models.measuring import MeasuringNet
 from hifrac.models.photometry import QUANTITIES
 from hifrac.training.evaluation import SHARES, coverage_across
-from hifrac.training.metallicity.calibrate import EVIDENCE_SETS
+from hifrac.training.metallicity.calibrate import EVIDENCE_SETS, rows_with
 from hifrac.training.metallicity.cross_validation import OutOfFold
-from hifrac.training.metallicity.heads import with_photometry
 from hifrac.training.metallicity.sample import PUBLISHED
 from hifrac.training.structure.tables import radial_colours
 from hifrac.training.tables import (
+    COVERAGE_TARGETS,
+    MOST_EVIDENCE,
     N_BOOTSTRAP,
     auc_with_error,
     formatted,
+    nmad,
+    percentile_columns,
     regression_row,
+    residual_row,
     rmse,
     shares_with_errors,
+    thirds,
 )
 
-_MOST_EVIDENCE = "picture+z+photometry"
-_COVERAGE = (("coverage_68", 0.62, 0.74), ("coverage_90", 0.85, 0.95))
 #: What was asked for: table, evidence, figure, its range.
 TARGETS = (
     ("cross_validation", "picture", "rmse", 0.0, 0.105),
-    *(("cross_validation", "picture", *share) for share in _COVERAGE),
-    ("cross_validation", _MOST_EVIDENCE, "rmse", 0.0, 0.095),
-    *(("cross_validation", _MOST_EVIDENCE, *share) for share in _COVERAGE),
+    *(("cross_validation", "picture", *share) for share in COVERAGE_TARGETS),
+    ("cross_validation", MOST_EVIDENCE, "rmse", 0.0, 0.095),
+    *(("cross_validation", MOST_EVIDENCE, *share) for share in COVERAGE_TARGETS),
 )
 #: Simple models, of the picture and of a catalogue.
 _RIDGE = RidgeCV(np.logspace(-2, 4, 25))
@@ -54,12 +57,6 @@ _RED = 2.6
 _BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-def rows_with(galaxies: Table, evidence: str) -> np.ndarray:
-    """Return the numbers of the galaxies with a metallicity and all of some evidence."""
-    rows = np.isfinite(galaxies["oh"])
-    return np.flatnonzero(rows & with_photometry(galaxies) if EVIDENCE_SETS[evidence] else rows)
-
-
 def cross_validation_table(answers: OutOfFold, features: np.ndarray) -> Table:
     """Tabulate figures of the galaxies with a metallicity, by what is known of them, and of simple models.
 
@@ -68,7 +65,7 @@ def cross_validation_table(answers: OutOfFold, features: np.ndarray) -> Table:
     """
     galaxies = answers.galaxies
     table = [_figures(answers, name, rows_with(galaxies, name), name) for name in EVIDENCE_SETS]
-    rows, some = rows_with(galaxies, "picture"), rows_with(galaxies, _MOST_EVIDENCE)
+    rows, some = rows_with(galaxies, "picture"), rows_with(galaxies, MOST_EVIDENCE)
     table.append(_figures(answers, "picture, of galaxies with photometry", some, "picture"))
     colours, catalogue = radial_colours(features), np.asarray(galaxies["photometry"])
     for name, make, inputs, part in (
@@ -100,17 +97,6 @@ def shares(truth: np.ndarray, quantiles: np.ndarray) -> dict[str, float]:
     return {name: coverage(truth, *interval) for name, interval in ends.items()}
 
 
-def network_figures(table: Table) -> dict[str, float]:
-    """Return the figures that the card shows: of the picture alone, and the error with all evidence."""
-    first = {
-        name: round(float(table[name][0]), 4)
-        for name in table.colnames[2:]
-        if name != "sigma" and (name == "rmse_error" or not name.endswith("_error"))
-    }
-    best = table[list(table["model"]).index(_MOST_EVIDENCE)]
-    return {**first, "rmse_z_photometry": round(float(best["rmse"]), 4)}
-
-
 def published_table(answers: OutOfFold) -> Table:
     """Compare with the network of Wu & Boada (2019) on the same galaxies, by the width of its pictures.
 
@@ -119,7 +105,7 @@ def published_table(answers: OutOfFold) -> Table:
     """
     galaxies, table = answers.galaxies, []
     published = np.asarray(galaxies["published"])
-    for evidence in ("picture", "picture+z", _MOST_EVIDENCE):
+    for evidence in ("picture", "picture+z", MOST_EVIDENCE):
         rows = rows_with(galaxies, evidence)
         truth = np.asarray(galaxies["oh"])[rows]
         own = answers.quantiles(rows, evidence)[:, LEVELS.index(0.5)] - truth
@@ -160,10 +146,8 @@ def thirds_table(answers: OutOfFold, features: np.ndarray) -> Table:
             "estimate": estimate,
             "measured": truth,
         }.items():
-            parts = np.array_split(np.argsort(values), 3)
-            for third, part in zip(("lowest", "middle", "highest"), parts, strict=True):
-                residual = estimate[part] - truth[part]
-                figures = {"n": len(part), "rmse": rmse(residual), "offset": float(residual.mean())}
+            for third, part in thirds(values):
+                figures = residual_row(estimate[part] - truth[part])
                 figures |= shares(truth[part], quantiles[part]) | {"width_68": float(np.median(width[part]))}
                 table.append({"evidence": evidence, "thirds_of": name, "third": third, **figures})
     return formatted(Table(rows=table), first=4)
@@ -171,13 +155,12 @@ def thirds_table(answers: OutOfFold, features: np.ndarray) -> Table:
 
 def readings_table(answers: OutOfFold, read: np.ndarray) -> Table:
     """Tabulate how well photometry, redshift and mass are read, (n, 8), off pictures with a metallicity."""
-    rows = rows_with(answers.galaxies, _MOST_EVIDENCE)
+    rows = rows_with(answers.galaxies, MOST_EVIDENCE)
     truth = np.asarray(answers.galaxies["photometry"])[rows]
     table = []
     for name, residual, true in zip(QUANTITIES, (read[rows] - truth).T, truth.T, strict=True):
-        nmad = 1.4826 * np.median(np.abs(residual - np.median(residual)))
         row = {"quantity": name, "n": len(rows), "offset": residual.mean(), "sigma": residual.std()}
-        table.append({**row, "nmad": nmad, "standard_deviation": true.std()})
+        table.append({**row, "nmad": nmad(residual), "standard_deviation": true.std()})
     return formatted(Table(rows=table), first=2)
 
 
@@ -243,8 +226,7 @@ def out_of_fold_table(answers: OutOfFold, probability: np.ndarray) -> Table:
         part = rows_with(galaxies, evidence)
         at = np.searchsorted(rows, part)
         quantiles = answers.quantiles(part, evidence)
-        for level, values in zip(LEVELS, quantiles.T, strict=True):
-            name = f"oh{end}" + ("" if level == 0.5 else f"_p{round(100 * level):02d}")
+        for name, values in zip(percentile_columns(f"oh{end}", LEVELS), quantiles.T, strict=True):
             column = MaskedColumn(np.zeros(len(rows)), mask=np.ones(len(rows), dtype=bool))
             column[at] = values.round(4)
             table[name] = column if column.mask.any() else np.asarray(column)

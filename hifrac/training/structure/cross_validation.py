@@ -18,7 +18,13 @@ from hifrac.models.posterior import Posterior, PosteriorModel
 from hifrac.models.selection import relative_noise
 from hifrac.models.structure import StructureNet
 from hifrac.training.evaluation import fit_detection
-from hifrac.training.structure.distances import EDGE_PERCENTILES, edge_of, fit_distances, percentiles_of
+from hifrac.training.structure.distances import (
+    EDGE_PERCENTILES,
+    distances_of,
+    fit_distances,
+    percentiles_of,
+    set_edge,
+)
 from hifrac.training.structure.heads import (
     SHOWN,
     CrossReadings,
@@ -30,7 +36,6 @@ from hifrac.training.structure.heads import (
     fit_scale,
     standardised,
 )
-from hifrac.training.structure.linear import set_state
 from hifrac.training.structure.measurements import Measurements
 from hifrac.training.structure.ood import HARMLESS
 from hifrac.training.structure.priors import Catalogs, fit_population, label_samples, noise_slope
@@ -122,12 +127,10 @@ def cross_validate(
         network.population.load_state_dict(start)
         weights.append(fit_all(network, galaxies, rest, measured, crossed.values[number], catalogs))
         with torch.inference_mode():
-            raw = torch.from_numpy(features[held_out]).float()
-            answers = network.forward_head(raw)
-            distances[held_out] = network.distances(raw).numpy()
-            for name in HARMLESS:
-                blurred = torch.from_numpy(measured.augmented_of(held_out)[name]).float()
-                harmless.append(network.distances(blurred).numpy())
+            answers = network.forward_head(torch.from_numpy(features[held_out]).float())
+        distances[held_out] = distances_of(network, features[held_out])
+        altered = measured.augmented_of(held_out)
+        harmless += [distances_of(network, altered[name]) for name in HARMLESS]
         for name, values in answers._asdict().items():
             outputs.setdefault(name, np.empty(len(fold)))[held_out] = values.numpy()
         models.append(PosteriorModel.from_network(network, table))
@@ -162,14 +165,9 @@ def fit_all(
 
 
 def set_edges(network: StructureNet, answers: OutOfFold) -> OutOfFold:
-    """Put the edge of each distance where few held-out pictures lie beyond, in network and answers.
-
-    Few of the real ones, and few of those that are altered and harmless.
-    """
-    classes = [np.asarray(answers.galaxies[name]) for name in ("detected", "undetected")]
-    edge = edge_of(answers.distances, classes[0], classes[1], answers.harmless)
-    set_state(network, edge=edge)
-    distance = (answers.distances / edge).max(1)
+    """Put the edge of each distance where few held-out pictures lie beyond, in network and answers."""
+    detected, undetected = (np.asarray(answers.galaxies[name]) for name in ("detected", "undetected"))
+    distance = set_edge(network, answers.distances, detected, undetected, answers.harmless)
     return replace(answers, outputs={**answers.outputs, "distance": distance})
 
 

@@ -71,19 +71,31 @@ def fit_distances(
     )
 
 
-def edge_of(
-    distances: np.ndarray, labelled: np.ndarray, others: np.ndarray, harmless: np.ndarray
-) -> np.ndarray:
-    """Return the edge of each distance, (9,): few held-out pictures lie beyond.
+def distances_of(network: MeasuringNet, features: np.ndarray) -> np.ndarray:
+    """Return the distances, (n, 9), not yet divided by their edges, of raw measurements."""
+    with torch.inference_mode():
+        return network.distances(torch.from_numpy(features).float()).numpy()
 
-    Few of the real ones, (n, 9), of which two masks count alike, and few of those that are altered and
-    harmless, (k, 9).
+
+def set_edge(
+    network: MeasuringNet,
+    distances: np.ndarray,
+    labelled: np.ndarray,
+    others: np.ndarray,
+    harmless: np.ndarray,
+) -> np.ndarray:
+    """Put the edge of each distance, in place, and return what the network then calls ``distance``, (n,).
+
+    Few held-out pictures lie beyond: few of the real ones, (n, 9), of which two masks count alike, and few
+    of those that are altered and harmless, (k, 9).
     """
     edge = [
         np.percentile(balanced(column, labelled, others), percent)
         for column, percent in zip(distances.T, EDGE_PERCENTILES, strict=True)
     ]
-    return np.maximum(edge, np.percentile(harmless, HARMLESS_PERCENTILE, axis=0))
+    edges = np.maximum(edge, np.percentile(harmless, HARMLESS_PERCENTILE, axis=0))
+    set_state(network, edge=edges)
+    return (distances / edges).max(1)
 
 
 def balanced(values: np.ndarray, labelled: np.ndarray, others: np.ndarray) -> np.ndarray:

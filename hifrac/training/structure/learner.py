@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from hifrac.core.reddening import EBV_SOURCE
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models import ModelCard
 from hifrac.models.calibration import PosteriorTable
 from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.training.data import BRIGHT
-from hifrac.training.splits import SEPARATION, assign_folds, split_hash
+from hifrac.training.splits import SEPARATION, assign_folds
 from hifrac.training.structure import tables as figures
 from hifrac.training.structure.catalogs import add_photometry
 from hifrac.training.structure.cross_validation import (
@@ -38,8 +37,8 @@ from hifrac.training.structure.priors import (
     fit_catalogs,
     read_catalogs,
 )
-from hifrac.training.tables import targets_table
-from hifrac.training.write_model import write_model
+from hifrac.training.tables import network_figures, targets_table
+from hifrac.training.write_model import measuring_card, write_model
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ def train_structure(
             network, galaxies, detected, fold, measured, detection, _held_out_distances(answers)
         ),
     }
-    log.info("cross-validated: %s", figures.network_figures(tables["cross_validation"]))
+    log.info("cross-validated: %s", network_figures(tables["cross_validation"]))
     fit_readings(network, measured.features, table)
     every = np.ones(len(table), dtype=bool)
     weight = fit_all(network, table, every, measured, answers.read, catalogs)
@@ -213,13 +212,13 @@ def _card(
     """Say what the model is, what it learned from, and how well it does."""
     galaxies, counts = answers.galaxies, _count(answers.galaxies)
     truth = np.asarray(galaxies["log_hi_fraction"][galaxies["detected"]])
-    return ModelCard(
+    return measuring_card(
+        galaxies["objid"],
+        answers.fold,
+        seed,
         name=name,
         summary="log10(M_HI/M*) from SDSS colour pictures, and from redshift and photometry where known",
-        created="",
         architecture="StructureNet",
-        options={"width": SDSS_RECIPE.width},
-        recipe=SDSS_RECIPE,
         target="log10(M_HI / M*), dex",
         mass_scale="M* of Taylor et al. (2011, g-i colour method) as in Durbala et al. (2020); "
         "M_HI of ALFALFA (Haynes et al. 2018); with mass_scale='gswlc' the masses of GSWLC-2",
@@ -231,20 +230,11 @@ def _card(
         validity="z < 0.06, i = 12-18, log10(M_HI/M*) = "
         f"{truth.min():.1f} to {truth.max():.1f}; galaxies as they are (selection 'intrinsic'), those that "
         "ALFALFA detects ('alfalfa'), or those that it does not ('undetected')",
-        normalisation="none outside the network: it takes decoded values 0 to 255, and the Galactic "
-        f"reddening E(B-V) of {EBV_SOURCE}",
         calibration=calibration,
         detection=detection,
-        figures=figures.network_figures(tables["cross_validation"]),
+        figures=network_figures(tables["cross_validation"]),
         protocol=PROTOCOL,
-        folds={
-            "n_folds": N_FOLDS,
-            "seed": seed,
-            "sha256": split_hash(Table({"objid": galaxies["objid"], "fold": answers.fold})),
-        },
         command=f"hifrac train default -o OUTPUT --seed {seed}",
-        files={},
         references=REFERENCES,
         outputs=NetworkOutput._fields,
-        inputs=("pixels", "ebv"),
     )

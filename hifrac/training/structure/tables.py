@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from astropy.table import MaskedColumn, Table
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
@@ -29,43 +28,46 @@ from hifrac.training.structure.cross_validation import (
     distributions,
     summary,
 )
-from hifrac.training.structure.distances import fit_distances
+from hifrac.training.structure.distances import distances_of, fit_distances
 from hifrac.training.structure.galaxies import Galaxies
 from hifrac.training.structure.heads import G_MINUS_I, MAGNITUDE
 from hifrac.training.structure.measurements import Measurements, measure
 from hifrac.training.structure.ood import HARMLESS, as_read, ood_pictures
 from hifrac.training.structure.priors import Catalogs, Sample, fit_population
 from hifrac.training.tables import (
+    COVERAGE_TARGETS,
+    MOST_EVIDENCE,
     N_BOOTSTRAP,
     auc_with_error,
     formatted,
+    nmad,
+    percentile_columns,
     regression_row,
+    residual_row,
     rmse,
     shares_with_errors,
+    thirds,
 )
 
 #: Of whose galaxies the out-of-distribution tests are made: not those on which the distances were designed.
 OOD_FOLD = 1
 #: log10(cz) within which ALFALFA could see a galaxy.
 NEARBY = np.log10(0.06 * C_KM_S)
-_MOST_EVIDENCE = "picture+z+photometry"
-
-_COVERAGE = (("coverage_68", 0.62, 0.74), ("coverage_90", 0.85, 0.95))
 #: What was asked for: table, evidence (of missed galaxies with selection "intrinsic"), figure, its range.
 TARGETS = (
     ("cross_validation", "picture", "rmse", 0.0, 0.203),
-    *(("cross_validation", "picture", *share) for share in _COVERAGE),
-    ("cross_validation", _MOST_EVIDENCE, "rmse", 0.0, 0.175),
-    *(("cross_validation", _MOST_EVIDENCE, *share) for share in _COVERAGE),
+    *(("cross_validation", "picture", *share) for share in COVERAGE_TARGETS),
+    ("cross_validation", MOST_EVIDENCE, "rmse", 0.0, 0.175),
+    *(("cross_validation", MOST_EVIDENCE, *share) for share in COVERAGE_TARGETS),
     ("missed", "picture+z", "rmse", 0.0, 0.36),
     ("missed", "picture+z", "offset", -0.10, 0.10),
-    *(("missed", "picture+z", *share) for share in _COVERAGE),
-    ("missed", _MOST_EVIDENCE, "rmse", 0.0, 0.30),
-    ("missed", _MOST_EVIDENCE, "offset", -0.10, 0.10),
-    ("missed", _MOST_EVIDENCE, "limits_violated", 0.0, 0.35),
-    ("missed", _MOST_EVIDENCE, "sum_medians", -0.10, 0.10),
-    ("missed", _MOST_EVIDENCE, "sum_means", -0.10, 0.10),
-    *(("missed", _MOST_EVIDENCE, *share) for share in _COVERAGE),
+    *(("missed", "picture+z", *share) for share in COVERAGE_TARGETS),
+    ("missed", MOST_EVIDENCE, "rmse", 0.0, 0.30),
+    ("missed", MOST_EVIDENCE, "offset", -0.10, 0.10),
+    ("missed", MOST_EVIDENCE, "limits_violated", 0.0, 0.35),
+    ("missed", MOST_EVIDENCE, "sum_medians", -0.10, 0.10),
+    ("missed", MOST_EVIDENCE, "sum_means", -0.10, 0.10),
+    *(("missed", MOST_EVIDENCE, *share) for share in COVERAGE_TARGETS),
     ("detection", "p_detect", "auc", 0.98, 1.0),
 )
 
@@ -109,18 +111,6 @@ def cross_validation_table(answers: OutOfFold, features: np.ndarray, p_detect: n
     return formatted(Table(rows=table))
 
 
-def network_figures(table: Table) -> dict[str, float]:
-    """Return the figures that the card shows: of the picture alone, and the error with all evidence."""
-    with_error = ("rmse_error", "auc_error")
-    figures = {
-        key: round(float(table[key][0]), 4)
-        for key in table.colnames
-        if key not in ("model", "sigma") and (key in with_error or not key.endswith("_error"))
-    }
-    best = table[list(table["model"]).index(_MOST_EVIDENCE)]
-    return {**figures, "rmse_z_photometry": round(float(best["rmse"]), 4)}
-
-
 def _row(name: str, truth: np.ndarray, estimate: np.ndarray, shares: dict[str, float]) -> dict[str, Any]:
     return {**regression_row(name, truth, estimate, shares), "auc": np.nan, "auc_error": np.nan}
 
@@ -146,14 +136,8 @@ def thirds_table(answers: OutOfFold, features: np.ndarray) -> Table:
         residual, quantiles = held_out.estimate - truth, held_out.quantiles
         width = quantiles[:, LEVELS.index(0.84)] - quantiles[:, LEVELS.index(0.16)]
         for name, values in {**shown, "width": width, "estimate": held_out.estimate}.items():
-            for third, part in zip(
-                ("lowest", "middle", "highest"), np.array_split(np.argsort(values), 3), strict=True
-            ):
-                figures = {
-                    "n": len(part),
-                    "rmse": rmse(residual[part]),
-                    "offset": float(residual[part].mean()),
-                }
+            for third, part in thirds(values):
+                figures = residual_row(residual[part])
                 figures |= _shares(held_out.below[part]) | {"width_68": float(np.median(width[part]))}
                 table.append({"evidence": evidence, "thirds_of": name, "third": third, **figures})
     return formatted(Table(rows=table), first=4)
@@ -183,7 +167,7 @@ def missed_table(answers: OutOfFold) -> Table:
     galaxies = answers.galaxies
     rows = np.flatnonzero(galaxies["missed"] & ~galaxies["confused"])
     value, is_limit = (np.asarray(galaxies[name])[rows] for name in ("log_hi_fraction", "is_limit"))
-    mass = answers.by_fold(rows, _MOST_EVIDENCE, lambda posterior, _: posterior.galaxies.log_mstar)[~is_limit]
+    mass = answers.by_fold(rows, MOST_EVIDENCE, lambda posterior, _: posterior.galaxies.log_mstar)[~is_limit]
     table = []
     for evidence in EVIDENCE_SETS:
         for selection in ("intrinsic", "undetected", "alfalfa"):
@@ -277,9 +261,8 @@ def readings_table(answers: OutOfFold) -> Table:
         residual = answers.read[:, column] - truth[:, column]
         for where, rows in (("", np.isfinite(residual)), ("_nearby", np.isfinite(residual) & nearby)):
             part = residual[rows]
-            robust = 1.4826 * np.median(np.abs(part - np.median(part))) if part.size else np.nan
             row |= {f"n{where}": part.size, f"sigma{where}": part.std() if part.size else np.nan}
-            row[f"nmad{where}"] = robust
+            row[f"nmad{where}"] = nmad(part) if part.size else np.nan
         table.append(row)
     return formatted(Table(rows=table))
 
@@ -321,9 +304,8 @@ def ood_tests_table(
     made = {name: make(pixels) for name, make in HARMLESS.items()} | ood_pictures(pixels, rng)
     rows = [(f"{name}, held out", True, values) for name, values in held_out.items()]
     for name, pictures in made.items():
-        with torch.inference_mode():
-            raw = torch.from_numpy(measure(network, as_read(pictures))).float()
-            rows.append((name, name in HARMLESS, (network.distances(raw) / network.edge).amax(1).numpy()))
+        values = (distances_of(network, measure(network, as_read(pictures))) / network.edge.numpy()).max(1)
+        rows.append((name, name in HARMLESS, values))
     flagged = [
         {
             "pictures": name,
@@ -356,7 +338,7 @@ def out_of_fold_table(answers: OutOfFold, p_detect: np.ndarray) -> Table:
     columns |= {"p_detect": p_detect[rows], "distance": answers.outputs["distance"][rows]}
     for name, values in columns.items():
         table[name] = values.round(4)
-    for evidence, end in (("picture", ""), (_MOST_EVIDENCE, "_z_photometry")):
+    for evidence, end in (("picture", ""), (MOST_EVIDENCE, "_z_photometry")):
         alike = [distributions(answers, rows[labelled], evidence, kind) for kind in ("alfalfa", "intrinsic")]
         detected = galaxies["detected"][rows][labelled]
         columns = {f"pit{end}": np.where(detected, *(part.below for part in alike))}
@@ -370,5 +352,5 @@ def out_of_fold_table(answers: OutOfFold, p_detect: np.ndarray) -> Table:
 
 def _quantiles(held_out: Distributions, levels: tuple[float, ...], name: str) -> dict[str, np.ndarray]:
     """Name the columns of some quantiles as those of a result."""
-    ends = {level: "" if level == 0.5 else f"_p{round(100 * level):02d}" for level in levels}
-    return {f"{name}{end}": held_out.quantiles[:, LEVELS.index(level)] for level, end in ends.items()}
+    columns = zip(percentile_columns(name, levels), levels, strict=True)
+    return {column: held_out.quantiles[:, LEVELS.index(level)] for column, level in columns}
