@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,33 @@ _DEX_SOLAR = u.dex(u.solMass)
 _T04 = "on the scale of Tremonti et al. (2004), as oh_p50 of MPA-JHU"
 
 
-def _polynomial(x: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
-    return np.polynomial.polynomial.polyval(x, coefficients)
+_TREMONTI_FACTS = {
+    "system": f"stellar masses of MPA-JHU (h = 0.7); abundances {_T04}",
+    "reference": "Tremonti et al. 2004, ApJ 613, 898",
+    "quantity": "oh",
+}
 
 
-def _metallicity_relations() -> tuple[Relation, ...]:
-    tremonti = {
-        "system": f"stellar masses of MPA-JHU (h = 0.7); abundances {_T04}",
-        "reference": "Tremonti et al. 2004, ApJ 613, 898",
-        "quantity": "oh",
-    }
-    masses = Relation(
+def _by_lines(
+    index: str, expression: str, limits: tuple[float, float], scatter: float, equation: str
+) -> Relation:
+    """Return what is known of a calibration of Pettini & Pagel (2004)."""
+    return Relation(
+        f"pettini_pagel2004_{index.lower().replace(' ', '_')}",
+        f'pettini_pagel2004(ratio, index="{index}")',
+        f"12 + log10(O/H) = {expression}",
+        {index.split()[0]: limits},
+        "of the paper",
+        scatter,
+        "abundances by electron temperatures, lower than those of MPA-JHU",
+        "Pettini & Pagel 2004, MNRAS 348, L59",
+        equation,
+        "oh",
+    )
+
+
+_RELATIONS = (
+    Relation(
         "tremonti2004",
         "tremonti2004(log_mstar)",
         "12 + log10(O/H) = -1.492 + 1.847 log M* - 0.08026 (log M*)^2",
@@ -41,9 +58,9 @@ def _metallicity_relations() -> tuple[Relation, ...]:
         "of the paper",
         0.10,
         equation="eq. 3",
-        **tremonti,
-    )
-    table = Relation(
+        **_TREMONTI_FACTS,
+    ),
+    Relation(
         "tremonti2004_table",
         'tremonti2004(log_mstar, form="table")',
         "16th, 50th and 84th percentile of 12 + log10(O/H) in 28 bins of log M*, linear between them",
@@ -51,29 +68,12 @@ def _metallicity_relations() -> tuple[Relation, ...]:
         "first and last bin of the table",
         None,
         equation="Table 3",
-        **tremonti,
-    )
-    indices = (
-        ("O3N2", "o3n2", "8.73 - 0.32 O3N2", (-1.0, 1.9), 0.14, "eq. 3"),
-        ("N2", "n2", "9.37 + 2.03 N2 + 1.26 N2^2 + 0.32 N2^3", (-2.5, -0.3), 0.18, "eq. 2"),
-        ("N2 linear", "n2_linear", "8.90 + 0.57 N2", (-2.5, -0.3), 0.18, "eq. 1"),
-    )
-    lines = (
-        Relation(
-            f"pettini_pagel2004_{short}",
-            f'pettini_pagel2004(ratio, index="{index}")',
-            f"12 + log10(O/H) = {expression}",
-            {index.split()[0]: limits},
-            "of the paper",
-            scatter,
-            "abundances by electron temperatures, lower than those of MPA-JHU",
-            "Pettini & Pagel 2004, MNRAS 348, L59",
-            equation,
-            "oh",
-        )
-        for index, short, expression, limits, scatter, equation in indices
-    )
-    conversion = Relation(
+        **_TREMONTI_FACTS,
+    ),
+    _by_lines("O3N2", "8.73 - 0.32 O3N2", (-1.0, 1.9), 0.14, "eq. 3"),
+    _by_lines("N2", "9.37 + 2.03 N2 + 1.26 N2^2 + 0.32 N2^3", (-2.5, -0.3), 0.18, "eq. 2"),
+    _by_lines("N2 linear", "8.90 + 0.57 N2", (-2.5, -0.3), 0.18, "eq. 1"),
+    Relation(
         "kewley_ellison2008",
         "kewley_ellison2008(oh_n2)",
         "12 + log10(O/H) = -1661.9380 + 585.17650 x - 68.471750 x^2 + 2.6766690 x^3",
@@ -84,18 +84,15 @@ def _metallicity_relations() -> tuple[Relation, ...]:
         "Kewley & Ellison 2008, ApJ 681, 1183",
         "Table 3",
         "oh",
-    )
-    return (masses, table, *lines, conversion)
-
+    ),
+)
 
 #: The relations of this module by name.
-METALLICITY_RELATIONS = {relation.name: relation for relation in _metallicity_relations()}
+METALLICITY_RELATIONS = {relation.name: relation for relation in _RELATIONS}
 
 
 def tremonti2004_table() -> Table:
     """Read Table 3 of Tremonti et al. (2004): ``log_mstar``, ``oh_p16``, ``oh``, ``oh_p84`` of 28 bins."""
-    from importlib import resources
-
     return Table.read(resources.files("hifrac") / "data" / "tremonti2004_table3.ecsv")
 
 
@@ -299,7 +296,7 @@ def _with_scatter(
     inputs: dict[str, np.ndarray], coefficients: tuple[float, ...], relation: Relation
 ) -> QTable:
     (values,) = inputs.values()
-    oh = _polynomial(values, coefficients)
+    oh = np.polynomial.polynomial.polyval(values, coefficients)
     spread = np.nan if relation.scatter is None else relation.scatter
     return relation_result(oh, *normal_percentiles(oh, spread), check(inputs, relation), relation)
 
