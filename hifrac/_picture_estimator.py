@@ -19,7 +19,7 @@ import numpy as np
 from astropy.table import QTable, Table
 
 import hifrac
-from hifrac.core.columns import columns_of, make_column, make_room
+from hifrac.core.columns import ResultColumn, columns_of, make_column, make_room
 from hifrac.core.config import conf
 from hifrac.core.draws import random_shares
 from hifrac.core.evidence import Evidence, parse_evidence
@@ -207,13 +207,7 @@ class PictureEstimator:
         positions = parse(data, *measurements, ra=ra, dec=dec, name=self.cutouts.name_column)
         request = self._request(positions, samples)
         result = positions.table
-        columns = columns_of(
-            self.model.card.target_column,
-            self.model.card.target,
-            with_mass=find_measurement(positions.table, "log_mstar") is not None,
-            with_environment=environment is not None,
-            with_samples=samples is not None,
-        )
+        columns = self._columns(result, environment is not None, samples is not None)
         make_room(result, list(columns), overwrite)
         # First, for a reference that cannot be used is better known before the pictures are fetched.
         density = None if environment is None else _density(positions, environment)
@@ -227,9 +221,7 @@ class PictureEstimator:
         values["evidence"] = self._evidence_text(request.evidence)
         self._derive(values, request.evidence)
         if density is not None:
-            values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
-            values["environment_flags"] = np.asarray(density["environment_flags"])
-            flags |= _density_flags(values["log_overdensity"])
+            flags |= _fill_density(values, density)
         values["flags"] = flags
         for name, column in columns.items():
             mask = np.isnan(values[name]) if values[name].dtype.kind == "f" else None
@@ -320,6 +312,16 @@ class PictureEstimator:
             on_error=on_error,
             batch_size=int(self.batch_size or conf.batch_size),
             progress=progress,
+        )
+
+    def _columns(self, table: Table, with_environment: bool, with_samples: bool) -> dict[str, ResultColumn]:
+        """Return the columns of a result by name."""
+        return columns_of(
+            self.model.card.target_column,
+            self.model.card.target,
+            with_mass=find_measurement(table, "log_mstar") is not None,
+            with_environment=with_environment,
+            with_samples=with_samples,
         )
 
     def _derive(self, values: dict[str, np.ndarray], evidence: Evidence) -> None:
@@ -560,11 +562,14 @@ def _density(positions: Positions, reference: Any) -> QTable:
     return overdensity(coords, positions.z, reference, population="reference")
 
 
-def _density_flags(log_overdensity: np.ndarray) -> np.ndarray:
-    """Flag HIGH_DENSITY where the relation between pictures and gas breaks."""
+def _fill_density(values: dict[str, np.ndarray], density: QTable) -> np.ndarray:
+    """Fill in the columns of the density; return the flags that follow from it."""
     from hifrac.environment import HIGH_DENSITY
 
-    return np.where(log_overdensity >= HIGH_DENSITY, np.int32(Flag.HIGH_DENSITY), np.int32(0))
+    values["log_overdensity"] = density["log_overdensity"].filled(np.nan).value
+    values["environment_flags"] = np.asarray(density["environment_flags"])
+    is_high = values["log_overdensity"] >= HIGH_DENSITY
+    return np.where(is_high, np.int32(Flag.HIGH_DENSITY), np.int32(0))
 
 
 def _say_environment(meta: dict[str, Any], density: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from astropy import units as u
 from astropy.table import Column, MaskedColumn, Table
 from astropy.utils.masked import Masked
 
-from hifrac.core.quantities import QUANTITIES, Quantity
+from hifrac.core.quantities import QUANTITIES, Quantity, quantity_of
 from hifrac.core.units import known_unit
 
 #: Names of position columns, in the order in which they are looked for; case, and a unit in brackets
@@ -71,6 +71,7 @@ class ResultColumn:
 
 
 _HI, _OH = QUANTITIES["hi"].column, QUANTITIES["metallicity"].column
+_LEVELS = (16, 84, 5, 95)  # the percentiles, in order
 _DEX_SOLAR = u.dex(u.solMass)
 WITH_MASS = "the input has log_mstar"
 WITH_ENVIRONMENT = "environment is given"
@@ -84,7 +85,7 @@ def _estimates(quantity: Quantity, definition: str) -> tuple[ResultColumn, ...]:
         ResultColumn(
             f"{column}_p{level:02}", u.dex, f"{level}th percentile of the {meaning}", quantity=column
         )
-        for level in (16, 84, 5, 95)
+        for level in _LEVELS
     )
     draws = f"draws from the distribution of the {meaning}, those of a row in one cell"
     return (
@@ -130,7 +131,7 @@ RESULT_COLUMNS = {
                 WITH_MASS,
                 _HI,
             )
-            for level in (16, 84, 5, 95)
+            for level in _LEVELS
         ),
         ResultColumn(
             "log_overdensity", u.dex, "log10(1 + delta5), the projected overdensity", WITH_ENVIRONMENT
@@ -158,9 +159,8 @@ def columns_of(
     Parameters
     ----------
     target : str
-        The column of the estimate, ``target_column`` of the model's card. For one that is none of
-        `QUANTITIES` they are those of the HI mass fraction with that name, no unit,
-        and nothing is said of masses.
+        The column of the estimate, ``target_column`` of the model's card. One that is none of
+        `QUANTITIES` has no unit and no draws, and nothing is said of evidence or masses.
     description : str
         What is estimated.
     with_mass : bool, optional
@@ -184,20 +184,21 @@ def columns_of(
     columns = [
         column
         for column in RESULT_COLUMNS.values()
-        if wanted[column.when] and column.quantity in ("", target if is_registered else _HI)
+        if wanted[column.when] and column.quantity in ("", target)
     ]
     if not is_registered:
-        columns = [_renamed(column, target, description) for column in columns if column.name != "evidence"]
+        columns = [*_of_other(target, description), *(part for part in columns if part.name != "evidence")]
     return {column.name: column for column in columns}
 
 
-def _renamed(column: ResultColumn, target: str, description: str) -> ResultColumn:
-    """Return a column of the HI mass fraction as that of another quantity; others as they are."""
-    if not column.name.startswith(_HI):
-        return column
-    part = column.name.removeprefix(_HI)
-    meaning = f"{int(part[2:])}th percentile of {target}, conformal" if part else description
-    return ResultColumn(target + part, None, meaning)
+def _of_other(target: str, description: str) -> tuple[ResultColumn, ...]:
+    """Return the columns of an estimate that is none of `QUANTITIES`."""
+    percentiles = (
+        ResultColumn(f"{target}_p{level:02}", None, f"{level}th percentile of {target}, conformal")
+        for level in _LEVELS
+    )
+    probability = RESULT_COLUMNS[quantity_of(target).probability]
+    return ResultColumn(target, None, description), *percentiles, probability
 
 
 def make_room(table: Table, names: list[str], overwrite: bool) -> None:
