@@ -207,11 +207,7 @@ class PosteriorTable:
     noise_center: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(float(level) for level in self.levels))
-        if any(np.diff(self.levels) <= 0) or not all(0 < level < 1 for level in self.levels):
-            raise ValueError(f"levels must be increasing, between 0 and 1, got {self.levels}")
-        if len(self.levels) < 2:
-            raise ValueError("levels must be two or more")
+        object.__setattr__(self, "levels", checked_levels(self.levels))
         sizes = {"widths": 2, "scores": len(self.levels), "scores_gswlc": len(self.levels)}
         for name, size in sizes.items():
             rows = {key: tuple(float(value) for value in row) for key, row in getattr(self, name).items()}
@@ -272,6 +268,16 @@ class PosteriorTable:
         nodes = ndtri(self.levels)
         rows = self.scores_gswlc if mass_scale == "gswlc" else self.scores
         return np.stack([extrapolated(normal_scores, nodes, np.array(rows[name])) for name in EVIDENCE_SETS])
+
+
+def checked_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    """Return probabilities between which scores can be interpolated; a ValueError if they are none."""
+    levels = tuple(float(level) for level in levels)
+    if any(np.diff(levels) <= 0) or not all(0 < level < 1 for level in levels):
+        raise ValueError(f"levels must be increasing, between 0 and 1, got {levels}")
+    if len(levels) < 2:
+        raise ValueError("levels must be two or more")
+    return levels
 
 
 def extrapolated(x: np.ndarray, nodes: np.ndarray, values: np.ndarray) -> np.ndarray:

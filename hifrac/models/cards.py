@@ -103,7 +103,7 @@ class ModelCard:
     Parameters
     ----------
     name : str
-        What ``HIFractionEstimator(model=...)`` calls it.
+        What an estimator calls it: ``HIFractionEstimator(model=name)``.
     summary : str
         One line.
     created : str

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from hifrac.core.reddening import EXTINCTION_PER_EBV
-from hifrac.models.calibration import SCORE_LEVELS, conformal_quantiles, extrapolated
+from hifrac.models.calibration import SCORE_LEVELS, checked_levels, conformal_quantiles, extrapolated
 
 if TYPE_CHECKING:
     from hifrac.core.evidence import Evidence
@@ -83,7 +83,8 @@ class MetallicityTable:
 
     def __post_init__(self) -> None:
         n = len(EVIDENCE)
-        sizes = {"levels": len(self.levels), "score_quantiles": len(self.levels), "log_unit": 2}
+        object.__setattr__(self, "levels", checked_levels(self.levels))
+        sizes = {"score_quantiles": len(self.levels), "log_unit": 2}
         sizes |= dict.fromkeys(("evidence_mean", "evidence_limits"), n)
         for name, size in sizes.items():
             values = tuple(float(value) for value in getattr(self, name))
@@ -100,10 +101,6 @@ class MetallicityTable:
         for name in ("slope", "slope_change", "mass_center", "mass_scale", "typical_ebv"):
             if not np.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
-        if len(self.levels) < 2 or any(np.diff(self.levels) <= 0):
-            raise ValueError(f"levels must be two or more, and increasing, got {self.levels}")
-        if not all(0 < level < 1 for level in self.levels):
-            raise ValueError(f"levels must lie between 0 and 1, got {self.levels}")
         if any(np.diff(self.score_quantiles) < 0):
             raise ValueError("score_quantiles must not decrease")
         if self.mass_scale <= 0 or min(self.evidence_limits) <= 0:

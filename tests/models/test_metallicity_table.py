@@ -153,9 +153,9 @@ def test_scores_become_quantiles():
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"levels": (0.5, 0.1), "score_quantiles": (0.0, 1.0)}, "levels must be two or more, and increasing"),
+        ({"levels": (0.5, 0.1), "score_quantiles": (0.0, 1.0)}, "levels must be increasing"),
         ({"levels": (0.5,), "score_quantiles": (0.0,)}, "levels must be two or more"),
-        ({"levels": (0.5, 1.0), "score_quantiles": (0.0, 1.0)}, "levels must lie between 0 and 1"),
+        ({"levels": (0.5, 1.0), "score_quantiles": (0.0, 1.0)}, "levels must be increasing, between 0 and 1"),
         ({"score_quantiles": (1.0,)}, "score_quantiles must be 5 finite numbers"),
         ({"score_quantiles": (1.0, 0.0, 1.0, 2.0, 3.0)}, "score_quantiles must not decrease"),
         ({"evidence_mean": (0.0,)}, "evidence_mean must be 7 finite numbers"),
