@@ -13,7 +13,6 @@ from hifrac.core.exceptions import BadScaleError
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from hifrac.cutouts.recipe import CutoutRecipe
 
 #: Scales are asked for, and stored, in steps of 1e-5 arcsec per pixel: at the edge of 2048 pixels, that is
 #: 0.005 arcsec at most, as much as positions are rounded by.
@@ -134,7 +133,7 @@ def scales_of_source(source: Any, table: Table, rows: Any = slice(None)) -> dict
     return {}
 
 
-def scales_of_model(recipe: CutoutRecipe, source: Any, table: Table) -> np.ndarray | None:
+def scales_of_model(recipe: Scaled, source: Any, table: Table) -> np.ndarray | None:
     """Return arcsec per pixel of what a model reads, row by row; None if that is one number, or unknown.
 
     It may be unknown of pictures at hand of which nothing is said: they are taken as they are.
