@@ -12,7 +12,7 @@ from astropy.table import Table
 from hifrac.catalogs import match_ids
 from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
-from hifrac.cutouts import SDSS_RECIPE, LocalCutouts
+from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models import ModelCard, PosteriorTable
 from hifrac.reproduce._experiment import ARCHIVE, DEEP, LABELS, METALLICITIES, PHOTOMETRY, Setting
 
@@ -116,15 +116,9 @@ def model_note(model: Path) -> str:
 
 def pictures(objid: Iterable[str], setting: Setting) -> np.ndarray:
     """Read the cutouts of galaxies, uint8 of shape (n, 128, 128, 3); a missing one is an error."""
-    names = np.asarray(objid).astype(str)
-    nowhere = np.zeros(len(names))
-    pixels = np.empty((len(names), WIDTH, WIDTH, 3), dtype=np.uint8)
-    with LocalCutouts(setting.root / ARCHIVE, name="objid") as archive:
-        for row, cutout in enumerate(archive.fetch(nowhere, nowhere, list(names))):
-            if cutout.data is None:
-                raise cutout.error or ValueError(f"{names[row]} has no picture in {ARCHIVE}")
-            pixels[row] = SDSS_RECIPE.decode(cutout.data)
-    return pixels
+    from hifrac.training.data import decode_all
+
+    return decode_all(np.asarray(objid).astype(str), setting.root / ARCHIVE, SDSS_RECIPE)
 
 
 def measurements(pixels: np.ndarray) -> np.ndarray:
