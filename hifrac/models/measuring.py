@@ -376,7 +376,7 @@ def _log10(value: Tensor) -> Tensor:
 
 
 def _masked_quantiles(values: Tensor, mask: Tensor, quantiles: Tensor, reach: float, bins: int) -> Tensor:
-    """Quantiles (n, q) of the values (n, h, w), within +-reach, where mask is one; the mask is never empty.
+    """Return quantiles (n, q) of values (n, h, w), within +-reach, where the never empty mask is one.
 
     From a histogram, in half the time that sorting takes: each value is shared between the two
     nearest nodes, so that nothing jumps when a value crosses the border of a bin.

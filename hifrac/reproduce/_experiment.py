@@ -266,5 +266,5 @@ def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
 
 
 def _model_of(name: str, setting: Setting) -> Path | None:
-    """The folder of the model that an input is a file of."""
+    """Return the folder of the model that an input is a file of."""
     return {"model": setting.model, _METALLICITY: setting.metallicity}.get(name.partition("/")[0])

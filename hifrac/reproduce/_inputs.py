@@ -166,7 +166,7 @@ def _fractions(table: Table, model: Path) -> Table:
 
 
 def _join(table: Table, answered: Table, columns: dict[str, str], *, truth: str) -> Table:
-    """The rows that a model answered for; those that it did not are counted in ``meta``."""
+    """Return the rows that a model answered for; how many it did not is in ``meta``."""
     row = match_ids(table["objid"], answered["objid"])["row"]
     has_answer = ~np.asarray(row.mask)
     result = table[has_answer]

@@ -176,7 +176,7 @@ def select(names: str | Iterable[str | Experiment]) -> list[Experiment]:
 
 
 def _attempt(experiment: Experiment, where: Setting, redo: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The entry of an experiment, and the files of its result."""
+    """Return the entry of an experiment, and the files of its result."""
     paths, missing = experiment.files(where)
     tier = experiment.tier_in(where)
     entry: dict[str, Any] = {"title": experiment.title, "tier": tier, "tier_means": TIERS[tier]}
@@ -205,7 +205,7 @@ def _attempt(experiment: Experiment, where: Setting, redo: bool) -> tuple[dict[s
 
 
 def _compute(_key: str, experiment: Experiment, where: Setting, entry: dict[str, Any]) -> dict[str, Any]:
-    """The numbers, the notes and the files of a result."""
+    """Return the numbers, the notes and the files of a result."""
     start = time.perf_counter()
     table = experiment.compute(where)
     numbers = {name: list(pair) for name, pair in table.meta.pop("numbers", {}).items()}
@@ -273,7 +273,7 @@ def _write_summary(entries: dict[str, dict[str, Any]], path: Path) -> None:
 
 @cache
 def _versions() -> dict[str, str]:
-    """With a digest of the package's code: a development version has many states."""
+    """Return versions, with a digest of the package's code: a development version has many states."""
     code = sha256()
     for path in sorted(Path(hifrac.__file__).parent.rglob("*.py")):
         code.update(path.read_bytes())
@@ -282,7 +282,7 @@ def _versions() -> dict[str, str]:
 
 
 def _peak_memory() -> float | None:
-    """Of this process so far, in MB; None where the system does not tell."""
+    """Return the largest memory of this process so far, in MB; None where the system does not tell."""
     try:
         import resource
     except ImportError:  # Windows

@@ -53,7 +53,7 @@ def _is_covered(ra: np.ndarray) -> np.ndarray:
 
 
 def _log_overdensity(coords: SkyCoord, z: Any, reference: tuple, **options: Any) -> np.ndarray:
-    """log10(1 + delta5), NaN where there is none."""
+    """Return log10(1 + delta5), NaN where there is none."""
     return overdensity(coords, z, reference, **options)["log_overdensity"].filled(np.nan).value
 
 
@@ -168,7 +168,7 @@ def split_errors(
 
 
 def _with_density(table: Table, setting: Setting) -> Table:
-    """The galaxies that have an overdensity, and that."""
+    """Return the galaxies that have an overdensity, and that."""
     table["log_overdensity"] = galaxy_densities(table, setting)
     return table[np.isfinite(table["log_overdensity"])]
 

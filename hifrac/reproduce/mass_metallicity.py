@@ -234,7 +234,7 @@ def at_fixed_mass(
 
 
 def _correlation(left: np.ndarray, right: np.ndarray) -> float:
-    """The correlation of residuals; 0 where one has none but of rounding."""
+    """Return the correlation of residuals; 0 where one has none but of rounding."""
     spread = float(np.std(left) * np.std(right))
     return float(np.clip(np.mean(left * right) / spread, -1, 1)) if spread > _ROUNDING else 0.0
 

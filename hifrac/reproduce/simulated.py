@@ -66,14 +66,14 @@ def estimate_simulated(table: Table, model: Model, *, seed: int = 0) -> Table:
 
 
 def _draw_rows(table: Table, largest: int, seed: int) -> Table:
-    """Rows at random, whatever their order."""
+    """Draw rows at random, whatever their order."""
     table = table[np.argsort(table["name"], kind="stable")]
     chosen = np.random.default_rng(seed).permutation(len(table))[:largest]
     return table[np.sort(chosen)]
 
 
 def _samples(setting: Setting) -> list[Table]:
-    """The photometry of galaxies that the model had no label of, after that of the labelled ones."""
+    """Return the photometry of galaxies that the model had no label of, after that of the labelled ones."""
     photometry = durbala2020(setting.root)
     with warnings.catch_warnings():
         # Of declinations of unknown sign: those that meet a galaxy of ALFALFA are right.
@@ -104,7 +104,7 @@ def _estimates(setting: Setting, _inputs: tuple[str, ...], _sizes: tuple[int, in
 
 
 def _all(setting: Setting) -> Table:
-    """All samples with their estimates, computed once for the figure and the table."""
+    """Return all samples with their estimates, computed once for the figure and the table."""
     paths = [*COMPUTED["fig4-simulated"].files(setting)[0], setting.model / "card.json"]
     inputs = tuple(file_sha256(path) for path in paths)
     return _estimates(setting, inputs, (LARGEST, LABELLED)).copy()
