@@ -13,7 +13,7 @@ from hifrac.core.evidence import Evidence
 from hifrac.core.reddening import EXTINCTION_PER_EBV
 from hifrac.models.metallicity_table import EVIDENCE, MetallicityTable
 from hifrac.training.metallicity.heads import with_photometry, without_label
-from hifrac.training.structure.refit import PENALTIES
+from hifrac.training.structure.linear import PENALTIES
 
 #: What a table may say, by what it is called.
 EVIDENCE_SETS = {

@@ -11,8 +11,9 @@ from hifrac.models.calibration import LEVELS
 from hifrac.models.metallicity import MetallicityNet
 from hifrac.models.metallicity_table import MetallicityTable
 from hifrac.training.metallicity.calibrate import EVIDENCE_SETS, evidence_of, fit_table
-from hifrac.training.metallicity.heads import fit_heads, fit_metallicity, outputs_of
+from hifrac.training.metallicity.heads import fit_heads, fit_metallicity
 from hifrac.training.structure.distances import EDGE_PERCENTILES, distances_of, fit_distances, set_edge
+from hifrac.training.structure.linear import outputs_of
 from hifrac.training.structure.measurements import Measurements
 from hifrac.training.structure.ood import HARMLESS
 

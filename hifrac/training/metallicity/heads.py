@@ -11,10 +11,15 @@ from sklearn.linear_model import RidgeCV
 
 from hifrac.models.metallicity import MetallicityNet
 from hifrac.models.photometry import PhotometryHead
-from hifrac.training.structure.heads import fit_scale, without_texture
-from hifrac.training.structure.linear import fit_logistic, set_head, set_state
+from hifrac.training.structure.linear import (
+    PENALTIES,
+    fit_logistic,
+    fit_scale,
+    set_head,
+    set_state,
+    without_texture,
+)
 from hifrac.training.structure.photometry import fit_photometry
-from hifrac.training.structure.refit import PENALTIES
 
 #: The area under the curve is the same to 0.003 from 0.01 to 0.3, in folds of other seeds.
 STAR_FORMING_INVERSE_PENALTY = 0.01
@@ -118,10 +123,3 @@ def head_inputs(network: MetallicityNet, features: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         raw = torch.from_numpy(features).float()
         return network.head_inputs(raw, network.quantities(raw)).double().numpy()
-
-
-def outputs_of(network: MetallicityNet, features: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the outputs of the network by name, from raw measurements."""
-    with torch.inference_mode():
-        answers = network.forward_head(torch.from_numpy(features).float())
-    return {name: values.double().numpy() for name, values in answers._asdict().items()}

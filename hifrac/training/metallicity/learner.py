@@ -26,9 +26,8 @@ from hifrac.training.metallicity.heads import (
 )
 from hifrac.training.metallicity.sample import read_sample
 from hifrac.training.splits import SEPARATION, assign_folds
-from hifrac.training.structure.distances import fit_distances, percentiles_of
+from hifrac.training.structure.distances import fit_distances, ood_tests_table, percentiles_of
 from hifrac.training.structure.measurements import measure_all
-from hifrac.training.structure.tables import ood_tests_table
 from hifrac.training.tables import network_figures, targets_table
 from hifrac.training.write_model import measuring_card, write_model
 
@@ -47,9 +46,6 @@ REFERENCES = (
     "Schlegel, Finkbeiner & Davis 1998, ApJ 500, 525 (Galactic reddening)",
     "Ahumada et al. 2020, ApJS 249, 3 (SDSS DR16)",
 )
-
-#: The tables of a training.
-TABLES = ("cross_validation", "published", "thirds", "readings", "star_forming", "targets", "ood_tests")
 
 
 def train_metallicity(
@@ -120,7 +116,6 @@ def train_metallicity(
         card,
         galaxies.pixels[:64],
         tables={**tables, "out_of_fold": figures.out_of_fold_table(answers, probability)},
-        obsolete=TABLES,
     )
     return tables
 

@@ -21,7 +21,7 @@ from hifrac.training.evaluation import SHARES, coverage_across
 from hifrac.training.metallicity.calibrate import EVIDENCE_SETS, rows_with
 from hifrac.training.metallicity.cross_validation import OutOfFold
 from hifrac.training.metallicity.sample import PUBLISHED
-from hifrac.training.structure.tables import radial_colours
+from hifrac.training.structure.measurements import radial_colours
 from hifrac.training.tables import (
     COVERAGE_TARGETS,
     MOST_EVIDENCE,

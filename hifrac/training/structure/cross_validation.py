@@ -33,9 +33,8 @@ from hifrac.training.structure.heads import (
     fit_detection_head,
     fit_heads,
     fit_residuals,
-    fit_scale,
-    standardised,
 )
+from hifrac.training.structure.linear import fit_scale, outputs_of, standardised
 from hifrac.training.structure.measurements import Measurements
 from hifrac.training.structure.ood import HARMLESS
 from hifrac.training.structure.priors import Catalogs, fit_population, label_samples, noise_slope
@@ -126,13 +125,11 @@ def cross_validate(
         network.photometry.load_state_dict(photometry)
         network.population.load_state_dict(start)
         weights.append(fit_all(network, galaxies, rest, measured, crossed.values[number], catalogs))
-        with torch.inference_mode():
-            answers = network.forward_head(torch.from_numpy(features[held_out]).float())
         distances[held_out] = distances_of(network, features[held_out])
         altered = measured.augmented_of(held_out)
         harmless += [distances_of(network, altered[name]) for name in HARMLESS]
-        for name, values in answers._asdict().items():
-            outputs.setdefault(name, np.empty(len(fold)))[held_out] = values.numpy()
+        for name, values in outputs_of(network, features[held_out]).items():
+            outputs.setdefault(name, np.empty(len(fold)))[held_out] = values
         models.append(PosteriorModel.from_network(network, table))
     network.population.load_state_dict(start)
     return OutOfFold(
@@ -325,9 +322,7 @@ def learning_curve(
             part = order[:size]
             read = answers.crossed.values[number, part]
             fit_residuals(network, standardised(network, features[part]), galaxies[part], read)
-            with torch.inference_mode():
-                answered = network.forward_head(torch.from_numpy(features[held_out]).float())._asdict()
-            outputs = {name: values.numpy() for name, values in answered.items()}
+            outputs = outputs_of(network, features[held_out])
             model = PosteriorModel.from_network(network, answers.models[number].table)
             for name in EVIDENCE_SETS:
                 known = evidence_of(galaxies[held_out], EVIDENCE[name])

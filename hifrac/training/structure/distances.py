@@ -1,4 +1,4 @@
-"""The distances from the training set, and where they end."""
+"""The distances from the training set, where they end, and what they tell of pictures beyond."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from astropy.table import Table
 from sklearn.covariance import LedoitWolf
 
+from hifrac.models.detection import DetectionTable
 from hifrac.models.measuring import MeasuringNet
+from hifrac.training.structure.galaxies import Galaxies
 from hifrac.training.structure.linear import fit_logistic, set_state
-from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS
+from hifrac.training.structure.measurements import Measurements, measure
+from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS, as_read, ood_pictures
+from hifrac.training.tables import formatted
 
 # Inverse penalties of what tells augmented pictures: swapped bands, and other pixel scales. These and the
 # edges were chosen on such pictures of another fold than the one that the model's table reports.
@@ -22,6 +27,8 @@ EDGE_PERCENTILES = (98.0, 99.0, *(99.5 if "scale" in name else 99.8 for name in 
 HARMLESS_PERCENTILE = 99.0
 #: Pictures farther out than 97% of held-out training pictures are flagged.
 OOD_PERCENTILE = 97.0
+#: Of whose galaxies the out-of-distribution tests are made: not those on which the distances were designed.
+OOD_FOLD = 1
 PERCENTILES = (*range(100), 99.5, 99.9, 100)
 
 
@@ -108,3 +115,38 @@ def percentiles_of(distance: np.ndarray, labelled: np.ndarray, others: np.ndarra
     """Return the facts of a `DetectionTable` that make ``ood_score`` of a distance; two masks count alike."""
     distances = tuple(np.percentile(balanced(distance, labelled, others), PERCENTILES))
     return {"percentiles": PERCENTILES, "distances": distances, "ood_threshold": OOD_PERCENTILE}
+
+
+def ood_tests_table(
+    network: MeasuringNet,
+    galaxies: Galaxies,
+    labelled: np.ndarray,
+    fold: np.ndarray,
+    measured: Measurements,
+    detection: DetectionTable,
+    held_out: dict[str, np.ndarray],
+) -> Table:
+    """Count what is flagged of pictures made of the galaxies of a fold that the distances do not know.
+
+    ``labelled`` is a mask; ``held_out`` are distances of real galaxies, by what they are.
+    """
+    rest = fold != OOD_FOLD
+    fit_distances(network, measured.features[rest], labelled[rest], measured.augmented_of(rest))
+    pixels = galaxies.pixels[measured.augmented_rows[~rest[measured.augmented_rows]]]
+    rng = np.random.default_rng(0)
+    made = {name: make(pixels) for name, make in HARMLESS.items()} | ood_pictures(pixels, rng)
+    rows = [(f"{name}, held out", True, values) for name, values in held_out.items()]
+    for name, pictures in made.items():
+        values = (distances_of(network, measure(network, as_read(pictures))) / network.edge.numpy()).max(1)
+        rows.append((name, name in HARMLESS, values))
+    flagged = [
+        {
+            "pictures": name,
+            "real": real,
+            "n": len(values),
+            "flagged": np.mean(detection.ood_score(values) >= detection.ood_threshold),
+        }
+        for name, real, values in rows
+        if len(values)
+    ]
+    return formatted(Table(rows=flagged), first=3)

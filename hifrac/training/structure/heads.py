@@ -11,11 +11,17 @@ from astropy.table import Table
 from sklearn.linear_model import Ridge
 
 from hifrac.core.reddening import EXTINCTION_PER_EBV
-from hifrac.models.measuring import MeasuringNet
 from hifrac.models.photometry import QUANTITIES
 from hifrac.models.posterior import PHOTOMETRY_LIMITS
 from hifrac.models.structure import StructureNet
-from hifrac.training.structure.linear import fit_logistic, set_head, set_state
+from hifrac.training.structure.linear import (
+    fit_logistic,
+    fit_scale,
+    set_head,
+    set_state,
+    standardised,
+    without_texture,
+)
 from hifrac.training.structure.photometry import fit_photometry
 
 # Penalties, chosen in repeated cross-validation on folds of other seeds: the error of the HI fraction is the
@@ -55,19 +61,6 @@ def fit_axis_ratio(network: StructureNet, features: np.ndarray, axis_ratio: np.n
     inputs = standardised(network, features[known])
     fitted = Ridge(AXIS_PENALTY).fit(inputs, axis_ratio[known])
     set_head(network.axis_ratio, np.arange(inputs.shape[1]), fitted.intercept_, fitted.coef_)
-
-
-def fit_scale(network: MeasuringNet, features: np.ndarray) -> None:
-    """Put the heads' units: the spread over the detections."""
-    scale = features.std(0)
-    scale[scale < 1e-6] = 1.0
-    set_state(network, center=features.mean(0), scale=scale)
-
-
-def standardised(network: MeasuringNet, features: np.ndarray) -> np.ndarray:
-    """Return what the heads read of raw measurements."""
-    with torch.inference_mode():
-        return network.standardise(torch.from_numpy(features).double()).numpy()
 
 
 def readings(network: StructureNet, features: np.ndarray) -> np.ndarray:
@@ -156,11 +149,6 @@ def require_labels(galaxies: Table) -> None:
         raise ValueError("target must be finite and not constant")
     if np.isfinite(galaxies["photometry"]).any(1).sum() < 20:
         raise ValueError("photometry must be known of 20 pictures or more: is photometry_labels.ecsv there?")
-
-
-def without_texture(network: MeasuringNet) -> np.ndarray:
-    """Return the columns that tell what galaxy a picture shows; texture tells how the picture was made."""
-    return np.append(np.arange(network.n_shape), np.arange(network.n_measured, network.n_features))
 
 
 def fit_residuals(network: StructureNet, standard: np.ndarray, galaxies: Table, read: np.ndarray) -> None:

@@ -29,6 +29,7 @@ from hifrac.training.structure.cross_validation import (
     learning_curve,
     set_edges,
 )
+from hifrac.training.structure.distances import ood_tests_table
 from hifrac.training.structure.galaxies import read_sample
 from hifrac.training.structure.heads import FEWEST_GSWLC, fit_readings, require_labels
 from hifrac.training.structure.measurements import measure_all
@@ -118,7 +119,7 @@ def train_structure(
     scores = {"p_detect": detection.probability(log_odds), "posterior": posterior}
     tables = {
         **_tabulate(network, answers, measured.features, scores, catalogs, seed),
-        "ood_tests": figures.ood_tests_table(
+        "ood_tests": ood_tests_table(
             network, galaxies, detected, fold, measured, detection, _held_out_distances(answers)
         ),
     }

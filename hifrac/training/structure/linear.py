@@ -1,14 +1,20 @@
-"""Linear fits, and how their numbers are put into a network."""
+"""Linear fits, and how networks that measure take and apply their numbers."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
+
+from hifrac.models.measuring import MeasuringNet
+
+#: The penalties of ridge regressions, of which the best is taken.
+PENALTIES = np.logspace(0, 4, 17)
 
 
 def fit_robust(
@@ -53,3 +59,28 @@ def set_head(
     weights = np.zeros(head.in_features)
     weights[np.asarray(columns, dtype=int)] = coefficients
     set_state(head, weight=weights[None], bias=np.array([intercept]))
+
+
+def fit_scale(network: MeasuringNet, features: np.ndarray) -> None:
+    """Put the heads' units: the spread over some galaxies."""
+    scale = features.std(0)
+    scale[scale < 1e-6] = 1.0
+    set_state(network, center=features.mean(0), scale=scale)
+
+
+def standardised(network: MeasuringNet, features: np.ndarray) -> np.ndarray:
+    """Return what the heads read of raw measurements."""
+    with torch.inference_mode():
+        return network.standardise(torch.from_numpy(features).double()).numpy()
+
+
+def without_texture(network: MeasuringNet) -> np.ndarray:
+    """Return the columns that tell what galaxy a picture shows; texture tells how the picture was made."""
+    return np.append(np.arange(network.n_shape), np.arange(network.n_measured, network.n_features))
+
+
+def outputs_of(network: MeasuringNet, features: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the outputs of the network by name, from raw measurements."""
+    with torch.inference_mode():
+        answers = cast(Any, network).forward_head(torch.from_numpy(features).float())
+    return {name: values.double().numpy() for name, values in answers._asdict().items()}

@@ -80,3 +80,8 @@ def augmented_features(
         for name, augment in augmentations.items():
             augmented[name][part] = measure(network, as_read(augment(pixels[rows[part]])))
     return augmented
+
+
+def radial_colours(features: np.ndarray) -> np.ndarray:
+    """Return the mean red, green and blue in 14 circular annuli: the first 42 measurements."""
+    return features[:, MeasuringNet.columns(("circles",))]

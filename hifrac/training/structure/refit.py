@@ -26,15 +26,13 @@ from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.training.data import LabelledPictures, read_labelled, require_finite
 from hifrac.training.evaluation import coverage_across
 from hifrac.training.splits import draw_folds, galaxy_groups
-from hifrac.training.structure.heads import without_texture
-from hifrac.training.structure.linear import set_head, set_state
+from hifrac.training.structure.linear import PENALTIES, set_head, set_state, without_texture
 from hifrac.training.structure.measurements import measure, with_ebv
 from hifrac.training.write_model import CARD, write_model
 
 log = logging.getLogger(__name__)
 
 N_FOLDS = 5
-PENALTIES = np.logspace(0, 4, 17)
 #: Fewer galaxies calibrate no 90% interval.
 FEWEST = 40
 #: A larger share of training pictures unlike those of the model is no accident.

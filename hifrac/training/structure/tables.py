@@ -15,8 +15,6 @@ from hifrac.core.measurements import C_KM_S
 from hifrac.metrics import bootstrap_errors
 from hifrac.models.calibration import EVIDENCE_SETS, LEVELS
 from hifrac.models.density import Density
-from hifrac.models.detection import DetectionTable
-from hifrac.models.measuring import MeasuringNet
 from hifrac.models.photometry import QUANTITIES
 from hifrac.models.population import Population
 from hifrac.models.structure import StructureNet
@@ -28,11 +26,8 @@ from hifrac.training.structure.cross_validation import (
     distributions,
     summary,
 )
-from hifrac.training.structure.distances import distances_of, fit_distances
-from hifrac.training.structure.galaxies import Galaxies
 from hifrac.training.structure.heads import G_MINUS_I, MAGNITUDE
-from hifrac.training.structure.measurements import Measurements, measure
-from hifrac.training.structure.ood import HARMLESS, as_read, ood_pictures
+from hifrac.training.structure.measurements import radial_colours
 from hifrac.training.structure.priors import Catalogs, Sample, fit_population
 from hifrac.training.tables import (
     COVERAGE_TARGETS,
@@ -49,8 +44,6 @@ from hifrac.training.tables import (
     thirds,
 )
 
-#: Of whose galaxies the out-of-distribution tests are made: not those on which the distances were designed.
-OOD_FOLD = 1
 #: log10(cz) within which ALFALFA could see a galaxy.
 NEARBY = np.log10(0.06 * C_KM_S)
 #: What was asked for: table, evidence (of missed galaxies with selection "intrinsic"), figure, its range.
@@ -77,11 +70,6 @@ _REGRESSIONS = {
     "linear in catalogue g-i and i": LinearRegression(),
 }
 _LOGISTIC = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
-
-
-def radial_colours(features: np.ndarray) -> np.ndarray:
-    """Return the mean red, green and blue in 14 circular annuli: the first 42 measurements."""
-    return features[:, StructureNet.columns(("circles",))]
 
 
 def cross_validation_table(answers: OutOfFold, features: np.ndarray, p_detect: np.ndarray) -> Table:
@@ -282,41 +270,6 @@ def detection_table(answers: OutOfFold, scores: dict[str, np.ndarray]) -> Table:
             )
         table.append(row)
     return formatted(Table(rows=table))
-
-
-def ood_tests_table(
-    network: MeasuringNet,
-    galaxies: Galaxies,
-    labelled: np.ndarray,
-    fold: np.ndarray,
-    measured: Measurements,
-    detection: DetectionTable,
-    held_out: dict[str, np.ndarray],
-) -> Table:
-    """Count what is flagged of pictures made of the galaxies of a fold that the distances do not know.
-
-    ``labelled`` is a mask; ``held_out`` are distances of real galaxies, by what they are.
-    """
-    rest = fold != OOD_FOLD
-    fit_distances(network, measured.features[rest], labelled[rest], measured.augmented_of(rest))
-    pixels = galaxies.pixels[measured.augmented_rows[~rest[measured.augmented_rows]]]
-    rng = np.random.default_rng(0)
-    made = {name: make(pixels) for name, make in HARMLESS.items()} | ood_pictures(pixels, rng)
-    rows = [(f"{name}, held out", True, values) for name, values in held_out.items()]
-    for name, pictures in made.items():
-        values = (distances_of(network, measure(network, as_read(pictures))) / network.edge.numpy()).max(1)
-        rows.append((name, name in HARMLESS, values))
-    flagged = [
-        {
-            "pictures": name,
-            "real": real,
-            "n": len(values),
-            "flagged": np.mean(detection.ood_score(values) >= detection.ood_threshold),
-        }
-        for name, real, values in rows
-        if len(values)
-    ]
-    return formatted(Table(rows=flagged), first=3)
 
 
 def out_of_fold_table(answers: OutOfFold, p_detect: np.ndarray) -> Table:

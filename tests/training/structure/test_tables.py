@@ -19,10 +19,10 @@ from hifrac.training.structure.cross_validation import (
     calibrate_across,
     distributions,
 )
+from hifrac.training.structure.measurements import radial_colours
 from hifrac.training.structure.tables import (
     detection_table,
     learning_curve_table,
-    radial_colours,
     readings_table,
     thirds_table,
 )
