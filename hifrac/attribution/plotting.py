@@ -9,7 +9,7 @@ import numpy as np
 from astropy import units as u
 
 from hifrac.attribution.regions import SMOOTHING, smoothed
-from hifrac.core.quantities import quantity_of
+from hifrac.core.quantities import PROBABILITIES, quantity_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 # Both vary in lightness from white on: they can be read without colour as well.
 _COLOUR_MAPS = ("Oranges", "Blues")
 _SIGNED = "PuOr"
-
-# What is probable, by the name of the target.
-_OF_PROBABILITIES = {"p_detect": "detection", "p_star_forming": "star formation"}
 
 # Levels of contours of the picture, mean of the channels.
 _ISOPHOTES = (30, 80, 160)
@@ -157,7 +154,7 @@ def _panel_titles(explanation: Explanation, rich: Explanation | None) -> tuple[s
     target = explanation.target.name
     if more := "gas" if target == "gas-rich" else quantity_of(target).subject:
         return "picture", f"evidence for less {more}", f"evidence for more {more}"
-    subject = _OF_PROBABILITIES.get(target, target)
+    subject = PROBABILITIES[target].event if target in PROBABILITIES else target
     return "picture", f"evidence against {subject}", f"evidence for {subject}"
 
 
@@ -173,9 +170,9 @@ def _headline(explanation: Explanation) -> str:
         parts.append(f"{symbol} = {answers['estimate']:.2f}{interval}")
     else:
         parts.append(f"{explanation.target.name}: {explanation.prediction:+.2f}")
-    for name, subject in _OF_PROBABILITIES.items():
+    for name, probability in PROBABILITIES.items():
         if name in answers:
-            parts.append(f"p({subject}) = {answers[name]:.2f}")
+            parts.append(f"p({probability.event}) = {answers[name]:.2f}")
     if np.isfinite(explanation.offset):
         parts.append(f"offset {explanation.offset:+.2f}, map {explanation.values.sum():+.2f}")
     return ",  ".join(parts)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from astropy import units as u
 
 from hifrac.core.columns import RESULT_COLUMNS
-from hifrac.core.quantities import quantity_of
-from hifrac.models.answer import PROBABILITIES
+from hifrac.core.quantities import PROBABILITIES, quantity_of
 
 if TYPE_CHECKING:
     from astropy.units import UnitBase
@@ -56,7 +55,7 @@ def _targets(card: ModelCard) -> dict[str, Target]:
             odds = "log odds of the class against the other"
             targets.append(Target("gas-rich", "estimate", 1, no_unit, odds))
             targets.append(Target("gas-poor", "estimate", -1, no_unit, odds))
-    for output, (name, _) in PROBABILITIES.items():
+    for name, (output, *_) in PROBABILITIES.items():
         if output in card.outputs:
             targets.append(Target(name, output, 1, no_unit, f"log odds of {name}, before their calibration"))
     return {target.name: target for target in targets}

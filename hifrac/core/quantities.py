@@ -1,8 +1,11 @@
-"""The quantities that have an estimator: their result columns, and how figures and pages write them."""
+"""The quantities that have an estimator, and probabilities: their columns, and how figures write them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from hifrac.core.flags import Flag
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,21 @@ QUANTITIES = {
         limits=(7.9, 9.6),
         caption=", 12 + log(O/H)",
     ),
+}
+
+
+class Probability(NamedTuple):
+    """A probability beside an estimate: the output with its log odds, of what event, the flag of a low one."""
+
+    output: str
+    event: str
+    unlikely: Flag
+
+
+#: The probabilities by the names of their columns.
+PROBABILITIES = {
+    "p_detect": Probability("detection_logit", "detection", Flag.UNLIKELY_DETECTION),
+    "p_star_forming": Probability("star_forming_logit", "star formation", Flag.NOT_STAR_FORMING),
 }
 
 

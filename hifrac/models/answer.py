@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hifrac.core.flags import Flag
 from hifrac.core.measurements import BANDS
+from hifrac.core.quantities import PROBABILITIES
 from hifrac.models.calibration import ConformalTable, QuantileTable
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 INTERVAL_LEVELS = {"p16": 0.16, "p84": 0.84, "p05": 0.05, "p95": 0.95}
 
 _EVIDENCE_NAMES = {"log_cz": "z", "g_minus_i": "photometry"}
-
-#: The probability that follows from an output of the network: its column, and the flag of a low one.
-PROBABILITIES = {
-    "detection_logit": ("p_detect", Flag.UNLIKELY_DETECTION),
-    "star_forming_logit": ("p_star_forming", Flag.NOT_STAR_FORMING),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +106,8 @@ class Answer:
             estimate, *interval = calibrate(np.array([0.5, *levels])).T
             quantiles = dict(zip(levels, interval, strict=True))
             samples = None if shares is None else calibrate(shares)
-        logit = next((name for name in PROBABILITIES if name in outputs), "detection_logit")
-        column, unlikely = PROBABILITIES[logit]
+        column = next((name for name, of in PROBABILITIES.items() if of.output in outputs), "p_detect")
+        logit, _, unlikely = PROBABILITIES[column]
         probability, ood_score, flags = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32)
         if card.detection is not None:
             if logit in outputs:

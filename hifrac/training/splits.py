@@ -145,11 +145,11 @@ def draw_folds(objid: np.ndarray, group: np.ndarray, *, n_folds: int = 5, seed: 
     )
 
 
-def assign_folds(detected: np.ndarray, group: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Draw the fold, 0 to n_folds - 1, of each row, detections shared out; groups are never split."""
+def assign_folds(classes: np.ndarray, group: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Draw the fold, 0 to n_folds - 1, of each row, each class shared out evenly; groups are never split."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    return _number_folds(StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed), detected, group)
+    return _number_folds(StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed), classes, group)
 
 
 def _number_folds(splitter: Any, target: np.ndarray, group: np.ndarray) -> np.ndarray:

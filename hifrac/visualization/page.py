@@ -20,6 +20,7 @@ import numpy as np
 
 from hifrac.core.columns import RESULT_COLUMNS
 from hifrac.core.flags import Flag
+from hifrac.core.quantities import PROBABILITIES
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -72,8 +73,8 @@ DEC = PageColumn("dec", "Dec", 5, "ICRS declination, degrees")
 FLAGS = PageColumn("flags", "flags", None, "Quality flags; what they say stands below the table")
 LINKS = PageColumn("links", "on the sky")
 PROBABILITY_COLUMNS = tuple(
-    PageColumn(name, label, 2, RESULT_COLUMNS[name].description)
-    for name, label in (("p_detect", "p(detect)"), ("p_star_forming", "p(star-forming)"))
+    PageColumn(name, f"p({name[2:].replace('_', '-')})", 2, RESULT_COLUMNS[name].description)
+    for name in PROBABILITIES
 )
 
 
