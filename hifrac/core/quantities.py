@@ -82,7 +82,7 @@ QUANTITIES = {
 
 
 class Probability(NamedTuple):
-    """A probability beside an estimate: the output with its log odds, of what event, the flag of a low one."""
+    """A probability beside an estimate: the output with its log odds, its event, the flag of a low one."""
 
     output: str
     event: str

@@ -18,7 +18,7 @@ from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models._facts import check_facts
 from hifrac.models.calibration import ConformalTable, PosteriorTable, QuantileTable
 from hifrac.models.detection import DetectionTable
-from hifrac.models.metallicity_table import EVIDENCE, MetallicityTable
+from hifrac.models.metallicity_table import READINGS, MetallicityTable
 
 FILE_NAME = "card.json"
 
@@ -197,7 +197,7 @@ class ModelCard:
         if isinstance(self.calibration, PosteriorTable):
             needed |= set(POSTERIOR_OUTPUTS)
         if isinstance(self.calibration, MetallicityTable):
-            needed |= set(EVIDENCE)
+            needed |= set(READINGS)
         if missing := sorted(needed - set(self.outputs)):
             raise ValueError(f"outputs must have {', '.join(missing)}: the calibration needs them")
         if not isinstance(self.target_column, str) or not self.target_column.isidentifier():

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hifrac.core.evidence import Evidence
     from hifrac.models.calibration import Outputs
 
-#: What a table may say of a galaxy, and its picture shows: names of the network's outputs.
-EVIDENCE = ("mag_u", "mag_g", "mag_r", "mag_i", "mag_z", "log_cz", "log_mstar")
+#: What is read off a picture that a table may tell, too: names of the network's outputs.
+READINGS = ("mag_u", "mag_g", "mag_r", "mag_i", "mag_z", "log_cz", "log_mstar")
 
 # Errors of tables: of magnitudes and log10(cz), which those of the training set have too; and of stellar
 # masses, whose scales differ.
@@ -25,7 +25,7 @@ _ERRORS = np.array([0.02, 0.02, 0.02, 0.02, 0.02, 0.01, 0.10])
 _UNKNOWN = 1e4  # the error of what is not known
 _MOST_MASS = 3.0  # standard deviations of the mass within which slope and error change with it
 _DUST = np.array([*(EXTINCTION_PER_EBV[band] for band in "ugriz"), 0.0, 0.0])
-_MASS = EVIDENCE.index("log_mstar")
+_MASS = READINGS.index("log_mstar")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class MetallicityTable:
     score_quantiles : tuple of float
         Quantiles of the scores at the levels.
     evidence_covariance : tuple of tuple of float, shape (7, 7)
-        That of the differences between catalogue and picture, in the order of ``EVIDENCE``.
+        That of the differences between catalogue and picture, in the order of ``READINGS``.
     evidence_mean, evidence_limits : tuple of float, shape (7,)
         The mean of these differences, and how far they may be from it: what is farther is moved there.
     slope, slope_change : float
@@ -82,7 +82,7 @@ class MetallicityTable:
     typical_ebv: float
 
     def __post_init__(self) -> None:
-        n = len(EVIDENCE)
+        n = len(READINGS)
         object.__setattr__(self, "levels", checked_levels(self.levels))
         sizes = {"score_quantiles": len(self.levels), "log_unit": 2}
         sizes |= dict.fromkeys(("evidence_mean", "evidence_limits"), n)
@@ -113,7 +113,7 @@ class MetallicityTable:
 
     def differences(self, outputs: Outputs, ebv: np.ndarray | None, evidence: Evidence | None) -> np.ndarray:
         """Return evidence minus what the picture shows, less the mean and limited: (n, 7), NaN if unknown."""
-        shown = np.stack([np.asarray(outputs[name], dtype=float) for name in EVIDENCE], axis=1)
+        shown = np.stack([np.asarray(outputs[name], dtype=float) for name in READINGS], axis=1)
         if evidence is None:
             return np.full(shown.shape, np.nan)
         dust = np.full(len(shown), np.nan) if ebv is None else np.asarray(ebv, dtype=float)

@@ -10,14 +10,14 @@ from scipy.stats import norm
 
 from hifrac.core.evidence import Evidence
 from hifrac.core.reddening import EXTINCTION_PER_EBV
-from hifrac.models.metallicity_table import EVIDENCE, MetallicityTable
+from hifrac.models.metallicity_table import READINGS, MetallicityTable
 
 pytestmark = pytest.mark.numeric
 LEVELS = (0.05, 0.16, 0.5, 0.84, 0.95)
 FACTOR = np.random.default_rng(1).normal(0, 0.1, (7, 9))
 COVARIANCE = FACTOR @ FACTOR.T
 ERRORS = np.array([0.02] * 5 + [0.01, 0.10])
-MASS = EVIDENCE.index("log_mstar")
+MASS = READINGS.index("log_mstar")
 
 
 def make(**facts):
@@ -51,7 +51,7 @@ def outputs(n, seed=0):
 def evidence(table, shown, differences, ebv):
     """What a table says of galaxies whose pictures miss the truth by so much, NaN where it says nothing."""
     dust = np.array([*(EXTINCTION_PER_EBV[band] for band in "ugriz"), 0.0, 0.0])
-    truth = np.stack([shown[name] for name in EVIDENCE], axis=1) + differences + table.evidence_mean
+    truth = np.stack([shown[name] for name in READINGS], axis=1) + differences + table.evidence_mean
     truth = truth - ebv[:, None] * dust
     return replace(
         Evidence.none(len(truth)), magnitudes=truth[:, :5], log_cz=truth[:, 5], log_mstar=truth[:, 6]

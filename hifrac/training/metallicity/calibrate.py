@@ -11,12 +11,12 @@ from sklearn.linear_model import RidgeCV
 
 from hifrac.core.evidence import Evidence
 from hifrac.core.reddening import EXTINCTION_PER_EBV
-from hifrac.models.metallicity_table import EVIDENCE, MetallicityTable
+from hifrac.models.metallicity_table import READINGS, MetallicityTable
 from hifrac.training.metallicity.heads import with_photometry, without_label
 from hifrac.training.structure.linear import PENALTIES
 
 #: What a table may say, by what it is called.
-EVIDENCE_SETS = {
+EVIDENCE = {
     "picture": (),
     "picture+z": ("log_cz",),
     "picture+photometry": ("magnitudes",),
@@ -28,7 +28,7 @@ EVIDENCE_SETS = {
 LIMIT = 4.0
 #: Standard deviations beyond which residuals do not widen the unit.
 _CORNER = 3.0
-_MASS = EVIDENCE.index("log_mstar")
+_MASS = READINGS.index("log_mstar")
 
 
 def evidence_of(galaxies: Table, names: tuple[str, ...]) -> Evidence:
@@ -44,7 +44,7 @@ def evidence_of(galaxies: Table, names: tuple[str, ...]) -> Evidence:
 def rows_with(galaxies: Table, evidence: str) -> np.ndarray:
     """Return the numbers of the galaxies with a metallicity and all of some evidence."""
     rows = ~without_label(galaxies)
-    return np.flatnonzero(rows & with_photometry(galaxies) if EVIDENCE_SETS[evidence] else rows)
+    return np.flatnonzero(rows & with_photometry(galaxies) if EVIDENCE[evidence] else rows)
 
 
 def fit_table(outputs: dict[str, np.ndarray], galaxies: Table) -> MetallicityTable:
@@ -65,7 +65,7 @@ def fit_table(outputs: dict[str, np.ndarray], galaxies: Table) -> MetallicityTab
     table = _with_unit(table, outputs, galaxies)
     scores = [
         (oh[rows] - location) / unit
-        for rows, location, unit in (_answers(table, outputs, galaxies, name) for name in EVIDENCE_SETS)
+        for rows, location, unit in (_answers(table, outputs, galaxies, name) for name in EVIDENCE)
     ]
     return replace(table.with_scores(np.concatenate(scores)), n=len(oh))
 
@@ -103,7 +103,7 @@ def _answers(
     """Return the numbers of the rows that have all of some evidence, their locations and units."""
     rows = rows_with(galaxies, name)
     part = {key: values[rows] for key, values in outputs.items()}
-    known = evidence_of(galaxies[rows], EVIDENCE_SETS[name])
+    known = evidence_of(galaxies[rows], EVIDENCE[name])
     return rows, *table.location_and_unit(part, np.asarray(galaxies["ebv"])[rows], known)
 
 
@@ -114,7 +114,7 @@ def _with_unit(table: MetallicityTable, outputs: dict[str, np.ndarray], galaxies
     def loss(log_unit: np.ndarray) -> float:
         tried = replace(table, log_unit=tuple(log_unit))
         total = 0.0
-        for name in EVIDENCE_SETS:
+        for name in EVIDENCE:
             rows, location, unit = _answers(tried, outputs, galaxies, name)
             residual = oh[rows] - location
             most = _CORNER * 1.4826 * np.median(np.abs(residual))
@@ -131,9 +131,9 @@ UNCALIBRATED = MetallicityTable(
     n=0,
     levels=(0.16, 0.84),
     score_quantiles=(-1.0, 1.0),
-    evidence_covariance=tuple(map(tuple, np.eye(len(EVIDENCE)).tolist())),
-    evidence_mean=(0.0,) * len(EVIDENCE),
-    evidence_limits=(1e3,) * len(EVIDENCE),
+    evidence_covariance=tuple(map(tuple, np.eye(len(READINGS)).tolist())),
+    evidence_mean=(0.0,) * len(READINGS),
+    evidence_limits=(1e3,) * len(READINGS),
     slope=0.0,
     slope_change=0.0,
     mass_center=0.0,

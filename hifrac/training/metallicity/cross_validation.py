@@ -10,7 +10,7 @@ from astropy.table import Table
 from hifrac.models.calibration import LEVELS
 from hifrac.models.metallicity import MetallicityNet
 from hifrac.models.metallicity_table import MetallicityTable
-from hifrac.training.metallicity.calibrate import EVIDENCE_SETS, evidence_of, fit_table
+from hifrac.training.metallicity.calibrate import EVIDENCE, evidence_of, fit_table
 from hifrac.training.metallicity.heads import fit_heads, fit_metallicity
 from hifrac.training.structure.distances import EDGE_PERCENTILES, distances_of, fit_distances, set_edge
 from hifrac.training.structure.linear import outputs_of
@@ -41,7 +41,7 @@ class OutOfFold:
             part = np.flatnonzero(self.fold[rows] == number)
             galaxies = self.galaxies[rows[part]]
             outputs = {name: values[rows[part]] for name, values in self.outputs.items()}
-            known = evidence_of(galaxies, EVIDENCE_SETS[evidence])
+            known = evidence_of(galaxies, EVIDENCE[evidence])
             quantiles[part] = table.quantiles(outputs, np.asarray(galaxies["ebv"]), known, LEVELS)
         return quantiles
 

@@ -18,7 +18,7 @@ from hifrac.models.detection import DetectionTable
 from hifrac.models.measuring import MeasuringNet
 from hifrac.models.photometry import QUANTITIES
 from hifrac.training.evaluation import SHARES, coverage_across
-from hifrac.training.metallicity.calibrate import EVIDENCE_SETS, rows_with
+from hifrac.training.metallicity.calibrate import EVIDENCE, rows_with
 from hifrac.training.metallicity.cross_validation import OutOfFold
 from hifrac.training.metallicity.sample import PUBLISHED
 from hifrac.training.structure.measurements import radial_colours
@@ -64,7 +64,7 @@ def cross_validation_table(answers: OutOfFold, features: np.ndarray) -> Table:
     galaxies with photometry alone.
     """
     galaxies = answers.galaxies
-    table = [_figures(answers, name, rows_with(galaxies, name), name) for name in EVIDENCE_SETS]
+    table = [_figures(answers, name, rows_with(galaxies, name), name) for name in EVIDENCE]
     rows, some = rows_with(galaxies, "picture"), rows_with(galaxies, MOST_EVIDENCE)
     table.append(_figures(answers, "picture, of galaxies with photometry", some, "picture"))
     colours, catalogue = radial_colours(features), np.asarray(galaxies["photometry"])
@@ -133,7 +133,7 @@ def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
 def thirds_table(answers: OutOfFold, features: np.ndarray) -> Table:
     """Tabulate errors and coverage by thirds of size, mass and the like, and of the measured metallicity."""
     galaxies, table = answers.galaxies, []
-    for evidence in EVIDENCE_SETS:
+    for evidence in EVIDENCE:
         rows = rows_with(galaxies, evidence)
         truth, quantiles = np.asarray(galaxies["oh"])[rows], answers.quantiles(rows, evidence)
         estimate = quantiles[:, LEVELS.index(0.5)]
@@ -221,7 +221,7 @@ def out_of_fold_table(answers: OutOfFold, probability: np.ndarray) -> Table:
     table["oh_p50"] = np.asarray(galaxies["oh"])[rows]
     table["p_star_forming"] = probability[rows].round(4)
     table["distance"] = answers.outputs["distance"][rows].round(4)
-    for evidence in EVIDENCE_SETS:
+    for evidence in EVIDENCE:
         end = evidence.removeprefix("picture").replace("+", "_").replace("log_mstar", "mstar")
         part = rows_with(galaxies, evidence)
         at = np.searchsorted(rows, part)

@@ -12,10 +12,10 @@ from scipy.stats import spearmanr
 from hifrac import ModelCard, load_model
 from hifrac.cli import main
 from hifrac.models.metallicity import MetallicityNet, MetallicityOutput
-from hifrac.models.metallicity_table import EVIDENCE, MetallicityTable
+from hifrac.models.metallicity_table import READINGS, MetallicityTable
 from hifrac.training import train_metallicity
 from hifrac.training.metallicity import learner
-from hifrac.training.metallicity.calibrate import EVIDENCE_SETS, evidence_of
+from hifrac.training.metallicity.calibrate import EVIDENCE, evidence_of
 from hifrac.training.metallicity.cross_validation import cross_validate
 from hifrac.training.metallicity.heads import (
     FEWEST,
@@ -78,7 +78,7 @@ def test_figures_are_those_of_the_held_out_answers(trained_metals):
     folder, tables = trained_metals
     answers, figures = Table.read(folder / "out_of_fold.ecsv"), tables["cross_validation"]
     figures = {row["model"]: row for row in figures}
-    for name in EVIDENCE_SETS:
+    for name in EVIDENCE:
         end = name.removeprefix("picture").replace("+", "_").replace("log_mstar", "mstar")
         has = ~np.ma.getmaskarray(answers[f"oh{end}"])
         assert has.sum() == figures[name]["n"] == (54 if end else 66)
@@ -193,7 +193,7 @@ def test_evidence_is_what_a_table_would_say(metals):
     np.testing.assert_allclose(observed[:, 3], galaxies["photometry"][:, 1])
     np.testing.assert_allclose(observed[:, 1] - observed[:, 3], galaxies["photometry"][:, 0])
     assert np.isnan(evidence_of(galaxies, ()).magnitudes).all()
-    assert len(EVIDENCE) == 7
+    assert len(READINGS) == 7
 
 
 @pytest.mark.parametrize(
