@@ -36,8 +36,8 @@ OPTIONS = {
     "resnet18": {},
     "resnet34": {"n_outputs": 2},
     "resnet50": {},
-    "resnet18-concat-pool": {},
-    "resnet34-concat-pool": {"n_outputs": 2},
+    "resnet18_concat_pool": {},
+    "resnet34_concat_pool": {"n_outputs": 2},
 }
 
 

@@ -17,7 +17,7 @@ from hifrac.models.xresnet import PAPER_MEAN, PAPER_STD, PixelNet
 #: Mean and standard deviation of the pictures of ImageNet, of values / 255 (red, green, blue).
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: What the name of a network with the head of Wu & Boada (2019) ends in.
-CONCAT_POOL = "-concat-pool"
+CONCAT_POOL = "_concat_pool"
 
 _HIDDEN = 512
 

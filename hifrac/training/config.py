@@ -150,8 +150,8 @@ class NetworkConfig(_Section):
         "resnet18",
         "resnet34",
         "resnet50",
-        "resnet18-concat-pool",
-        "resnet34-concat-pool",
+        "resnet18_concat_pool",
+        "resnet34_concat_pool",
     ] = "xresnet34"
     loss: Literal["rmse", "gaussian_nll", "tobit_nll", "smoothed_cross_entropy"] = "rmse"
     smoothing: _Share = 0.05

@@ -67,7 +67,7 @@ class ConcatPool(torch.nn.Module):
 
 @pytest.mark.parametrize("runtime", ["torchscript", "eager"])
 def test_a_head_of_several_layers_has_grad_cam_and_no_additive_map(tmp_path, blobs, runtime):
-    write(tmp_path, "resnet18-concat-pool")
+    write(tmp_path, "resnet18_concat_pool")
     model = load_model(tmp_path, runtime=runtime)
     maps = heat_maps(model, blobs, method="gradcam")
     assert maps.values.shape == blobs.shape[:3]

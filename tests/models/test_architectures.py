@@ -42,7 +42,7 @@ BODY_34 = 21_797_672 - (512 * 1000 + 1000)
 @pytest.mark.parametrize("n_outputs", [1, 4, 5, 6])
 def test_the_network_of_metallicities_has_the_papers_layers(n_outputs):
     with torch.device("meta"):
-        network = build("resnet34-concat-pool", {"n_outputs": n_outputs})
+        network = build("resnet34_concat_pool", {"n_outputs": n_outputs})
     layers = list(network.backbone.head)
     names = [type(layer).__name__ for layer in layers]
     assert names == ["BatchNorm1d", "Dropout", "Linear", "ReLU", "BatchNorm1d", "Dropout", "Linear"]
@@ -55,7 +55,7 @@ def test_the_network_of_metallicities_has_the_papers_layers(n_outputs):
 
 
 def test_its_weights_start_as_those_of_fastai():
-    head = build("resnet18-concat-pool").backbone.head
+    head = build("resnet18_concat_pool").backbone.head
     assert head[2].bias.abs().max() == head[6].bias.abs().max() == 0
     assert head[2].weight.std().item() == pytest.approx((2 / 1024) ** 0.5, rel=0.02)
     assert head[6].weight.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.1)
@@ -64,7 +64,7 @@ def test_its_weights_start_as_those_of_fastai():
 def test_its_head_is_that_of_the_paper_on_the_body_of_torchvision(pixels):
     from torchvision.models import resnet18
 
-    network = stirred(build("resnet18-concat-pool", OPTIONS))
+    network = stirred(build("resnet18_concat_pool", OPTIONS))
     theirs = torch.nn.Sequential(*list(resnet18(weights=None).children())[:-2]).eval()
     body = network.backbone.features.state_dict()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), body.values(), strict=True)))

@@ -262,7 +262,7 @@ def test_the_files_are_toml_that_says_no_more_than_it_must():
 def test_the_network_of_metallicities_is_trained_as_its_code_ran():
     config = read_config("metallicity-paper")
     network, optimizer = config.network, config.optimizer
-    assert (network.architecture, network.loss, network.pretrained) == ("resnet34-concat-pool", "rmse", None)
+    assert (network.architecture, network.loss, network.pretrained) == ("resnet34_concat_pool", "rmse", None)
     assert (optimizer.schedule, optimizer.lr, optimizer.layer_lrs) == ("restarts", 0.1, ())
     assert (optimizer.weight_decay, optimizer.batch_size) == (0.0, 128)
     assert (optimizer.epochs, optimizer.frozen_epochs, optimizer.constant_epochs) == (10, 2, 1)

@@ -286,7 +286,7 @@ def metallicity(galaxies, tmp_path_factory):
     result = call(
         "train", "metallicity-paper", "-o", root / "model", "--table", galaxies / "labels.ecsv",
         "--cutouts", galaxies / "pictures", "--name", "id", "--target", "blueness",
-        "--pretrained", root / "resnet18.pth", "--set", "network.architecture=resnet18-concat-pool",
+        "--pretrained", root / "resnet18.pth", "--set", "network.architecture=resnet18_concat_pool",
         "--set", "pictures.width=32", "--set", "optimizer.batch_size=16", "--set", "run.accelerator=cpu",
     )  # fmt: skip
     return root / "model", result
@@ -296,7 +296,7 @@ def test_the_published_recipe_makes_a_model(metallicity, galaxies):
     folder, result = metallicity
     assert result.exit_code == 0, result.output
     card = ModelCard.read(folder)
-    assert (card.architecture, card.target_column) == ("resnet18-concat-pool", "blueness")
+    assert (card.architecture, card.target_column) == ("resnet18_concat_pool", "blueness")
     assert "from weights of ImageNet (resnet18.pth, sha256 " in card.training_set
     assert "--pretrained resnet18.pth" in card.command
     assert card.references == read_config("metallicity-paper").references

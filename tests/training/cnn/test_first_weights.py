@@ -53,12 +53,12 @@ def theirs():
     return network.eval()
 
 
-def configured(file, architecture="resnet18-concat-pool"):
+def configured(file, architecture="resnet18_concat_pool"):
     return NetworkConfig(architecture=architecture, pretrained=str(file))
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet18-concat-pool"])
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet18_concat_pool"])
 def test_the_body_is_that_of_imagenet_and_the_head_is_new(theirs, tmp_path, suffix, architecture):
     path = tmp_path / f"resnet18-f37072fd.{suffix}"
     if suffix == "pth":

@@ -179,7 +179,7 @@ def restarting(**options):
     """Two epochs of the head, one of all at the same rate, and cosines of one and two."""
     parts = {"epochs": 6, "frozen_epochs": 2, "constant_epochs": 1, "cycles": (1, 2)}
     optimizer = OptimizerConfig(schedule="restarts", lr=0.05, batch_size=8, **parts, **options)
-    return replace(configured(architecture="resnet18-concat-pool"), optimizer=optimizer)
+    return replace(configured(architecture="resnet18_concat_pool"), optimizer=optimizer)
 
 
 def state_of(module):
@@ -443,7 +443,7 @@ def test_the_mean_over_views_is_that_of_the_picture_and_of_each_view():
     assert_same_estimates(answer_views(network, pixels, views, 0), explicit[0])
 
 
-@pytest.mark.parametrize("architecture", ["shallow", "resnet18-concat-pool"])
+@pytest.mark.parametrize("architecture", ["shallow", "resnet18_concat_pool"])
 def test_two_classes_are_one_logit_exactly(architecture):
     network = architectures.build(architecture, {"n_outputs": 2}).eval()
     nn.init.normal_([*network.backbone.head.modules()][-1].bias)

@@ -323,7 +323,7 @@ def test_the_rates_are_those_of_the_paper(of_an_epoch):
 
 def test_layers_are_grouped_as_by_fastai():
     with torch.device("meta"):
-        network = build("resnet34-concat-pool")
+        network = build("resnet34_concat_pool")
     groups = layer_groups(network)
     # Convolution, normalisation, ReLU, pooling, stages 1 and 2; stages 3 and 4; head.
     assert [len(group) for group in groups] == [6, 2, 1]
