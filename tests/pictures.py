@@ -17,6 +17,24 @@ def galaxy(seed: int = 0, width: int = 128) -> np.ndarray:
     return np.clip(light + rng.normal(6, 3, (width, width, 3)), 0, 255).astype(np.uint8)
 
 
+def spiral() -> np.ndarray:
+    """Pixels of a galaxy without any symmetry of its own."""
+    from hifrac.simulate import SimulatedGalaxy, render
+
+    arms = SimulatedGalaxy(
+        i_mag=14.5, g_minus_r=0.45, r_minus_i=0.2, r50=8.0, axial_ratio=0.55, position_angle=25.0,
+        bulge_fraction=0.2, n_arms=2, n_clumps=25, clump_fraction=0.15,
+    )  # fmt: skip
+    return render(arms, rng=4)
+
+
+def batch(*pictures: np.ndarray):
+    """Pictures as a network takes them: a tensor (n, 3, height, width)."""
+    import torch
+
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
 def sky(seed: int = 0, width: int = 128, level: float = 4.0) -> np.ndarray:
     """Pixels of empty sky: noise only, correlated between neighbours as resampled pictures have it."""
     noise = np.random.default_rng(seed).normal(0, 6, (width + 1, width + 1, 3))

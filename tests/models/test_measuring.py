@@ -9,7 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pictures import galaxy, sky
+from pictures import batch, galaxy, sky, spiral
 from scipy import ndimage
 
 from hifrac.models.measuring import (
@@ -21,7 +21,6 @@ from hifrac.models.measuring import (
     smoothing_matrix,
 )
 from hifrac.models.photometry import bound
-from hifrac.simulate import SimulatedGalaxy, render
 
 pytestmark = pytest.mark.numeric
 
@@ -33,16 +32,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def picture():
-    """A galaxy without any symmetry of its own."""
-    spiral = SimulatedGalaxy(
-        i_mag=14.5, g_minus_r=0.45, r_minus_i=0.2, r50=8.0, axial_ratio=0.55, position_angle=25.0,
-        bulge_fraction=0.2, n_arms=2, n_clumps=25, clump_fraction=0.15,
-    )  # fmt: skip
-    return render(spiral, rng=4)
-
-
-def batch(*pictures):
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    return spiral()
 
 
 def disguise(pictures, turns, mirrored):

@@ -1,9 +1,8 @@
 """The metallicity network: what its heads read, its symmetries, and that it scripts."""
 
-import numpy as np
 import pytest
 import torch
-from pictures import galaxy, sky
+from pictures import batch, galaxy, sky
 
 from hifrac.models.architectures import build
 from hifrac.models.metallicity import MetallicityNet, MetallicityOutput
@@ -22,10 +21,6 @@ def network():
         network.center.copy_(network.measure(batch(galaxy(0)).float())[0].new_zeros(network.n_features))
         network.reading_scale.fill_(5.0)
     return network
-
-
-def batch(*pictures):
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
 def test_the_answers_have_one_number_a_picture(network):

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from pictures import galaxy, sky
+from pictures import batch, galaxy, sky, spiral
 
 from hifrac.models.structure import StructureNet
 from hifrac.models.texture import N_TEXTURE
-from hifrac.simulate import SimulatedGalaxy, render
 
 pytestmark = pytest.mark.numeric
 
@@ -24,21 +23,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def picture():
-    """A galaxy without any symmetry of its own."""
-    spiral = SimulatedGalaxy(
-        i_mag=14.5, g_minus_r=0.45, r_minus_i=0.2, r50=8.0, axial_ratio=0.55, position_angle=25.0,
-        bulge_fraction=0.2, n_arms=2, n_clumps=25, clump_fraction=0.15,
-    )  # fmt: skip
-    return render(spiral, rng=4)
-
-
-def batch(*pictures):
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-
-
-def disguise(pictures, turns, mirrored):
-    turned = torch.rot90(pictures, turns, (2, 3))
-    return turned.flip(3) if mirrored else turned
+    return spiral()
 
 
 OUTPUTS = (
