@@ -29,6 +29,8 @@ STAR_FORMING_INVERSE_PENALTY = 0.01
 PUBLISHED_SHARE = 0.5
 #: Fewer galaxies of either kind teach nothing.
 FEWEST = 40
+#: Of 12 + log(O/H): what is beyond is another quantity, or a sentinel.
+LIMITS = (7.0, 9.7)
 
 
 def require_labels(galaxies: Table) -> None:
@@ -51,10 +53,6 @@ def require_labels(galaxies: Table) -> None:
             f"oh_p50 must be 12 + log(O/H), from {LIMITS[0]:g} to {LIMITS[1]:g}, got "
             f"{oh[is_strange][0]:g} for {galaxies['objid'][is_strange][0]}"
         )
-
-
-#: Of 12 + log(O/H): what is beyond is another quantity, or a sentinel.
-LIMITS = (7.0, 9.7)
 
 
 def without_label(galaxies: Table) -> np.ndarray:
