@@ -245,14 +245,8 @@ SDSS_RECIPE = CutoutRecipe(
 
 #: The pictures of Wu & Boada (2019): each galaxy fills the same part of its own. The scale in the code that
 #: fetched them is 2 petroR90_r / 0.396 / 128.
-WU_BOADA_RECIPE = CutoutRecipe(
-    survey="sdss",
-    data_release="DR14",
-    service="getjpeg",
-    bands=("i", "r", "g"),
-    width=128,
-    scale_column="petroR90_r",
-    scale_divisor=25.344,
+WU_BOADA_RECIPE = replace(
+    SDSS_RECIPE, data_release="DR14", pixel_scale=None, scale_column="petroR90_r", scale_divisor=25.344
 )
 
 #: The Legacy Surveys' colour pictures at the scale of their images. DR9 is the last release with g, r and z
@@ -278,21 +272,7 @@ PANSTARRS_RECIPE = CutoutRecipe(
 
 #: The fluxes that Wu & Peek (2020) predicted spectra from. The planes of their files stand in another order:
 #: see ``hifrac.cutouts.fluxes``.
-WU_PEEK_RECIPE = CutoutRecipe(
-    survey="panstarrs",
-    data_release="DR2",
-    service="fitscut",
-    bands=("g", "r", "i", "z", "y"),
-    pixel_scale=0.25,
-    width=224,
-)
+WU_PEEK_RECIPE = replace(PANSTARRS_RECIPE, bands=("g", "r", "i", "z", "y"), width=224)
 
 #: SDSS as the CDS serves it, with the frame of `SDSS_RECIPE`.
-HIPS_RECIPE = CutoutRecipe(
-    survey="CDS/P/SDSS9/color",
-    data_release="DR9",
-    service="hips2fits",
-    bands=("i", "r", "g"),
-    pixel_scale=0.4,
-    width=128,
-)
+HIPS_RECIPE = replace(SDSS_RECIPE, survey="CDS/P/SDSS9/color", data_release="DR9", service="hips2fits")
