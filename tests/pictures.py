@@ -28,6 +28,26 @@ def spiral() -> np.ndarray:
     return render(arms, rng=4)
 
 
+def objid(field: int, number: int = 7) -> str:
+    """An SDSS objID: its last 16 bits are the object's number, the others its field."""
+    return str((1237648722312298496 >> 16) + field << 16 | number)
+
+
+def jpeg_of(row: int, *, i_mag: float, g_minus_r: float, axial_ratio: float) -> bytes:
+    """A picture, as of the SDSS service, of a galaxy whose size and angle follow from its row."""
+    from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
+
+    galaxy = SimulatedGalaxy(
+        i_mag=i_mag,
+        g_minus_r=g_minus_r,
+        r_minus_i=0.5 * g_minus_r,
+        r50=3.0 + row % 5,
+        axial_ratio=axial_ratio,
+        position_angle=37.0 * row % 180,
+    )
+    return encode_jpeg(render(galaxy, rng=row, field=False))
+
+
 def batch(*pictures: np.ndarray):
     """Pictures as a network takes them: a tensor (n, 3, height, width)."""
     import torch

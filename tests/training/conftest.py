@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
+from pictures import jpeg_of, objid
 
 from hifrac.models.structure import StructureNet
-from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 from hifrac.training import tables as shared_tables
 from hifrac.training.splits import assign_folds
 from hifrac.training.structure import catalogs as reading
@@ -32,11 +32,6 @@ N_FOLDS = 3
 RA, DEC = 180.0, 0.5  # of the pictures, in a sky that nothing else may be learned from
 
 
-def objid(field: int, number: int) -> str:
-    """An SDSS objID: its last 16 bits are the object's number, the others its field."""
-    return str((1237648722312298496 >> 16) + field << 16 | number)
-
-
 @dataclass(frozen=True, eq=False)
 class World:
     """What is true of all galaxies with pictures: detections, bright undetected ones, and new ones."""
@@ -47,15 +42,8 @@ class World:
     axis_ratio: np.ndarray
 
     def picture(self, row: int) -> bytes:
-        galaxy = SimulatedGalaxy(
-            i_mag=self.i[row],
-            g_minus_r=self.g_minus_r[row],
-            r_minus_i=0.5 * self.g_minus_r[row],
-            r50=3.0 + row % 5,
-            axial_ratio=self.axis_ratio[row],
-            position_angle=37.0 * row % 180,
-        )
-        return encode_jpeg(render(galaxy, rng=row, field=False))
+        light = {"i_mag": self.i[row], "g_minus_r": self.g_minus_r[row]}
+        return jpeg_of(row, axial_ratio=self.axis_ratio[row], **light)
 
 
 @pytest.fixture(scope="session")

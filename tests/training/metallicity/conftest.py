@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
+from pictures import jpeg_of, objid
 
-from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 from hifrac.training import tables as shared_tables
 from hifrac.training.metallicity import learner, tables
 from hifrac.training.metallicity.sample import read_sample
@@ -17,10 +17,6 @@ from hifrac.training.structure import measurements, photometry
 # With a metallicity, of which some have no photometry; with photometry alone; of the last some have lines.
 N_LABELLED, N_WITHOUT, N_OTHERS, N_PASSIVE = 66, 12, 70, 48
 SEED = 7
-
-
-def objid(field: int) -> str:
-    return str((1237648722312298496 >> 16) + field << 16 | 7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +30,8 @@ class MetalWorld:
     oh: np.ndarray
 
     def picture(self, row: int) -> bytes:
-        galaxy = SimulatedGalaxy(
-            i_mag=self.i[row],
-            g_minus_r=self.g_minus_r[row],
-            r_minus_i=0.5 * self.g_minus_r[row],
-            r50=3.0 + row % 5,
-            axial_ratio=0.4 + 0.1 * (row % 6),
-            position_angle=37.0 * row % 180,
-        )
-        return encode_jpeg(render(galaxy, rng=row, field=False))
+        light = {"i_mag": self.i[row], "g_minus_r": self.g_minus_r[row]}
+        return jpeg_of(row, axial_ratio=0.4 + 0.1 * (row % 6), **light)
 
 
 @pytest.fixture(scope="session")
