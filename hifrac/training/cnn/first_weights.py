@@ -44,7 +44,7 @@ def first_network(config: NetworkConfig, seed: int) -> PixelNet:
     return load_weights(network, load_model(config.init_from, device="cpu", runtime="eager").network)
 
 
-def said_of_first(config: NetworkConfig) -> str:
+def describe_first_weights(config: NetworkConfig) -> str:
     """Say in the card where the first weights come from."""
     if config.pretrained is not None:
         file = pretrained_file(config)

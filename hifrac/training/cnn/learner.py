@@ -24,7 +24,7 @@ from hifrac.models.cards import require_free_column
 from hifrac.models.xresnet import PixelNet
 from hifrac.training.cnn.augment import N_DIHEDRAL, Augmentation
 from hifrac.training.cnn.batches import PictureData
-from hifrac.training.cnn.first_weights import card_of, first_network, said_of_first
+from hifrac.training.cnn.first_weights import card_of, describe_first_weights, first_network
 from hifrac.training.cnn.labels import read_measured, read_pictures
 from hifrac.training.cnn.module import PictureNetwork, answer, answer_views, one_logit
 from hifrac.training.cnn.trainer import LOGS, checkpoint_of, fit_network
@@ -414,7 +414,7 @@ def _card(config: TrainingConfig, galaxies: _Galaxies, outputs: tuple[str, ...],
         target=data.description or f"{data.target}, as the labels are",
         mass_scale=data.mass_scale,
         training_set=f"{len(galaxies.train)} pictures of {data.table or 'the data directory'}, "
-        f"{len(galaxies.held_out)} more held out; {said_of_first(network)}{_lesson(teacher)}",
+        f"{len(galaxies.held_out)} more held out; {describe_first_weights(network)}{_lesson(teacher)}",
         validity=data.validity,
         normalisation="none outside the network: it takes decoded values 0 to 255",
         calibration=None,

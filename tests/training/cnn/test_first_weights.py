@@ -11,7 +11,7 @@ from torchvision.models import resnet18, resnet50
 
 from hifrac.core.exceptions import ModelError
 from hifrac.models.xresnet import PixelNet, shallow, xresnet18
-from hifrac.training.cnn.first_weights import first_network, load_weights, said_of_first
+from hifrac.training.cnn.first_weights import describe_first_weights, first_network, load_weights
 from hifrac.training.cnn.module import answer
 from hifrac.training.config import NetworkConfig
 
@@ -35,7 +35,7 @@ def test_random_weights_follow_from_the_seed_and_leave_the_users_alone():
     assert equal(one, same)
     assert not equal(one, other)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert said_of_first(config) == "from random weights"
+    assert describe_first_weights(config) == "from random weights"
 
 
 # ImageNet
@@ -74,7 +74,7 @@ def test_the_body_is_that_of_imagenet_and_the_head_is_new(theirs, tmp_path, suff
     fresh = first_network(NetworkConfig(architecture=architecture), 1)
     assert equal(network.backbone.head, fresh.backbone.head)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    assert said_of_first(config) == f"from weights of ImageNet ({path.name}, sha256 {sha256})"
+    assert describe_first_weights(config) == f"from weights of ImageNet ({path.name}, sha256 {sha256})"
 
 
 def test_old_files_have_no_counts_of_batches(theirs, tmp_path):
@@ -94,7 +94,7 @@ def test_what_torchvision_has_kept_is_found_and_nothing_is_fetched(theirs, tmp_p
     torch.save(theirs.state_dict(), tmp_path / "checkpoints" / "resnet18-f37072fd.pth")
     network = first_network(configured("cache"), 1)
     assert torch.equal(network.backbone.features[0].weight, theirs.conv1.weight)
-    assert "resnet18-f37072fd.pth" in said_of_first(configured("cache"))
+    assert "resnet18-f37072fd.pth" in describe_first_weights(configured("cache"))
 
 
 def test_a_file_that_is_not_there(tmp_path):
