@@ -163,7 +163,8 @@ class PictureEstimator:
         overwrite : bool, optional
             Whether input columns with the name of a result column are
             replaced; otherwise they are refused. What belonged to such a column (its ``_err``,
-            ``_limit``) goes with it.
+            ``_limit``, ``_samples``) goes with it. Of an estimate of another quantity, ``evidence``,
+            ``ood_score`` and ``flags`` are kept with its name in front: ``log_hi_fraction_flags``.
         progress : bool or callable, optional
             True for a progress bar, also in notebooks; or a function, which is called now and then with the
             number of rows finished since the last call.

@@ -330,6 +330,9 @@ def test_both_estimates_may_stand_in_one_table(model, result):
     assert_same_estimates(both["log_hi_fraction"], gas["log_hi_fraction"])
     assert_same_estimates(both["oh"], result["oh"][:4])
     assert both.meta["hifrac"]["input"] == gas.meta["hifrac"]
+    for name in ("evidence", "ood_score", "flags"):
+        assert both[f"log_hi_fraction_{name}"].tolist() == gas[name].tolist(), name
+        assert both[name].tolist() == result[name][:4].tolist(), name
     # Figures show what was estimated last.
     assert "O/H" in plot_result(both).axes[0].get_xlabel()
 

@@ -76,6 +76,7 @@ _DEX_SOLAR = u.dex(u.solMass)
 WITH_MASS = "the input has log_mstar"
 WITH_ENVIRONMENT = "environment is given"
 WITH_SAMPLES = "samples is given"
+_TRUST = ("evidence", "ood_score", "flags")  # columns that stand with estimates of any quantity
 
 
 def _estimates(quantity: Quantity, definition: str) -> tuple[ResultColumn, ...]:
@@ -202,16 +203,31 @@ def _of_other(target: str, description: str) -> tuple[ResultColumn, ...]:
 
 
 def make_room(table: Table, names: list[str], overwrite: bool) -> None:
-    """Remove the columns that results take the place of, if that is allowed."""
+    """Remove the columns that results take the place of, if that is allowed; the estimate is named first.
+
+    What says how far an estimate of another quantity is to be trusted is kept, with its name in front:
+    ``flags`` becomes ``log_hi_fraction_flags`` in a table that gets metallicities.
+    """
     taken = [name for name in names if name in table.colnames]
     if taken and not overwrite:
         raise ValueError(
             f"data has the result columns {', '.join(taken)} already; "
             "rename them, or say overwrite=True (--replace-columns)"
         )
-    # An estimate must not stand beside the error, or the mark of an upper limit, of what it replaces.
-    theirs = {f"{name}{end}" for name in taken for end in ("_err", "_limit")}
-    table.remove_columns([*taken, *(theirs & set(table.colnames))])
+    own, *_ = names
+    others = [part.column for part in QUANTITIES.values() if part.column in table.colnames]
+    for name in set(taken) & set(_TRUST):
+        # They are its own where the estimate is there, unless those are set apart already.
+        if own in table.colnames and f"{own}_{name}" not in table.colnames:
+            continue
+        for other in others:
+            if other != own and f"{other}_{name}" not in table.colnames:
+                table.rename_column(name, f"{other}_{name}")
+                break
+    # An estimate must not stand beside the error, the draws, or the mark of a limit, of what it replaces.
+    ends = ("err", "limit", "samples", *_TRUST)
+    replaced = {*taken, *(f"{name}_{end}" for name in taken for end in ends)}
+    table.remove_columns([name for name in table.colnames if name in replaced])
 
 
 def result_column(name: str, values: np.ndarray, mask: np.ndarray | None = None) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.table import Column, MaskedColumn, QTable
+from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 from contract import assert_column_of
 
@@ -14,6 +14,7 @@ from hifrac.core.columns import (
     ResultColumn,
     columns_of,
     make_column,
+    make_room,
     result_column,
 )
 from hifrac.core.quantities import QUANTITIES
@@ -124,3 +125,26 @@ def test_every_level_of_an_interval_has_its_column():
 def test_a_column_that_is_not_registered_is_refused():
     with pytest.raises(KeyError):
         result_column("colour", np.zeros(1))
+
+
+def test_what_says_how_far_another_quantity_is_to_be_trusted_is_kept():
+    trust = ["evidence", "ood_score", "flags"]
+    hi, oh = (list(columns_of(name, "what it is")) for name in ("log_hi_fraction", "oh"))
+    table = Table({name: [1.0] for name in hi})
+    make_room(table, oh, overwrite=True)
+    kept = [f"log_hi_fraction_{name}" for name in trust]
+    assert set(table.colnames) == set(hi) - set(trust) | set(kept)
+    for name in oh:
+        table[name] = [2.0]
+    make_room(table, oh, overwrite=True)  # once more: now they are of the metallicity
+    assert set(table.colnames) == set(hi) - set(trust) | set(kept)
+    for name in oh:
+        table[name] = [3.0]
+    make_room(table, hi, overwrite=True)
+    assert set(table.colnames) == set(oh) - set(trust) | {f"oh_{name}" for name in trust}
+
+
+def test_draws_of_a_replaced_estimate_go_with_it():
+    table = Table({name: [1.0] for name in columns_of("oh", "what it is", with_samples=True)})
+    make_room(table, list(columns_of("oh", "what it is")), overwrite=True)
+    assert table.colnames == []
