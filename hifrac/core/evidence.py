@@ -163,7 +163,9 @@ def _photometry(table: Table, ebv: np.ndarray | None) -> tuple[np.ndarray, np.nd
     color = _first(_read(table, "g_minus_i"), *(read[g] - read[i] for g, i in pairs))
     plain = _read(table, "i") if has_color else unknown
     magnitude = _first(plain, *(read[name] for name in names["i"]))
+    made = np.isfinite(color)
     color = possible(color, "g_minus_i", "g-i")
+    is_strange = made & np.isnan(color)  # bands are swapped, or one is wrong: none can be trusted
     is_known = np.isfinite(color) & np.isfinite(magnitude)
     color, magnitude = np.where(is_known, color, np.nan), np.where(is_known, magnitude, np.nan)
     # Of one row all magnitudes should be of one make, in the order of those in g.
@@ -173,7 +175,7 @@ def _photometry(table: Table, ebv: np.ndarray | None) -> tuple[np.ndarray, np.nd
         for band in BANDS
     ]
     of_bands[1], of_bands[3] = _first(of_bands[1], color + magnitude), _first(of_bands[3], magnitude)
-    return color, magnitude, np.stack(of_bands, axis=1)
+    return color, magnitude, np.where(is_strange[:, None], np.nan, np.stack(of_bands, axis=1))
 
 
 def _corrected(table: Table, name: str, ebv: np.ndarray | None) -> np.ndarray:

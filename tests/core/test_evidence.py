@@ -169,6 +169,16 @@ def test_a_colour_of_no_galaxy_is_unknown_whatever_it_is_made_of():
     np.testing.assert_array_equal(result.i, [16.0, np.nan])
 
 
+def test_of_swapped_bands_no_magnitude_is_used():
+    swapped = {
+        f"dered_{band}": [15.0, value]
+        for band, value in zip("ugriz", (15, 15.2, 15.5, 16.6, 18), strict=True)
+    }
+    with pytest.warns(HifracWarning, match=r"^g-i must be the colour .* row 1 with -1\.4"):
+        result = evidence(**swapped)
+    np.testing.assert_array_equal(np.isnan(result.magnitudes), [[False] * 5, [True] * 5])
+
+
 @pytest.mark.parametrize("name", ["z", "Z", "redshift", "Redshift"])
 def test_redshifts(name):
     result = evidence(**{name: [0.02, 0.0005, -0.001, 0.0, np.nan]})
