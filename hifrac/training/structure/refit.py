@@ -108,7 +108,10 @@ def refit(
     base = load_model(model, device="cpu", runtime="eager")
     network = base.network
     if not isinstance(network, StructureNet):
-        raise ModelError(f"from: {base.card.name!r} is of the architecture {base.card.architecture}")
+        raise ModelError(
+            f"from: {base.card.name!r} is of the architecture {base.card.architecture}, and only "
+            "measurements of StructureNet can be kept; take 'default'"
+        )
     if command is None:
         call = f"{base.card.name!r}, TABLE, CUTOUTS, OUTPUT, target={target!r}, name={name!r}, seed={seed}"
         command = f"refit({call}) of hifrac.training"

@@ -274,7 +274,9 @@ def test_a_model_in_the_folder_is_not_replaced(blue, galaxies):
 def test_only_a_structure_network_is_refitted(galaxies, tmp_path, monkeypatch):
     other = load_model("default", device="cpu")
     monkeypatch.setattr("hifrac.training.structure.refit.load_model", lambda *_, **__: other)
-    with pytest.raises(ModelError, match=r"^from: .default. is of the architecture"):
+    with pytest.raises(
+        ModelError, match=r"^from: .default. is of the architecture .*, and only measurements of StructureNet"
+    ):
         refit(
             "default", labels(galaxies), galaxies / "pictures", tmp_path / "m", target="blueness", name="id"
         )
