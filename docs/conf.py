@@ -70,6 +70,7 @@ _others = (
     "pathlib",
     "scipy",
     "sklearn",
+    "specutils",
     "torch",
     "typing",
     "zipfile",

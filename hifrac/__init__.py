@@ -21,6 +21,7 @@ _ROOM_OF = {
     "load_model": "hifrac.models",
     "plot_overview": "hifrac.visualization.overview",
     "plot_result": "hifrac.visualization.estimates",
+    "plot_spectrum": "hifrac.visualization.spectra",
 }
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "load_model",
     "plot_overview",
     "plot_result",
+    "plot_spectrum",
 ]
 
 

@@ -12,6 +12,7 @@ from hifrac.spectra.latents import (
     StandardisedLatents,
 )
 from hifrac.spectra.rest_frame import normalise, rest_wavelength, to_rest_frame
+from hifrac.spectra.result import result_spectrum
 from hifrac.spectra.sdss import BadSpectrumError, ObservedSpectrum, read_sdss_spectrum
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "normalise",
     "read_sdss_spectrum",
     "rest_wavelength",
+    "result_spectrum",
     "to_rest_frame",
 ]
