@@ -32,9 +32,12 @@ def test_the_sample_has_a_picture_for_every_row():
 
 def test_it_writes_a_table_and_a_picture(demo):
     folder, result, _ = demo
-    assert sorted(path.name for path in folder.iterdir()) == ["overview.png", "result.ecsv"]
+    figures = ["metallicity.png", "overview.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [*figures, "result.ecsv"]
     assert len(result) == 27
-    assert result.colnames == [*sample_table().colnames, *columns_of("log_hi_fraction", "", with_mass=True)]
+    of_hi = columns_of("log_hi_fraction", "", with_mass=True)
+    assert result.colnames[: len(sample_table().colnames) + len(of_hi)] == [*sample_table().colnames, *of_hi]
+    assert {"oh", "oh_p16", "oh_p84", "p_star_forming"} <= set(result.colnames)
     with Image.open(folder / "overview.png") as picture:
         picture.load()
         assert picture.format == "PNG"
@@ -84,10 +87,10 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
 
 
 def test_it_replaces_an_earlier_run(tmp_path):
-    for name in ("result.ecsv", "overview.png"):
+    for name in ("result.ecsv", "overview.png", "metallicity.png"):
         (tmp_path / name).write_text("old")
     result, paths = run_demo(tmp_path)
     assert len(result) == 27
-    assert [path.name for path in paths] == ["result.ecsv", "overview.png"]
+    assert [path.name for path in paths] == ["result.ecsv", "overview.png", "metallicity.png"]
     assert paths[0].read_text().startswith("# %ECSV")
-    assert paths[1].read_bytes().startswith(b"\x89PNG")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths[1:])

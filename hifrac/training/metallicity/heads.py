@@ -9,6 +9,7 @@ import torch
 from astropy.table import Table
 from sklearn.linear_model import RidgeCV
 
+from hifrac.core.exceptions import warn_caller
 from hifrac.models.metallicity import MetallicityNet
 from hifrac.models.photometry import PhotometryHead
 from hifrac.training.structure.linear import (
@@ -29,8 +30,10 @@ STAR_FORMING_INVERSE_PENALTY = 0.01
 PUBLISHED_SHARE = 0.5
 #: Fewer galaxies of either kind teach nothing.
 FEWEST = 40
-#: Of 12 + log(O/H): what is beyond is another quantity, or a sentinel.
-LIMITS = (7.0, 9.7)
+#: Of 12 + log(O/H): what is beyond is another quantity, or a sentinel. MPA-JHU has 7.85 to 9.47.
+LIMITS = (7.5, 9.5)
+# Below 8.0 are fewer than one in a hundred of MPA-JHU; more of them are on another scale.
+_LOW, _MOST_LOW = 8.0, 0.01
 
 
 def require_labels(galaxies: Table) -> None:
@@ -52,6 +55,11 @@ def require_labels(galaxies: Table) -> None:
         raise ValueError(
             f"oh_p50 must be 12 + log(O/H), from {LIMITS[0]:g} to {LIMITS[1]:g}, got "
             f"{oh[is_strange][0]:g} for {galaxies['objid'][is_strange][0]}"
+        )
+    if (n_low := int(np.sum(oh[is_known] < _LOW))) > _MOST_LOW * is_known.sum():
+        warn_caller(
+            f"oh_p50: {n_low} of {is_known.sum()} labels are below {_LOW:g}, of galaxies as SDSS has them "
+            "fewer than one in a hundred: they are on another scale than that of Tremonti et al. (2004)?"
         )
 
 

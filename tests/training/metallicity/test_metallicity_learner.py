@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from hifrac import ModelCard, load_model
 from hifrac.cli import main
+from hifrac.core import HifracWarning
 from hifrac.models.metallicity import MetallicityNet, MetallicityOutput
 from hifrac.models.metallicity_table import READINGS, MetallicityTable
 from hifrac.training import train_metallicity
@@ -199,7 +200,7 @@ def test_evidence_is_what_a_table_would_say(metals):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("oh", 9.9, r"oh_p50 must be 12 \+ log\(O/H\), from 7 to 9\.7, got 9\.9 for"),
+        ("oh", 9.9, r"oh_p50 must be 12 \+ log\(O/H\), from 7\.5 to 9\.5, got 9\.9 for"),
         ("oh", -9999.0, r"oh_p50 must be 12 \+ log\(O/H\)"),
     ],
 )
@@ -207,6 +208,15 @@ def test_labels_that_are_no_metallicities(metals, column, value, message):
     table = metals.table.copy()
     table[column][3] = value
     with pytest.raises(ValueError, match=message):
+        require_labels(table)
+
+
+def test_many_low_labels_are_doubted(metals):
+    table = metals.table.copy()
+    rows = np.flatnonzero(np.isfinite(table["oh"]))
+    low = len(rows) // 50 + 1
+    table["oh"][rows[:low]] = 7.9
+    with pytest.warns(HifracWarning, match=f"oh_p50: {low} of {len(rows)} labels are below 8"):
         require_labels(table)
 
 
