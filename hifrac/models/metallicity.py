@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
 
-from hifrac.models.measuring import MeasuringNet
-from hifrac.models.photometry import QUANTITIES, PhotometryHead, bound
+from hifrac.models.photometry import QUANTITIES
+from hifrac.models.reading import ReadingNet
 
 
 class MetallicityOutput(NamedTuple):
@@ -43,7 +43,7 @@ class MetallicityOutput(NamedTuple):
     distance: Tensor
 
 
-class MetallicityNet(MeasuringNet):
+class MetallicityNet(ReadingNet):
     """Measures colour, size, shape and texture, and reads the metallicity of the gas off them.
 
     Parameters
@@ -60,19 +60,9 @@ class MetallicityNet(MeasuringNet):
     flattens, and of the measurements, learned from hundreds.
     """
 
-    if TYPE_CHECKING:  # TorchScript reads no annotations that are text
-        reading_center: Tensor
-        reading_scale: Tensor
-
     def __init__(self, width: int = 128, n_heads: int = 6) -> None:
-        super().__init__(width)
-        if not 1 <= n_heads <= 16:
-            raise ValueError(f"n_heads must be from 1 to 16, got {n_heads}")
-        n = len(QUANTITIES)
-        self.photometry = nn.ModuleList(PhotometryHead(self.n_features) for _ in range(n_heads))
-        self.register_buffer("reading_center", torch.zeros(n))
-        self.register_buffer("reading_scale", torch.ones(n))
-        n_inputs = self.n_features + n + 1
+        super().__init__(width, n_heads)
+        n_inputs = self.n_features + len(QUANTITIES) + 1
         self.metallicity = nn.Linear(n_inputs, 1)
         self.star_forming = nn.Linear(n_inputs, 1)
 
@@ -96,29 +86,21 @@ class MetallicityNet(MeasuringNet):
         """Apply the heads to the measurements."""
         quantities = self.quantities(features)
         inputs = self.head_inputs(features, quantities)
-        g_minus_i, i, u_minus_g, g_minus_r, _, i_minus_z, log_cz, log_mstar = quantities.unbind(1)
-        g = g_minus_i + i
+        u, g, r, i, z = self.magnitudes(quantities)
         return MetallicityOutput(
             self.metallicity(inputs)[:, 0],
-            u_minus_g + g,
+            u,
             g,
-            g - g_minus_r,
+            r,
             i,
-            i - i_minus_z,
-            log_cz,
-            log_mstar,
+            z,
+            quantities[:, 6],
+            quantities[:, 7],
             self.star_forming(inputs)[:, 0],
             (self.distances(features) / self.edge).amax(1),
         )
 
-    def quantities(self, features: Tensor) -> Tensor:
-        """Return ``QUANTITIES`` that the picture shows, (n, 8)."""
-        total = torch.zeros_like(self.reading_center)
-        for head in self.photometry:
-            total = total + head(features)
-        return total / len(self.photometry)
-
     def head_inputs(self, features: Tensor, quantities: Tensor) -> Tensor:
         """Return what the linear heads read: measurements, ``QUANTITIES`` and the square of the mass."""
-        shown = bound((quantities - self.reading_center) / self.reading_scale)
+        shown = self.standard_readings(quantities)
         return torch.cat([self.standardise(features), shown, shown[:, -1:] ** 2], 1)

@@ -20,6 +20,8 @@ class PhotometryHead(nn.Module):
     ----------
     n_features : int
         The measurements of a picture, the reddening by the Galaxy last.
+    n_more : int, optional
+        How many quantities are read beside ``QUANTITIES``, after them.
     """
 
     if TYPE_CHECKING:  # TorchScript reads no annotations that are text
@@ -28,9 +30,9 @@ class PhotometryHead(nn.Module):
         center: Tensor
         scale: Tensor
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(self, n_features: int, n_more: int = 0) -> None:
         super().__init__()
-        n = len(QUANTITIES)
+        n = len(QUANTITIES) + n_more
         self.register_buffer("input_center", torch.zeros(n_features))
         self.register_buffer("input_scale", torch.ones(n_features))
         self.register_buffer("center", torch.zeros(n))
@@ -46,7 +48,7 @@ class PhotometryHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return ``QUANTITIES`` (n, 8) of measurements (n, n_features)."""
+        """Return ``QUANTITIES``, and what is read beside them, (n, 8 + n_more), of measurements."""
         return self.standard(self.inputs(features)) * self.scale + self.center
 
     def inputs(self, features: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from hifrac.core.evidence import Evidence
 from hifrac.core.reddening import EXTINCTION_PER_EBV
-from hifrac.models.metallicity_table import READINGS, MetallicityTable
+from hifrac.models.evidence_table import READINGS
+from hifrac.models.metallicity_table import MetallicityTable
 
 pytestmark = pytest.mark.numeric
 LEVELS = (0.05, 0.16, 0.5, 0.84, 0.95)
@@ -159,12 +160,12 @@ def test_scores_become_quantiles():
         ({"score_quantiles": (1.0,)}, "score_quantiles must be 5 finite numbers"),
         ({"score_quantiles": (1.0, 0.0, 1.0, 2.0, 3.0)}, "score_quantiles must not decrease"),
         ({"evidence_mean": (0.0,)}, "evidence_mean must be 7 finite numbers"),
-        ({"evidence_limits": (0.0,) * 7}, "mass_scale and evidence_limits must be positive"),
+        ({"evidence_limits": (0.0,) * 7}, "evidence_limits must be positive"),
         ({"log_unit": (0.0, np.nan)}, "log_unit must be 2 finite numbers"),
         ({"evidence_covariance": ((1.0,),)}, "evidence_covariance must be 7 by 7 finite numbers"),
         ({"evidence_covariance": tuple(map(tuple, -np.eye(7)))}, "no negative eigenvalue"),
         ({"slope": np.nan}, "slope must be finite"),
-        ({"mass_scale": 0.0}, "mass_scale and evidence_limits must be positive"),
+        ({"mass_scale": 0.0}, "mass_scale must be positive"),
     ],
 )
 def test_facts_that_are_no_calibration(facts, message):

@@ -9,36 +9,15 @@ from astropy.table import Table
 from scipy.optimize import minimize
 from sklearn.linear_model import RidgeCV
 
-from hifrac.core.evidence import Evidence
-from hifrac.core.reddening import EXTINCTION_PER_EBV
-from hifrac.models.metallicity_table import READINGS, MetallicityTable
+from hifrac.models.evidence_table import READINGS
+from hifrac.models.metallicity_table import MetallicityTable
 from hifrac.training.metallicity.heads import with_photometry, without_label
+from hifrac.training.structure.evidence import EVIDENCE, evidence_of, fit_differences
 from hifrac.training.structure.linear import PENALTIES
 
-#: What a table may say, by what it is called.
-EVIDENCE = {
-    "picture": (),
-    "picture+z": ("log_cz",),
-    "picture+photometry": ("magnitudes",),
-    "picture+z+photometry": ("log_cz", "magnitudes"),
-    "picture+log_mstar": ("log_mstar",),
-    "picture+z+photometry+log_mstar": ("log_cz", "magnitudes", "log_mstar"),
-}
-#: Differences farther from their mean, in standard deviations, are moved there.
-LIMIT = 4.0
 #: Standard deviations beyond which residuals do not widen the unit.
 _CORNER = 3.0
 _MASS = READINGS.index("log_mstar")
-
-
-def evidence_of(galaxies: Table, names: tuple[str, ...]) -> Evidence:
-    """Return what a table would say of galaxies if it had some columns."""
-    g_minus_i, i, u_minus_g, g_minus_r, _, i_minus_z, log_cz, log_mstar = np.asarray(galaxies["photometry"]).T
-    g = g_minus_i + i
-    magnitudes = np.stack([u_minus_g + g, g, g - g_minus_r, i, i - i_minus_z], axis=1)
-    dust = np.asarray(galaxies["ebv"])[:, None] * [EXTINCTION_PER_EBV[band] for band in "ugriz"]
-    columns = {"magnitudes": magnitudes - dust, "log_cz": log_cz, "log_mstar": log_mstar}
-    return replace(Evidence.none(len(galaxies)), **{name: columns[name] for name in names})
 
 
 def rows_with(galaxies: Table, evidence: str) -> np.ndarray:
@@ -60,7 +39,7 @@ def fit_table(outputs: dict[str, np.ndarray], galaxies: Table) -> MetallicityTab
     both = with_photometry(galaxies)
     part = {name: values[both] for name, values in outputs.items()}
     every = evidence_of(galaxies[both], ("log_cz", "magnitudes", "log_mstar"))
-    table = _with_differences(table, table.differences(part, ebv[both], every))
+    table = replace(table, **fit_differences(table.differences(part, ebv[both], every)))
     table = _with_slopes(table, table.differences(part, ebv[both], every)[:, _MASS], part, oh[both])
     table = _with_unit(table, outputs, galaxies)
     scores = [
@@ -68,20 +47,6 @@ def fit_table(outputs: dict[str, np.ndarray], galaxies: Table) -> MetallicityTab
         for rows, location, unit in (_answers(table, outputs, galaxies, name) for name in EVIDENCE)
     ]
     return replace(table.with_scores(np.concatenate(scores)), n=len(oh))
-
-
-def _with_differences(table: MetallicityTable, differences: np.ndarray) -> MetallicityTable:
-    """Fit mean, limits and covariance of the differences between catalogue and picture."""
-    mean = np.median(differences, axis=0)
-    limits = LIMIT * 1.4826 * np.median(np.abs(differences - mean), axis=0)
-    limited = np.clip(differences - mean, -limits, limits)
-    covariance = np.cov(limited, rowvar=False)
-    return replace(
-        table,
-        evidence_mean=tuple(mean + limited.mean(axis=0)),
-        evidence_limits=tuple(limits),
-        evidence_covariance=tuple(map(tuple, covariance.tolist())),
-    )
 
 
 def _with_slopes(

@@ -10,9 +10,10 @@ from astropy.table import Table
 from hifrac.models.calibration import LEVELS
 from hifrac.models.metallicity import MetallicityNet
 from hifrac.models.metallicity_table import MetallicityTable
-from hifrac.training.metallicity.calibrate import EVIDENCE, evidence_of, fit_table
+from hifrac.training.metallicity.calibrate import fit_table
 from hifrac.training.metallicity.heads import fit_heads, fit_metallicity
 from hifrac.training.structure.distances import EDGE_PERCENTILES, distances_of, fit_distances, set_edge
+from hifrac.training.structure.evidence import EVIDENCE, evidence_of
 from hifrac.training.structure.linear import outputs_of
 from hifrac.training.structure.measurements import Measurements
 from hifrac.training.structure.ood import HARMLESS

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 from astropy.table import Table
@@ -11,7 +9,6 @@ from sklearn.linear_model import RidgeCV
 
 from hifrac.core.exceptions import warn_caller
 from hifrac.models.metallicity import MetallicityNet
-from hifrac.models.photometry import PhotometryHead
 from hifrac.training.structure.linear import (
     PENALTIES,
     fit_logistic,
@@ -20,7 +17,7 @@ from hifrac.training.structure.linear import (
     set_state,
     without_texture,
 )
-from hifrac.training.structure.photometry import fit_photometry
+from hifrac.training.structure.photometry import fit_photometries, readings
 
 #: The area under the curve is the same to 0.003 from 0.01 to 0.3, in folds of other seeds.
 STAR_FORMING_INVERSE_PENALTY = 0.01
@@ -79,10 +76,7 @@ def fit_readings(network: MetallicityNet, features: np.ndarray, galaxies: Table)
     So the readings of a galaxy with a metallicity are what they are for any new galaxy.
     """
     rows = without_label(galaxies) & with_photometry(galaxies)
-    for seed, head in enumerate(network.photometry):
-        fit_photometry(
-            cast(PhotometryHead, head), features[rows], np.asarray(galaxies["photometry"])[rows], seed
-        )
+    fit_photometries(network, features[rows], np.asarray(galaxies["photometry"])[rows])
 
 
 def fit_heads(network: MetallicityNet, features: np.ndarray, galaxies: Table) -> MetallicityNet:
@@ -116,12 +110,6 @@ def _target(galaxies: Table) -> np.ndarray:
     """Return what is learned: labels, with the published network's prediction where there is one."""
     oh, published = np.asarray(galaxies["oh"]), np.asarray(galaxies["published"])[:, 0]
     return oh + PUBLISHED_SHARE * np.where(np.isfinite(published), published - oh, 0.0)
-
-
-def readings(network: MetallicityNet, features: np.ndarray) -> np.ndarray:
-    """Return `QUANTITIES`, as observed, that pictures show, shape (n, 8)."""
-    with torch.inference_mode():
-        return network.quantities(torch.from_numpy(features).float()).double().numpy()
 
 
 def head_inputs(network: MetallicityNet, features: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ from hifrac.training.metallicity.cross_validation import OutOfFold, calibrate, c
 from hifrac.training.metallicity.heads import (
     fit_heads,
     fit_readings,
-    readings,
     require_labels,
     with_photometry,
     without_label,
@@ -28,6 +27,7 @@ from hifrac.training.metallicity.sample import read_sample
 from hifrac.training.splits import SEPARATION, assign_folds
 from hifrac.training.structure.distances import fit_distances, ood_tests_table, percentiles_of
 from hifrac.training.structure.measurements import measure_all
+from hifrac.training.structure.photometry import readings
 from hifrac.training.tables import network_figures, targets_table
 from hifrac.training.write_model import measuring_card, write_model
 

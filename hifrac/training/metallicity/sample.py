@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table, join
+from astropy.table import Table
 
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE
@@ -18,10 +18,9 @@ from hifrac.training.data import (
     decode_all,
     numbers_of,
     read_data_table,
-    read_index,
 )
 from hifrac.training.splits import sky_groups
-from hifrac.training.structure.galaxies import PHOTOMETRY, Galaxies, read_photometry
+from hifrac.training.structure.galaxies import PHOTOMETRY, Galaxies, joined, places, read_photometry
 
 # Files that tell by emission lines whether a galaxy forms stars, which a data directory may lack: the columns
 # of that, and of the position.
@@ -68,36 +67,15 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
     cutouts = data_folder(folder)
     tables = [_read_labels(cutouts), _read_photometry(cutouts)]
     tables += [_read_lines(cutouts, name) for name in _BY_LINES if (cutouts / name).is_file()]
-    table = _joined(tables)
+    table = joined(
+        tables,
+        ("oh", "star_forming", "ra", "dec"),
+        {"published": len(PUBLISHED), "photometry": len(QUANTITIES)},
+    )
     table["group"] = sky_groups(table["objid"], table["ra"], table["dec"])
-    table["ebv"] = galactic_ebv(*_places(cutouts, table))
+    table["ebv"] = galactic_ebv(*places(cutouts, table))
     pixels = decode_all(table["objid"], cutouts / ARCHIVE, replace(SDSS_RECIPE, width=width))
     return Galaxies(table, pixels)
-
-
-def _joined(tables: list[Table]) -> Table:
-    """Make a row of each galaxy; of tables that say the same of it, the first counts."""
-    objid = np.concatenate([np.asarray(part["objid"], dtype=str) for part in tables])
-    table = Table({"objid": np.array(list(dict.fromkeys(objid.tolist())))})
-    row_of = {name: row for row, name in enumerate(table["objid"])}
-    n = len(table)
-    for name in ("oh", "star_forming", "ra", "dec"):
-        table[name] = np.full(n, np.nan)
-    for name, size in (("published", len(PUBLISHED)), ("photometry", len(QUANTITIES))):
-        table[name] = np.full((n, size), np.nan)
-    for part in tables:
-        rows = np.array([row_of[name] for name in part["objid"]], dtype=int)
-        for name in part.colnames[1:]:
-            own = np.asarray(table[name][rows])
-            table[name][rows] = np.where(np.isfinite(own), own, part[name])
-    return table
-
-
-def _places(cutouts: Path, table: Table) -> list[np.ndarray]:
-    """Return right ascension and declination, to a tenth of a degree where no better is known."""
-    nearby = join(table["objid",], read_index(cutouts), keys="objid", join_type="left", keep_order=True)
-    names = ("ra", "dec")
-    return [np.where(np.isfinite(table[name]), table[name], numbers_of(nearby, name)) for name in names]
 
 
 def _read_labels(cutouts: Path) -> Table:

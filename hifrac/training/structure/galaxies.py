@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table, vstack
+from astropy.table import Table, join, vstack
 
 from hifrac.core.measurements import C_KM_S
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models.photometry import QUANTITIES
-from hifrac.training.data import ARCHIVE, data_folder, decode_all, numbers_of, read_alfalfa, read_data_table
+from hifrac.training.data import (
+    ARCHIVE,
+    data_folder,
+    decode_all,
+    numbers_of,
+    read_alfalfa,
+    read_data_table,
+    read_index,
+)
 from hifrac.training.splits import sky_groups
 
 #: Label files that a data directory may lack.
@@ -201,3 +210,31 @@ def read_photometry(cutouts: Path) -> Table:
         i=i - numbers_of(table, "extinction_i"),
         photometry=np.stack([g - i, i, u - g, g - r, r - i, i - z, log_cz, mass], axis=1),
     )
+
+
+def joined(tables: Iterable[Table], names: Iterable[str], vectors: Mapping[str, int]) -> Table:
+    """Make a row of each galaxy, with columns of numbers, and of vectors of some length.
+
+    Of tables, each with ``objid`` first, that say the same of a galaxy, the first counts.
+    """
+    tables = list(tables)
+    objid = np.concatenate([np.asarray(part["objid"], dtype=str) for part in tables])
+    table = Table({"objid": np.array(list(dict.fromkeys(objid.tolist())))})
+    row_of = {name: row for row, name in enumerate(table["objid"])}
+    for name in names:
+        table[name] = np.full(len(table), np.nan)
+    for name, size in vectors.items():
+        table[name] = np.full((len(table), size), np.nan)
+    for part in tables:
+        rows = np.array([row_of[name] for name in part["objid"]], dtype=int)
+        for name in part.colnames[1:]:
+            own = np.asarray(table[name][rows])
+            table[name][rows] = np.where(np.isfinite(own), own, part[name])
+    return table
+
+
+def places(cutouts: Path, table: Table) -> list[np.ndarray]:
+    """Return right ascension and declination, to a tenth of a degree where no better is known."""
+    nearby = join(table["objid",], read_index(cutouts), keys="objid", join_type="left", keep_order=True)
+    names = ("ra", "dec")
+    return [np.where(np.isfinite(table[name]), table[name], numbers_of(nearby, name)) for name in names]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from sklearn.linear_model import Ridge
 from torch.nn import functional
 
 from hifrac.models.photometry import PhotometryHead
+from hifrac.models.reading import ReadingNet
 from hifrac.training.structure.linear import set_state
 
 # Chosen of two configurations on other folds: 64 wide, 30 epochs, 0.1 dropout is 2% worse.
@@ -37,6 +40,18 @@ def fit_photometry(head: PhotometryHead, features: np.ndarray, quantities: np.nd
         _start(head, inputs, wanted)
         _descend(head, inputs, wanted)
     head.eval()
+
+
+def fit_photometries(network: ReadingNet, features: np.ndarray, quantities: np.ndarray) -> None:
+    """Fit all heads of a network to the known quantities of some pictures, in place."""
+    for seed, head in enumerate(network.photometry):
+        fit_photometry(cast(PhotometryHead, head), features, quantities, seed)
+
+
+def readings(network: ReadingNet, features: np.ndarray) -> np.ndarray:
+    """Return what the heads of a network read off pictures, as observed, (n, 8) or more."""
+    with torch.inference_mode():
+        return network.quantities(torch.from_numpy(features).float()).double().numpy()
 
 
 def _start(head: PhotometryHead, inputs: torch.Tensor, wanted: torch.Tensor) -> None:

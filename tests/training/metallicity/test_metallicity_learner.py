@@ -12,11 +12,11 @@ from scipy.stats import spearmanr
 from hifrac import ModelCard, load_model
 from hifrac.cli import main
 from hifrac.core import HifracWarning
+from hifrac.models.evidence_table import READINGS
 from hifrac.models.metallicity import MetallicityNet, MetallicityOutput
-from hifrac.models.metallicity_table import READINGS, MetallicityTable
+from hifrac.models.metallicity_table import MetallicityTable
 from hifrac.training import train_metallicity
 from hifrac.training.metallicity import learner
-from hifrac.training.metallicity.calibrate import EVIDENCE, evidence_of
 from hifrac.training.metallicity.cross_validation import cross_validate
 from hifrac.training.metallicity.heads import (
     FEWEST,
@@ -28,6 +28,7 @@ from hifrac.training.metallicity.heads import (
     without_label,
 )
 from hifrac.training.splits import assign_folds
+from hifrac.training.structure.evidence import EVIDENCE, evidence_of
 from hifrac.training.structure.measurements import measure_all
 
 pytestmark = pytest.mark.numeric
