@@ -29,7 +29,7 @@ from hifrac.core.flags import UNSERVED, Flag
 from hifrac.core.input import Positions, parse
 from hifrac.core.measurements import find_column, find_measurement
 from hifrac.core.progress import progress_reports
-from hifrac.core.quantities import QUANTITIES
+from hifrac.core.quantities import OF_SPECTRA, QUANTITIES
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts import Cutout, CutoutRecipe, CutoutSource, source_for
@@ -333,9 +333,10 @@ class PictureEstimator:
         card, mine = self.model.card, QUANTITIES[self.quantity]
         column = card.target_column
         others = {quantity.column: quantity.estimator for quantity in QUANTITIES.values()}
+        others |= dict.fromkeys(OF_SPECTRA, "")
         if column == mine.column or (self._takes_others and column not in others):
             return
-        owner = f", for {others[column]}" if column in others else ""
+        owner = f", for {others[column]}" if others.get(column) else ""
         raise ValueError(
             f"model: {card.name!r} estimates {column} ({card.target}){owner}; {type(self).__name__} takes "
             f"models of {mine.column}"

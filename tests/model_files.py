@@ -15,15 +15,21 @@ from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models import _artifact
 from hifrac.models.architectures import build
 from hifrac.models.metallicity import MetallicityOutput
+from hifrac.models.spectrum import SpectrumOutput
 from hifrac.models.structure import NetworkOutput
 from hifrac.models.xresnet import SimpleSelfAttention
 
 WIDTH = 64
 #: What the networks that measure answer with.
-MEASURING = {"StructureNet": NetworkOutput, "MetallicityNet": MetallicityOutput}
+MEASURING = {
+    "StructureNet": NetworkOutput,
+    "MetallicityNet": MetallicityOutput,
+    "SpectrumNet": SpectrumOutput,
+}
 OPTIONS = {
     "StructureNet": {"width": WIDTH},
     "MetallicityNet": {"width": WIDTH},
+    "SpectrumNet": {"width": WIDTH, "n_heads": 1},
     "xresnet18": {"n_outputs": 2},
     "xresnet34": {"crop": 48},
     "xresnet50": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]},

@@ -13,8 +13,12 @@ import click
 
 from hifrac.cli._shared import one_line_errors, selection_option
 
-#: The names that stand for the recipes of bundled models, not for configurations.
-BUNDLED = ("default", "metallicity")
+#: The names that stand for the recipes of bundled models, not for configurations, and their functions.
+BUNDLED = {
+    "default": "train_structure",
+    "metallicity": "train_metallicity",
+    "spectra": "train_spectra",
+}
 
 
 @click.command()
@@ -64,8 +68,8 @@ def models() -> None:
 def train(config: str | None, output: Path, data_dir: Path | None, **options: Any) -> None:
     """Train a model and write its folder.
 
-    CONFIG is "default" or "metallicity", which makes the bundled model of that name
-    again; the name of a bundled configuration (paper, metallicity-paper, shallow, ...);
+    CONFIG is "default", "metallicity" or "spectra", which makes the bundled model of that
+    name again; the name of a bundled configuration (paper, metallicity-paper, shallow, ...);
     or a TOML file.
     Needs the extra "train". With --table, --cutouts and --target any number
     is learned from any pictures of the configuration's recipe. Without CONFIG, --from
@@ -151,11 +155,9 @@ def _train_bundled(name: str, output: Path, data_dir: Path | None, options: dict
         raise ValueError(f"--{given[0]} does not go with the configuration {name!r}, which is fixed")
     if data_dir is None and config.data_dir() is None:
         raise ValueError("no data directory: give --data-dir, or set HIFRAC_DATA_DIR")
-    from hifrac.training.metallicity.learner import train_metallicity
-    from hifrac.training.structure.learner import train_structure
+    from hifrac import training
 
-    train = train_structure if name == "default" else train_metallicity
-    tables = train(output, data=data_dir, seed=12345 if seed is None else seed)
+    tables = getattr(training, BUNDLED[name])(output, data=data_dir, seed=12345 if seed is None else seed)
     for title, table in tables.items():
         click.echo(f"{title.replace('_', ' ')}:")
         click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)) + "\n")

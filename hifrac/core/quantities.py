@@ -95,6 +95,9 @@ PROBABILITIES = {
     "p_star_forming": Probability("star_forming_logit", "star formation", Flag.NOT_STAR_FORMING),
 }
 
+#: Result columns of models that no estimator takes: of a spectrum it is one number of many.
+OF_SPECTRA = ("h_alpha_ew",)
+
 
 def quantity_of(column: str) -> Quantity:
     """Return the quantity of a result column; one that has no estimator is known by that name alone."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hifrac.models import xresnet
 from hifrac.models.metallicity import MetallicityNet
+from hifrac.models.spectrum import SpectrumNet
 from hifrac.models.structure import StructureNet
 from hifrac.models.xresnet import PAPER_MEAN, PAPER_STD, PixelNet
 
@@ -103,6 +104,7 @@ class _ConcatPool(_Residual):
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "StructureNet": StructureNet,
     "MetallicityNet": MetallicityNet,
+    "SpectrumNet": SpectrumNet,
     "xresnet18": partial(_pixel_net, xresnet.xresnet18),
     "xresnet34": partial(_pixel_net, xresnet.xresnet34),
     "xresnet50": partial(_pixel_net, xresnet.xresnet50),

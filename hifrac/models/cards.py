@@ -18,12 +18,14 @@ from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models._facts import check_facts
 from hifrac.models.calibration import ConformalTable, PosteriorTable, QuantileTable
 from hifrac.models.detection import DetectionTable
-from hifrac.models.metallicity_table import READINGS, MetallicityTable
+from hifrac.models.evidence_table import READINGS
+from hifrac.models.metallicity_table import MetallicityTable
+from hifrac.models.spectrum_table import LATENTS, RATIOS, SpectrumTable
 
 FILE_NAME = "card.json"
 
 #: Architectures of `hifrac.models.measuring.MeasuringNet`.
-MEASURING = ("StructureNet", "MetallicityNet")
+MEASURING = ("StructureNet", "MetallicityNet", "SpectrumNet")
 
 #: What a network may say of a picture.
 OUTPUTS = {
@@ -42,6 +44,9 @@ OUTPUTS = {
     "axis_ratio": "apparent axis ratio b/a that the picture shows",
     "detection_logit": "log odds that a galaxy is a detection, not a non-detection, at equal prior odds",
     "star_forming_logit": "log odds that a galaxy forms stars, as all with a label do, at equal prior odds",
+    "log_continuum_3900_6500": "log10 of the ratio of the continua at 3900 and 6500 Angstrom",
+    "log_continuum_4340_5877": "log10 of the ratio of the continua at 4340 and 5877 Angstrom",
+    **{name: f"coordinate {name[-1]} of the template spectrum that the picture shows" for name in LATENTS},
     "distance": "distance from the training set in feature space",
     "gswlc_offset": "what to add to the estimate for the stellar masses of GSWLC-2, in dex",
 }
@@ -59,7 +64,11 @@ POSTERIOR_OUTPUTS = (
 )
 
 #: The calibrations other than `ConformalTable`, each by a fact that no other has.
-_CALIBRATIONS = {"scores": PosteriorTable, "evidence_covariance": MetallicityTable}
+_CALIBRATIONS = {
+    "scores": PosteriorTable,
+    "score_quantiles": MetallicityTable,
+    "latent_covariance": SpectrumTable,
+}
 
 #: Columns that mean something else in a result, or in the table that it is made of.
 _TAKEN = frozenset(
@@ -198,6 +207,8 @@ class ModelCard:
             needed |= set(POSTERIOR_OUTPUTS)
         if isinstance(self.calibration, MetallicityTable):
             needed |= set(READINGS)
+        if isinstance(self.calibration, SpectrumTable):
+            needed |= {*READINGS, *LATENTS, *RATIOS}
         if missing := sorted(needed - set(self.outputs)):
             raise ValueError(f"outputs must have {', '.join(missing)}: the calibration needs them")
         if not isinstance(self.target_column, str) or not self.target_column.isidentifier():

@@ -1,8 +1,9 @@
 """How a model is made: labels and pictures read, galaxies split, a network fitted, judged and written.
 
-Three learners share one core: ``structure`` fits the heads of the structure network (the default model) in
-closed form, ``metallicity`` those of the metallicity network, ``cnn`` trains convolutional networks by steps
-of an optimizer. ``latents`` finds what few numbers say of spectra. They need the extra ``train``.
+Four learners share one core: ``structure`` fits the heads of the structure network (the default model) in
+closed form, ``metallicity`` those of the metallicity network, ``spectra`` those of the network of spectra,
+``cnn`` trains convolutional networks by steps of an optimizer. ``latents`` finds what few numbers say of
+spectra. They need the extra ``train``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _PLACES = {
     "refit": "structure.refit",
     "train_metallicity": "metallicity.learner",
     "train_network": "cnn.learner",
+    "train_spectra": "spectra.learner",
     "train_structure": "structure.learner",
     "write_split": "splits",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "refit",
     "train_metallicity",
     "train_network",
+    "train_spectra",
     "train_structure",
     "write_split",
 ]
