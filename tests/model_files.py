@@ -29,7 +29,7 @@ MEASURING = {
 OPTIONS = {
     "StructureNet": {"width": WIDTH},
     "MetallicityNet": {"width": WIDTH},
-    "SpectrumNet": {"width": WIDTH, "n_heads": 1},
+    "SpectrumNet": {"width": WIDTH},
     "xresnet18": {"n_outputs": 2},
     "xresnet34": {"crop": 48},
     "xresnet50": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]},

@@ -66,7 +66,7 @@ def list_models() -> list[ModelCard]:
     --------
     >>> from hifrac import list_models
     >>> [card.name for card in list_models()]
-    ['default', 'gas-classes', 'gas-classes-monochrome', 'metallicity']
+    ['default', 'gas-classes', 'gas-classes-monochrome', 'metallicity', 'spectra']
     """
     return _ModelList(ModelCard.read(folder) for folder in bundled_models().values())
 

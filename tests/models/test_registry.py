@@ -93,6 +93,7 @@ def test_the_bundled_model_is_listed_and_loads():
         "gas-classes",
         "gas-classes-monochrome",
         "metallicity",
+        "spectra",
     ]
     loaded = load_model()
     assert loaded.card == list_models()[0]

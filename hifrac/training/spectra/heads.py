@@ -14,7 +14,7 @@ from hifrac.training.spectra.sample import MEASURED, with_lines, with_template
 from hifrac.training.structure.linear import fit_scale, set_state
 from hifrac.training.structure.photometry import fit_photometries, readings
 
-#: Chosen in folds of other seeds: errors are the same to 1% from 0.3 to 10.
+#: In folds of other seeds errors are the same to 1.5% from 0.3 to 10.
 LINE_PENALTY = 1.0
 # The catalogue is told by a column so large that the penalty does not count.
 _LARGE = 100.0
