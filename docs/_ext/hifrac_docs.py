@@ -272,7 +272,7 @@ class Card(_OfModel):
 
     def text(self) -> str:
         card = self.card()
-        probability = next(column for output, (column, _) in PROBABILITIES.items() if output in card.outputs)
+        probabilities = [name for name, of in PROBABILITIES.items() if of.output in card.outputs]
         rows = [
             ("Name", _literal(card.name)),
             ("Summary", card.summary),
@@ -289,7 +289,7 @@ class Card(_OfModel):
             ("Domain of validity", card.validity),
             ("Figures obtained by", card.protocol),
             ("Folds", ", ".join(f"{key} {value}" for key, value in card.folds.items())),
-            (f"Threshold of {_literal(probability)}", f"{card.detection.threshold:g}"),
+            *((f"Threshold of {_literal(name)}", f"{card.detection.threshold:g}") for name in probabilities),
             ("Threshold of ``ood_score``", f"{card.detection.ood_threshold:g}"),
             ("Architecture", f"``{card.architecture}``"),
             ("Trained", f"{card.created}, by {_literal(card.command)}"),
