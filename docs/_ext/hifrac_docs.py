@@ -39,7 +39,6 @@ from hifrac.catalogs import _registry as catalog_registry
 from hifrac.catalogs import columns as catalog_columns
 from hifrac.core import columns, config, flags, measurements, quantities
 from hifrac.models import ModelCard
-from hifrac.models.answer import PROBABILITIES
 from hifrac.models.registry import bundled_models
 from hifrac.spectra import flags as spectrum_flags
 
@@ -272,7 +271,7 @@ class Card(_OfModel):
 
     def text(self) -> str:
         card = self.card()
-        probabilities = [name for name, of in PROBABILITIES.items() if of.output in card.outputs]
+        probabilities = [name for name, of in quantities.PROBABILITIES.items() if of.output in card.outputs]
         rows = [
             ("Name", _literal(card.name)),
             ("Summary", card.summary),
