@@ -29,7 +29,7 @@ from hifrac.core.flags import UNSERVED, Flag
 from hifrac.core.input import Positions, parse
 from hifrac.core.measurements import find_column, find_measurement
 from hifrac.core.progress import progress_reports
-from hifrac.core.quantities import OF_SPECTRA, QUANTITIES
+from hifrac.core.quantities import QUANTITIES
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts import Cutout, CutoutRecipe, CutoutSource, source_for
@@ -213,7 +213,7 @@ class PictureEstimator:
         # First, for a reference that cannot be used is better known before the pictures are fetched.
         density = None if environment is None else _density(positions, environment)
 
-        values = {name: np.full(len(positions), np.nan) for name in columns}
+        values = {name: _unknown(column, len(positions)) for name, column in columns.items()}
         if request.shares is not None:
             values[f"{self.model.card.target_column}_samples"] = np.full(request.shares.shape, np.nan)
         with progress_reports(progress, len(positions), "estimating") as report:
@@ -333,10 +333,9 @@ class PictureEstimator:
         card, mine = self.model.card, QUANTITIES[self.quantity]
         column = card.target_column
         others = {quantity.column: quantity.estimator for quantity in QUANTITIES.values()}
-        others |= dict.fromkeys(OF_SPECTRA, "")
         if column == mine.column or (self._takes_others and column not in others):
             return
-        owner = f", for {others[column]}" if others.get(column) else ""
+        owner = f", for {others[column]}" if column in others else ""
         raise ValueError(
             f"model: {card.name!r} estimates {column} ({card.target}){owner}; {type(self).__name__} takes "
             f"models of {mine.column}"
@@ -550,6 +549,19 @@ class PictureEstimator:
             },
             "references": list(card.references),
         }
+
+
+def _unknown(column: ResultColumn, n_rows: int) -> np.ndarray:
+    """Return the values of a column before there are any; a MemoryError says if there is no room."""
+    if not column.size:
+        return np.full(n_rows, np.nan)
+    try:
+        return np.full((n_rows, column.size), np.nan, dtype=np.float32)
+    except MemoryError as error:
+        raise MemoryError(
+            f"{column.name}: {column.size} numbers of {n_rows} rows do not fit into memory; "
+            "estimate parts of the table"
+        ) from error
 
 
 def _density(positions: Positions, reference: Any) -> QTable:

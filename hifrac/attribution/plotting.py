@@ -162,8 +162,8 @@ def _headline(explanation: Explanation) -> str:
     """Return estimate and probability in a line."""
     answers = explanation.answers
     parts = []
-    if "estimate" in answers and explanation.target.unit == u.dex:
-        symbol, interval = f"${quantity_of(explanation.target.name).symbol}$", ""
+    if "estimate" in answers and (symbol := quantity_of(explanation.target.name).symbol):
+        symbol, interval = f"${symbol}$", ""
         if "p16" in answers:
             up, down = answers["p84"] - answers["estimate"], answers["estimate"] - answers["p16"]
             interval = f"$^{{+{up:.2f}}}_{{-{down:.2f}}}$"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -110,6 +110,14 @@ class Setup:
             )
         return read_input(str(self.table), text_columns=[self._wanted_name], **self.reading)
 
+    @property
+    def columns(self) -> Iterable[str]:
+        """The columns that every result of the quantity has."""
+        from hifrac.core.columns import columns_of
+        from hifrac.core.quantities import QUANTITIES
+
+        return columns_of(QUANTITIES[self.quantity].column, "")
+
     def find_name(self, rows: Table) -> str:
         """Return the column of --name; a ValueError if INPUT does not have it."""
         from hifrac.core.measurements import find_column
@@ -176,8 +184,8 @@ _OPTIONS = (
         "--quantity",
         default="hi",
         show_default=True,
-        metavar="hi|metallicity",
-        help="HI mass fraction, or 12 + log(O/H) of the gas.",
+        metavar="hi|metallicity|spectrum",
+        help="HI mass fraction, 12 + log(O/H) of the gas, or the spectrum in the rest frame.",
     ),
     click.option(
         "--cutouts",

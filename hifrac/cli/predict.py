@@ -41,7 +41,7 @@ def predict(
     overwrite: bool,
     replace_columns: bool,
 ) -> None:
-    """Estimate the HI mass fraction, or the metallicity, of every row of INPUT.
+    """Estimate the HI mass fraction, the metallicity, or the spectrum, of every row of INPUT.
 
     INPUT and OUTPUT may be of any table format that Astropy knows (ECSV, FITS,
     CSV, VOTable, Parquet, ...); INPUT may also be one position or the name of an
@@ -56,7 +56,7 @@ def predict(
     another order, or a galaxy has three files (NAME-g.fits ...), say --bands g,r,i; for
     another scale, --pixel-scale.
     """
-    from hifrac.core.tables import check_output, output_format, read_table
+    from hifrac.core.tables import check_output, output_format, read_table, require_vectors
 
     # What can be refused is refused before hours of work, not after.
     output_format(output)
@@ -66,6 +66,7 @@ def predict(
     if setup.name is not None and setup.cutouts is None:
         raise ValueError("--name names pictures of --cutouts: give that as well")
     rows = setup.read()
+    require_vectors(output, setup.columns)
     check_output(rows, output, overwrite=overwrite)
     reference = None if environment is None else read_table(environment)
     with setup.estimator(rows) as estimator, first_failures() as first:

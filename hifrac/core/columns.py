@@ -7,6 +7,7 @@ result columns is generated from this file.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,8 @@ class ResultColumn:
         What the input must hold for the column to be there.
     quantity : str
         Column of the estimate with which alone it stands; empty if with any.
+    size : int
+        How many numbers are in a cell, of single precision; 0 for one, or as many as are asked for.
     """
 
     name: str
@@ -68,9 +71,10 @@ class ResultColumn:
     description: str
     when: str = "always"
     quantity: str = ""
+    size: int = 0
 
 
-_HI, _OH = QUANTITIES["hi"].column, QUANTITIES["metallicity"].column
+_HI, _OH, _LINE = (QUANTITIES[name].column for name in ("hi", "metallicity", "spectrum"))
 _LEVELS = (16, 84, 5, 95)  # the percentiles, in order
 _DEX_SOLAR = u.dex(u.solMass)
 WITH_MASS = "the input has log_mstar"
@@ -81,19 +85,35 @@ _TRUST = ("evidence", "ood_score", "flags")  # columns that stand with estimates
 
 def _estimates(quantity: Quantity, definition: str) -> tuple[ResultColumn, ...]:
     """Return the columns of an estimate, its percentiles and its draws."""
-    column, meaning = quantity.column, quantity.meaning
+    column, meaning, unit = quantity.column, quantity.meaning, u.Unit(quantity.unit)
     percentiles = (
-        ResultColumn(
-            f"{column}_p{level:02}", u.dex, f"{level}th percentile of the {meaning}", quantity=column
-        )
+        ResultColumn(f"{column}_p{level:02}", unit, f"{level}th percentile of the {meaning}", quantity=column)
         for level in _LEVELS
     )
     draws = f"draws from the distribution of the {meaning}, those of a row in one cell"
     return (
-        ResultColumn(column, u.dex, f"{definition}: the estimate, the median", quantity=column),
+        ResultColumn(column, unit, f"{definition}: the estimate, the median", quantity=column),
         *percentiles,
-        ResultColumn(f"{column}_samples", u.dex, draws, WITH_SAMPLES, quantity=column),
+        ResultColumn(f"{column}_samples", unit, draws, WITH_SAMPLES, quantity=column),
     )
+
+
+def _spectra() -> Iterator[ResultColumn]:
+    """Yield what a predicted spectrum has beside the line that is its estimate."""
+    for name, level in (
+        ("flux", ""),
+        ("flux_p16", "16th percentile of "),
+        ("flux_p84", "84th percentile of "),
+    ):
+        meaning = f"{level}the photometric template spectrum in the rest frame, of norm 1"
+        yield ResultColumn(name, None, meaning, quantity=_LINE, size=1000)
+    yield ResultColumn("latents", None, "coordinates of the spectrum", quantity=_LINE, size=5)
+    for blue, red in ((3900, 6500), (4340, 5877)):
+        ratio = f"log10 of the ratio of the continua at {blue} and {red} Angstrom"
+        yield ResultColumn(f"log_continuum_{blue}_{red}", u.dex, ratio, quantity=_LINE)
+        for percent in (16, 84):
+            meaning = f"{percent}th percentile of that ratio"
+            yield ResultColumn(f"log_continuum_{blue}_{red}_p{percent}", u.dex, meaning, quantity=_LINE)
 
 
 #: The columns of a result by name.
@@ -102,6 +122,8 @@ RESULT_COLUMNS = {
     for column in (
         *_estimates(QUANTITIES["hi"], "HI mass fraction log10(M_HI/M*)"),
         *_estimates(QUANTITIES["metallicity"], "12 + log10(O/H) of the gas, scale of Tremonti et al. (2004)"),
+        *_estimates(QUANTITIES["spectrum"], "equivalent width of H-alpha, positive in emission"),
+        *_spectra(),
         ResultColumn(
             "evidence",
             None,

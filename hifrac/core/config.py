@@ -39,6 +39,7 @@ class Conf(ConfigNamespace):
     )
     model = _item("default", "Name of the model used when none is named.")
     metallicity_model = _item("metallicity", "Name of the model of metallicities used when none is named.")
+    spectrum_model = _item("spectra", "Name of the model of spectra used when none is named.")
     device = _item(["auto", "cpu", "cuda"], "Where the network runs; auto takes CUDA when there is one.")
     batch_size = _item(64, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
     threads = _item(

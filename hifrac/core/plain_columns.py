@@ -144,12 +144,16 @@ def _widened(column: Any, file_format: str) -> Any:
     return column if wider is None else column.astype(wider)
 
 
+def holds_vectors(file_format: str) -> bool:
+    """Return whether a format has more than one number in a cell."""
+    return not file_format.startswith("ascii.") or file_format == "ascii.ecsv"
+
+
 def _in_a_cell(column: Any, file_format: str) -> Any:
     """Return vectors as text (JSON), where a format has one value to a cell, or no vectors of text."""
     if np.ndim(column) < 2:
         return column
-    holds_vectors = not file_format.startswith("ascii.") or file_format == "ascii.ecsv"
-    if not holds_vectors or (column.dtype.kind in "US" and file_format in ("fits", "votable")):
+    if not holds_vectors(file_format) or (column.dtype.kind in "US" and file_format in ("fits", "votable")):
         return Column([json.dumps(np.ma.asarray(row).tolist(), default=str) for row in column], dtype=str)
     return column
 

@@ -26,6 +26,8 @@ class Quantity:
         Name of the estimator in `hifrac`.
     probability : str
         Result column of the probability that stands with it.
+    unit : str
+        Its unit.
     subject : str
         What there is more of where the estimate is higher.
     limits : tuple of float
@@ -44,6 +46,7 @@ class Quantity:
     axis: str = ""
     estimator: str = ""
     probability: str = "p_detect"
+    unit: str = "dex"
     subject: str = ""
     limits: tuple[float, float] | None = None
     marked: float | None = None
@@ -78,6 +81,19 @@ QUANTITIES = {
         limits=(7.9, 9.6),
         caption=", 12 + log(O/H)",
     ),
+    "spectrum": Quantity(
+        "h_alpha_ew",
+        "equivalent width of H-alpha",
+        "Equivalent widths of H-alpha",
+        "EW(H-alpha)",
+        r"\mathrm{EW(H}\alpha)",
+        r"$\mathrm{EW(H}\alpha)$, $\mathrm{\AA}$",
+        "SpectrumEstimator",
+        "",
+        subject="H-alpha",
+        unit="Angstrom",
+        caption=" of H-alpha, in Angstrom, positive in emission",
+    ),
 }
 
 
@@ -94,9 +110,6 @@ PROBABILITIES = {
     "p_detect": Probability("detection_logit", "detection", Flag.UNLIKELY_DETECTION),
     "p_star_forming": Probability("star_forming_logit", "star formation", Flag.NOT_STAR_FORMING),
 }
-
-#: Result columns of models that no estimator takes: of a spectrum it is one number of many.
-OF_SPECTRA = ("h_alpha_ew",)
 
 
 def quantity_of(column: str) -> Quantity:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from astropy import units as u
 from astropy.io import fits, registry, votable
 from astropy.table import Table
 from astropy.utils.data import get_readable_fileobj
 
 from hifrac.core.arrow import from_arrow
-from hifrac.core.columns import DEC_ALIASES, RA_ALIASES
+from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
 from hifrac.core.files import whole_file
-from hifrac.core.plain_columns import suited_table
+from hifrac.core.plain_columns import holds_vectors, suited_table
 from hifrac.core.text_tables import decode_text, dialect_of, parts_of, read_cells, without_nulls
 from hifrac.core.units import known_unit
 
@@ -52,6 +53,7 @@ _REMOTE_STREAM = re.compile(rb"<STREAM\b[^>]*\bhref\s*=\s*[\"']\s*((?:https?|ftp
 _FORMAT_LIMITS = (
     "The unit '.*' could not be saved in native FITS format",
     "'.*' did not parse as fits unit",
+    "The unit '.*' has been deprecated in the VOUnit standard",
     "Attribute `.*` of type .* cannot be added to FITS Header",
     "Keyword name '.*' is greater than 8 characters",
     ".*W03.*",
@@ -274,6 +276,25 @@ def output_format(path: str | Path) -> str:
     )
 
 
+def require_vectors(path: str | Path, names: Iterable[str]) -> None:
+    """Refuse a format of one value in a cell for result columns that are spectra.
+
+    Raises
+    ------
+    ValueError
+        If the format is such a one, or not known.
+    """
+    file_format = output_format(path)
+    if holds_vectors(file_format):
+        return
+    for column in (RESULT_COLUMNS[name] for name in names if name in RESULT_COLUMNS):
+        if column.size:
+            raise ValueError(
+                f"{path} cannot be written: {file_format.removeprefix('ascii.')} has one value in a cell, "
+                f"and {column.name} has {column.size}; write .ecsv, .fits, .vot, .parquet or .hdf5"
+            )
+
+
 def check_output(table: Table, path: str | Path, *, overwrite: bool = False) -> None:
     """Make sure that a table of such columns can be written, before the work that fills it.
 
@@ -298,7 +319,7 @@ def write_table(table: Table, path: str | Path, *, overwrite: bool = False) -> N
         Written as the format can hold it: ECSV, HDF5 and Parquet give all back,
         units and ``meta`` included. Units that FITS does not have, as dex, go into the
         column's comment, and ``meta["hifrac"]`` into COMMENT cards. VOTable
-        keeps units, CSV numbers alone; its vectors become text.
+        keeps units, CSV numbers alone; its vectors become text, and spectra are refused.
     path : path-like
         Its extension decides the format.
     overwrite : bool, optional
@@ -328,6 +349,7 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
         raise FileExistsError(f"{path} exists already")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}")
+    require_vectors(path, (name for name in table.colnames if np.ndim(table[name]) > 1))
     options = {"serialize_meta": True, "path": "result"} if file_format == "hdf5" else {}
     try:
         with whole_file(path, keep=keep) as partial, warnings.catch_warnings():

@@ -64,7 +64,8 @@ def run_demo(folder: str | Path) -> tuple[QTable, list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("result.ecsv", "overview.png", "metallicity.png")]
     results = []
-    for quantity, path in zip(QUANTITIES.values(), paths[1:], strict=True):
+    for name, path in zip(("hi", "metallicity"), paths[1:], strict=True):
+        quantity = QUANTITIES[name]
         cutouts = hifrac.LocalCutouts(PICTURES, name="name")
         result = getattr(hifrac, quantity.estimator)(cutouts=cutouts).predict(sample_table())
         title = f"{quantity.title} of simulated galaxies"

@@ -12,12 +12,13 @@ import numpy as np
 
 from hifrac.core.measurements import BANDS
 from hifrac.core.quantities import PROBABILITIES
-from hifrac.models.calibration import ConformalTable, QuantileTable
+from hifrac.models.calibration import ConformalTable, QuantileTable, SpectralTable
 
 if TYPE_CHECKING:
     from hifrac.core.evidence import Evidence
     from hifrac.models.cards import ModelCard
     from hifrac.models.posterior import Posterior
+    from hifrac.spectra import Latents
 
 #: Levels of the intervals that a result has, by the end of their columns' names.
 INTERVAL_LEVELS = {"p16": 0.16, "p84": 0.84, "p05": 0.05, "p95": 0.95}
@@ -46,6 +47,8 @@ class Answer:
         Quantiles of the target at the levels of ``INTERVAL_LEVELS``; empty for a model without an interval.
     samples : `~numpy.ndarray` of float, shape (n, k), or None
         Draws from each distribution, if they were asked for.
+    more : dict of str to `~numpy.ndarray` of float, shape (n,) or (n, k)
+        What else the model says, by the names of the result columns: of one of spectra the spectrum.
     """
 
     estimate: np.ndarray
@@ -55,6 +58,7 @@ class Answer:
     probability_column: str = "p_detect"
     quantiles: dict[float, np.ndarray] = field(default_factory=dict)
     samples: np.ndarray | None = None
+    more: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def from_outputs(
@@ -67,6 +71,7 @@ class Answer:
         evidence: Evidence | None = None,
         selection: str = "intrinsic",
         shares: np.ndarray | None = None,
+        space: Latents | None = None,
     ) -> Answer:
         """Calibrate what a network gave.
 
@@ -86,6 +91,8 @@ class Answer:
             How the galaxies came into the sample: whose distribution it is, of a posterior.
         shares : array of float, shape (n, k), optional
             Draw the values below which these shares of the distributions lie: uniform random numbers.
+        space : `~hifrac.spectra.Latents`, optional
+            What makes spectra of the latents that the network gave, for a calibration of such.
         """
         n = len(next(iter(outputs.values())))
         estimate, quantiles, samples = outputs.get("estimate", np.full(n, np.nan)), {}, None
@@ -106,6 +113,9 @@ class Answer:
             estimate, *interval = calibrate(np.array([0.5, *levels])).T
             quantiles = dict(zip(levels, interval, strict=True))
             samples = None if shares is None else calibrate(shares)
+        more: dict[str, np.ndarray] = {}
+        if space is not None and isinstance(card.calibration, SpectralTable):
+            more = card.calibration.columns(outputs, ebv, evidence, space)
         column = next((name for name, of in PROBABILITIES.items() if of.output in outputs), "p_detect")
         logit, _, unlikely = PROBABILITIES[column]
         probability, ood_score, flags = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32)
@@ -115,7 +125,7 @@ class Answer:
             if "distance" in outputs:
                 ood_score = card.detection.ood_score(outputs["distance"])
             flags = card.detection.flags(probability, ood_score, ebv, unlikely=unlikely).astype(np.int32)
-        return cls(estimate, probability, ood_score, flags, column, quantiles, samples)
+        return cls(estimate, probability, ood_score, flags, column, quantiles, samples, more)
 
     def columns(self, target: str) -> dict[str, np.ndarray]:
         """Return the numbers by the names of their result columns, given that of the estimate."""
@@ -125,7 +135,7 @@ class Answer:
         }
         draws = {} if self.samples is None else {f"{target}_samples": self.samples}
         more = {self.probability_column: self.probability, "ood_score": self.ood_score}
-        return {target: self.estimate, **interval, **draws, **more}
+        return {target: self.estimate, **interval, **draws, **more, **self.more}
 
 
 def evidence_text(evidence: Evidence, uses: Iterable[str]) -> np.ndarray:

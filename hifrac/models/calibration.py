@@ -12,6 +12,7 @@ from scipy.special import ndtri
 
 if TYPE_CHECKING:
     from hifrac.core.evidence import Evidence
+    from hifrac.spectra import Latents
 
 #: The tabulated probabilities: median, 68% and 90% intervals.
 LEVELS = (0.05, 0.16, 0.50, 0.84, 0.95)
@@ -43,6 +44,17 @@ class QuantileTable(Protocol):
         self, outputs: Outputs, ebv: np.ndarray | None, evidence: Evidence | None, levels: np.ndarray
     ) -> np.ndarray:
         """Return quantiles (n, k) of the target at levels between 0 and 1, shape (k,) or (n, k)."""
+        ...
+
+
+@runtime_checkable
+class SpectralTable(QuantileTable, Protocol):
+    """A calibration that makes spectra of the outputs as well."""
+
+    def columns(
+        self, outputs: Outputs, ebv: np.ndarray | None, evidence: Evidence | None, space: Latents
+    ) -> dict[str, np.ndarray]:
+        """Return result columns (n,) and (n, k) beside the quantiles."""
         ...
 
 

@@ -18,7 +18,7 @@ from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityErro
 from hifrac.core.reprs import html_facts, html_rows
 from hifrac.models._torch import plain_torch
 from hifrac.models.answer import Answer
-from hifrac.models.calibration import CHOICES, PosteriorTable, QuantileTable
+from hifrac.models.calibration import CHOICES, PosteriorTable, QuantileTable, SpectralTable
 from hifrac.models.cards import FILE_NAME, ModelCard
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hifrac.core.evidence import Evidence
     from hifrac.models.posterior import PosteriorModel
     from hifrac.models.quality import Inspection
+    from hifrac.spectra import LinearLatents
 
 _Part = TypeVar("_Part")
 
@@ -159,13 +160,26 @@ class Model:
         """What makes distributions of the outputs; None for a model whose calibration has none."""
         if not isinstance(self.card.calibration, PosteriorTable):
             return None
-        from hifrac.models import _artifact
         from hifrac.models.posterior import PosteriorModel
 
-        network = self.network
-        if self.runtime not in ("torchscript", "eager") and self.folder is not None:
-            network = _artifact.load_eager(self.folder, self.card)  # other runtimes keep no weights by name
-        return PosteriorModel.from_network(network, self.card.calibration)
+        return PosteriorModel.from_network(self._with_weights(), self.card.calibration)
+
+    @cached_property
+    def latent_space(self) -> LinearLatents | None:
+        """What makes spectra of the outputs; None for a model whose calibration makes none."""
+        if not isinstance(self.card.calibration, SpectralTable):
+            return None
+        from hifrac.models.spectrum import latents_of
+
+        return latents_of(self._with_weights())
+
+    def _with_weights(self) -> torch.nn.Module:
+        """Return a network that has its weights by name: other runtimes keep none."""
+        if self.runtime in ("torchscript", "eager") or self.folder is None:
+            return self.network
+        from hifrac.models import _artifact
+
+        return _artifact.load_eager(self.folder, self.card)
 
     def require(self, **options: object) -> None:
         """Refuse options that the model has not, such as a ``selection`` of one that knows no others.
@@ -281,7 +295,9 @@ class Model:
         """
         self.require(selection=selection, mass_scale=mass_scale, samples=shares)
         if self.posterior_model is None:
-            return Answer.from_outputs(self.card, outputs, ebv, evidence=evidence, shares=shares)
+            return Answer.from_outputs(
+                self.card, outputs, ebv, evidence=evidence, shares=shares, space=self.latent_space
+            )
         posterior = self.posterior_model.infer(outputs, ebv, evidence, mass_scale or "taylor")
         return Answer.from_outputs(
             self.card, outputs, ebv, posterior, selection=selection or "intrinsic", shares=shares

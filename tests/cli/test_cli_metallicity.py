@@ -58,7 +58,7 @@ def test_metallicities_are_explained(galaxies, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--quantity", "dust"), "--quantity must be one of hi, metallicity, got 'dust'"),
+        (("--quantity", "dust"), "--quantity must be one of hi, metallicity, spectrum, got 'dust'"),
         (
             (*METALLICITY, "--selection", "alfalfa"),
             "--selection goes with --quantity hi, not with metallicity",

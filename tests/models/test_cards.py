@@ -188,7 +188,7 @@ TAKEN = sorted(
         "ebv",
         "z",
     }
-    - {"log_hi_fraction", "oh"}
+    - {"log_hi_fraction", "oh", "h_alpha_ew"}
 )
 
 
