@@ -7,10 +7,13 @@ server, and from the files in the store.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -205,6 +208,36 @@ class Trial:
         client = Client(self.folder / "verify", "cache", "verify", "--cache-dir", self.cache)
         client.wait()
         return client
+
+    def stop(self, client: Client) -> None:
+        """Stop a client for a while, but not where it writes to the store.
+
+        Whoever is stopped in the midst of a transaction holds that file of the store, and others wait for it.
+        """
+        client.process.send_signal(signal.SIGSTOP)
+        while self._is_locked():
+            client.process.send_signal(signal.SIGCONT)
+            time.sleep(0.01)
+            client.process.send_signal(signal.SIGSTOP)
+
+    def _is_locked(self) -> bool:
+        """Tell whether some process opens or writes a file of the store."""
+        time.sleep(0.05)  # a signal takes its time
+        files = list(self.cache.rglob("*.sqlite"))
+        try:
+            for folder in {path.parent for path in files}:
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                finally:
+                    os.close(descriptor)
+            for path in files:
+                with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute("ROLLBACK")
+        except (BlockingIOError, sqlite3.OperationalError):
+            return True
+        return False
 
     def wait_for_pictures(self, number: float, client: Client, log: ServerLog | None = None) -> None:
         """Until the server has sent so many different pictures."""

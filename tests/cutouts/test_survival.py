@@ -60,7 +60,7 @@ def test_a_client_that_is_stopped_for_a_while_starves_no_other(tmp_path):
     with SurveyProcess(trial.log, faults=0) as trial.server:
         stopped = trial.fetch()
         trial.wait_for_pictures(20, stopped)
-        stopped.process.send_signal(signal.SIGSTOP)
+        trial.stop(stopped)
         try:
             other = trial.fetch()
             assert other.wait(30) == 0
