@@ -26,7 +26,7 @@ from hifrac.models.architectures import build
 from hifrac.training.cnn.augment import Augmentation
 from hifrac.training.cnn.losses import rmse
 from hifrac.training.cnn.optim import one_cycle, radam_lookahead
-from hifrac.training.data import ARCHIVE, decode_all, numbers_of, read_data_table
+from hifrac.training.spectra.sample import read_sample as read_galaxies
 from hifrac.training.splits import TRAIN, draw_roles, sky_groups
 
 #: Largest learning rates (Wu & Peek 2020), and the RMSE of their table: (10 epochs, five bands, six latents).
@@ -38,7 +38,6 @@ NETWORKS = {
     "baseline_cnn": (3e-2, 0.8849),
 }
 N_LATENTS = 5
-COEFFICIENTS = tuple(f"kc_c{number}" for number in range(5))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,22 +52,17 @@ class Sample:
 
 def read_sample(folder: Path, side: int, seed: int) -> Sample:
     """Read pictures, and the principal components of their template spectra, each of unit norm."""
-    cutouts = folder / "cutouts"
-    table = read_data_table(cutouts, "photometry_labels.ecsv", ("objid", "ra", "dec", *COEFFICIENTS))
-    names = np.asarray(table["objid"], dtype=str)
-    with np.load(folder / "spectra" / "galaxy_spectral_bases.npz") as bases:
-        templates = bases["kcorrect5"].astype(float)
-    spectra = np.stack([numbers_of(table, name) for name in COEFFICIENTS], 1) @ templates
-    has_spectrum = np.isfinite(spectra).all(1) & (np.abs(spectra).max(1) > 0)
-    table, names, spectra = table[has_spectrum], names[has_spectrum], spectra[has_spectrum]
-    spectra /= np.linalg.norm(spectra, axis=1, keepdims=True)
-    group = sky_groups(names, numbers_of(table, "ra"), numbers_of(table, "dec"))
+    galaxies, space = read_galaxies(folder)
+    has_spectrum = np.isfinite(galaxies.table["latents"]).all(axis=1)
+    table, pixels = galaxies.table[has_spectrum], galaxies.pixels[has_spectrum]
+    names = np.asarray(table["objid"])
+    spectra = space.decode(np.asarray(table["latents"]))
+    group = sky_groups(names, table["ra"], table["dec"])
     is_train = np.asarray(draw_roles(names, group, seed=seed)["role"] == TRAIN)
     mean = spectra[is_train].mean(0)  # of the training galaxies alone, as all that follows
     basis = np.linalg.svd(spectra[is_train] - mean, full_matrices=False)[2][:N_LATENTS]
     latents = (spectra - mean) @ basis.T
     spread = latents[is_train].std(0)
-    pixels = decode_all(names, cutouts / ARCHIVE, SDSS_RECIPE)
     edge = (SDSS_RECIPE.width - side) // 2
     pixels = pixels[:, edge : edge + side, edge : edge + side]
     return Sample(
