@@ -26,7 +26,7 @@ from hifrac.training.metallicity.heads import (
 from hifrac.training.metallicity.sample import read_sample
 from hifrac.training.splits import SEPARATION, assign_folds
 from hifrac.training.structure.distances import fit_distances, ood_tests_table, percentiles_of
-from hifrac.training.structure.measurements import measure_all
+from hifrac.training.structure.measurements import largest_reddening, measure_all
 from hifrac.training.structure.photometry import readings
 from hifrac.training.tables import network_figures, targets_table
 from hifrac.training.write_model import measuring_card, write_model
@@ -125,12 +125,11 @@ def _fit_detection(answers: OutOfFold) -> DetectionTable:
     galaxies = answers.galaxies
     labelled, truth = ~without_label(galaxies), np.asarray(galaxies["star_forming"])
     rows = np.isfinite(truth)
-    largest = np.asarray(galaxies["ebv"])[labelled].max()
     return fit_detection(
         truth[rows] == 1,
         answers.outputs["star_forming_logit"][rows],
         **percentiles_of(answers.outputs["distance"], labelled, ~labelled),
-        largest_ebv=float(np.ceil(largest * 1000) / 1000),
+        largest_ebv=largest_reddening(np.asarray(galaxies["ebv"])[labelled]),
     )
 
 

@@ -19,7 +19,7 @@ from hifrac.training.spectra.heads import fit_heads, set_space
 from hifrac.training.spectra.sample import read_sample, require_labels, with_lines, with_template
 from hifrac.training.splits import SEPARATION, assign_folds
 from hifrac.training.structure.distances import fit_distances, ood_tests_table, percentiles_of
-from hifrac.training.structure.measurements import measure_all
+from hifrac.training.structure.measurements import largest_reddening, measure_all
 from hifrac.training.tables import targets_table
 from hifrac.training.write_model import measuring_card, write_model
 
@@ -37,9 +37,6 @@ REFERENCES = (
     "Schlegel, Finkbeiner & Davis 1998, ApJ 500, 525 (Galactic reddening)",
     "Ahumada et al. 2020, ApJS 249, 3 (SDSS DR16)",
 )
-
-#: The tables of a training.
-TABLES = ("template", "lines", "readings", "targets", "ood_tests")
 
 
 def train_spectra(
@@ -113,12 +110,11 @@ def train_spectra(
 def _distance_table(galaxies: Table, distance: np.ndarray) -> DetectionTable:
     """Return what makes the score of the distance; there is no probability."""
     labelled = with_lines(galaxies)
-    largest = np.asarray(galaxies["ebv"])[with_template(galaxies)].max()
     return DetectionTable(
         slope=1.0,
         intercept=0.0,
         threshold=0.0,
-        largest_ebv=float(np.ceil(largest * 1000) / 1000),
+        largest_ebv=largest_reddening(np.asarray(galaxies["ebv"])[with_template(galaxies)]),
         **percentiles_of(distance, labelled, ~labelled),
     )
 

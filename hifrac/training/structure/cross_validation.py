@@ -35,7 +35,7 @@ from hifrac.training.structure.heads import (
     fit_residuals,
 )
 from hifrac.training.structure.linear import fit_scale, outputs_of, standardised
-from hifrac.training.structure.measurements import Measurements
+from hifrac.training.structure.measurements import Measurements, largest_reddening
 from hifrac.training.structure.ood import HARMLESS
 from hifrac.training.structure.priors import Catalogs, fit_population, label_samples, noise_slope
 
@@ -247,13 +247,13 @@ def fit_detection_and_ood(answers: OutOfFold, log_odds: np.ndarray) -> Detection
     galaxies = answers.galaxies
     rows = np.asarray(galaxies["detected"] | galaxies["undetected"])
     classes = [np.asarray(galaxies[name]) for name in ("detected", "undetected")]
-    ebv = np.asarray(galaxies["ebv"])[np.isfinite(galaxies["log_hi_fraction"] + galaxies["ebv"])]
+    ebv = np.asarray(galaxies["ebv"])[np.isfinite(galaxies["log_hi_fraction"])]
     return fit_detection(
         np.asarray(galaxies["detected"])[rows],
         log_odds[rows],
         **percentiles_of(answers.outputs["distance"], *classes),
         # The largest reddening, in mag, of the galaxies that the estimate learned from.
-        largest_ebv=float(np.ceil(ebv.max() * 1000) / 1000) if ebv.size else None,
+        largest_ebv=largest_reddening(ebv),
     )
 
 

@@ -66,6 +66,12 @@ def with_ebv(measured: np.ndarray, ebv: np.ndarray) -> np.ndarray:
     return np.column_stack([measured, np.where(is_finite, ebv, mean)])
 
 
+def largest_reddening(ebv: np.ndarray) -> float | None:
+    """Return the largest E(B-V) that is known, rounded up to 0.001 mag: beyond it nothing was learned."""
+    known = ebv[np.isfinite(ebv)]
+    return float(np.ceil(known.max() * 1000) / 1000) if known.size else None
+
+
 def augmented_features(
     network: MeasuringNet, pixels: np.ndarray, rows: np.ndarray, fold: np.ndarray
 ) -> dict[str, np.ndarray]:
