@@ -75,12 +75,15 @@ def _stages(folder: Path, sky: np.ndarray) -> dict[str, Callable[[], object]]:
 
     source = FrameCutouts(folder)
     index = source._open()
-    (fields,) = source._plan(index, *sky[:1].T)
+    recipe = source.recipe
+    (fields,) = source._plan(index, *sky[:1].T, [recipe])
     planes = [source._plane(index, fields, band) for band in range(3)]
     stretch = images.STRETCHES["sdss"]
     pixels = stretch.rgb(*planes)
     return {
-        "look up 1000 positions": lambda: source._plan(index, *np.repeat(sky[:1], 1000, axis=0).T),
+        "look up 1000 positions": lambda: source._plan(
+            index, *np.repeat(sky[:1], 1000, axis=0).T, [recipe] * 1000
+        ),
         "interpolate three bands": lambda: [source._plane(index, fields, band) for band in range(3)],
         "stretch": lambda: stretch.rgb(*planes),
         "JPEG": lambda: images.to_jpeg(pixels),

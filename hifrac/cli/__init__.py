@@ -12,6 +12,7 @@ from hifrac.cli.catalogs import catalogs
 from hifrac.cli.demo import demo
 from hifrac.cli.explain import explain
 from hifrac.cli.fetch import cache, fetch
+from hifrac.cli.plan import plan
 from hifrac.cli.predict import predict
 from hifrac.cli.reproduce import reproduce
 from hifrac.cli.spectra import spectra
@@ -39,6 +40,7 @@ for command in (
     export,
     fetch,
     models,
+    plan,
     predict,
     reproduce,
     spectra,
