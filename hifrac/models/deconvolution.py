@@ -8,7 +8,7 @@ normalisation after it. Wu & Peek (2020, arXiv:2009.12318) do so in the stem of 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +36,94 @@ def inverse_square_root(matrices: Tensor, n_iterations: int = 5) -> Tensor:
     roots : Tensor of float, shape (m, n, n)
     """
     norm = torch.linalg.matrix_norm(matrices, keepdim=True)
+    scaled = matrices / norm
+    if matrices.is_cuda:
+        return _iterated(scaled, n_iterations) / norm.sqrt()
+    # On a CPU one decomposition costs less than all these products, and their derivatives.
+    return _IteratedByEigenvalues.apply(scaled, n_iterations) / norm.sqrt()
+
+
+def _iterated(matrices: Tensor, n_iterations: int) -> Tensor:
+    """Iterate with products of matrices, those left out that are with the identity or for nothing."""
     identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
-    square_root, inverse = matrices / norm, identity.expand_as(matrices)
+    square_root, inverse = matrices, identity.expand_as(matrices)
+    for number in range(n_iterations):
+        product = inverse @ square_root if number else square_root
+        step = 1.5 * identity - 0.5 * product
+        inverse = step @ inverse if number else step
+        if number < n_iterations - 1:
+            square_root = square_root @ step
+    return inverse
+
+
+class _IteratedByEigenvalues(torch.autograd.Function):
+    """The same iteration of the eigenvalues of symmetric matrices, whose vectors it leaves as they are."""
+
+    @staticmethod
+    def forward(ctx: Any, matrices: Tensor, n_iterations: int) -> Tensor:
+        values, vectors = torch.linalg.eigh(matrices)
+        ctx.save_for_backward(values, vectors)
+        ctx.n_iterations = n_iterations
+        square_root, inverse = values, torch.ones_like(values)
+        for _ in range(n_iterations):
+            step = 1.5 - 0.5 * inverse * square_root
+            square_root, inverse = square_root * step, step * inverse
+        return (vectors * inverse[..., None, :]) @ vectors.mT
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        values, vectors = ctx.saved_tensors
+        slopes = _divided_differences(values, ctx.n_iterations)
+        # Of a function of a symmetric matrix (Daleckii & Krein; Higham 2008, theorem 3.11).
+        inner = vectors.mT @ (gradient + gradient.mT).mul_(0.5) @ vectors
+        return vectors @ inner.mul_(slopes) @ vectors.mT, None
+
+
+def _divided_differences(values: Tensor, n_iterations: int) -> Tensor:
+    """Return (f(a) - f(b)) / (a - b) for all pairs of numbers (m, n), f the iteration: (m, n, n).
+
+    By the rule for products, (f g)[a, b] = f[a, b] g(b) + f(a) g[a, b], so that no close numbers are
+    subtracted, and that of equal ones is the derivative.
+    """
+    root, inverse = values, torch.ones_like(values)
+    of_root = torch.ones_like(values[..., None] * values[..., None, :])
+    of_inverse = torch.zeros_like(of_root)
     for _ in range(n_iterations):
-        step = 1.5 * identity - 0.5 * inverse @ square_root
-        square_root, inverse = square_root @ step, step @ inverse
-    return inverse / norm.sqrt()
+        step = 1.5 - 0.5 * inverse * root
+        of_step = _of_product(of_inverse, of_root, inverse, root).mul_(-0.5)
+        of_root, of_inverse = (
+            _of_product(of_root, of_step, root, step),
+            _of_product(of_step, of_inverse, step, inverse),
+        )
+        root, inverse = root * step, step * inverse
+    return of_inverse
+
+
+def _of_product(of_first: Tensor, of_second: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return the divided differences of a product, given those of its factors and their values."""
+    return torch.addcmul(of_first * second[..., None, :], of_second, first[..., None])
+
+
+class _Moments(torch.autograd.Function):
+    """Mean (groups, f) and covariance (groups, f, f) of patches (groups, n, f).
+
+    The derivative of the covariance is one product of matrices: automatic differentiation would not know
+    that it is symmetric, nor that what is centred has no mean.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, patches: Tensor) -> tuple[Tensor, Tensor]:
+        mean = patches.mean(1)
+        centred = patches - mean[:, None]
+        ctx.save_for_backward(centred)
+        return mean, centred.mT @ centred / patches.shape[1]
+
+    @staticmethod
+    def backward(ctx: Any, of_mean: Tensor, of_covariance: Tensor) -> Tensor:
+        (centred,) = ctx.saved_tensors
+        symmetric = of_covariance + of_covariance.mT
+        number = centred.shape[1]
+        return torch.baddbmm(of_mean[:, None], centred, symmetric).div_(number)
 
 
 class FastDeconv(nn.Module):
@@ -130,11 +212,9 @@ class FastDeconv(nn.Module):
             )
             patches = patches.reshape(len(maps), self.groups, -1, self.n_features, patches.shape[-1])
             patches = patches.permute(1, 0, 2, 4, 3).reshape(self.groups, -1, self.n_features)
-            mean = patches.mean(1)
-            centred = patches - mean[:, None]
+            mean, covariance = _Moments.apply(patches)
             noise = self.eps * torch.eye(self.n_features, dtype=patches.dtype, device=patches.device)
-            covariance = centred.transpose(1, 2) @ centred / patches.shape[1] + noise
-            deconv = inverse_square_root(covariance, self.n_iterations)
+            deconv = inverse_square_root(covariance + noise, self.n_iterations)
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_deconv.lerp_(deconv, self.momentum)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hifrac.models.deconvolution import FastDeconv, inverse_square_root
+from hifrac.models.deconvolution import FastDeconv, _iterated, _Moments, inverse_square_root
 
 of_jit = pytest.mark.filterwarnings(
     r"ignore:.*torch\.jit\.:DeprecationWarning", r"ignore:.*torch\.jit\.:FutureWarning"
@@ -118,7 +118,37 @@ def test_five_iterations_do_to_each_eigenvalue_what_they_do_to_a_number():
     assert z[0] == pytest.approx(1.5**5, rel=1e-2)
 
 
+@pytest.mark.parametrize("values", [np.geomspace(1e-6, 1, 9), np.ones(9), np.r_[np.zeros(5), 1, 1, 2, 3]])
+def test_products_of_matrices_and_eigenvalues_are_one_iteration(values):
+    """Products are for a GPU; equal eigenvalues have no vectors of their own, and no differences."""
+    matrices = torch.from_numpy(np.array([spectrum_of(values, seed) for seed in range(2)])).requires_grad_()
+    weights = torch.randn(matrices.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    norm = torch.linalg.matrix_norm(matrices, keepdim=True)
+    products = _iterated(matrices / norm, 5) / norm.sqrt()
+    roots = inverse_square_root(matrices)
+    torch.testing.assert_close(roots, products, rtol=1e-9, atol=1e-9)
+    # Their matrices are symmetric, and so is all that matters of a gradient.
+    gradients = [torch.autograd.grad((each * weights).sum(), matrices)[0] for each in (products, roots)]
+    gradients = [each + each.mT for each in gradients]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("n_iterations", [1, 2, 5])
+def test_no_iteration_is_left_out(n_iterations):
+    matrix = torch.from_numpy(spectrum_of([0.2, 0.5, 0.9]))[None]
+    root, inverse = matrix, torch.eye(3, dtype=torch.float64)
+    for _ in range(n_iterations):
+        step = 1.5 * torch.eye(3) - 0.5 * inverse @ root
+        root, inverse = root @ step, step @ inverse
+    torch.testing.assert_close(_iterated(matrix, n_iterations), inverse, rtol=1e-12, atol=1e-12)
+
+
 # What the layer does
+
+
+def test_gradients_of_mean_and_covariance_are_those_of_differences():
+    patches = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.autograd.gradcheck(_Moments.apply, patches.requires_grad_())
 
 
 @pytest.mark.parametrize("shape", LAYERS)
