@@ -133,13 +133,21 @@ def test_what_a_module_exports_is_there(path):
 def test_the_top_level():
     expected = {
         ".ci",
+        ".github",
         ".pre-commit-config.yaml",
+        ".readthedocs.yaml",
+        ".zenodo.json",
         "CHANGES.rst",
         "CITATION.cff",
+        "CODE_OF_CONDUCT.md",
         "CONTRIBUTING.md",
         "LICENSE",
+        "MANIFEST.in",
         "README.md",
+        "SECURITY.md",
         "benchmarks",
+        "codemeta.json",
+        "conda",
         "docs",
         "hifrac",
         "pyproject.toml",
@@ -176,7 +184,9 @@ def test_the_bundled_model_is_small():
 
 
 @from_checkout
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/development.rst"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/development.rst", "docs/checklist.rst"]
+)
 def test_files_that_a_page_names_are_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
