@@ -14,6 +14,7 @@ from hifrac.attribution import Explanation, Target
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models import _artifact
 from hifrac.models.architectures import build
+from hifrac.models.deconvolution import FastDeconv
 from hifrac.models.metallicity import MetallicityOutput
 from hifrac.models.spectrum import SpectrumOutput
 from hifrac.models.structure import NetworkOutput
@@ -86,6 +87,10 @@ def stirred(network):
                 module.running_var.uniform_(0.5, 2.0)
             elif isinstance(module, SimpleSelfAttention):
                 module.gamma.fill_(1e-2)
+            elif isinstance(module, FastDeconv):
+                module.bias.uniform_(-0.2, 0.2)
+                module.running_mean.uniform_(-0.2, 0.2)
+                module.running_deconv.add_(torch.empty_like(module.running_deconv).uniform_(-0.01, 0.01))
     return network.eval()
 
 

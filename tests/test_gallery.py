@@ -168,6 +168,7 @@ socket.getaddrinfo = socket.create_connection = refuse
 """
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_as_a_notebook_without_a_network(tmp_path, monkeypatch):
     converter = pytest.importorskip("sphinx_gallery.notebook", reason="sphinx-gallery is not installed")
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")

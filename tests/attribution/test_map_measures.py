@@ -17,7 +17,7 @@ from hifrac.attribution.gradients import baseline_picture
 from hifrac.demo import PICTURES
 from hifrac.images import decode
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

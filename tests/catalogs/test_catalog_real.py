@@ -128,6 +128,7 @@ def test_resolve_labels_have_their_limits():
     np.testing.assert_allclose(plain_values(resolve, "log_hi_fraction"), fraction, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_paper_is_reproduced_up_to_its_stellar_masses(durbala):
     selections = samples.paper_samples(durbala)
     table = {(row["sample"], row["step"]): row for one in selections.values() for row in one.counts()}

@@ -52,6 +52,7 @@ def test_declaring_a_scale_changes_what_is_said_and_no_number(xgass):
     np.testing.assert_array_equal(plain_values(mine, "log_mhi"), plain_values(xgass, "log_mhi"))
 
 
+@pytest.mark.slow
 @given(st.floats(30, 150), st.floats(30, 150))
 def test_converted_masses_and_distances_are_those_of_the_other_cosmology(before, after):
     z = np.array([0.02, 0.04])

@@ -491,6 +491,7 @@ def test_the_labels_are_those_of_the_data_directory(real_data):
     assert len(published) == 259
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "n"), [("a40", 10983), ("a100", 9684)])
 def test_the_samples_have_labels_throughout(real_data, name, n):

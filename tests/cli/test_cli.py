@@ -211,6 +211,7 @@ def test_the_threads_reach_the_network(galaxies, output, monkeypatch):
     assert conf.threads == 0
 
 
+@pytest.mark.slow
 def test_threads_wait_asleep_unless_something_else_is_set(galaxies, output, monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     shown = command("predict", galaxies, "-o", output, *LOCAL, env={**os.environ, "OMP_DISPLAY_ENV": "true"})

@@ -103,6 +103,7 @@ def test_what_is_on_the_disk_is_counted(data):
     assert (done.exit_code, done.stdout, done.stderr) == (0, "xgass: 2 rows\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.filterwarnings("default::hifrac.catalogs.CatalogWarning")
 def test_the_counts_stand_beside_the_published_ones(tmp_path):

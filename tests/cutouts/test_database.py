@@ -77,6 +77,7 @@ def written_by_processes(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_processes_that_begin_at_once_lose_nothing(written_by_processes, damage):
     for turn in range(ROUNDS):

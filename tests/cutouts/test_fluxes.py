@@ -206,6 +206,7 @@ def test_an_order_of_what(bands, message):
         suspect_order(np.zeros((1, 5, 8, 8)), bands)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_galaxies_are_brighter_in_redder_bands(real_data):
     labels = Table.read(real_data / "cutouts" / "photometry_labels.ecsv")

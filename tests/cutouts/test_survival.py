@@ -15,6 +15,8 @@ from survival import CONNECTIONS, SurveyProcess, Trial, positions
 from hifrac import images
 from hifrac.core.exceptions import RowError
 
+pytestmark = pytest.mark.slow
+
 
 def trial_of(folder, rows, rate=80):
     """A table and a client that may ask so many times a second; the service is up to the test."""

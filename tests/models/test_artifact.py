@@ -39,6 +39,7 @@ def test_weights_and_script_of_every_architecture_answer_as_the_network_did(arch
 
 
 # It takes seconds; what the other architectures consist of is in these.
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["StructureNet", "xresnet18"])
 def test_an_exported_program_answers_as_the_network_did(architecture, tmp_path, blobs):
     with warnings.catch_warnings():

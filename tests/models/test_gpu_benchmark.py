@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
 

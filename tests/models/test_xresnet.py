@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from model_files import stirred
 from torch import nn
 from torch.nn import functional
 
@@ -33,29 +34,6 @@ pytestmark = pytest.mark.numeric
 of_jit = pytest.mark.filterwarnings(
     r"ignore:.*torch\.jit\.:DeprecationWarning", r"ignore:.*torch\.jit\.:FutureWarning"
 )
-
-
-def stirred(network, seed=0):
-    """The network with nothing left at 0 or 1: as after training, every path says something."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(tensor, low, high):
-        return torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * (high - low) + low
-
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.copy_(draw(module.weight, 0.4, 0.8))
-                module.bias.copy_(draw(module.bias, -0.2, 0.2))
-                module.running_mean.copy_(draw(module.running_mean, -0.2, 0.2))
-                module.running_var.copy_(draw(module.running_var, 0.5, 2.0))
-            elif isinstance(module, SimpleSelfAttention):
-                module.gamma.fill_(1e-2)
-            elif isinstance(module, FastDeconv):
-                module.bias.copy_(draw(module.bias, -0.2, 0.2))
-                module.running_mean.copy_(draw(module.running_mean, -0.2, 0.2))
-                module.running_deconv.add_(draw(module.running_deconv, -0.01, 0.01))
-    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -386,6 +364,7 @@ def test_it_learns(pictures):
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", OF_SPECTRA)
 def test_the_networks_of_spectra_learn(make):
     torch.manual_seed(0)
@@ -479,6 +458,7 @@ def test_it_scripts(network, pixels):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folded", [True, False])
 def test_it_exports_for_any_number_of_pictures(pixels, folded):
     whole = PixelNet(stirred(xresnet18())).eval()
@@ -491,6 +471,7 @@ def test_it_exports_for_any_number_of_pictures(pixels, folded):
             torch.testing.assert_close(program.module()(pixels[:n]), whole(pixels[:n]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @of_jit
 @pytest.mark.parametrize("make", OF_SPECTRA)
 @pytest.mark.parametrize("n_channels", [3, 5])

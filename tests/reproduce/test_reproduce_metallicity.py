@@ -218,6 +218,7 @@ def test_the_relation_of_figure_5_is_that_of_the_mass(made_metallicity):
     assert numbers["relation at the mass of the photometry: rmse (dex)"] == (pytest.approx(rmse), 0.1175)
 
 
+@pytest.mark.slow
 def test_figure_4_has_every_estimator_at_every_width(made_metallicity):
     here = made_metallicity[0]
     for name in ("card.json", "weights.safetensors"):

@@ -23,6 +23,8 @@ from hifrac.reproduce.samples import (
 )
 from hifrac.simulate import observed_colour, render_table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def durbala():

@@ -245,6 +245,7 @@ def test_an_empty_table_has_no_pictures(catalog):
     assert list(render_table(catalog[:0])) == []
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_rendered_galaxies_measure_as_their_real_cutouts_do(real_data):
     from hifrac.core.reddening import galactic_ebv

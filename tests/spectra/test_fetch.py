@@ -330,6 +330,7 @@ CLIENT = (
 )
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_keeps_what_it_has(tmp_path):
     fibers = range(1, 81)
     good = archive({("26", 266, 51630, fiber): spec_file(FIBERID=fiber) for fiber in fibers})

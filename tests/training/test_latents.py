@@ -107,6 +107,7 @@ def test_an_autoencoder_learns_spectra_and_the_scale_of_their_latents(autoencode
     assert np.all((latents.std(0) > 0.7) & (latents.std(0) < 1.3))
 
 
+@pytest.mark.slow
 def test_lambda_holds_latents_to_the_prior(autoencoder):
     space, flux = autoencoder
     free = fit_info_vae(flux, np.full(flux.shape, 1e3), lambd=1, **QUICK)
@@ -151,6 +152,7 @@ def test_an_autoencoder_is_the_same_each_time_and_leaves_chance_as_it_was():
     assert not np.allclose(latents[0], latents[2])
 
 
+@pytest.mark.slow
 def test_errors_tell_an_autoencoder_what_to_learn():
     """Half of the pixels are noise: with errors that say so, they cost nothing."""
     flux, is_noise = shapes(300, noise=0), X > 0.5

@@ -49,6 +49,7 @@ def test_the_papers_splits_have_its_sizes(n, n_valid, generator):
     assert sorted([*train, *valid]) == list(range(n))
 
 
+@pytest.mark.slow
 def test_the_papers_splits_are_what_its_code_draws():
     # In a process of its own: the code sets the seeds of the whole process.
     code = (

@@ -31,6 +31,8 @@ from hifrac.training.config import read_config
 from hifrac.training.evaluation import evaluate
 from hifrac.training.splits import read_split, split_hash
 
+pytestmark = pytest.mark.slow
+
 N, WIDTH = 100, 32
 
 CONFIG = """

@@ -23,6 +23,8 @@ from hifrac.training.cnn.module import answer
 from hifrac.training.cnn.trainer import fit_network
 from hifrac.training.config import read_config
 
+pytestmark = pytest.mark.slow
+
 N = 100
 SETTINGS = ("pictures.width=32", "network.architecture=shallow", "run.accelerator=cpu",
             "optimizer.epochs=2", "optimizer.batch_size=16")  # fmt: skip

@@ -13,6 +13,8 @@ from hifrac.training.cnn.learner import train_network
 from hifrac.training.config import read_config
 from hifrac.training.splits import paper_permutation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def plain():

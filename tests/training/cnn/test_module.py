@@ -205,6 +205,7 @@ class States(Callback):
         self.states.append(state_of(pl_module))
 
 
+@pytest.mark.slow
 def test_a_frozen_body_stays_as_it_is_with_its_statistics():
     states = States()
     train(restarting(), labelled(), labelled(5, seed=9), callbacks=[states])
@@ -217,6 +218,7 @@ def test_a_frozen_body_stays_as_it_is_with_its_statistics():
         assert not torch.equal(body[3][name], body[2][name])
 
 
+@pytest.mark.slow
 def test_each_part_of_the_schedule_begins_without_momentum():
     states = States()
     module = train(restarting(), callbacks=[states])
@@ -225,6 +227,7 @@ def test_each_part_of_the_schedule_begins_without_momentum():
     assert states.momenta == [0, n_head, 0, 0, n_all, n_all]
 
 
+@pytest.mark.slow
 def test_each_group_of_layers_has_its_rate():
     rates = []
 
@@ -242,6 +245,7 @@ def test_each_group_of_layers_has_its_rate():
     np.testing.assert_allclose(rates[-len(step) :], np.outer(fall, [1e-2, 1e-1, 1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 7, 10])
 def test_restarts_interrupted_and_resumed_are_uninterrupted_bit_for_bit(tmp_path, step):
     config, pictures = restarting(), labelled()
@@ -317,6 +321,7 @@ def test_a_single_picture_is_judged_all_the_same():
 # Interruption
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "loss"), [(4, "rmse"), (6, "rmse"), (8, "gaussian_nll")])
 def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(tmp_path, step, loss):
     config, pictures, held_out = configured(loss, epochs=4), labelled(), labelled(5, seed=9)

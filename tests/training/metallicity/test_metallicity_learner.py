@@ -31,7 +31,7 @@ from hifrac.training.splits import assign_folds
 from hifrac.training.structure.evidence import EVIDENCE, evidence_of
 from hifrac.training.structure.measurements import measure_all
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 
 TABLES = ("cross_validation", "published", "thirds", "readings", "star_forming", "targets", "ood_tests")
 

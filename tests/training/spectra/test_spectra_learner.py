@@ -19,7 +19,7 @@ from hifrac.training.spectra.heads import fit_heads, fit_lines, fit_readings, se
 from hifrac.training.spectra.sample import FEWEST, read_sample, require_labels, with_lines, with_template
 from hifrac.training.structure.measurements import measure, with_ebv
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 # As in the folder of the tests.
 N_MPA_JHU, N_THOMAS, N_OTHERS, OFFSET = 44, 12, 70, 0.05
 TABLES = ("template", "lines", "readings", "targets", "ood_tests")

@@ -28,7 +28,7 @@ from hifrac.training.structure.distances import OOD_PERCENTILE
 from hifrac.training.structure.galaxies import read_sample
 from hifrac.training.write_model import require_same_answers
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 
 TABLES = (
     *("cross_validation", "detection", "gswlc", "learning_curve", "missed", "ood_tests", "readings"),
