@@ -37,9 +37,15 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self._answer(dict(line.partition("=")[::2] for line in body.splitlines()))
+
     def do_GET(self):
+        self._answer(dict(parse_qsl(urlsplit(self.path).query)))
+
+    def _answer(self, params):
         parts = urlsplit(self.path)
-        params = dict(parse_qsl(parts.query))
         self.service.asked.append((parts.path, params))
         status, body = self.service.answers(parts.path, params)
         with contextlib.suppress(OSError):

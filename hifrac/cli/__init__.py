@@ -10,6 +10,7 @@ import hifrac
 from hifrac.cli.benchmark import benchmark
 from hifrac.cli.catalogs import catalogs
 from hifrac.cli.demo import demo
+from hifrac.cli.doctor import doctor
 from hifrac.cli.explain import explain
 from hifrac.cli.fetch import cache, fetch
 from hifrac.cli.plan import plan
@@ -35,6 +36,7 @@ for command in (
     cache,
     catalogs,
     demo,
+    doctor,
     evaluate,
     explain,
     export,
