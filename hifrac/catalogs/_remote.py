@@ -17,14 +17,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-import tenacity
 from astropy.io import votable
 from astropy.table import Table, vstack
 
 from hifrac.catalogs.errors import CatalogServiceError
 from hifrac.core.config import conf
 from hifrac.core.exceptions import warn_caller
-from hifrac.core.retry import LONGEST_PAUSE, may_pass, pause_before, repeating, retry_after
+from hifrac.core.retry import ask_patiently, retry_after
 from hifrac.core.tables import read_table, read_text_table, write_table
 from hifrac.cutouts._turns import turns_of
 
@@ -244,19 +243,7 @@ def _ask(ask: Callable[[], requests.Response], who: str) -> requests.Response:
             retry_after=retry_after(response.headers),
         )
 
-    def is_passing(error: BaseException) -> bool:
-        return isinstance(error, CatalogServiceError) and may_pass(error.status)
-
-    def asked(state: tenacity.RetryCallState) -> float:
-        return getattr(state.outcome and state.outcome.exception(), "retry_after", None) or 0.0
-
-    def wait(state: tenacity.RetryCallState) -> float:
-        return max(pause_before(state.attempt_number, conf.retry_backoff), asked(state))
-
-    def stop(state: tenacity.RetryCallState) -> bool:
-        return state.attempt_number > conf.retries or asked(state) > max(conf.patience, LONGEST_PAUSE)
-
-    return repeating(is_passing, stop=stop, wait=wait)(try_)
+    return ask_patiently(try_)
 
 
 def _url_of(error: requests.RequestException) -> str | None:

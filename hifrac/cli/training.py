@@ -310,17 +310,21 @@ def evaluate(
     multiple=True,
     help="safetensors, torchscript or export; may be given again.  [default: torchscript]",
 )
+@click.option("--hub", is_flag=True, help="For the Hugging Face Hub: the weights alone, with a README.md.")
 @one_line_errors
-def export(model: str, output: Path, formats: tuple[str, ...]) -> None:
+def export(model: str, output: Path, formats: tuple[str, ...], hub: bool) -> None:
     """Write MODEL as a folder for other programs: TorchScript, torch.export.
 
     MODEL is the name of a bundled model, or the folder of one. The weights and
     the card are always written.
     """
+    from hifrac.core.files import file_sha256
     from hifrac.models import export_model
 
+    if hub and formats:
+        raise ValueError("--hub does not go with --format: from the network only weights are loaded")
     chosen = {"formats": formats} if formats else {}
-    card = export_model(model, output, **chosen)
-    for name, sha256 in card.files.items():
+    card = export_model(model, output, hub=hub, **chosen)
+    for name, sha256 in {"card.json": file_sha256(output / "card.json"), **card.files}.items():
         click.echo(f"{sha256}  {name}")
     click.echo(f"written to {output}")

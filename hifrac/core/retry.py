@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import tenacity
 import urllib3
 from urllib3.util import Retry
+
+from hifrac.core.config import conf
+from hifrac.core.exceptions import ServiceError
+
+T = TypeVar("T")
 
 #: Statuses by which a host says that it has trouble as a whole.
 BUSY = (429, 502, 503, 504)
@@ -39,6 +44,24 @@ def pause_before(
     What the service ``asked`` for is a part of it, and waited for by whoever keeps the turns of its host.
     """
     return max(0.0, min(longest, backoff * 2.0 ** min(max(repeat, 1) - 1, 64)) - (asked or 0.0))
+
+
+def ask_patiently(ask: Callable[[], T]) -> T:
+    """Return what ``ask`` returns, calling it again as the settings allow while its ServiceError may pass."""
+
+    def asked(state: tenacity.RetryCallState) -> float:
+        return getattr(state.outcome and state.outcome.exception(), "retry_after", None) or 0.0
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        return max(pause_before(state.attempt_number, conf.retry_backoff), asked(state))
+
+    def stop(state: tenacity.RetryCallState) -> bool:
+        return state.attempt_number > conf.retries or asked(state) > max(conf.patience, LONGEST_PAUSE)
+
+    def is_passing(error: BaseException) -> bool:
+        return isinstance(error, ServiceError) and may_pass(error.status)
+
+    return repeating(is_passing, stop=stop, wait=wait)(ask)
 
 
 def repeating(

@@ -8,12 +8,18 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from hifrac.core.files import file_sha256, write_whole
 from hifrac.models.cards import ModelCard
+from hifrac.models.hub import model_page
 from hifrac.models.registry import load_model
 
 
 def export_model(
-    model: str | PathLike[str], output: str | PathLike[str], *, formats: Sequence[str] = ("torchscript",)
+    model: str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    formats: Sequence[str] = ("torchscript",),
+    hub: bool = False,
 ) -> ModelCard:
     """Write a model as a folder that `load_model` takes.
 
@@ -31,6 +37,9 @@ def export_model(
         graph of `torch.export`, for any number of pictures of the recipe's width;
         a PyTorch older than the one that wrote it may refuse it. `load_model` has no
         use for it: PyTorch may unpickle what is in such a file.
+    hub : bool, optional
+        Whether the folder is for the Hugging Face Hub, or any place that ``load_model`` fetches from: with
+        ``README.md``, a model card as the hub has them, and with the weights alone, whatever the formats.
 
     Returns
     -------
@@ -54,6 +63,7 @@ def export_model(
         raise ValueError(f"formats must be a sequence of names, got the text {formats!r}")
     if unknown := [name for name in formats if name not in _artifact.FORMATS]:
         raise ValueError(f"formats must be of {', '.join(_artifact.FORMATS)}; got {unknown[0]!r}")
+    formats = () if hub else formats
     folder = Path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"output: {folder} exists already and is not an empty folder")
@@ -64,7 +74,9 @@ def export_model(
         staged = Path(name) / "model"
         files = _artifact.save(loaded.network, staged, formats=formats, width=loaded.card.recipe.width)
         card = replace(loaded.card, files=files)
-        card.write(staged)
+        path = card.write(staged)
+        if hub:
+            write_whole(staged / "README.md", model_page(card, file_sha256(path)))
         if folder.is_dir():
             folder.rmdir()
         staged.rename(folder)

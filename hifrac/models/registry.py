@@ -376,15 +376,20 @@ class Model:
 
 @plain_torch()
 def load_model(
-    model: str | PathLike[str] | None = None, *, device: str | None = None, runtime: str | None = None
+    model: str | PathLike[str] | None = None,
+    *,
+    device: str | None = None,
+    runtime: str | None = None,
+    sha256: str | None = None,
 ) -> Model:
     """Load a model, its files verified.
 
     Parameters
     ----------
     model : str or path-like, optional
-        The name of a bundled model, or a folder with ``card.json`` and its
-        artefacts. ``conf.model`` by default.
+        The name of a bundled model; a folder with ``card.json`` and its artefacts; or where such a folder is
+        on the network, ``hf://OWNER/NAME@REVISION`` of the Hugging Face Hub or ``https://...``, of which the
+        card and the weights are fetched once, and kept in the local store. ``conf.model`` by default.
     device : {"auto", "cpu", "cuda"} or a torch device, optional
         ``conf.device`` by default; ``"auto"`` takes CUDA when there is one.
     runtime : {"torchscript", "eager", "openvino", "half"}, optional
@@ -394,6 +399,9 @@ def load_model(
         is a program, which can read and write files. Say ``"torchscript"`` if you trust where it is from.
         ``"openvino"`` is for the CPU, in single precision, and needs the extra of
         that name; ``"half"`` is for the xresnets on CUDA, in 16 bits.
+    sha256 : str, optional
+        That of ``card.json``, which has those of the other files: another card is refused. A model from the
+        network needs it, here or behind its address as ``#sha256=...``.
 
     Returns
     -------
@@ -406,13 +414,15 @@ def load_model(
     ~hifrac.core.UnknownModelError
         If there is neither such a name nor such a folder.
     ~hifrac.core.ModelIntegrityError
-        If a file differs from its card; nothing of it is executed.
+        If a file differs from its card, or the card from ``sha256``; nothing of it is executed.
     ~hifrac.core.ModelError
         If the model cannot be loaded otherwise, or has nothing for ``runtime``, or what
         ``runtime`` needs is not installed.
     ValueError
         If ``runtime`` or ``device`` is unknown, ``device`` is not on this machine, or
-        ``runtime`` is not for it.
+        ``runtime`` is not for it; if an address is none, or lacks its ``sha256``.
+    ~hifrac.core.HifracError
+        If a service does not give the files.
 
     Warns
     -----
@@ -432,18 +442,9 @@ def load_model(
     wanted = conf.model if model is None else model
     if not isinstance(wanted, str | PathLike):
         raise TypeError(f"model must be a name or a folder, got {type(wanted).__name__}")
-    bundled = bundled_models()
-    if isinstance(wanted, str) and wanted in bundled:
-        folder = bundled[wanted]
-    elif (Path(wanted) / FILE_NAME).is_file():
-        folder = Path(wanted)
-    else:
-        raise UnknownModelError(
-            f"model: no model named {str(wanted)!r} and no folder of that name with a {FILE_NAME}; "
-            f"bundled models: {', '.join(bundled)}"
-        )
     if runtime is not None and runtime not in RUNTIMES:
         raise ValueError(f"runtime must be one of {RUNTIMES}, got {runtime!r}")
+    folder = _folder_of(wanted, runtime, sha256)
     card = ModelCard.read(folder)
     place = _resolve_device(conf.device if device is None else device)
 
@@ -452,6 +453,26 @@ def load_model(
         raise ValueError(f"runtime: {runtime!r} needs the device {needed!r}, not {place!r}")
     network, used = _network(folder, card, runtime, place)
     return Model(card=card, device=place, runtime=used, network=network.to(place), folder=folder)
+
+
+def _folder_of(model: str | PathLike[str], runtime: str | None, sha256: str | None) -> Path:
+    """Return the folder of a model, whose card is the one that is wanted."""
+    from hifrac.models import hub
+
+    if hub.is_address(model):
+        if runtime == "torchscript":
+            raise ValueError("runtime: no script is fetched from the network, and none is run")
+        return hub.fetched(str(model), sha256)
+    bundled = bundled_models()
+    folder = bundled[model] if isinstance(model, str) and model in bundled else Path(model)
+    if not (folder / FILE_NAME).is_file():
+        raise UnknownModelError(
+            f"model: no model named {str(model)!r} and no folder of that name with a {FILE_NAME}; "
+            f"bundled models: {', '.join(bundled)}"
+        )
+    if sha256 is not None:
+        hub.require_digest(folder / FILE_NAME, sha256)
+    return folder
 
 
 def _network(folder: Path, card: ModelCard, runtime: str | None, place: str) -> tuple[torch.nn.Module, str]:
