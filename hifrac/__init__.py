@@ -23,6 +23,7 @@ _ROOM_OF = {
     "plot_overview": "hifrac.visualization.overview",
     "plot_result": "hifrac.visualization.estimates",
     "plot_spectrum": "hifrac.visualization.spectra",
+    "predict_parts": "hifrac.parts",
 }
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "plot_overview",
     "plot_result",
     "plot_spectrum",
+    "predict_parts",
 ]
 
 

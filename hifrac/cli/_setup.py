@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from hifrac._picture_estimator import PictureEstimator
+    from hifrac.core.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,18 @@ class Setup:
         """Read INPUT; a ValueError before that if options do not go together."""
         from hifrac.core.shapes import read_input
 
+        self._check_options()
+        return read_input(str(self.table), text_columns=[self._wanted_name], **self.reading)
+
+    def open_rows(self) -> Rows:
+        """Open INPUT, to read some rows at a time; errors as of `read`."""
+        from hifrac.core.rows import open_rows
+
+        self._check_options()
+        return open_rows(str(self.table), text_columns=[self._wanted_name], **self.reading)
+
+    def _check_options(self) -> None:
+        """Raise a ValueError if options do not go together."""
         _ = self._estimator_class
         if self.cutouts is None and (self.bands is not None or self.pixel_scale is not None):
             raise ValueError("--bands and --pixel-scale are of the pictures of --cutouts: give that as well")
@@ -108,7 +121,6 @@ class Setup:
             raise ValueError(
                 f"{local[0]} does not go with {(local[1:] + remote)[0]}: the pictures have one source"
             )
-        return read_input(str(self.table), text_columns=[self._wanted_name], **self.reading)
 
     @property
     def columns(self) -> Iterable[str]:

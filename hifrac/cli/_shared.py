@@ -239,7 +239,9 @@ def write_result(table, path: Path, *, overwrite: bool) -> None:
         raise
 
 
-def exit_unless_complete(result, n_served: int, *, fetching: bool, offline: bool = False) -> None:
+def exit_unless_complete(
+    result, n_served: int, *, fetching: bool, offline: bool = False, again: str = ""
+) -> None:
     """Exit with status 1 where nothing was served, or where another run is expected to fetch more."""
     import numpy as np
 
@@ -248,8 +250,8 @@ def exit_unless_complete(result, n_served: int, *, fetching: bool, offline: bool
     flags = np.asarray(result["flags"])
     n_missing = int(np.sum((flags & int(Flag.FETCH_FAILED | Flag.BAD_IMAGE)) != 0)) if fetching else 0
     if n_missing:
-        again = "run it again without --offline" if offline else "run it again"
-        click.echo(f"{n_missing} rows lack their picture for the moment: {again} to ask for these", err=True)
+        how = " ".join(filter(None, ("run it again", again, "without --offline" if offline else "")))
+        click.echo(f"{n_missing} rows lack their picture for the moment: {how} to ask for these", err=True)
     if n_missing or (len(flags) and not n_served):
         raise SystemExit(1)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from hifrac.cli._parts import Parts, parts_options
 from hifrac.cli._setup import Setup, setup_options
 from hifrac.cli._shared import (
     count_outcomes,
@@ -19,7 +21,13 @@ from hifrac.cli._visual import Visuals, visual_options
 
 
 @click.command()
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Table to write; with --rows-per-part a folder, or a table that is joined of parts.",
+)
 @setup_options
 @click.option(
     "--environment",
@@ -28,6 +36,7 @@ from hifrac.cli._visual import Visuals, visual_options
     help="Table of positions and redshifts around the galaxies: adds their overdensity, which needs z.",
 )
 @click.option("--samples", type=click.IntRange(min=1), help="Draws from the distribution of each row.")
+@parts_options
 @visual_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT, and what --overview and --html write.")
 @click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
@@ -37,6 +46,7 @@ def predict(
     output: Path,
     environment: Path | None,
     samples: int | None,
+    parts: Parts,
     visuals: Visuals,
     overwrite: bool,
     replace_columns: bool,
@@ -55,29 +65,46 @@ def predict(
     one). FITS files have three planes, red first: integers of 0 to 255, or fluxes. Where the planes have
     another order, or a galaxy has three files (NAME-g.fits ...), say --bands g,r,i; for
     another scale, --pixel-scale.
+
+    With --rows-per-part the result is made in parts, each of which is on the disk before the next is begun:
+    after an interruption run it again with --resume to go on. OUTPUT is then a folder of Parquet files; or,
+    if its name ends as a table's, that table, joined in the end of the parts in OUTPUT.parts.
     """
-    from hifrac.core.tables import check_output, output_format, read_table, require_vectors
+    from hifrac.core.tables import output_format, read_table
 
     # What can be refused is refused before hours of work, not after.
-    output_format(output)
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
+    if not parts.make_folder(output):
+        output_format(output)
+        if output.exists() and not overwrite:
+            raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
     visuals.check(output, overwrite=overwrite)
     if setup.name is not None and setup.cutouts is None:
         raise ValueError("--name names pictures of --cutouts: give that as well")
+    options = {
+        **setup.axes,
+        "environment": None if environment is None else read_table(environment),
+        "samples": samples,
+        "progress": on_terminal(),
+    }
+    if parts.are_wanted:
+        parts.predict(
+            setup, output, visuals, {**options, "overwrite": overwrite, "replace_columns": replace_columns}
+        )
+    else:
+        _predict_at_once(setup, output, visuals, {**options, "overwrite": replace_columns}, overwrite)
+
+
+def _predict_at_once(
+    setup: Setup, output: Path, visuals: Visuals, options: dict[str, Any], overwrite: bool
+) -> None:
+    """Estimate all rows, and write one table; ``options`` are keywords of the estimator's ``predict``."""
+    from hifrac.core.tables import check_output, require_vectors
+
     rows = setup.read()
     require_vectors(output, setup.columns)
     check_output(rows, output, overwrite=overwrite)
-    reference = None if environment is None else read_table(environment)
     with setup.estimator(rows) as estimator, first_failures() as first:
-        result = estimator.predict(
-            rows,
-            **setup.axes,
-            environment=reference,
-            samples=samples,
-            overwrite=replace_columns,
-            progress=on_terminal(),
-        )
+        result = estimator.predict(rows, **options)
         write_result(result, output, overwrite=overwrite)
         written = visuals.write(result, estimator.cutouts, f"Estimates of {setup.table.name}")
     lines, n_estimated = count_outcomes(result, first)

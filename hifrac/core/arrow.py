@@ -1,4 +1,4 @@
-"""Columns of Arrow, and so of Parquet, pandas and polars, to columns of Astropy, digit by digit."""
+"""Columns of Arrow, and so of Parquet, pandas and polars, to columns of Astropy and back, digit by digit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.table import Column, MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table, meta
+from astropy.time import Time
+
+from hifrac.core.plain_columns import suited_table
+from hifrac.core.units import known_unit
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,19 +24,89 @@ def from_arrow(arrow: pyarrow.Table) -> Table:
     floats; times become ``datetime64``; the fields of a struct become columns ``name.field``; lists of
     one length become vectors; what is left becomes text (JSON).
     """
-    import pyarrow
-
-    while any(pyarrow.types.is_struct(field.type) for field in arrow.schema):
-        arrow = arrow.flatten()
+    arrow = flattened(arrow)
     columns = zip(arrow.column_names, arrow.columns, arrow.schema, strict=True)
-    table = Table()
+    table = Table(meta=_table_meta(arrow.schema))
     for name, values, field in columns:
         metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
         table[name] = column_from_arrow(values)
         if "unit" in metadata:
-            table[name].unit = metadata["unit"]
+            table[name].unit = known_unit(metadata["unit"])
         table[name].description = metadata.get("description")
+        table[name].format = metadata.get("format")
     return table
+
+
+def flattened(arrow: pyarrow.Table) -> pyarrow.Table:
+    """Return the fields of structs as columns ``name.field``."""
+    import pyarrow
+
+    while any(pyarrow.types.is_struct(field.type) for field in arrow.schema):
+        arrow = arrow.flatten()
+    return arrow
+
+
+#: Key of the metadata of a schema with what made a result (JSON): such a table is one of `to_arrow`.
+PROVENANCE = b"hifrac"
+# That of Astropy's own reader.
+_HEADER = b"table_meta_yaml"
+
+
+def to_arrow(table: Table) -> pyarrow.Table:
+    """Return the same columns as a table of Arrow, such that its schema does not depend on the rows.
+
+    What is masked becomes null; vectors become lists of one length, in which masked floats are NaN, for
+    Astropy reads no lists that are null; times become text. The unit, description and format of a column are
+    metadata of its field; ``meta`` is metadata of the schema, twice: all of it as Astropy's reader of Parquet
+    wants it, and ``meta["hifrac"]`` as JSON.
+    """
+    import pyarrow
+
+    plain = suited_table(table, "parquet")
+    for name in plain.colnames:
+        if isinstance(plain[name], Time):
+            plain[name] = Column(plain[name].isot, description=plain[name].info.description)
+    fields, arrays = [], []
+    lengths = {}
+    for column in plain.columns.values():
+        values = np.asarray(np.ma.getdata(column))
+        if values.dtype.kind == "S":
+            values = np.char.decode(values, "utf-8")
+        if values.dtype.kind == "U":
+            lengths[f"table::len::{column.name}"] = str(max(values.dtype.itemsize // 4, 1))
+        array = _arrow_array(values, np.ma.getmaskarray(column))
+        facts = {"unit": column.unit, "description": column.description, "format": column.format}
+        metadata = {key: str(value) for key, value in facts.items() if value}
+        fields.append(pyarrow.field(column.name, array.type, metadata=metadata))
+        arrays.append(array)
+    header = "\n".join(meta.get_yaml_from_table(plain))
+    provenance = json.dumps(plain.meta.get("hifrac", {}), default=str)
+    metadata = {PROVENANCE.decode(): provenance, _HEADER.decode(): header, **lengths}
+    return pyarrow.Table.from_arrays(arrays, schema=pyarrow.schema(fields, metadata=metadata))
+
+
+def _arrow_array(values: np.ndarray, mask: np.ndarray) -> pyarrow.Array:
+    """Return an array of numpy, with a mask of the same shape, as one of Arrow."""
+    import pyarrow
+
+    if values.dtype.kind != "U":  # Arrow is little-endian
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if values.ndim == 1:
+        return pyarrow.array(values, mask=mask)
+    size = int(np.prod(values.shape[1:]))
+    mask = mask.reshape(len(values), size)
+    if values.dtype.kind == "f":
+        items = np.where(mask, values.dtype.type(np.nan), values.reshape(len(values), size))
+        return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(items.ravel()), size)
+    items = pyarrow.array(values.ravel(), mask=mask.ravel())
+    return pyarrow.FixedSizeListArray.from_arrays(items, size, mask=pyarrow.array(mask.all(axis=1)))
+
+
+def _table_meta(schema: pyarrow.Schema) -> dict[str, Any]:
+    """Return the ``meta`` of the table that a schema of `to_arrow` is of."""
+    if PROVENANCE not in (schema.metadata or {}):
+        return {}
+    return meta.get_header_from_yaml(schema.metadata[_HEADER].decode().split("\n")).get("meta", {})
 
 
 def column_from_arrow(values: Any) -> Column:
@@ -95,14 +169,33 @@ def _plain_array(values: Any) -> np.ndarray:
     if types.is_timestamp(kind) or types.is_date(kind) or types.is_duration(kind):
         return np.asarray(values.to_numpy(**_zero_copy(values)))
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return _vectors(values.to_pylist())
+        return _vectors(values)
     if types.is_decimal(kind) and kind.scale > 0:
         return np.array([np.nan if value is None else float(value) for value in values.to_pylist()])
     return np.array(["" if value is None else _text(value) for value in values.to_pylist()], dtype=str)
 
 
-def _vectors(lists: list[Any]) -> np.ndarray:
+def _vectors(values: Any) -> np.ndarray:
     """Return lists of one length, and of plain values, as an array of two dimensions; others as JSON."""
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    item = values.type.value_type
+    if types.is_fixed_size_list(values.type):
+        sizes = [values.type.list_size]
+    else:
+        sizes = pc.list_value_length(values).drop_null().unique().to_pylist()
+    if len(sizes) == 1 and sizes[0] and (types.is_floating(item) or types.is_integer(item)):
+        items = pc.list_flatten(values)  # without the lists that are null
+        if types.is_floating(item) or not items.null_count:
+            vectors = np.zeros((len(values), sizes[0]), dtype=item.to_pandas_dtype())
+            vectors[np.asarray(values.is_valid())] = np.asarray(items).reshape(-1, sizes[0])
+            return vectors
+    return _vectors_of_lists(values.to_pylist())
+
+
+def _vectors_of_lists(lists: list[Any]) -> np.ndarray:
+    """Return lists of Python as `_vectors`."""
     first: list[Any] = next((row for row in lists if row), [])
     filler = "" if first and isinstance(first[0], str) else 0
     rows = [[filler] * len(first) if row is None else row for row in lists]

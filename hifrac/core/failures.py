@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 
 from hifrac.core.exceptions import RowError, warn_caller
 from hifrac.core.flags import Flag
@@ -31,8 +32,12 @@ class Failures:
 
     def warn(self, n_rows: int) -> None:
         """Warn of them, once: how many of the rows, why the first, and what to do about each kind."""
-        if not self._counts:
-            return
-        lines = [f"{self._counts.total()} of {n_rows} rows have no estimate, the first is {self._first}"]
-        lines += [f"  {count} {flag.name}: {flag.advice}" for flag, count in self._counts.items()]
-        warn_caller("\n".join(lines))
+        if self._counts:
+            warn_caller(failures_text(self._counts, n_rows, self._first))
+
+
+def failures_text(counts: Mapping[Flag, int], n_rows: int, first: str) -> str:
+    """Say how many of the rows have no estimate, why the first, and what to do about each kind."""
+    lines = [f"{sum(counts.values())} of {n_rows} rows have no estimate, the first is {first}"]
+    lines += [f"  {count} {flag.name}: {flag.advice}" for flag, count in counts.items()]
+    return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 @contextmanager
-def whole_file(path: Path, *, keep: bool = True) -> Iterator[Path]:
+def whole_file(path: Path, *, keep: bool = True, sync: bool = False) -> Iterator[Path]:
     """Yield a path beside a file's place, of the same extension: complete, it goes there; else it goes away.
 
     Parameters
@@ -26,19 +26,36 @@ def whole_file(path: Path, *, keep: bool = True) -> Iterator[Path]:
         Where the file belongs. What is there stays until the new one is complete.
     keep : bool, optional
         False to try whether it can be written, and leave nothing.
+    sync : bool, optional
+        Whether the file is on the disk, and not on its way there, once it has its name: a computer that
+        loses its power keeps it.
     """
     # Some writers look at the extension.
-    name = f".{path.stem}.{os.getpid()}-{threading.get_ident()}.partial{path.suffix}"
+    name = f".{path.stem}.{uuid.uuid4().hex}.partial{path.suffix}"  # other computers may write here, too
     partial = path.with_name(name)
     try:
         yield partial
+        if keep and sync:
+            _sync(partial)
         if keep:
             os.replace(partial, path)
+        if keep and sync and os.name == "posix":  # elsewhere folders cannot be opened
+            _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
+def _sync(path: Path) -> None:
+    """Wait until a file, or what a folder says of its files, is on the disk."""
+    # Windows syncs only what is open for writing; folders are opened for reading alone.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes | str, *, sync: bool = False) -> None:
     """Write bytes, or text as UTF-8, to a file: no reader ever finds half of it."""
-    with whole_file(path) as partial:
+    with whole_file(path, sync=sync) as partial:
         partial.write_bytes(data.encode() if isinstance(data, str) else data)

@@ -17,6 +17,7 @@ from astropy.utils.data import get_readable_fileobj
 from hifrac.core.arrow import from_arrow
 from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
 from hifrac.core.files import whole_file
+from hifrac.core.parts import read_parts
 from hifrac.core.plain_columns import holds_vectors, suited_table
 from hifrac.core.text_tables import decode_text, dialect_of, parts_of, read_cells, without_nulls
 from hifrac.core.units import known_unit
@@ -75,7 +76,7 @@ def read_table(
     Parameters
     ----------
     path : path-like
-        The file; it may be packed by gzip, bzip2 or xz.
+        The file; it may be packed by gzip, bzip2 or xz. Or a folder that `hifrac.predict_parts` wrote.
     format : str, optional
         A format of Astropy, ``ascii.`` left out or not, if it is not to be told by content and name.
     table : int or str, optional
@@ -94,13 +95,13 @@ def read_table(
     FileNotFoundError
         If there is no such file.
     IsADirectoryError
-        If it is a folder.
+        If it is another folder.
     ValueError
-        If it is no table, or several of which none was chosen.
+        If it is no table, or several of which none was chosen; or a folder that lacks parts.
     """
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a table")
+        return read_parts(path)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     try:
@@ -145,6 +146,11 @@ def _read(path: Path, file_format: str | None, table: int | str | None, names: C
     if file_format == "parquet":
         return _read_parquet(path)
     return Table.read(path, format=file_format)
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is a table in Parquet; ValueError if it is not what its name says."""
+    return _format_of(path) == "parquet"
 
 
 def _refuse_remote_rows(path: Path) -> None:
@@ -352,7 +358,7 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
     require_vectors(path, (name for name in table.colnames if np.ndim(table[name]) > 1))
     options = {"serialize_meta": True, "path": "result"} if file_format == "hdf5" else {}
     try:
-        with whole_file(path, keep=keep) as partial, warnings.catch_warnings():
+        with whole_file(path, keep=keep, sync=True) as partial, warnings.catch_warnings():
             for message in _FORMAT_LIMITS:
                 warnings.filterwarnings("ignore", message=message, category=Warning)
             plain = suited_table(table, file_format)

@@ -1,6 +1,7 @@
 """Files are whole or not there."""
 
 import hashlib
+import os
 
 import pytest
 
@@ -21,6 +22,16 @@ def test_bytes_and_text_are_written_and_written_over(tmp_path):
     write_whole(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, events = tmp_path / "a.txt", []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (events.append("fsync"), fsync(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (events.append("replace"), replace(*paths)))
+    write_whole(path, "x", sync=True)
+    assert events == ["fsync", "replace", "fsync"][: 3 if os.name == "posix" else 2]
+    assert path.read_text() == "x"
 
 
 def _fill_the_disk(path):

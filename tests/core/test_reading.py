@@ -91,6 +91,28 @@ def test_parquet_of_other_programs(tmp_path):
     assert table["ragged"].tolist() == ["[1]", "[2, 3]"]
 
 
+def test_vectors_of_other_programs(tmp_path):
+    columns = {
+        "fixed": pa.array([[1, 2], None], pa.list_(pa.int32(), 2)),
+        "nulls": pa.array([None, None], pa.list_(pa.float32(), 3)),
+        "holes": pa.array([[1.0, None], [3.0, 4.0]]),
+        "whole": pa.array([[1, None], [3, 4]]),
+        "nested": pa.array([[[1], [2]], [[3], [4]]]),
+        "words": pa.array([["a", "b"], ["c", "d"]]),
+        "empty": pa.array([[], []], pa.list_(pa.float64())),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet")
+    assert table["fixed"].dtype == np.int32
+    assert table["fixed"].tolist() == [[1, 2], [None, None]]
+    assert (table["nulls"].shape, table["nulls"].mask.all()) == ((2, 3), True)
+    assert np.array_equal(table["holes"], [[1, np.nan], [3, 4]], equal_nan=True)
+    assert table["whole"].tolist() == ["[1, null]", "[3, 4]"]
+    assert table["nested"].tolist() == ["[[1], [2]]", "[[3], [4]]"]
+    assert table["words"].tolist() == [["a", "b"], ["c", "d"]]
+    assert table["empty"].tolist() == ["[]", "[]"]
+
+
 def test_a_file_of_several_tables(tmp_path):
     def hdu(name, *columns):
         return fits.BinTableHDU.from_columns([fits.Column(c, "D", array=[1.0]) for c in columns], name=name)
