@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.table import Column, MaskedColumn, Table
-from click.testing import CliRunner
+from commands import assert_one_line, call, command
 from contract import assert_same_results
 from getjpeg_server import Reply, serve
 from pictures import encode, galaxy
@@ -16,7 +16,6 @@ from pictures import encode, galaxy
 import hifrac
 import hifrac.training
 from hifrac import Flag, conf
-from hifrac.cli import main
 from hifrac.core.columns import columns_of
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.tables import read_table, write_table
@@ -27,38 +26,6 @@ NEEDS = {"parquet": ("pandas", "pyarrow"), "hdf5": ("h5py",)}
 WITH_MASS_TOO = list(columns_of("log_hi_fraction", "", with_mass=True))
 ADDED = list(columns_of("log_hi_fraction", ""))
 LOCAL = ("--cutouts", str(PICTURES), "--name", "name")
-
-
-def call(*args):
-    """Run the command within this process, its two streams apart."""
-    try:
-        runner = CliRunner(mix_stderr=False)  # click 8.1
-    except TypeError:
-        runner = CliRunner()
-    return runner.invoke(main, [str(arg) for arg in args], prog_name="hifrac")
-
-
-def command(*args, **options):
-    """The command as a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "hifrac", *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        **options,
-    )
-
-
-def assert_one_line(result, *words, status=1):
-    """The command ended with one clear line, and did nothing."""
-    assert result.exit_code == status, result.output
-    assert isinstance(result.exception, SystemExit)
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: ")
-    assert "Traceback" not in line
-    for word in words:
-        assert str(word) in line
 
 
 @pytest.fixture
