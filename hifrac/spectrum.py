@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hifrac._picture_estimator import PictureEstimator
+from hifrac.models.calibration import SpectralTable
 
 #: What a predicted spectrum is, and where its pixels are.
 _FLUX = (
@@ -38,9 +39,9 @@ class SpectrumEstimator(PictureEstimator):
         If ``cutouts`` is no source, ``batch_size`` no integer, or ``device`` is given together with a loaded
         model.
     ValueError
-        If ``model`` estimates another quantity, ``photometry`` is unknown, ``batch_size`` is below 1, or
-        ``cutouts`` gives pictures of another recipe than the model's. For ``model`` and ``device`` see
-        `~hifrac.models.load_model`.
+        If ``model`` estimates another quantity, or makes no spectra, ``photometry`` is unknown,
+        ``batch_size`` is below 1, or ``cutouts`` gives pictures of another recipe than the model's. For
+        ``model`` and ``device`` see `~hifrac.models.load_model`.
 
     Notes
     -----
@@ -71,6 +72,12 @@ class SpectrumEstimator(PictureEstimator):
     # Here, for the documentation has the methods of each estimator.
     predict = PictureEstimator.predict
     explain = PictureEstimator.explain
+
+    def _require_quantity(self) -> None:
+        super()._require_quantity()
+        card = self.model.card
+        if not isinstance(card.calibration, SpectralTable):
+            raise ValueError(f"model: {card.name!r} makes no spectra: its card has no calibration of such")
 
     def _scales(self) -> dict[str, str]:
         return {"flux": _FLUX, "wavelength": _WAVELENGTH}

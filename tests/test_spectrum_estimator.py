@@ -224,6 +224,12 @@ def test_each_estimator_refuses_the_models_of_the_others(model):
         SpectrumEstimator("default")
 
 
+def test_a_model_without_a_calibration_of_spectra_is_refused(model):
+    without = dataclasses.replace(model, card=dataclasses.replace(model.card, calibration=None))
+    with pytest.raises(ValueError, match=r"^model: 'spectra' makes no spectra: its card has no calibration"):
+        SpectrumEstimator(without)
+
+
 @pytest.mark.parametrize("option", ["selection", "mass_scale", "oh_scale"])
 def test_options_of_other_estimators_are_none_of_spectra(model, option):
     with pytest.raises(TypeError, match=option):

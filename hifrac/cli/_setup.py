@@ -197,7 +197,8 @@ _OPTIONS = (
         default="hi",
         show_default=True,
         metavar="hi|metallicity|spectrum",
-        help="HI mass fraction, 12 + log(O/H) of the gas, or the spectrum in the rest frame.",
+        help="HI mass fraction, 12 + log(O/H) of the gas, or the spectrum in the rest frame: a photometric "
+        "template, no measured one; with H-alpha.",
     ),
     click.option(
         "--cutouts",

@@ -105,9 +105,14 @@ def _spectra() -> Iterator[ResultColumn]:
         ("flux_p16", "16th percentile of "),
         ("flux_p84", "84th percentile of "),
     ):
-        meaning = f"{level}the photometric template spectrum in the rest frame, of norm 1"
+        meaning = (
+            f"{level}the photometric template spectrum in the rest frame, of norm 1; it is no measured "
+            "spectrum: what magnitudes and a redshift do not tell is not in it"
+        )
         yield ResultColumn(name, None, meaning, quantity=_LINE, size=1000)
-    yield ResultColumn("latents", None, "coordinates of the spectrum", quantity=_LINE, size=5)
+    yield ResultColumn(
+        "latents", None, "coordinates of the photometric template spectrum", quantity=_LINE, size=5
+    )
     for blue, red in ((3900, 6500), (4340, 5877)):
         ratio = f"log10 of the ratio of the continua at {blue} and {red} Angstrom"
         yield ResultColumn(f"log_continuum_{blue}_{red}", u.dex, ratio, quantity=_LINE)

@@ -138,7 +138,7 @@ def fetch_spectra(
     rows_of: dict[tuple[_Name, str | None], list[int]] = {}
     for row, (name, reduction) in enumerate(zip(names, reductions, strict=True)):
         if name is None:
-            message = "plate, mjd and fiber must be positive integers, and are masked, or others"
+            message = "plate, mjd and fiber must be positive integers; one is masked, or is none"
             _fill(columns, row, _Row(int(SpectrumFlag.BAD_NAME), message))
         else:
             rows_of.setdefault((name, reduction), []).append(row)

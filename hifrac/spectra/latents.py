@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import nnls
 
-from hifrac.spectra.rest_frame import good_pixels
+from hifrac.spectra.rest_frame import good_pixels, numbers_of
 
 if TYPE_CHECKING:
     from hifrac.models.info_vae import InfoVAE
@@ -53,7 +53,7 @@ class LinearLatents:
     Raises
     ------
     ValueError
-        If the shapes do not fit, or a number is not finite.
+        If the shapes do not fit, a number is not finite, or a template is 0 everywhere.
 
     Examples
     --------
@@ -74,6 +74,8 @@ class LinearLatents:
         self.mean = np.zeros(n_pixels) if mean is None else _numbers("mean", mean, n_pixels)
         if not (np.isfinite(self.basis).all() and np.isfinite(self.mean).all()):
             raise ValueError("basis and mean must be finite")
+        if not self.basis.any(axis=1).all():
+            raise ValueError("basis must have no template that is 0 everywhere")
         self.nonnegative = nonnegative
 
     @property
@@ -273,7 +275,7 @@ def _spectra(flux: ArrayLike, ivar: ArrayLike | None, n_pixels: int) -> tuple[np
 
 
 def _latents(latents: ArrayLike, n_latents: int) -> np.ndarray:
-    latents = np.asarray(latents, dtype=float)
+    latents = numbers_of("latents", latents)
     if latents.ndim != 2 or latents.shape[1] != n_latents:
         raise ValueError(f"latents must be (n, {n_latents}), got shape {latents.shape}")
     return latents

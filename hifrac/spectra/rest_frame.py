@@ -6,6 +6,8 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import ArrayLike
 
+from hifrac.core.measurements import parse_numbers, plain_floats
+
 #: Pixels of a spectrum in the rest frame.
 N_PIXELS = 1000
 # The grid of Wu & Peek (2020): log10(wavelength / Angstrom) of the first pixel, and from one to the next.
@@ -48,9 +50,9 @@ def to_rest_frame(
     wavelength : array_like or `~astropy.units.Quantity`, shape (n,)
         Observed wavelengths in vacuum, increasing; in Angstrom if they have no unit.
     flux : array_like, shape (n,)
-        Flux density per unit of wavelength; NaN is a gap.
+        Flux density per unit of wavelength; NaN, or masked, is a gap. A unit is left away.
     ivar : array_like, shape (n,), optional
-        Inverse variances; 0 or NaN is a gap. Without them, all pixels count as having the variance 1.
+        Inverse variances; 0, NaN or masked is a gap. Without them, all pixels count as having the variance 1.
     redshift : float
         Of the galaxy.
     mask : array_like of bool, shape (n,), optional
@@ -67,9 +69,13 @@ def to_rest_frame(
 
     Raises
     ------
+    TypeError
+        If something does not hold numbers.
     ValueError
         If shapes differ, wavelengths do not increase, the redshift is not a number above -1, no pixel is
         usable, or none is on the grid at this redshift.
+    ~astropy.units.UnitConversionError
+        If the unit of wavelengths is none of length, or the redshift has one.
 
     Examples
     --------
@@ -80,11 +86,14 @@ def to_rest_frame(
     >>> int(np.isnan(flux).sum()), round(float(np.nanmean(flux)), 6)
     (22, 2.2)
     """
-    wavelength = u.Quantity(wavelength, u.AA).value.astype(float)
-    flux = np.asarray(flux, dtype=float)
-    ivar = np.ones_like(flux) if ivar is None else np.asarray(ivar, dtype=float)
+    unit = getattr(wavelength, "unit", None) or u.AA
+    wavelength = u.Quantity(numbers_of("wavelength", wavelength), unit).to_value(u.AA)
+    flux = numbers_of("flux", flux)
+    ivar = np.ones_like(flux) if ivar is None else numbers_of("ivar", ivar)
     mask = np.zeros(flux.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-    _check(wavelength, flux, ivar, mask, redshift, coverage)
+    redshift = _number("redshift", redshift, "a number above -1", -1.0, np.inf)
+    coverage = _number("coverage", coverage, "above 0 and at most 1", 0.0, 1.0)
+    _check(wavelength, flux, ivar, mask)
     good = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0) & ~mask
     if not good.any():
         raise ValueError("flux must have a usable pixel: all are masked, NaN, or of no inverse variance")
@@ -113,14 +122,7 @@ def to_rest_frame(
         return np.where(is_good, mean * stretch, np.nan), np.where(is_good, 1 / (variance * stretch**2), 0.0)
 
 
-def _check(
-    wavelength: np.ndarray,
-    flux: np.ndarray,
-    ivar: np.ndarray,
-    mask: np.ndarray,
-    redshift: float,
-    coverage: float,
-) -> None:
+def _check(wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray) -> None:
     if wavelength.ndim != 1 or len(wavelength) < 2:
         raise ValueError(f"wavelength must have one axis of at least 2 pixels, got shape {wavelength.shape}")
     for name, values in (("flux", flux), ("ivar", ivar), ("mask", mask)):
@@ -130,10 +132,22 @@ def _check(
             )
     if not (np.all(np.diff(wavelength) > 0) and wavelength[0] > 0):
         raise ValueError("wavelength must be positive and increase from pixel to pixel")
-    if not (np.isfinite(redshift) and redshift > -1):
-        raise ValueError(f"redshift must be a number above -1, got {redshift}")
-    if not 0 < coverage <= 1:
-        raise ValueError(f"coverage must be above 0 and at most 1, got {coverage}")
+
+
+def _number(name: str, value: float, what: str, above: float, highest: float) -> float:
+    """Return one number above a limit, and up to another."""
+    numbers = parse_numbers(value, name, u.dimensionless_unscaled, "redshift")
+    if numbers.shape != (1,) or not above < numbers[0] <= highest:
+        raise ValueError(f"{name} must be {what}, got {value}")
+    return float(numbers[0])
+
+
+def numbers_of(name: str, values: ArrayLike) -> np.ndarray:
+    """Return plain floats, NaN where masked; a TypeError with the name if they are no numbers."""
+    try:
+        return plain_floats(values)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold numbers: {error}") from error
 
 
 def _edges(wavelength: np.ndarray) -> np.ndarray:
@@ -151,7 +165,7 @@ def normalise(flux: ArrayLike, ivar: ArrayLike | None = None) -> tuple[np.ndarra
     Parameters
     ----------
     flux : array_like, shape (..., n_pixels)
-        Spectra; NaN in gaps.
+        Spectra; NaN, or masked, in gaps.
     ivar : array_like, shape (..., n_pixels), optional
         Inverse variances; 0 in gaps.
 
@@ -161,6 +175,13 @@ def normalise(flux: ArrayLike, ivar: ArrayLike | None = None) -> tuple[np.ndarra
         Normalised; NaN and 0 in gaps, and everywhere in a spectrum without light.
     norm : `~numpy.ndarray`, shape (...)
         What the flux was divided by.
+
+    Raises
+    ------
+    TypeError
+        If something does not hold numbers.
+    ValueError
+        If the shapes differ, or there is no axis of pixels.
     """
     flux, ivar = good_pixels(flux, ivar)
     is_good = ivar > 0
@@ -176,11 +197,15 @@ def good_pixels(flux: ArrayLike, ivar: ArrayLike | None) -> tuple[np.ndarray, np
 
     Raises
     ------
+    TypeError
+        If something does not hold numbers.
     ValueError
-        If the shapes differ.
+        If the shapes differ, or there is no axis of pixels.
     """
-    flux = np.asarray(flux, dtype=float)
-    weights = np.ones_like(flux) if ivar is None else np.asarray(ivar, dtype=float)
+    flux = numbers_of("flux", flux)
+    if not flux.ndim:
+        raise ValueError("flux must have an axis of pixels, got one number")
+    weights = np.ones_like(flux) if ivar is None else numbers_of("ivar", ivar)
     if weights.shape != flux.shape:
         raise ValueError(f"ivar must have the shape of flux, {flux.shape}, got {weights.shape}")
     is_good = np.isfinite(flux) & np.isfinite(weights) & (weights > 0)

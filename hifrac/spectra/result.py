@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +9,7 @@ from astropy import units as u
 from astropy.nddata import InverseVariance, StdDevUncertainty
 from astropy.table import Table
 
-from hifrac.core.measurements import plain_floats
-from hifrac.spectra.rest_frame import N_PIXELS, rest_wavelength
+from hifrac.spectra.rest_frame import N_PIXELS, numbers_of, rest_wavelength
 
 if TYPE_CHECKING:
     from specutils import Spectrum
@@ -20,7 +18,10 @@ __doctest_requires__ = {"result_spectrum": ["specutils"]}
 
 
 def result_spectrum(result: Table, row: int = 0) -> Spectrum:
-    """Return the rest-frame spectrum of one row of a table.
+    """Return the rest-frame spectrum of one row of a table, measured or predicted.
+
+    What `~hifrac.SpectrumEstimator` predicts is a photometric template spectrum, no measured one: what
+    magnitudes and a redshift do not tell is not in it.
 
     Parameters
     ----------
@@ -32,18 +33,18 @@ def result_spectrum(result: Table, row: int = 0) -> Spectrum:
     Returns
     -------
     spectrum : specutils.Spectrum
-        Without unit: its norm is 1. Gaps, and rows without a spectrum, are masked. The uncertainty follows
-        from ``flux_p16`` and ``flux_p84``, as half their distance, or else from ``ivar``. The rest of the
-        row is its ``meta``, and so is what made it.
+        In the unit of the column, which has none where the norm is 1. Gaps, and rows without a spectrum,
+        are masked. The uncertainty follows from ``flux_p16`` and ``flux_p84``, as half their distance, or
+        else from ``ivar``. The rest of the row is its ``meta``, and so is what made it.
 
     Raises
     ------
     ImportError
         If specutils is not installed.
     TypeError
-        If ``result`` is no table, or ``row`` no integer.
+        If ``result`` is no table, ``row`` no integer, or a column does not hold numbers.
     ValueError
-        If it has no such column, or no such row.
+        If it has no such column, or no such row, or another number of pixels in one of the others.
 
     Examples
     --------
@@ -58,7 +59,8 @@ def result_spectrum(result: Table, row: int = 0) -> Spectrum:
         raise TypeError(f"result must be a table with a column flux, got {type(result).__name__}")
     if "flux" not in result.colnames or result["flux"].shape[1:] != (N_PIXELS,):
         raise ValueError(f"result has no column flux of {N_PIXELS} pixels in the rest frame")
-    row = operator.index(row)
+    if isinstance(row, bool) or not isinstance(row, int | np.integer):
+        raise TypeError(f"row must be an integer, got {row!r}")
     if not -len(result) <= row < len(result):
         raise ValueError(f"row must be one of the {len(result)} rows, got {row}")
     try:
@@ -68,14 +70,14 @@ def result_spectrum(result: Table, row: int = 0) -> Spectrum:
             'result_spectrum needs specutils: pip install "hifrac[spectra]" (or read the column flux, whose '
             "wavelengths are hifrac.spectra.rest_wavelength())"
         ) from error
-    flux = plain_floats(result["flux"][row])
+    flux = _pixels(result, "flux", row)
     meta = {
         name: result[name][row]
         for name in result.colnames
         if result[name].ndim == 1 or result[name].shape[1:] != (N_PIXELS,)
     }
     return Spectrum(
-        flux=flux * u.dimensionless_unscaled,
+        flux=flux * (result["flux"].unit or u.dimensionless_unscaled),
         spectral_axis=rest_wavelength(),
         uncertainty=_uncertainty(result, row),
         mask=~np.isfinite(flux),
@@ -85,8 +87,15 @@ def result_spectrum(result: Table, row: int = 0) -> Spectrum:
 
 def _uncertainty(result: Table, row: int) -> Any:
     if {"flux_p16", "flux_p84"} <= set(result.colnames):
-        low, high = (plain_floats(result[name][row]) for name in ("flux_p16", "flux_p84"))
+        low, high = (_pixels(result, name, row) for name in ("flux_p16", "flux_p84"))
         return StdDevUncertainty((high - low) / 2)
     if "ivar" in result.colnames:
-        return InverseVariance(np.nan_to_num(plain_floats(result["ivar"][row])))
+        return InverseVariance(np.maximum(np.nan_to_num(_pixels(result, "ivar", row)), 0.0))
     return None
+
+
+def _pixels(result: Table, name: str, row: int) -> np.ndarray:
+    """Return the pixels of one cell, NaN where masked."""
+    if result[name].shape[1:] != (N_PIXELS,):
+        raise ValueError(f"result: {name} must have {N_PIXELS} pixels a row, got {result[name].shape[1:]}")
+    return numbers_of(f"result: {name}", result[name][row])

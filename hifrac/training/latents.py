@@ -91,11 +91,13 @@ def fit_pca(flux: ArrayLike, ivar: ArrayLike | None = None, *, n_latents: int = 
     Raises
     ------
     ValueError
-        If the shapes do not fit, a pixel is good in no spectrum, or there are fewer spectra or pixels than
-        latents.
+        If the shapes do not fit, a pixel is good in no spectrum, there are fewer spectra or pixels than
+        latents, or all spectra are the same.
     """
     filled = fill_gaps(flux, ivar, n_components=n_latents)
     _require_enough(filled, n_latents)
+    if not np.ptp(filled, axis=0).any():
+        raise ValueError(f"flux: {len(filled)} spectra that are all the same have no principal components")
     return _principal(filled, n_latents)
 
 
@@ -127,10 +129,12 @@ def fit_nmf(
     Raises
     ------
     ValueError
-        As of `fit_pca`.
+        As of `fit_pca`; but spectra may be the same, and one must have light.
     """
     filled = np.maximum(fill_gaps(flux, ivar, n_components=n_latents), 0)
     _require_enough(filled, n_latents)
+    if not filled.any():
+        raise ValueError("flux must be above 0 in some pixel: non-negative templates are made of light")
     scale = filled.mean()  # the tolerance of scikit-learn is not relative
     analysis = NMF(n_latents, init="nndsvda", max_iter=n_iterations, tol=1e-5, random_state=seed)
     return LinearLatents(analysis.fit(filled / scale).components_, nonnegative=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,10 +41,12 @@ def plot_spectrum(
     spectrum: Spectrum,
     *,
     others: Mapping[str, Spectrum] | None = None,
-    label: str = "from the picture",
+    label: str | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw a galaxy beside its spectrum, as the figure of Wu & Peek (2020), with the lines named.
+
+    Below a predicted spectrum stands what it is: a photometric template spectrum, no measured one.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def plot_spectrum(
         Further spectra by the names that the legend has, such as the observed one. They are drawn behind the
         first, and each on its scale: their median is 1 where both have pixels.
     label : str, optional
-        Name of the first.
+        Name of the first; by default "from the picture" if it was predicted, else "spectrum".
     title : str, optional
         Above the figure.
 
@@ -67,6 +70,8 @@ def plot_spectrum(
 
     Raises
     ------
+    TypeError
+        If a spectrum is none of specutils, or ``others`` no mapping.
     ValueError
         If ``picture`` is none in colour, or a spectrum is not one, or has no light in the range of the first.
 
@@ -83,13 +88,20 @@ def plot_spectrum(
     from matplotlib.figure import Figure
 
     wavelength, flux = _numbers("spectrum", spectrum)
+    low, high = wavelength.min(), wavelength.max()
     error = _error(spectrum)
+    if others is not None and not isinstance(others, Mapping):
+        raise TypeError(f"others must be spectra by name, a dict, got {type(others).__name__}")
+    made_by = (spectrum.meta or {}).get("hifrac")
+    meaning = made_by.get("flux") if isinstance(made_by, Mapping) else None
+    if label is None:
+        label = "from the picture" if meaning else "spectrum"
     figure = Figure(figsize=(10, 3), layout="constrained")
     left, axes = figure.subplots(1, 2, width_ratios=[1, 3.2])
     _draw_picture(left, picture)
     for number, (name, other) in enumerate((others or {}).items()):
         where, values = _numbers(f"others: {name!r}", other)
-        is_common = (where >= wavelength[0]) & (where <= wavelength[-1])
+        is_common = (where >= low) & (where <= high)
         scale = _median(f"others: {name!r}", values[is_common])
         axes.plot(where, values / scale, color=_COLORS[number % len(_COLORS)], linewidth=0.7, label=name)
     scale = _median("spectrum", flux)
@@ -98,7 +110,7 @@ def plot_spectrum(
         band = (flux - error) / scale, (flux + error) / scale  # none where masked
         axes.fill_between(wavelength, *band, color="black", alpha=0.2, linewidth=0)
     axes.set(
-        xlim=(wavelength[0], wavelength[-1]),
+        xlim=(low, high),
         xlabel=r"wavelength in the rest frame, vacuum [$\mathrm{\AA}$]",
         ylabel="flux density / median",
     )
@@ -106,11 +118,18 @@ def plot_spectrum(
     axes.legend(loc="best", fontsize=8, frameon=False)
     if title is not None:
         figure.suptitle(title)
+    if meaning:
+        figure.supxlabel(fill(f"{label}: {meaning}", 150), fontsize=7)
     return figure
 
 
 def _numbers(name: str, spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:
     """Return wavelengths in Angstrom, and flux, NaN where masked."""
+    if not (hasattr(spectrum, "flux") and hasattr(spectrum, "spectral_axis")):
+        raise TypeError(
+            f"{name} must be a spectrum of specutils, such as hifrac.spectra.result_spectrum makes of a row, "
+            f"got {type(spectrum).__name__}"
+        )
     flux = np.array(spectrum.flux.value, dtype=float)
     if flux.ndim != 1:
         raise ValueError(f"{name} must be one spectrum, got shape {flux.shape}")
@@ -140,8 +159,13 @@ def _draw_picture(axes: Axes, picture: np.ndarray | None) -> None:
     axes.set_axis_off()
     if picture is None:
         return
-    if np.ndim(picture) != 3 or np.shape(picture)[2] != 3:
-        raise ValueError(f"picture must be of the shape (h, w, 3), got {np.shape(picture)}")
+    picture = np.asarray(picture)
+    if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(f"picture must be of the shape (h, w, 3), got {picture.shape}")
+    if picture.dtype != np.uint8:
+        if picture.dtype.kind != "f" or picture.min() < 0 or picture.max() > 1:
+            raise ValueError(f"picture must be uint8, or float from 0 to 1, got {picture.dtype}")
+        picture = np.nan_to_num(picture)
     axes.imshow(picture, interpolation="nearest")
 
 

@@ -139,11 +139,27 @@ def test_latents_that_may_not_be_negative():
         ((np.ones((1, 2)), np.ones(3)), r"mean must have 2 numbers, got shape \(3,\)"),
         (([[1, np.nan]],), "basis and mean must be finite"),
         (([[1, 2]], [np.inf, 1]), "basis and mean must be finite"),
+        (([[1, 2], [0, 0]],), "basis must have no template that is 0 everywhere"),
     ],
 )
 def test_templates_that_are_none(arguments, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         LinearLatents(*arguments)
+
+
+def test_latents_and_spectra_that_hold_no_numbers():
+    space = LinearLatents([[1.0, 2.0]])
+    with pytest.raises(TypeError, match=r"^latents must hold numbers"):
+        space.decode([["a"]])
+    with pytest.raises(TypeError, match=r"^flux must hold numbers"):
+        space.encode([["a", "b"]])
+
+
+def test_masked_pixels_and_latents_are_gaps():
+    space = LinearLatents([[1.0, 1.0, 1.0]])
+    flux = np.ma.array([[2.0, 1e9, 2.0]], mask=[[False, True, False]])
+    np.testing.assert_allclose(space.encode(flux), [[2.0]])
+    assert np.isnan(space.decode(np.ma.array([[2.0]], mask=True))).all()
 
 
 # Networks

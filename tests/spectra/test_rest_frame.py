@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.table import MaskedColumn
+from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,11 +157,52 @@ ONES = np.ones(OBSERVED.size)
         ({"wavelength": OBSERVED[None]}, "wavelength must have one axis"),
         ({"coverage": 0}, "coverage must be above 0 and at most 1, got 0"),
         ({"coverage": 1.1}, "coverage must be above 0 and at most 1, got 1.1"),
+        ({"coverage": np.nan}, "coverage must be above 0 and at most 1, got nan"),
+        ({"redshift": [0.1, 0.2]}, r"redshift must be a number above -1, got \[0.1, 0.2\]"),
+        ({"redshift": np.ma.masked}, "redshift must be a number above -1, got --"),
+        ({"flux": np.ma.array(ONES, mask=True)}, "flux must have a usable pixel"),
     ],
 )
 def test_what_is_refused(arguments, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         to_rest_frame(**{"wavelength": OBSERVED, "flux": ONES, "redshift": 0.1, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"redshift": "a"}, TypeError, "redshift must hold numbers, got <U1"),
+        ({"redshift": None}, TypeError, "redshift must hold numbers, got object"),
+        ({"redshift": 3000 * u.km / u.s}, u.UnitConversionError, "redshift must be in , got the unit km / s"),
+        ({"flux": ["a"] * OBSERVED.size}, TypeError, "flux must hold numbers"),
+        ({"ivar": ["a"] * OBSERVED.size}, TypeError, "ivar must hold numbers"),
+    ],
+)
+def test_what_holds_no_numbers(arguments, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        to_rest_frame(**{"wavelength": OBSERVED, "flux": ONES, "redshift": 0.1, **arguments})
+
+
+@pytest.mark.parametrize("kind", [np.ma.array, MaskedColumn, lambda data, mask: Masked(data * u.Jy, mask)])
+def test_gaps_of_masked_arrays_are_gaps(kind):
+    mask = np.zeros(OBSERVED.size, dtype=bool)
+    mask[1000:1200] = True
+    flux = np.where(mask, 1e9, 2.0)
+    expected = to_rest_frame(OBSERVED, flux, redshift=0.1, mask=mask)
+    np.testing.assert_array_equal(to_rest_frame(OBSERVED, kind(flux, mask=mask), redshift=0.1), expected)
+    ivar = kind(ONES, mask=mask)
+    np.testing.assert_array_equal(to_rest_frame(OBSERVED, flux, ivar, redshift=0.1), expected)
+    gappy, inverse, norm = normalise(kind(flux, mask=mask))
+    assert np.isnan(gappy).tolist() == mask.tolist()
+    assert (inverse == 0).tolist() == mask.tolist()
+    assert norm == pytest.approx(2 * np.sqrt(OBSERVED.size))
+
+
+def test_a_redshift_may_be_a_quantity():
+    expected = to_rest_frame(OBSERVED, ONES, redshift=0.1)
+    flux, ivar = to_rest_frame(OBSERVED, ONES, redshift=0.1 * u.one)
+    assert type(flux) is type(ivar) is np.ndarray
+    np.testing.assert_array_equal((flux, ivar), expected)
 
 
 # The norm
@@ -192,6 +235,11 @@ def test_spectra_without_light_have_no_norm_and_stop_no_other():
     assert np.isnan(normalised[:2]).all()
     assert not ivar[:2].any()
     np.testing.assert_allclose(normalised[2], 10**-0.5)
+
+
+def test_one_number_is_no_spectrum():
+    with pytest.raises(ValueError, match=r"^flux must have an axis of pixels"):
+        normalise(3.0)
 
 
 def test_the_inverse_variances_of_other_spectra_are_refused():

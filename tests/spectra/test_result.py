@@ -40,6 +40,15 @@ def test_inverse_variances_are_errors_and_gaps_are_masked():
     assert spectrum.mask.tolist() == [True] * 10 + [False] * 990
 
 
+def test_a_variance_below_0_is_none():
+    spectrum = result_spectrum(Table({"flux": FLUX, "ivar": -FLUX}))
+    assert not spectrum.uncertainty.array.any()
+
+
+def test_the_unit_of_the_column_is_kept():
+    assert result_spectrum(QTable({"flux": FLUX * u.Jy})).flux.unit == u.Jy
+
+
 def test_percentiles_come_before_the_errors_of_what_was_observed():
     table = Table({"flux": FLUX, "flux_p16": 0.9 * FLUX, "flux_p84": 1.2 * FLUX, "ivar": FLUX})
     spectrum = result_spectrum(table)
@@ -68,7 +77,15 @@ def test_a_row_without_a_spectrum_is_masked_also_after_a_file(extension, tmp_pat
         (Table({"flux": [8.7]}), 0, ValueError, "result has no column flux of 1000 pixels"),
         (Table({"flux": FLUX}), 2, ValueError, "row must be one of the 2 rows, got 2"),
         (Table({"flux": FLUX}), -3, ValueError, "row must be one of the 2 rows, got -3"),
-        (Table({"flux": FLUX}), 0.5, TypeError, "integer"),
+        (Table({"flux": FLUX}), 0.5, TypeError, "row must be an integer, got 0.5"),
+        (Table({"flux": FLUX}), "a", TypeError, "row must be an integer, got 'a'"),
+        (Table({"flux": FLUX}), True, TypeError, "row must be an integer, got True"),
+        (Table({"flux": np.full(FLUX.shape, "a")}), 0, TypeError, "result: flux must hold numbers"),
+        (Table({"flux": FLUX, "ivar": FLUX[:, :5]}), 0, ValueError, "result: ivar must have 1000 pixels"),
+        (
+            Table({"flux": FLUX, "flux_p16": [1, 2], "flux_p84": [1, 2]}),
+            *(0, ValueError, r"result: flux_p16 must have 1000 pixels a row, got \(\)"),
+        ),
     ],
 )
 def test_bad_input_is_named(table, row, error, message):

@@ -179,6 +179,10 @@ def test_what_is_refused():
         fill_gaps(flux[0])
     with pytest.raises(ValueError, match=r"^flux must be \(n, n_pixels\)"):
         fill_gaps(flux[:0])
+    with pytest.raises(ValueError, match=r"^flux: 3 spectra that are all the same have no"):
+        fit_pca(np.ones((3, 9)), n_latents=2)
+    with pytest.raises(ValueError, match=r"^flux must be above 0 in some pixel"):
+        fit_nmf(-flux, n_latents=2)
     flux[:, 7] = np.nan
     with pytest.raises(
         ValueError, match=r"^flux: a pixel must be good in one spectrum at least, but 7 never"

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.table import Table
 from matplotlib.colors import to_hex
 
@@ -60,18 +61,42 @@ def test_others_are_on_their_own_scale_in_colours_of_their_own():
     lines = {line.get_label(): line for line in axes.lines}
     assert np.isnan(lines["observed"].get_ydata()[:500]).all()
     assert np.nanmedian(lines["observed"].get_ydata()) == pytest.approx(1)
-    assert len({to_hex(lines[name].get_color()) for name in ("observed", "fit", "from the picture")}) == 3
+    assert len({to_hex(lines[name].get_color()) for name in ("observed", "fit", "spectrum")}) == 3
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "observed",
         "fit",
-        "from the picture",
+        "spectrum",
     ]
+
+
+def test_a_predicted_spectrum_says_that_it_is_none_that_was_measured():
+    predicted = spectrum()
+    assert plot_spectrum(None, predicted).get_supxlabel() == ""
+    predicted.meta["hifrac"] = {"flux": "photometric template spectrum; no spectrum was measured"}
+    figure = plot_spectrum(None, predicted)
+    assert "photometric template spectrum; no spectrum was measured" in figure.get_supxlabel()
+    (name,) = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert name == "from the picture"
+
+
+def test_the_axis_of_a_spectrum_may_run_the_other_way():
+    import specutils
+
+    plain = spectrum()
+    axis = plain.spectral_axis.to(u.THz, u.spectral())
+    axes = plot_spectrum(
+        None, specutils.Spectrum(flux=plain.flux, spectral_axis=axis), others={"a": plain}
+    ).axes[1]
+    assert axes.get_xlim() == pytest.approx(tuple(rest_wavelength().value[[0, -1]]))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"picture": PICTURE[..., 0]}, r"picture must be of the shape \(h, w, 3\), got \(32, 32\)"),
+        ({"picture": PICTURE[:0]}, r"picture must be of the shape \(h, w, 3\), got \(0, 32, 3\)"),
+        ({"picture": 2.0 * PICTURE}, "picture must be uint8, or float from 0 to 1, got float64"),
+        ({"picture": PICTURE.astype(int)}, "picture must be uint8, or float from 0 to 1, got int64"),
         ({"flux": np.full(1000, np.nan)}, "spectrum has no light"),
         ({"flux": -FLUX}, "spectrum has no light"),
         ({"others": {"star": np.zeros(1000)}}, "others: 'star' has no light"),
@@ -82,6 +107,19 @@ def test_bad_input_is_named(arguments, message):
     others = {name: spectrum(values) for name, values in arguments.get("others", {}).items()}
     with pytest.raises(ValueError, match=message):
         plot_spectrum(picture, spectrum(flux), others=others)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"spectrum": FLUX}, "spectrum must be a spectrum of specutils, .*, got ndarray"),
+        ({"others": {"star": FLUX}}, "others: 'star' must be a spectrum of specutils"),
+        ({"others": [FLUX]}, "others must be spectra by name, a dict, got list"),
+    ],
+)
+def test_what_is_no_spectrum(arguments, message):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        plot_spectrum(None, **{"spectrum": spectrum(), **arguments})
 
 
 def test_a_cube_is_not_one_spectrum():
