@@ -22,6 +22,8 @@ from hifrac.core.reddening import EXTINCTION_PER_EBV
 
 # cz in km/s: below, a galaxy's own motion says more than its distance; beyond, z is another quantity.
 _NEAREST, _FARTHEST = 300.0, C_KM_S
+# Of 5,731 galaxies of SDSS none has a colour of neighbouring bands, u-g to i-z, beyond these (mag).
+_BLUEST, _REDDEST = -1.5, 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +177,22 @@ def _photometry(table: Table, ebv: np.ndarray | None) -> tuple[np.ndarray, np.nd
         for band in BANDS
     ]
     of_bands[1], of_bands[3] = _first(of_bands[1], color + magnitude), _first(of_bands[3], magnitude)
-    return color, magnitude, np.where(is_strange[:, None], np.nan, np.stack(of_bands, axis=1))
+    return color, magnitude, _of_galaxies(np.where(is_strange[:, None], np.nan, np.stack(of_bands, axis=1)))
+
+
+def _of_galaxies(magnitudes: np.ndarray) -> np.ndarray:
+    """Return magnitudes (n, 5), NaN in rows with the colours of no galaxy, and warn of them."""
+    colors = magnitudes[:, :-1] - magnitudes[:, 1:]
+    is_strange = (colors < _BLUEST) | (colors > _REDDEST)
+    rows = np.flatnonzero(is_strange.any(axis=1))
+    if rows.size:
+        band = int(np.argmax(is_strange[rows[0]]))
+        warn_caller(
+            f"magnitudes in {BANDS[band]} and {BANDS[band + 1]} must differ by {_BLUEST:g} to {_REDDEST:g}: "
+            f"all of {rows.size} of {len(magnitudes)} rows are taken to be unknown, the first is row "
+            f"{rows[0]} with {colors[rows[0], band]:g}"
+        )
+    return np.where(is_strange.any(axis=1, keepdims=True), np.nan, magnitudes)
 
 
 def _corrected(table: Table, name: str, ebv: np.ndarray | None) -> np.ndarray:

@@ -185,6 +185,22 @@ def test_redshifts(name):
     np.testing.assert_allclose(result.log_cz, [np.log10(0.02 * C_KM_S)] + 4 * [np.nan])
 
 
+def test_magnitudes_with_the_colours_of_no_galaxy_are_unknown():
+    bands = {
+        "u": [18.5, 14.0, np.nan],
+        "g": [17.0, 17.0, 17.0],
+        "r": [16.4] * 3,
+        "i": [16.1] * 3,
+        "z": [15.9] * 3,
+    }
+    table = Table({f"dered_{band}": values for band, values in bands.items()})
+    message = r"^magnitudes in u and g must differ by -1.5 to 6: all of 1 of 3 rows .* row 1 with -3"
+    with pytest.warns(HifracWarning, match=message):
+        evidence = parse_evidence(table, None, np.zeros(3))
+    assert np.isfinite(evidence.magnitudes).sum(axis=1).tolist() == [5, 0, 4]
+    np.testing.assert_allclose(evidence.g_minus_i, 0.9)  # which is that of a galaxy
+
+
 def test_magnitudes_in_z_are_no_redshifts():
     table = Table({"u": [19.0], "g": [17.0], "r": [16.5], "i": [16.0], "z": [15.8], "redshift": [0.02]})
     assert evidence(table=table).log_cz[0] == pytest.approx(np.log10(0.02 * C_KM_S))
