@@ -168,6 +168,12 @@ class Flag(BitFlag):
         "model has learned from none: the estimate is what a star-forming galaxy of such a look would have. "
         "Passive galaxies and AGN have this flag, and one star-forming galaxy in ten.",
     )
+    SUSPECT_BANDS = (
+        16384,
+        "fluxes of bands that fall from the blue to the red: their order may be another",
+        "One galaxy in 1,400 is so blue. If most rows have this flag, the planes of the files are not the "
+        "bands that they were said to be.",
+    )
 
 
 #: The flags of rows for which nothing could be estimated.

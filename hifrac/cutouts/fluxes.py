@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from hifrac.core.exceptions import RowError, warn_caller
+from hifrac.core.flags import UNSERVED, Flag
 from hifrac.cutouts._cubes import REDDEST_FIRST
 from hifrac.cutouts.base import CutoutSource
 
@@ -52,7 +53,7 @@ def read_fluxes(
         In the order of the recipe's bands; the last row is the top, as in FITS files. Pixels without a value
         are 0, rows without fluxes NaN.
     flags : `~numpy.ndarray` of int32, shape (n,)
-        Of `~hifrac.Flag`: what stopped a row, else 0.
+        Of `~hifrac.Flag`: what stopped a row, or SUSPECT_BANDS where `suspect_order` says so; else 0.
 
     Raises
     ------
@@ -73,7 +74,6 @@ def read_fluxes(
     elif out.shape != shape or out.dtype != np.float32:
         raise ValueError(f"out must be float32 of shape {shape}, got {out.dtype} of shape {out.shape}")
     flags = np.zeros(len(ra), dtype=np.int32)
-    is_suspect = np.zeros(len(ra), dtype=bool)
     first = ""
     for row, cutout in enumerate(source.fetch(np.asarray(ra), np.asarray(dec), names)):
         try:
@@ -88,12 +88,14 @@ def read_fluxes(
             log.info("row %d: %s", row, error, extra={"flag": error.flag})
             continue
         out[row] = np.moveaxis(pixels[::-1], -1, 0)
-        is_suspect[row] = suspect_order(out[row : row + 1], recipe.bands)[0]
+        if suspect_order(out[row : row + 1], recipe.bands)[0]:
+            flags[row] = int(Flag.SUSPECT_BANDS)
+    n_served, n_suspect = np.sum(flags & int(UNSERVED) == 0), np.sum(flags == int(Flag.SUSPECT_BANDS))
     if first:
-        warn_caller(f"{np.count_nonzero(flags)} of {len(flags)} rows have no fluxes, the first is {first}")
-    if 2 * is_suspect.sum() > np.sum(flags == 0):
+        warn_caller(f"{len(flags) - n_served} of {len(flags)} rows have no fluxes, the first is {first}")
+    if 2 * n_suspect > n_served:
         warn_caller(
-            f"{is_suspect.sum()} of {np.sum(flags == 0)} galaxies are brighter in bluer bands: are the "
+            f"{n_suspect} of {n_served} galaxies are brighter in bluer bands: are the "
             f"planes really {', '.join(recipe.bands)}? The order of files is given by their bands"
         )
     return out, flags

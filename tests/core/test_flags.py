@@ -28,6 +28,7 @@ def test_the_bits_are_public_and_never_renumbered():
         "OFF_CENTRE": 2048,
         "BAD_SCALE": 4096,
         "NOT_STAR_FORMING": 8192,
+        "SUSPECT_BANDS": 16384,
     }
 
 

@@ -175,7 +175,8 @@ def test_files_read_in_the_wrong_order_are_doubted(tmp_path):
     names = [str(number) for number in range(5)]
     write_paper(tmp_path, names)
     with pytest.warns(HifracWarning, match=r"^5 of 5 galaxies are brighter in bluer bands: .* g, r, i, z, y"):
-        fluxes, _ = read_fluxes(local(tmp_path, bands=BANDS), *rows(5), names)
+        fluxes, flags = read_fluxes(local(tmp_path, bands=BANDS), *rows(5), names)
+    assert flags.tolist() == [int(Flag.SUSPECT_BANDS)] * 5
     assert suspect_order(fluxes, BANDS).all()
     assert not suspect_order(fluxes, WU_PEEK_FILES).any()
 
@@ -183,7 +184,8 @@ def test_files_read_in_the_wrong_order_are_doubted(tmp_path):
 def test_one_blue_galaxy_among_others_raises_no_alarm(tmp_path):
     write_paper(tmp_path, ["1", "2"])
     write_paper(tmp_path, ["3"], order="grizy")
-    fluxes, _ = read_fluxes(local(tmp_path), *rows(3), ["1", "2", "3"])
+    fluxes, flags = read_fluxes(local(tmp_path), *rows(3), ["1", "2", "3"])
+    assert flags.tolist() == [0, 0, int(Flag.SUSPECT_BANDS)]
     assert suspect_order(fluxes, BANDS).tolist() == [False, False, True]
 
 
