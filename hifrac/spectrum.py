@@ -14,7 +14,7 @@ _WAVELENGTH = "rest frame, vacuum: log10(lambda / Angstrom) = 3.53 + 0.00039 i, 
 
 
 class SpectrumEstimator(PictureEstimator):
-    """Optical spectra in the rest frame, and the strength of H-alpha, from pictures.
+    """Photometric template spectra in the rest frame, and the strength of H-alpha, from pictures.
 
     Parameters
     ----------
@@ -48,11 +48,13 @@ class SpectrumEstimator(PictureEstimator):
     What is predicted is a *photometric template spectrum*: the sum of five templates, as fitted to magnitudes
     and a redshift. It is no measured spectrum: it is smooth by nature, of rank five, and has no lines but
     those that go with the colours. The equivalent width of H-alpha and the ratios of continua are predicted
-    by heads of their own, which learned from measured spectra.
+    by heads of their own, which learned from measured spectra: take the line from ``h_alpha_ew``, not off
+    the flux.
 
     A column ``flux`` has 1,000 numbers a row, at the wavelengths of `~hifrac.spectra.rest_wavelength`;
     `~hifrac.spectra.result_spectrum` makes a spectrum of a row. Of a table ``z``, the SDSS magnitudes (any of
-    u, g, r, i, z) and ``log_mstar`` are evidence of the template spectrum.
+    u, g, r, i, z) and ``log_mstar`` are evidence: they move and narrow the template spectrum, and move the
+    line and the ratios a little, whose intervals are those without it.
 
     What stopped a row is logged at level INFO by the logger ``hifrac.estimator``.
 

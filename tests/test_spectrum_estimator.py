@@ -161,9 +161,10 @@ def test_evidence_moves_the_spectrum_of_its_row(model):
     redshift = MaskedColumn([0.03, 0.0, 0.2, 0.0], mask=[False, True, False, True])
     plain, result = predict(model, galaxies()), predict(model, galaxies(z=redshift))
     assert result["evidence"].tolist() == ["picture+z", "picture"] * 2
-    moved = np.abs(values_of(result["flux"]) - values_of(plain["flux"])).max(1)
-    assert (moved[[0, 2]] > 1e-5).all()
-    assert (moved[[1, 3]] < 1e-6).all()
+    for name in ("flux", "h_alpha_ew", *RATIOS):
+        moved = np.abs(values_of(result[name]) - values_of(plain[name])).reshape(4, -1).max(1)
+        assert (moved[[0, 2]] > 1e-5).all(), name
+        assert (moved[[1, 3]] < 1e-6).all(), name
 
 
 def test_a_spectrum_that_does_not_fit_into_memory_is_an_error(monkeypatch, model):
@@ -280,6 +281,15 @@ def test_what_makes_the_line_is_explained(model, method):
     assert explanation.map.unit == u.AA / u.pix
     assert np.abs(explanation.values).max() > 0
     assert "evidence for more H-alpha" in [axes.get_title() for axes in explanation.plot().axes]
+
+
+def test_what_makes_the_continuum_is_explained(model):
+    estimator = SpectrumEstimator(model, cutouts=LocalCutouts(PICTURES, name="name"))
+    explanation = estimator.explain(galaxies(1), target="log_continuum_3900_6500")[0]
+    assert (explanation.target.name, explanation.map.unit) == ("log_continuum_3900_6500", u.dex / u.pix)
+    assert np.abs(explanation.values).max() > 0
+    with pytest.raises(ValueError, match=r"^target: .* has no 'flux'; it has h_alpha_ew, log_cont"):
+        estimator.explain(galaxies(1), target="flux")
 
 
 # The command line

@@ -9,6 +9,7 @@ from astropy import units as u
 
 from hifrac.core.columns import RESULT_COLUMNS
 from hifrac.core.quantities import PROBABILITIES, quantity_of
+from hifrac.models.spectrum_table import RATIOS
 
 if TYPE_CHECKING:
     from astropy.units import UnitBase
@@ -58,6 +59,10 @@ def _targets(card: ModelCard) -> dict[str, Target]:
     for name, (output, *_) in PROBABILITIES.items():
         if output in card.outputs:
             targets.append(Target(name, output, 1, no_unit, f"log odds of {name}, before their calibration"))
+    for name in RATIOS:
+        if name in card.outputs:
+            of_result = RESULT_COLUMNS[name]
+            targets.append(Target(name, name, 1, of_result.unit or no_unit, of_result.description))
     return {target.name: target for target in targets}
 
 
@@ -70,7 +75,8 @@ def resolve_target(card: ModelCard, target: str | None = None) -> Target:
         Card of the model.
     target : str, optional
         The estimate by default, ``target_column`` of the model, such as ``"log_hi_fraction"`` or ``"oh"``;
-        ``"p_detect"`` or ``"p_star_forming"``; ``"gas-rich"`` or ``"gas-poor"``.
+        ``"p_detect"`` or ``"p_star_forming"``; ``"gas-rich"`` or ``"gas-poor"``; of spectra also the ratios
+        of continua, such as ``"log_continuum_3900_6500"``.
 
     Returns
     -------

@@ -31,8 +31,8 @@ class SpectrumTable(EvidenceTable):
     The latents of a galaxy are normally distributed about those that its picture shows, together with the
     differences between catalogue and picture: so evidence moves and narrows them. A pixel of the template
     spectrum is distributed as location + unit x score, the unit being its standard deviation by the
-    covariance of the latents, and the scores those of pixels of galaxies that were held out. Lines and
-    ratios of continua are of the picture alone.
+    covariance of the latents, and the scores those of pixels of galaxies that were held out. Evidence moves
+    the line and the ratios of continua as well, a little; their widths are those without it.
 
     Parameters
     ----------
@@ -52,6 +52,8 @@ class SpectrumTable(EvidenceTable):
         Covariance of these differences.
     cross_covariance : tuple of tuple of float, shape (7, 5)
         That of the differences in ``READINGS`` and in the latents.
+    line_covariance : tuple of tuple of float, shape (7, 3)
+        That of the differences in ``READINGS``, and of what asinh(EW / 3 Angstrom) and ``RATIOS`` miss.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class SpectrumTable(EvidenceTable):
     latent_mean: tuple[float, ...]
     latent_covariance: tuple[tuple[float, ...], ...]
     cross_covariance: tuple[tuple[float, ...], ...]
+    line_covariance: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,6 +86,7 @@ class SpectrumTable(EvidenceTable):
         self._set_numbers("latent_mean", len(LATENTS))
         self._set_covariance("latent_covariance", len(LATENTS))
         self._set_matrix("cross_covariance", (len(READINGS), len(LATENTS)))
+        self._set_matrix("line_covariance", (len(READINGS), 1 + len(RATIOS)))
 
     def quantiles(
         self,
@@ -98,7 +102,7 @@ class SpectrumTable(EvidenceTable):
         outputs : mapping of str to array of float, shape (n,)
             Those of the network by name.
         ebv, evidence
-            As of `latents`; they change nothing.
+            As of `latents`.
         levels : array of float, shape (k,) or (n, k)
             Probabilities between 0 and 1.
 
@@ -107,15 +111,30 @@ class SpectrumTable(EvidenceTable):
         quantiles : array of float, shape (n, k)
             NaN where an output is NaN.
         """
-        del ebv, evidence  # which other calibrations use
         location = np.arcsinh(np.asarray(outputs["estimate"], dtype=float) / LINE_UNIT)
+        location = location + self._lines_moved(outputs, ebv, evidence)[:, 0]
         scores = self._scores(self.line_quantiles, levels)
         return LINE_UNIT * np.sinh(location[:, None] + np.atleast_2d(scores))
 
-    def ratio(self, outputs: Outputs, name: str, levels: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Return quantiles of one of ``RATIOS`` in dex, (n, k), at levels as of `quantiles`."""
-        scores = self._scores(self.ratio_quantiles[RATIOS.index(name)], levels)
-        return np.asarray(outputs[name], dtype=float)[:, None] + np.atleast_2d(scores)
+    def ratio(
+        self,
+        outputs: Outputs,
+        ebv: np.ndarray | None,
+        evidence: Evidence | None,
+        name: str,
+        levels: Sequence[float] | np.ndarray,
+    ) -> np.ndarray:
+        """Return quantiles of one of ``RATIOS`` in dex, (n, k), of what `quantiles` takes."""
+        number = RATIOS.index(name)
+        scores = self._scores(self.ratio_quantiles[number], levels)
+        location = np.asarray(outputs[name], dtype=float)
+        location = location + self._lines_moved(outputs, ebv, evidence)[:, 1 + number]
+        return location[:, None] + np.atleast_2d(scores)
+
+    def _lines_moved(self, outputs: Outputs, ebv: np.ndarray | None, evidence: Evidence | None) -> np.ndarray:
+        """Return by how much evidence moves asinh(EW / 3 Angstrom) and ``RATIOS``, (n, 3)."""
+        cross = np.array(self.line_covariance)
+        return self.conditional(outputs, ebv, evidence, cross, np.eye(cross.shape[1]))[0]
 
     def latents(
         self, outputs: Outputs, ebv: np.ndarray | None, evidence: Evidence | None
@@ -179,7 +198,7 @@ class SpectrumTable(EvidenceTable):
         flux = self.flux(space, outputs, ebv, evidence, (0.5, 0.16, 0.84))
         columns = {"latents": mean, **dict(zip(("flux", "flux_p16", "flux_p84"), flux, strict=True))}
         for name in RATIOS:
-            quantiles = self.ratio(outputs, name, (0.5, 0.16, 0.84)).T
+            quantiles = self.ratio(outputs, ebv, evidence, name, (0.5, 0.16, 0.84)).T
             columns |= dict(zip((name, f"{name}_p16", f"{name}_p84"), quantiles, strict=True))
         return columns
 

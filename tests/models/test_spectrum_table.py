@@ -15,7 +15,7 @@ from hifrac.spectra import LinearLatents
 
 pytestmark = pytest.mark.numeric
 LEVELS = (0.05, 0.16, 0.5, 0.84, 0.95)
-FACTOR = np.random.default_rng(1).normal(0, 0.1, (12, 14))
+FACTOR = np.random.default_rng(1).normal(0, 0.1, (15, 17))
 JOINT = FACTOR @ FACTOR.T
 ERRORS = np.array([0.02] * 5 + [0.01, 0.10])
 SPACE = LinearLatents(np.random.default_rng(2).normal(0, 1, (5, 30)), np.full(30, 3.0))
@@ -34,8 +34,9 @@ def make(**facts):
         "line_quantiles": tuple(0.3 * norm.ppf(LEVELS)),
         "ratio_quantiles": (tuple(0.1 * norm.ppf(LEVELS)), tuple(0.05 * norm.ppf(LEVELS))),
         "latent_mean": tuple(0.01 * np.arange(5)),
-        "latent_covariance": rows(JOINT[7:, 7:]),
-        "cross_covariance": rows(JOINT[:7, 7:]),
+        "latent_covariance": rows(JOINT[7:12, 7:12]),
+        "cross_covariance": rows(JOINT[:7, 7:12]),
+        "line_covariance": rows(JOINT[:7, 12:]),
         "evidence_covariance": rows(JOINT[:7, :7]),
         "evidence_mean": (0.0,) * 7,
         "evidence_limits": (1e3,) * 7,
@@ -62,14 +63,14 @@ def test_quantiles_of_lines_and_continua():
     width = np.arcsinh(high / LINE_UNIT) - np.arcsinh(low / LINE_UNIT)
     np.testing.assert_allclose(width, 0.6 * norm.ppf(0.84))
     for name, error in zip(RATIOS, (0.1, 0.05), strict=True):
-        quantiles = table.ratio(shown, name, np.full((9, 2), [0.5, 0.84]))
+        quantiles = table.ratio(shown, None, None, name, np.full((9, 2), [0.5, 0.84]))
         np.testing.assert_allclose(quantiles[:, 0], shown[name])
         np.testing.assert_allclose(quantiles[:, 1] - quantiles[:, 0], error * norm.ppf(0.84))
 
 
 @given(known=st.sets(st.integers(0, 6)), seed=st.integers(0, 1000))
 @settings(max_examples=30)
-def test_any_subset_of_evidence_moves_the_latents_as_normal_distributions_do(known, seed):
+def test_any_subset_of_evidence_moves_latents_and_lines_as_normal_distributions_do(known, seed):
     table, shown, rng = make(), outputs(4, seed), np.random.default_rng(seed)
     part = sorted(known)
     differences = np.full((4, 7), np.nan)
@@ -79,9 +80,17 @@ def test_any_subset_of_evidence_moves_the_latents_as_normal_distributions_do(kno
     mean, covariance = table.latents(shown, np.zeros(4), evidence)
     noisy = JOINT[np.ix_(part, part)] + np.diag(ERRORS[part] ** 2)
     gain = np.linalg.solve(noisy, JOINT[part, 7:])
+    moved = differences[:, part] @ gain
     expected = np.stack([shown[name] for name in LATENTS], axis=1) + table.latent_mean
-    np.testing.assert_allclose(mean, expected + differences[:, part] @ gain, atol=1e-6)
-    np.testing.assert_allclose(covariance[0], JOINT[7:, 7:] - gain.T @ JOINT[part, 7:], atol=1e-6)
+    np.testing.assert_allclose(mean, expected + moved[:, :5], atol=1e-6)
+    left = JOINT[7:12, 7:12] - gain[:, :5].T @ JOINT[part, 7:12]
+    np.testing.assert_allclose(covariance[0], left, atol=1e-6)
+    (line,) = table.quantiles(shown, np.zeros(4), evidence, [0.5]).T
+    location = np.arcsinh(shown["estimate"] / LINE_UNIT) + moved[:, 5]
+    np.testing.assert_allclose(np.arcsinh(line / LINE_UNIT), location, atol=1e-6)
+    for column, name in enumerate(RATIOS, start=6):
+        (ratio,) = table.ratio(shown, np.zeros(4), evidence, name, [0.5]).T
+        np.testing.assert_allclose(ratio, shown[name] + moved[:, column], atol=1e-6)
 
 
 def test_bands_are_of_the_covariance_of_latents():
@@ -89,7 +98,7 @@ def test_bands_are_of_the_covariance_of_latents():
     low, middle, high = table.flux(SPACE, shown, None, None, (0.16, 0.5, 0.84))
     latents = np.stack([shown[name] for name in LATENTS], axis=1) + table.latent_mean
     np.testing.assert_allclose(middle, SPACE.decode(latents))
-    sigma = np.sqrt(np.diag(SPACE.basis.T @ JOINT[7:, 7:] @ SPACE.basis))
+    sigma = np.sqrt(np.diag(SPACE.basis.T @ JOINT[7:12, 7:12] @ SPACE.basis))
     np.testing.assert_allclose(high - middle, np.tile(norm.ppf(0.84) * sigma, (6, 1)))
     np.testing.assert_allclose(middle - low, high - middle)
 
@@ -130,6 +139,7 @@ def test_columns_of_a_result():
         ({"latent_mean": (0.0,)}, "latent_mean must be 5 finite numbers"),
         ({"latent_covariance": rows(-np.eye(5))}, "latent_covariance must have no negative eigenvalue"),
         ({"cross_covariance": rows(np.eye(5))}, "cross_covariance must be 7 by 5 finite numbers"),
+        ({"line_covariance": rows(np.eye(3))}, "line_covariance must be 7 by 3 finite numbers"),
         ({"evidence_limits": (0.0,) * 7}, "evidence_limits must be positive"),
         ({"typical_ebv": np.nan}, "typical_ebv must be finite"),
     ],

@@ -48,17 +48,19 @@ class OutOfFold:
             flux[:, part] = table.flux(self.space, outputs, ebv, known, (0.16, 0.5, 0.84))
         return flux
 
-    def line_quantiles(self, rows: np.ndarray, name: str) -> np.ndarray:
+    def line_quantiles(self, rows: np.ndarray, name: str, evidence: str = "picture") -> np.ndarray:
         """Return quantiles at `LEVELS`, (n, 5), of one of `MEASURED`, the equivalent width in Angstrom."""
         quantiles = np.empty((len(rows), len(LEVELS)))
         for number, table in enumerate(self.tables):
             part = np.flatnonzero(self.fold[rows] == number)
-            _, outputs = self._part(rows[part])
+            galaxies, outputs = self._part(rows[part])
+            known = evidence_of(galaxies, EVIDENCE[evidence])
+            ebv = np.asarray(galaxies["ebv"])
             if name == "h_alpha":
-                quantiles[part] = table.quantiles(outputs, None, None, LEVELS)
+                quantiles[part] = table.quantiles(outputs, ebv, known, LEVELS)
             else:
                 ratio = RATIOS[MEASURED.index(name) - 1]
-                quantiles[part] = table.ratio(outputs, ratio, LEVELS)
+                quantiles[part] = table.ratio(outputs, ebv, known, ratio, LEVELS)
         return quantiles
 
     def _part(self, rows: np.ndarray) -> tuple[Table, dict[str, np.ndarray]]:
@@ -93,26 +95,20 @@ def cross_validate(
     for number, values in enumerate(residuals):
         rest = fold != number
         part = {name: column[rest] for name, column in outputs.items()}
-        tables.append(fit_table(part, galaxies[rest], _finite(values), space))
+        tables.append(fit_table(part, galaxies[rest], values[rest], space))
     answers = OutOfFold(galaxies, space, outputs, truth, fold, tables)
-    missed = (truth - lines_of(outputs))[labelled]
-    return answers, fit_table(outputs, galaxies, _finite(missed), space)
+    return answers, fit_table(outputs, galaxies, truth - lines_of(outputs), space)
 
 
 def _line_residuals(
     network: SpectrumNet, galaxies: Table, fold: np.ndarray, features: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """Return truth minus estimate of `MEASURED`, (k, 3), of some rows, a mask, each without its fold too."""
-    residuals = []
+    """Return truth minus estimate of `MEASURED`, (n, 3), each without its fold too; NaN but in some rows."""
+    residuals = np.full((len(fold), len(MEASURED)), np.nan)
     for number in np.unique(fold[rows]):
         rest, held_out = rows & (fold != number), rows & (fold == number)
         offsets = fit_lines(network, features[rest], galaxies[rest])
         truth = np.asarray(galaxies["lines"])[held_out]
         truth = truth - np.asarray(galaxies["portsmouth"])[held_out, None] * offsets
-        residuals.append(truth - lines_of(outputs_of(network, features[held_out])))
-    return np.concatenate(residuals)
-
-
-def _finite(residuals: np.ndarray) -> list[np.ndarray]:
-    """Return the known residuals, column by column."""
-    return [column[np.isfinite(column)] for column in residuals.T]
+        residuals[held_out] = truth - lines_of(outputs_of(network, features[held_out]))
+    return residuals

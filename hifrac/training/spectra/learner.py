@@ -129,8 +129,9 @@ PROTOCOL = (
     "neither that fold nor the galaxy; what calibrates the bands of template spectra is of held-out readings "
     "of the other folds, of heads that knew this one. Template spectra are "
     "fits of kcorrect to five magnitudes and a redshift, no measured spectra; the basis spans all templates. "
+    "Evidence moves lines and continua by half of what the covariances of the other folds say. "
     "Chosen on the same galaxies, in other folds: the readings, that of H-alpha they are squared, "
-    "and the penalty. So expect a slightly larger error on new galaxies"
+    "the penalty, the decay of weights, and that half. So expect a slightly larger error on new galaxies"
 )
 
 
@@ -155,8 +156,8 @@ def _card(
         "redshift and photometry where known",
         architecture="SpectrumNet",
         target="equivalent width of H-alpha in Angstrom, positive in emission, within a fibre of 3 arcsec; "
-        "beside it the photometric template spectrum (kcorrect, of the whole galaxy, 3388 to 8310 Angstrom, "
-        "of norm 1) by five latents, and ratios of continua within the fibre",
+        "beside it the photometric template spectrum, no measured one (kcorrect, of the whole galaxy, 3388 "
+        "to 8310 Angstrom, of norm 1) by five latents, and ratios of continua within the fibre",
         mass_scale="M* of Taylor et al. (2011, g-i colour method); masses of other scales are taken to "
         "scatter by 0.1 dex about it",
         training_set=f"{int(np.sum(has_template & ~labelled))} galaxies with template spectra fitted to SDSS "

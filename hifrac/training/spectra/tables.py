@@ -47,6 +47,8 @@ TARGETS = (
 )
 #: The rows of the table of lines that are judged.
 JUDGED = "picture"
+#: What is known of galaxies with photometry, in that table.
+LINE_EVIDENCE = ("picture", "picture+z", "picture+photometry", MOST_EVIDENCE)
 _BY_COLOURS = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
 
 
@@ -84,8 +86,9 @@ def _template_figures(missed: np.ndarray, share: np.ndarray) -> dict[str, float]
 
 
 def lines_table(answers: OutOfFold, features: np.ndarray) -> Table:
-    """Tabulate what is told of lines and continua of real spectra, by catalogue, and by a simple model.
+    """Tabulate what is told of lines and continua of real spectra, by catalogue and evidence.
 
+    Beside them stands a simple model. Evidence is used where it is known, and judged on these galaxies.
     The estimate is the median; of H-alpha asinh(EW / 3 Angstrom) is judged. Values of Thomas et al. (2013)
     are on the scale of MPA-JHU but in the row that says so.
     """
@@ -106,6 +109,11 @@ def lines_table(answers: OutOfFold, features: np.ndarray) -> Table:
                 quantiles = _in_label(name, answers.line_quantiles(part, name))
                 row = _line_row(values[part], quantiles[:, LEVELS.index(0.5)], quantiles)
                 table.append({"quantity": name, "model": model, **row})
+        part = rows[np.isfinite(answers.galaxies["photometry"][rows]).all(axis=1)]
+        for evidence in LINE_EVIDENCE if len(part) > 2 else ():
+            quantiles = _in_label(name, answers.line_quantiles(part, name, evidence))
+            row = _line_row(truth[part], quantiles[:, LEVELS.index(0.5)], quantiles)
+            table.append({"quantity": name, "model": f"{evidence}, of those with photometry", **row})
         split = PredefinedSplit(answers.fold[rows])
         simple = cross_val_predict(_BY_COLOURS, colours[rows], truth[rows], cv=split)
         row = _line_row(truth[rows], simple, None)

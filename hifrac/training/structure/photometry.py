@@ -23,8 +23,18 @@ _REDDENING = (0.08, 0.08)
 _PERCENTILES = (0.1, 99.9)
 
 
-def fit_photometry(head: PhotometryHead, features: np.ndarray, quantities: np.ndarray, seed: int = 0) -> None:
-    """Fit the head to the known quantities of some pictures, in place; ``seed`` fixes the steps."""
+def fit_photometry(
+    head: PhotometryHead,
+    features: np.ndarray,
+    quantities: np.ndarray,
+    seed: int = 0,
+    *,
+    decay: float = DECAY,
+) -> None:
+    """Fit the head to the known quantities of some pictures, in place.
+
+    ``seed`` fixes the steps; the larger the ``decay`` of weights, the smoother the network.
+    """
     center, scale = np.median(features, 0), features.std(0) + 1e-6
     center[-1], scale[-1] = _REDDENING
     targets = np.where(np.isfinite(quantities), quantities, np.nanmedian(quantities, 0))
@@ -38,14 +48,16 @@ def fit_photometry(head: PhotometryHead, features: np.ndarray, quantities: np.nd
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _start(head, inputs, wanted)
-        _descend(head, inputs, wanted)
+        _descend(head, inputs, wanted, decay)
     head.eval()
 
 
-def fit_photometries(network: ReadingNet, features: np.ndarray, quantities: np.ndarray) -> None:
+def fit_photometries(
+    network: ReadingNet, features: np.ndarray, quantities: np.ndarray, *, decay: float = DECAY
+) -> None:
     """Fit all heads of a network to the known quantities of some pictures, in place."""
     for seed, head in enumerate(network.photometry):
-        fit_photometry(cast(PhotometryHead, head), features, quantities, seed)
+        fit_photometry(cast(PhotometryHead, head), features, quantities, seed, decay=decay)
 
 
 def readings(network: ReadingNet, features: np.ndarray) -> np.ndarray:
@@ -67,11 +79,11 @@ def _start(head: PhotometryHead, inputs: torch.Tensor, wanted: torch.Tensor) -> 
             last.get_parameter(name).mul_(factor)
 
 
-def _descend(head: PhotometryHead, inputs: torch.Tensor, wanted: torch.Tensor) -> None:
+def _descend(head: PhotometryHead, inputs: torch.Tensor, wanted: torch.Tensor, decay: float) -> None:
     size = min(BATCH, len(inputs))
     n_batches = len(inputs) // size
     weights = [*head.linear.parameters(), *head.deep.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * n_batches)
     head.train()
     for _ in range(EPOCHS):
