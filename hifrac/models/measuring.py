@@ -22,7 +22,7 @@ from hifrac.models.texture import N_TEXTURE, texture
 class Ellipse(NamedTuple):
     """An elliptical coordinate system per picture."""
 
-    radius: Tensor  # (n, h, w): elliptical radius, 1 on the one-sigma ellipse
+    radius: Tensor  # (n, pixels): elliptical radius, 1 on the one-sigma ellipse
     major: Tensor  # (n,): sigma along the major axis, in pixels
     minor: Tensor  # (n,): sigma along the minor axis, in pixels
 
@@ -58,8 +58,8 @@ def _ellipse(second: Tensor, basis: Tensor, center: Tensor) -> Ellipse:
     quadratic = torch.cat(
         [b * x * x - 2 * c * x * y + a * y * y, 2 * (c * y - b * x), 2 * (c * x - a * y), b, a, -2 * c], 1
     )
-    squared = (quadratic / det) @ basis.t()
-    return Ellipse(torch.sqrt(squared.clamp(min=1e-6)), major, minor)
+    squared = (quadratic / det) @ basis
+    return Ellipse(torch.sqrt(squared.clamp_(min=1e-6)), major, minor)
 
 
 class MeasuringNet(nn.Module):
@@ -89,7 +89,7 @@ class MeasuringNet(nn.Module):
     Fluxes undo the asinh stretch of the picture (Lupton et al. 2004, PASP 116,
     133); the softening was chosen so that they follow catalogue magnitudes.
     Neighbours are suppressed by taking the fainter of each pair of pixels that
-    face each other across the centre.
+    face each other across the centre. What is symmetric so is computed for the upper half of the picture.
 
     Thresholds act on integer sums of pixel values, which floating point adds
     exactly, so that neither batch size nor threads can flip a pixel.
@@ -123,9 +123,11 @@ class MeasuringNet(nn.Module):
     if TYPE_CHECKING:  # TorchScript reads no annotations that are text
         rings: Tensor
         basis: Tensor
+        exponents: Tensor
+        sums: Tensor
         smooth1: Tensor
         smooth2: Tensor
-        near: Tensor
+        places: Tensor
         ellipses: Tensor
         quantiles: Tensor
         center: Tensor
@@ -158,12 +160,14 @@ class MeasuringNet(nn.Module):
         axis = torch.arange(half, dtype=torch.float32) - (half - 1) / 2
         yy, xx = torch.meshgrid(axis, axis, indexing="ij")
         basis = torch.stack([torch.ones_like(xx), xx, yy, xx * xx, yy * yy, xx * yy])
-        self.register_buffer("basis", basis.flatten(1).t().contiguous(), persistent=False)
+        self.register_buffer("basis", basis.flatten(1), persistent=False)
+        # Of the upper half: what makes the exponent of a Gaussian, and its moments in the whole picture.
+        one, xx, yy, xy = basis[[0, 3, 4, 5], : half // 2].flatten(1)
+        self.register_buffer("exponents", torch.stack([-0.5 * yy, -0.5 * xx, xy]), persistent=False)
+        self.register_buffer("sums", 2 * torch.stack([one, xx, yy, xy]), persistent=False)
         self.register_buffer("smooth1", smoothing_matrix(1.0, half), persistent=False)
         self.register_buffer("smooth2", smoothing_matrix(2.0, half), persistent=False)
-        steps = torch.arange(half)
-        near = ((steps[:, None] - steps[None, :]).abs() <= 2).float()
-        self.register_buffer("near", near, persistent=False)
+        self.register_buffer("places", torch.arange(16, dtype=torch.int16)[:, None], persistent=False)
         self.register_buffer("ellipses", torch.tensor(self.ELLIPSES), persistent=False)
         self.register_buffer("quantiles", torch.tensor(self.QUANTILES), persistent=False)
         with torch.no_grad():
@@ -201,7 +205,8 @@ class MeasuringNet(nn.Module):
 
     def forward_features(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (scripts)
         """Return the measurements, the reddening last: shape (n, features)."""
-        return self.with_reddening(self.measure(pixels.to(self.center.dtype)), ebv)
+        whole = pixels.to(self.center.dtype, memory_format=torch.contiguous_format)
+        return self.with_reddening(self.measure(whole), ebv)
 
     def with_reddening(self, features: Tensor, ebv: Optional[Tensor]) -> Tensor:  # noqa: UP045 (scripts)
         """Append the reddening, that of the training set where it is unknown."""
@@ -240,32 +245,32 @@ class MeasuringNet(nn.Module):
         rows = pixels[:, :, 0::2] + pixels[:, :, 1::2]
         binned = rows[..., 0::2] + rows[..., 1::2]
         image = binned / (4 * 255.0)
-        facing = torch.minimum(image, image.flip(2, 3))
-        flux = _linear(facing)
-        second = self._adaptive_moments(flux.mean(1).flatten(1))
-        ellipse = _ellipse(second, self.basis, torch.zeros_like(second[:, :2]))
-        circles = pixels.flatten(2) @ self.rings / 255.0
-        residuals = [image - _smooth(image, matrix) for matrix in (self.smooth1, self.smooth2)]
-        profiles = self._profiles(image, facing, flux, ellipse, residuals)
-        segment = self._segment_features(self._segment(binned.sum(1)), image, residuals)
-        sky = texture(pixels / 255.0, image.mean(1))
-        return torch.cat([circles.flatten(1), profiles, segment, sky], dim=1)
+        counts = _over_channels(binned)
+        grey = counts / (3 * 4 * 255.0)
+        circles = pixels.reshape(-1, self.rings.shape[0]) @ self.rings / 255.0
+        residuals: list[tuple[Tensor, Tensor]] = []
+        for matrix in (self.smooth1, self.smooth2):
+            residual = (image - _smooth(image, matrix)).flatten(2)
+            residuals.append((residual, residual.abs()))
+        profiles = self._profiles(image, residuals)
+        segment = self._segment_features(self._segment(counts), image, grey, residuals)
+        return torch.cat(
+            [circles.view(-1, 3 * self.rings.shape[1]), profiles, segment, texture(pixels, grey)], dim=1
+        )
 
     def _adaptive_moments(self, light: Tensor) -> Tensor:
         """Fit the second moments (n, 3) of the elliptical Gaussian that matches the light it weights.
 
-        Twelve damped steps; the centre is the picture's, which is the galaxy's
-        by construction of the cutout.
+        Of the upper half of a picture whose light (n, pixels) faces the same across the centre. Twelve damped
+        steps; the centre is the picture's, which is the galaxy's by construction of the cutout.
         """
         zero = torch.zeros_like(light[:, :1])
         second = torch.cat([zero + 9.0, zero + 9.0, zero], 1)
-        powers = self.basis[:, 3:]
-        sums = self.basis[:, [0, 3, 4, 5]]
         for _ in range(12):
             a, b, c = second[:, 0:1], second[:, 1:2], second[:, 2:3]
             det = (a * b - c * c).clamp(min=1e-3)
-            exponent = (torch.cat([-0.5 * b, -0.5 * a, c], 1) / det) @ powers.t()
-            moments = (light * torch.exp(exponent.clamp(min=-60.0))) @ sums
+            weight = ((second / det) @ self.exponents).clamp_(min=-60.0).exp_()
+            moments = (light * weight) @ self.sums.t()
             # A Gaussian seen through itself has half its variance.
             seen = 2.0 * moments[:, 1:] / moments[:, :1].clamp(min=1e-6)
             size = 0.5 * (seen[:, 0:1] + seen[:, 1:2])
@@ -273,23 +278,29 @@ class MeasuringNet(nn.Module):
             second = 0.5 * (second + seen)
         return second
 
-    def _profiles(
-        self, image: Tensor, facing: Tensor, flux: Tensor, ellipse: Ellipse, residuals: list[Tensor]
-    ) -> Tensor:
+    def _profiles(self, image: Tensor, residuals: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Measure brightness, colours, growth, size, asymmetry and clumpiness in the galaxy's own ellipse."""
+        upper, lower = image.flatten(2).chunk(2, 2)
+        lower = lower.flip(2)
+        facing, odd = torch.minimum(upper, lower), (upper - lower).abs_()
+        flux = _linear(facing)
+        second = self._adaptive_moments(_over_channels(flux) / 3)
+        ellipse = _ellipse(second, self.basis[:, : flux.shape[2]], torch.zeros_like(second[:, :2]))
         geometric = torch.sqrt(ellipse.major * ellipse.minor)
         softness = 0.75 * geometric[:, None]  # edges as soft as a binned pixel
         depth = (0.5 + softness * self.ellipses)[..., None] - (softness * ellipse.radius)[:, None]
-        inside = depth.clamp(0.0, 1.0)
-        bright = _rings(inside @ facing.flatten(2).transpose(1, 2))
-        profile = bright / _rings(inside.sum(2, keepdim=True)).clamp(min=1e-3)
-        growth = inside @ flux.flatten(2).transpose(1, 2)
+        inside = depth.clamp_(0.0, 1.0)
+        bright = 2 * _rings(inside @ facing.transpose(1, 2))
+        profile = bright / (2 * _rings(inside.sum(2, keepdim=True))).clamp(min=1e-3)
+        growth = 2 * (inside @ flux.transpose(1, 2))
         total = growth.mean(2)
         log_growth = _log10(growth)[:, 3::4]
         ratio = ellipse.minor / ellipse.major
         aperture = inside[:, 9]
         disc = aperture - inside[:, 0]
-        light = _weighted(image, aperture) + 1e-3
+        disc = torch.cat([disc, disc.flip(1)], 1)
+        asymmetry = 2 * _weighted(odd, aperture)
+        light = 2 * _weighted(facing, aperture) + 0.5 * asymmetry + 1e-3
         features = [
             profile.mean(2),
             profile[:, :, 0] - profile[:, :, 2],
@@ -299,12 +310,12 @@ class MeasuringNet(nn.Module):
             _log10(growth[:, -1]),
             log_growth[:, :, 2] - log_growth[:, :, 0],
             log_growth[:, :, 1] - log_growth[:, :, 0],
-            _weighted((image - image.flip(2, 3)).abs(), aperture) / light,
+            asymmetry / light,
         ]
-        for residual in residuals:
-            features.append(_weighted(residual.abs(), disc) / light)
-            bright = _weighted(residual.clamp(min=0.0), disc) / light
-            features.append(bright[:, 0:1] - bright[:, 2:3])
+        for residual, size in residuals:
+            rough = _weighted(size, disc)
+            bright = _positive(_weighted(residual, disc), rough) / light
+            features += [rough / light, bright[:, 0:1] - bright[:, 2:3]]
         return torch.cat(features, 1)
 
     def _segment(self, counts: Tensor) -> Tensor:
@@ -313,21 +324,34 @@ class MeasuringNet(nn.Module):
         ``counts`` are sums over twelve integer pixel values; sums over three by
         three of them stay below 2^24, where float32 is exact.
         """
-        summed = functional.avg_pool2d(counts[:, None], 3, stride=1, padding=1, divisor_override=1)[:, 0]
-        above = (summed > self.isophote * 12 * 9).to(counts.dtype)
-        middle = summed.shape[-1] // 2
+        wide = functional.pad(counts, (1, 1, 1, 1))
+        rows = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
+        above = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] > self.isophote * 12 * 9
+        n, side = above.shape[0], above.shape[1]
+        middle = side // 2
+        # A picture with nothing in the middle has a segment still.
+        above[:, middle - 2 : middle + 2, middle - 2 : middle + 2] = True
+        # Each bit of a word is a picture; words stand in a line, where a border ends each row and column.
+        words = functional.pad(above.flatten(1).to(torch.int16), (0, 0, 0, -n % 16))
+        words = words.view((n + 15) // 16, 16, side * side) << self.places
+        words = words.sum(1, dtype=torch.int16).view(-1, side, side)
+        above = functional.pad(words, (2, 2, 2, 2))
         mask = torch.zeros_like(above)
-        mask[:, middle - 2 : middle + 2, middle - 2 : middle + 2] = 1.0
-        above = torch.maximum(above, mask)  # a picture with nothing in the middle has a segment still
+        mask[:, middle : middle + 4, middle : middle + 4] = -1  # all bits: the border is of two pixels
+        above, grown = above.flatten(), mask.flatten()
+        border = 2 + 2 * (side + 4)
         for _ in range(16):
             # Growth by two pixels under the mask; enough steps for the corners.
-            mask = torch.minimum(self.near @ mask @ self.near, above)
-        return mask
+            near = _any_of_five(_any_of_five(grown, 1), side + 4)
+            grown[border:-border] = near & above[border:-border]
+        words = grown.view(-1, 1, side + 4, side + 4)[..., 2:-2, 2:-2].flatten(2)
+        return ((words >> self.places) & 1).flatten(0, 1)[:n].view(n, side, side).to(counts.dtype)
 
-    def _segment_features(self, mask: Tensor, image: Tensor, residuals: list[Tensor]) -> Tensor:
+    def _segment_features(
+        self, mask: Tensor, image: Tensor, grey: Tensor, residuals: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         """Measure size, shape, colour distribution and texture of the isophotal segment."""
-        light = (image.mean(1) * mask).flatten(1)
-        moments = light @ self.basis
+        moments = (grey * mask).flatten(1) @ self.basis.t()
         total = moments[:, :1].clamp(min=1e-3)
         center = moments[:, 1:3] / total
         x, y = center[:, 0], center[:, 1]
@@ -338,22 +362,36 @@ class MeasuringNet(nn.Module):
         size = torch.stack([torch.log(mask.sum((1, 2))), torch.log(ellipse.major), ratio], 1)
         features = [size, torch.log(total)]
         depth = 0.75 * ellipse.major[:, None] * (ellipse.radius - 0.5)
-        outer = mask.flatten(1) * (0.5 + depth).clamp(0.0, 1.0)
-        for residual in residuals:
-            bright = _weighted(residual.clamp(min=0.0), outer)
-            tint = _weighted((residual[:, 0:1] - residual[:, 2:3]).abs(), outer)
-            rough = _weighted(residual.mean(1, keepdim=True).abs(), outer)
-            features.append(torch.cat([rough, bright[:, 2:3] - bright[:, 0:1], tint], 1) / total)
+        outer = (0.5 + depth).clamp_(0.0, 1.0) * mask.flatten(1)
+        for residual, size in residuals:
+            bright = _positive(_weighted(residual, outer), _weighted(size, outer))
+            rough = torch.stack([_over_channels(residual) / 3, residual[:, 0] - residual[:, 2]], 1).abs_()
+            rough = _weighted(rough, outer)
+            features.append(
+                torch.cat([rough[:, :1], bright[:, 2:3] - bright[:, 0:1], rough[:, 1:]], 1) / total
+            )
         colour = image[:, 0] - image[:, 2]
         features.append(_masked_quantiles(colour, mask, self.quantiles, 1.0, 256))
-        features.append(_masked_quantiles(colour / (image.mean(1) + 0.05), mask, self.quantiles, 3.0, 768))
+        features.append(_masked_quantiles(colour / (grey + 0.05), mask, self.quantiles, 3.0, 768))
         return torch.cat(features, 1)
+
+
+def _over_channels(image: Tensor) -> Tensor:
+    """Sum the three channels (n, 3, ...); a sum over dimensions takes thrice as long."""
+    return image[:, 0] + image[:, 1] + image[:, 2]
+
+
+def _any_of_five(bits: Tensor, step: int) -> Tensor:
+    """Return the bits of each five words in a line that are so far apart, at the place of the first."""
+    pair = bits[:-step] | bits[step:]
+    four = pair[: -2 * step] | pair[2 * step :]
+    return four[:-step] | bits[4 * step :]
 
 
 def _linear(image: Tensor) -> Tensor:
     """Undo the asinh stretch: light that is proportional to flux, colours kept."""
-    light = (image - 0.02).clamp(min=0.0)  # 0.02: the sky level of the pictures
-    mean = light.mean(1, keepdim=True)
+    light = (image - 0.02).clamp_(min=0.0)  # 0.02: the sky level of the pictures
+    mean = (_over_channels(light) / 3)[:, None]
     softening = 3.0
     # The difference of exponentials is sinh, six times as fast.
     stretched = softening * mean
@@ -362,8 +400,14 @@ def _linear(image: Tensor) -> Tensor:
 
 
 def _weighted(image: Tensor, weight: Tensor) -> Tensor:
-    """Sum images (n, c, h, w) under the weight (n, h*w): (n, c)."""
-    return (image.flatten(2) @ weight[:, :, None])[..., 0]
+    """Sum images (n, c, pixels) under the weight (n, pixels): (n, c)."""
+    # Transposed, for the rows of both are read along the pixels then.
+    return (image @ weight[:, None].transpose(1, 2))[..., 0]
+
+
+def _positive(total: Tensor, absolute: Tensor) -> Tensor:
+    """Return the sum of what is positive, from the sums of all and of all absolute values."""
+    return 0.5 * (total + absolute)
 
 
 def _rings(apertures: Tensor) -> Tensor:
@@ -383,11 +427,11 @@ def _masked_quantiles(values: Tensor, mask: Tensor, quantiles: Tensor, reach: fl
     """
     at = ((values.flatten(1) + reach) * (bins / (2 * reach))).clamp(0.0, bins - 0.01)
     low = at.floor()
-    weight = mask.flatten(1)
-    upper = weight * (at - low)
-    node = low.long()
-    counts = torch.zeros(values.shape[0], bins + 1, dtype=values.dtype, device=values.device)
-    counts = counts.scatter_add(1, node, weight - upper).scatter_add(1, node + 1, upper)
+    node, weight = low.long(), mask.flatten(1)
+    empty = torch.zeros(values.shape[0], bins, dtype=values.dtype, device=values.device)
+    total = empty.scatter_add(1, node, weight)
+    upper = empty.scatter_add(1, node, weight * (at - low))
+    counts = functional.pad(total - upper, (0, 1)) + functional.pad(upper, (1, 0))
     below = functional.pad(counts.cumsum(1), (1, 0))
     wanted = below[:, -1:] * quantiles
     right = torch.searchsorted(below, wanted).clamp(1, bins + 1)

@@ -21,9 +21,9 @@ def texture(pixels: Tensor, brightness: Tensor) -> Tensor:
     Parameters
     ----------
     pixels : Tensor of float, shape (n, 3, width, width)
-        Red, green and blue, 0 to 1.
+        Red, green and blue, 0 to 255.
     brightness : Tensor of float, shape (n, width / 2, width / 2)
-        Their mean over the channels, binned two by two.
+        Their mean over the channels, binned two by two, 0 to 1.
 
     Returns
     -------
@@ -42,31 +42,28 @@ def texture(pixels: Tensor, brightness: Tensor) -> Tensor:
     Every eighth row and column is looked at: 2,048 pixels a channel, twice, are enough.
     """
     # The sky of the pictures lies at 0.02 to 0.1.
-    faint = torch.exp(brightness * -10.0)
-    along = (pixels[:, :, 0::8], faint[:, 0::4].repeat_interleave(2, dim=2)[:, None])
-    across = (
-        pixels[:, :, :, 0::8].transpose(2, 3).contiguous(),
-        faint[:, :, 0::4].transpose(1, 2).repeat_interleave(2, dim=2)[:, None],
-    )
-    rows = _steps(along[0], along[1], 1)
-    columns = _steps(across[0], across[1], 1)
-    sky = [torch.log(rows + columns + 2e-3)]
-    bright = [torch.log(_bright(along, across, 1) + 5e-3)]
-    for lag in (2, 4, 8):
-        sky.append(torch.log(_steps(along[0], along[1], lag) + _steps(across[0], across[1], lag) + 2e-3))
-        if lag < 8:
-            bright.append(torch.log(_bright(along, across, lag) + 5e-3))
-    grey = _steps(along[0].mean(1, keepdim=True), along[1], 1)
-    grey = grey + _steps(across[0].mean(1, keepdim=True), across[1], 1)
-    level = (along[0] * along[1]).sum((2, 3)) / along[1].sum((2, 3)).clamp(min=1e-3)
+    along = pixels[:, :, 0::8] / 255.0
+    along_weights = _weights(brightness[:, 0::4], 2)
+    across = pixels[..., 0::8] / 255.0
+    across_weights = _weights(brightness[..., 0::4], 1)
+    rows = _steps(along, along_weights, 1, 3)
+    columns = _steps(across, across_weights, 1, 2)
+    both = [rows + columns] + [
+        _steps(along, along_weights, lag, 3) + _steps(across, across_weights, lag, 2) for lag in (2, 4, 8)
+    ]
+    sky = [torch.log(steps[..., 0] + 2e-3) for steps in both]
+    bright = [torch.log(steps[..., 1] + 5e-3) for steps in both[:3]]
+    grey = _steps(along.mean(1, keepdim=True), along_weights, 1, 3)
+    grey = grey + _steps(across.mean(1, keepdim=True), across_weights, 1, 2)
+    level = _mean(along, along_weights)[..., 0]
     return torch.cat(
         [
             sky[0],
             sky[1] - sky[0],
             sky[2] - sky[1],
             sky[3] - sky[2],
-            torch.log(rows + 1e-3) - torch.log(columns + 1e-3),
-            torch.log(grey + 2e-3) - sky[0],
+            torch.log(rows[..., 0] + 1e-3) - torch.log(columns[..., 0] + 1e-3),
+            torch.log(grey[..., 0] + 2e-3) - sky[0],
             torch.log(level + 0.01),
             sky[0][:, :2] - sky[0][:, 1:],
             (bright[1] - bright[0]).mean(1, keepdim=True),
@@ -76,13 +73,20 @@ def texture(pixels: Tensor, brightness: Tensor) -> Tensor:
     )
 
 
-def _steps(lines: Tensor, weight: Tensor, lag: int) -> Tensor:
-    """Average the steps between pixels so far apart on lines (n, c, lines, pixels), weighted: (n, c)."""
-    weight = weight[..., lag:]
-    steps = (lines[..., lag:] - lines[..., :-lag]).abs()
-    return (steps * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1e-3)
+def _weights(brightness: Tensor, dim: int) -> Tensor:
+    """Return how faint and how bright each pixel is, of bins that are two pixels long: (n, 2, ...)."""
+    faint = torch.exp(brightness * -10.0).repeat_interleave(2, dim)
+    return torch.stack([faint, 1.0 - faint], 1)
 
 
-def _bright(along: tuple[Tensor, Tensor], across: tuple[Tensor, Tensor], lag: int) -> Tensor:
-    """Average the steps where it is bright."""
-    return _steps(along[0], 1.0 - along[1], lag) + _steps(across[0], 1.0 - across[1], lag)
+def _steps(lines: Tensor, weights: Tensor, lag: int, dim: int) -> Tensor:
+    """Average the steps between pixels so far apart, in the sky and where it is bright: (n, c, 2)."""
+    length = lines.shape[dim] - lag
+    steps = (lines.narrow(dim, lag, length) - lines.narrow(dim, 0, length)).abs_()
+    return _mean(steps, weights.narrow(dim, lag, length))
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Average values (n, c, ...) under weights (n, 2, ...): (n, c, 2)."""
+    weights = weights.flatten(2)
+    return values.flatten(2) @ weights.transpose(1, 2) / weights.sum(2)[:, None].clamp(min=1e-3)

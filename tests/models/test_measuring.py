@@ -52,7 +52,8 @@ def gaussian(major, minor, angle, side=64, height=1.0):
 
 
 def measured_ellipse(network, light):
-    second = network._adaptive_moments(torch.from_numpy(light).float().reshape(1, -1))
+    upper = light[: len(light) // 2]  # it is the same across the centre
+    second = network._adaptive_moments(torch.from_numpy(upper).float().reshape(1, -1))
     ellipse = _ellipse(second, network.basis, torch.zeros(1, 2))
     return ellipse.major.item(), ellipse.minor.item(), second[0].numpy()
 
@@ -132,6 +133,20 @@ def test_the_segment_is_the_labelled_region_of_the_middle(network, blobs, size):
     # Regions two pixels apart are one to the network and two to scipy: look at the others only.
     assume(not np.any(ndimage.binary_dilation(own, np.ones((5, 5))) & above & ~own))
     np.testing.assert_array_equal(our_segment(network, counts), own)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 50])
+@pytest.mark.parametrize("width", [64, 128, 200])
+def test_each_of_many_pictures_has_its_own_segment(n, width):
+    network, side = MeasuringNet(width), width // 2
+    noise = ndimage.gaussian_filter(np.random.default_rng(n).normal(size=(n, side, side)), (0, 2, 2))
+    counts = np.round(network.isophote * 12 * (1 + noise / noise.std()).clip(0))
+    expected = []
+    for picture in counts:
+        above, middle = scipy_segment(network, picture)
+        expected.append(ndimage.binary_dilation(middle, np.ones((5, 5)), iterations=16, mask=above))
+    masks = network._segment(torch.from_numpy(counts).float()).numpy()
+    np.testing.assert_array_equal(masks, np.array(expected, dtype=np.float32))
 
 
 def test_a_dark_picture_has_the_middle_as_its_segment(network):
@@ -398,3 +413,66 @@ def test_the_circles_are_mean_colours_in_annuli(network, picture):
     with torch.inference_mode():
         found = network.measure(batch(picture).float())[0, MeasuringNet.columns(("circles",))]
     np.testing.assert_allclose(found.numpy(), np.ravel(expected), atol=1e-5)
+
+
+def numpy_flux(image):
+    """The stretch undone, of an image (3, h, w) in double precision."""
+    light = (image - 0.02).clip(0)
+    mean = light.mean(0)
+    return light * np.sinh(3 * mean) / 3 / mean.clip(1e-3)
+
+
+def numpy_profiles(picture):
+    """What the own ellipse tells, once more: in double precision, over the whole picture."""
+    image = picture.reshape(64, 2, 64, 2, 3).mean((1, 3)).transpose(2, 0, 1) / 255
+    turned = image[:, ::-1, ::-1]
+    facing = np.minimum(image, turned)
+    flux = numpy_flux(facing)
+    y, x = np.mgrid[:64, :64] - 31.5
+    second = np.diag([9.0, 9.0])  # of x and y
+    for _ in range(12):
+        inverse = np.linalg.inv(second)
+        squared = inverse[0, 0] * x * x + 2 * inverse[0, 1] * x * y + inverse[1, 1] * y * y
+        weight = flux.mean(0) * np.exp(-0.5 * squared)
+        xx, xy, yy = (2 * np.sum(weight * product) / np.sum(weight) for product in (x * x, x * y, y * y))
+        size = 0.5 * (xx + yy)
+        seen = np.array([[xx, xy], [xy, yy]]) * np.clip(size, 0.75**2, 7.0**2) / size
+        second = 0.5 * (second + seen)
+    inverse = np.linalg.inv(second)
+    radius = np.sqrt(inverse[0, 0] * x * x + 2 * inverse[0, 1] * x * y + inverse[1, 1] * y * y)
+    minor, major = np.sqrt(np.linalg.eigvalsh(second))
+    geometric = math.sqrt(major * minor)
+    edges = np.array(MeasuringNet.ELLIPSES)[:, None, None]
+    inside = (0.5 + 0.75 * geometric * (edges - radius)).clip(0, 1)
+    rings = np.diff(inside, axis=0, prepend=0)
+    profile = np.einsum("kyx,cyx->kc", rings, facing) / rings.sum((1, 2))[:, None]
+    growth = np.einsum("kyx,cyx->kc", inside, flux)
+    total, tints = growth.mean(1), np.log10(growth[3::4])
+    aperture, disc = inside[9], inside[9] - inside[0]
+    light = np.sum(image * aperture, (1, 2)) + 1e-3
+    parts = [
+        profile.mean(1),
+        profile[:, 0] - profile[:, 2],
+        profile[:, 0] - profile[:, 1],
+        [math.log10(major), math.log10(geometric), minor / major, (minor / major) ** 2],
+        np.log10(total[:-1] / total[-1]),
+        np.log10(growth[-1]),
+        tints[:, 2] - tints[:, 0],
+        tints[:, 1] - tints[:, 0],
+        np.sum(np.abs(image - turned) * aperture, (1, 2)) / light,
+    ]
+    for sigma in (1.0, 2.0):
+        residual = image - ndimage.gaussian_filter(image, sigma, axes=(1, 2), mode="mirror", truncate=3)
+        bright = np.sum(residual.clip(0) * disc, (1, 2)) / light
+        parts += [np.sum(np.abs(residual) * disc, (1, 2)) / light, [bright[0] - bright[2]]]
+    return np.concatenate(parts)
+
+
+PROFILES = ("profile", "ellipse", "growth", "flux", "aperture_colours", "asymmetry", "clumpiness")
+
+
+@pytest.mark.parametrize("picture", [spiral(), galaxy(3), galaxy(5)], ids=["spiral", "galaxy", "other"])
+def test_the_profiles_are_those_of_plain_sums_over_the_whole_picture(network, picture):
+    with torch.inference_mode():
+        measured = network.measure(batch(picture).float())[0, MeasuringNet.columns(PROFILES)]
+    np.testing.assert_allclose(measured.numpy(), numpy_profiles(picture), atol=2e-5)
