@@ -33,8 +33,10 @@ from hifrac.core.quantities import QUANTITIES
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts import Cutout, CutoutRecipe, CutoutSource, source_for
+from hifrac.cutouts._decoding import decoded
 from hifrac.cutouts._scales import scales_of_model, scales_of_source
 from hifrac.models import Model, load_model
+from hifrac.models._torch import n_threads
 from hifrac.models.answer import Answer, evidence_text
 
 if TYPE_CHECKING:
@@ -383,10 +385,14 @@ class PictureEstimator:
     ) -> np.ndarray:
         """Fill in the estimates of all rows that can be served, and return the flags of all.
 
-        One batch is decoded while the network works on the one before: memory
-        is for two batches of pictures, however many rows there are.
+        One batch is decoded, in as many threads as the network has, while the network works on the one
+        before: memory is for two batches of pictures, and some, however many rows there are.
         """
-        n, recipe, scales = len(request.positions), self.model.card.recipe, request.pixel_scales
+
+        def decode(row: int, cutout: Cutout) -> np.ndarray:
+            return self._pixels(cutout, self._recipe_of_row(request, row))
+
+        n, recipe = len(request.positions), self.model.card.recipe
         flags = np.zeros(n, dtype=np.int32)
         size = int(self.batch_size or conf.batch_size)
         shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
@@ -397,21 +403,20 @@ class PictureEstimator:
         reported = 0
         with (
             closing(self._cutouts(request.positions, request.names)) as cutouts,
+            closing(decoded(cutouts, decode, n_threads())) as pictures,
             ThreadPoolExecutor(1, thread_name_prefix="hifrac-network") as network,
         ):
-            for row, cutout in cutouts:
-                try:
-                    of_row = recipe if scales is None else recipe.at(scales[row])
-                    pixels[len(batch)] = self._pixels(cutout, of_row)
-                    if of_row.step(cutout.pixel_scale) is not None:
-                        flags[row] |= int(Flag.RESAMPLED)
-                except RowError as error:
+            for row, cutout, picture in pictures:
+                if isinstance(picture, RowError):
                     if stop:
-                        error.add_note(f"in row {row} of data")
-                        raise
-                    failures.add(row, error)
-                    flags[row] |= int(error.flag)
+                        picture.add_note(f"in row {row} of data")
+                        raise picture
+                    failures.add(row, picture)
+                    flags[row] |= int(picture.flag)
                 else:
+                    pixels[len(batch)] = picture
+                    if self._recipe_of_row(request, row).step(cutout.pixel_scale) is not None:
+                        flags[row] |= int(Flag.RESAMPLED)
                     batch.append(row)
                 if len(batch) == len(pixels):
                     if running is not None:
@@ -481,6 +486,11 @@ class PictureEstimator:
             # A generator's connections end here, not when an error's traceback is forgotten.
             if hasattr(fetched, "close"):
                 fetched.close()
+
+    def _recipe_of_row(self, request: Request, row: int) -> CutoutRecipe:
+        """Return how the network wants the picture of a row."""
+        recipe, scales = self.model.card.recipe, request.pixel_scales
+        return recipe if scales is None else recipe.at(scales[row])
 
     def _pixels(self, cutout: Cutout, recipe: CutoutRecipe) -> np.ndarray:
         """Return the picture of a cutout as a recipe, the row's, has it, or raise what stopped it."""

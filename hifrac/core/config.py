@@ -44,7 +44,7 @@ class Conf(ConfigNamespace):
     batch_size = _item(64, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
     threads = _item(
         0,
-        "Threads that a network computes with on the CPU; 0 for as many as PyTorch takes.",
+        "Threads that a network computes with on the CPU, and that decode pictures; 0: as PyTorch has it.",
         cfgtype="integer(min=0)",
     )
     timeout = _item(

@@ -42,13 +42,20 @@ def plain_torch() -> Iterator[None]:
         yield
 
 
+def n_threads() -> int:
+    """Return with how many threads networks compute on the CPU, and pictures are decoded."""
+    import torch
+
+    return conf.threads or torch.get_num_threads()
+
+
 @contextmanager
 def _configured_threads() -> Iterator[None]:
     """Compute with as many threads as are configured."""
     import torch
 
-    wanted, before = conf.threads, torch.get_num_threads()
-    if wanted in (0, before):
+    wanted, before = n_threads(), torch.get_num_threads()
+    if wanted == before:
         yield
         return
     torch.set_num_threads(wanted)
