@@ -203,6 +203,28 @@ class MeasuringNet(nn.Module):
             raise ValueError(f"names: no measurements are called {', '.join(sorted(unknown))}")
         return chosen
 
+    def forward(self, pixels: Tensor, ebv: Optional[Tensor] = None):  # noqa: UP045 (scripts)
+        """Read a batch of pictures.
+
+        Parameters
+        ----------
+        pixels : Tensor of uint8, shape (n, 3, width, width)
+            Red, green and blue as decoded, 0 to 255.
+        ebv : Tensor, shape (n,), optional
+            Galactic reddening E(B-V) in mag; where it is NaN or not given, that of the training set.
+
+        Returns
+        -------
+        output : NamedTuple
+            The outputs of the network, in the order of its card.
+        """
+        # Not annotated: TorchScript finds out which tuple it is, and an annotation would hide that.
+        return self.forward_head(self.forward_features(pixels, ebv))
+
+    def forward_head(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Apply the heads, which a network adds, to the measurements."""
+        raise NotImplementedError
+
     def forward_features(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (scripts)
         """Return the measurements, the reddening last: shape (n, features)."""
         whole = pixels.to(self.center.dtype, memory_format=torch.contiguous_format)
@@ -238,6 +260,10 @@ class MeasuringNet(nn.Module):
         sky = torch.linalg.vector_norm(parts[:, self.n_shape :] @ self.whitening_texture, dim=1)
         altered = functional.softplus(parts @ self.alterations + self.alterations_offset)
         return torch.cat([shape[:, None], sky[:, None], altered], 1)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Return the distance from the training set, shape (n,): 1 is its edge."""
+        return (self.distances(features) / self.edge).amax(1)
 
     def measure(self, pixels: Tensor) -> Tensor:
         """Measure pictures (n, 3, width, width) of values 0 to 255: (n, features)."""

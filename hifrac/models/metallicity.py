@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,22 +66,6 @@ class MetallicityNet(ReadingNet):
         self.metallicity = nn.Linear(n_inputs, 1)
         self.star_forming = nn.Linear(n_inputs, 1)
 
-    def forward(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> MetallicityOutput:  # noqa: UP045 (scripts)
-        """Read a batch of pictures.
-
-        Parameters
-        ----------
-        pixels : Tensor of uint8, shape (n, 3, width, width)
-            Red, green and blue as decoded, 0 to 255.
-        ebv : Tensor, shape (n,), optional
-            Galactic reddening E(B-V) in mag; where it is NaN or not given, that of the training set.
-
-        Returns
-        -------
-        output : MetallicityOutput
-        """
-        return self.forward_head(self.forward_features(pixels, ebv))
-
     def forward_head(self, features: Tensor) -> MetallicityOutput:
         """Apply the heads to the measurements."""
         quantities = self.quantities(features)
@@ -97,7 +81,7 @@ class MetallicityNet(ReadingNet):
             quantities[:, 6],
             quantities[:, 7],
             self.star_forming(inputs)[:, 0],
-            (self.distances(features) / self.edge).amax(1),
+            self.distance(features),
         )
 
     def head_inputs(self, features: Tensor, quantities: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Optional, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,22 +88,6 @@ class SpectrumNet(ReadingNet):
         self.register_buffer("mean_spectrum", torch.zeros(N_PIXELS))
         self.register_buffer("latent_basis", torch.zeros(_N_LATENTS, N_PIXELS))
 
-    def forward(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> SpectrumOutput:  # noqa: UP045 (scripts)
-        """Read a batch of pictures.
-
-        Parameters
-        ----------
-        pixels : Tensor of uint8, shape (n, 3, width, width)
-            Red, green and blue as decoded, 0 to 255.
-        ebv : Tensor, shape (n,), optional
-            Galactic reddening E(B-V) in mag; where it is NaN or not given, that of the training set.
-
-        Returns
-        -------
-        output : SpectrumOutput
-        """
-        return self.forward_head(self.forward_features(pixels, ebv))
-
     def forward_head(self, features: Tensor) -> SpectrumOutput:
         """Apply the heads to the measurements."""
         quantities = self.quantities(features)
@@ -127,7 +111,7 @@ class SpectrumNet(ReadingNet):
             z,
             quantities[:, 6],
             quantities[:, 7],
-            (self.distances(features) / self.edge).amax(1),
+            self.distance(features),
         )
 
     def head_inputs(self, quantities: Tensor) -> Tensor:

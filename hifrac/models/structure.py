@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -75,22 +75,6 @@ class StructureNet(MeasuringNet):
         self.reddening_i = EXTINCTION_PER_EBV["i"]
         self.reddening_g_minus_i = EXTINCTION_PER_EBV["g"] - EXTINCTION_PER_EBV["i"]
 
-    def forward(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> NetworkOutput:  # noqa: UP045 (scripts)
-        """Read a batch of pictures.
-
-        Parameters
-        ----------
-        pixels : Tensor of uint8, shape (n, 3, width, width)
-            Red, green and blue as decoded, 0 to 255.
-        ebv : Tensor, shape (n,), optional
-            Galactic reddening E(B-V) in mag; where it is NaN or not given, that of the training set.
-
-        Returns
-        -------
-        output : NetworkOutput
-        """
-        return self.forward_head(self.forward_features(pixels, ebv))
-
     def forward_head(self, features: Tensor) -> NetworkOutput:
         """Apply the heads to the measurements."""
         standard, ebv = self.standardise(features), features[:, -1]
@@ -112,5 +96,5 @@ class StructureNet(MeasuringNet):
             axis_ratio,
             self.detection(standard)[:, 0],
             self.gswlc_offset(standard)[:, 0],
-            (self.distances(features) / self.edge).amax(1),
+            self.distance(features),
         )
