@@ -19,7 +19,7 @@ import numpy as np
 from astropy.table import QTable, Table
 
 import hifrac
-from hifrac.core.columns import ResultColumn, columns_of, make_column, make_room
+from hifrac.core.columns import ResultColumn, columns_of, make_column, make_room, unknown_values
 from hifrac.core.config import conf
 from hifrac.core.draws import random_shares
 from hifrac.core.evidence import Evidence, parse_evidence
@@ -215,7 +215,7 @@ class PictureEstimator:
         # First, for a reference that cannot be used is better known before the pictures are fetched.
         density = None if environment is None else _density(positions, environment)
 
-        values = {name: _unknown(column, len(positions)) for name, column in columns.items()}
+        values = {name: unknown_values(column, len(positions)) for name, column in columns.items()}
         if request.shares is not None:
             values[f"{self.model.card.target_column}_samples"] = np.full(request.shares.shape, np.nan)
         with progress_reports(progress, len(positions), "estimating") as report:
@@ -559,19 +559,6 @@ class PictureEstimator:
             },
             "references": list(card.references),
         }
-
-
-def _unknown(column: ResultColumn, n_rows: int) -> np.ndarray:
-    """Return the values of a column before there are any; a MemoryError says if there is no room."""
-    if not column.size:
-        return np.full(n_rows, np.nan)
-    try:
-        return np.full((n_rows, column.size), np.nan, dtype=np.float32)
-    except MemoryError as error:
-        raise MemoryError(
-            f"{column.name}: {column.size} numbers of {n_rows} rows do not fit into memory; "
-            "estimate parts of the table"
-        ) from error
 
 
 def _density(positions: Positions, reference: Any) -> QTable:

@@ -292,6 +292,19 @@ def make_column(entry: ResultColumn, values: np.ndarray, mask: np.ndarray | None
     return _described(column, entry.unit) if is_logarithm(entry.unit) else column
 
 
+def unknown_values(column: ResultColumn, n_rows: int) -> np.ndarray:
+    """Return the values of a column before there are any; a MemoryError says if there is no room."""
+    if not column.size:
+        return np.full(n_rows, np.nan)
+    try:
+        return np.full((n_rows, column.size), np.nan, dtype=np.float32)
+    except MemoryError as error:
+        raise MemoryError(
+            f"{column.name}: {column.size} numbers of {n_rows} rows do not fit into memory; "
+            "estimate parts of the table"
+        ) from error
+
+
 def is_logarithm(unit: Any) -> bool:
     """Return whether a unit is dex, alone or of something; no magnitude is."""
     return isinstance(unit, u.DexUnit) or unit == u.dex
