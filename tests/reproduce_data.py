@@ -5,10 +5,18 @@ import zipfile
 import numpy as np
 from astropy import units as u
 from astropy.table import MaskedColumn, Table
-from pictures import encode, galaxy
+from pictures import encode, galaxy, jpeg_of
+from spec_files import spec_file
+
+from hifrac.models.spectrum_table import LATENTS, RATIOS
+from hifrac.reproduce._inputs import CONTINUA
+from hifrac.spectra import rest_wavelength
 
 N, UNDETECTED, BEYOND = 60, 40, 12
 LIMITS = 5
+#: Of the galaxies with spectra: pictures, held-out answers, of these with lines, and of these with continua.
+SEEN, WITH_LINES, WITH_CONTINUA = 40, 30, 20
+PAIRS = 3
 
 
 def identifiers(start, n):
@@ -84,3 +92,49 @@ def write_metallicities(folder, model):
     answers.meta["command"] = "hifrac train metallicity"
     answers[rng.permutation(N)].write(model / "out_of_fold.ecsv")
     return labels, photometry, answers
+
+
+def write_spectra(folder, model):
+    """60 pictures, 40 with held-out spectra, 30 with lines, 20 with continua; three pairs; bases; spectra."""
+    rng = np.random.default_rng(6)
+    colour = np.linspace(0.3, 0.9, N)
+    names = identifiers(0, N)
+    with zipfile.ZipFile(folder / "cutouts" / "sdss_cutouts.zip", "w") as archive:
+        for row, name in enumerate(names):
+            picture = jpeg_of(row, i_mag=15.5 + row % 3, g_minus_r=colour[row], axial_ratio=0.8)
+            archive.writestr(f"{name}.jpg", picture)
+    Table({"objid": names}).write(folder / "cutouts" / "index.ecsv")
+    colour = colour[:SEEN]
+    answers = Table({"objid": names[:SEEN], "fold": np.arange(SEEN) % 5})
+    answers["has_lines"] = np.arange(SEEN) < WITH_LINES
+    truths = {"h_alpha_ew": 60 * np.exp(-5 * colour), RATIOS[0]: 0.3 - colour, RATIOS[1]: 0.2 - 0.4 * colour}
+    for name, truth in truths.items():
+        truth = truth + rng.normal(0, 0.005, SEEN)
+        answers[f"measured_{name}"] = np.where(answers["has_lines"], truth, np.nan)
+        answers[name] = truth + rng.normal(0, 0.01, SEEN)
+        answers[f"{name}_p16"], answers[f"{name}_p84"] = answers[name] - 0.05, answers[name] + 0.05
+    for place, name in enumerate(LATENTS):
+        answers[f"template_{name}"] = 0.3 * (colour - 0.6) * (place == 0)
+        answers[name] = answers[f"template_{name}"] + rng.normal(0, 0.005, SEEN)
+    answers.meta["command"] = "hifrac train spectra"
+    model.mkdir(parents=True)
+    answers[rng.permutation(SEEN)].write(model / "out_of_fold.ecsv")
+    lines = Table({"objid": names[:WITH_CONTINUA]})
+    for name, wave in CONTINUA.items():
+        lines[f"{name}_cont"] = 10 + 0.001 * wave * colour[:WITH_CONTINUA]
+    lines["oi_6300_cont"][3] = -1.0
+    lines.write(folder / "cutouts" / "line_labels.ecsv")
+    (folder / "spectra" / "legacy_pairs").mkdir(parents=True)
+    for row in range(PAIRS):
+        path = folder / "spectra" / "legacy_pairs" / names[row]
+        path.with_suffix(".jpeg").write_bytes(encode(galaxy(row, 256)))
+        path.with_suffix(".fits").write_bytes(spec_file(FIBERID=row + 1))
+    wave = rest_wavelength().value / 6000
+    bases = {f"spEigenGal_{mjd}": wave ** np.arange(4)[:, None] for mjd in (53724, 55686, 55740)}
+    bases |= {name: wave ** np.arange(5)[:, None] for name in ("kcorrect5", "redrock5")}
+    np.savez(folder / "spectra" / "galaxy_spectral_bases.npz", **bases)
+    flux = 1 + rng.uniform(0, 1, (9, 1)) * wave + rng.normal(0, 0.02, (9, len(wave)))
+    ivar = np.full(flux.shape, 2500.0)
+    ivar[:5, :10] = 0
+    np.savez(folder / "spectra" / "real_sdss_galaxy_spectra.npz", flux=flux, ivar=ivar)
+    return answers, lines

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.io import fits
 
 LOGLAM = np.arange(3.58, 3.965, 1e-4)
+H_ALPHA = 12.0  # the equivalent width that the pipeline has
 FACTS = {"Z": 0.1, "ZWARNING": 0, "CLASS": "GALAXY ", "PLATE": 266, "MJD": 51630, "FIBERID": 7}
 
 
@@ -26,8 +27,13 @@ def spec_file(flux=None, ivar=None, mask=None, loglam=LOGLAM, n_exposures=0, **f
         fits.Column(name, {str: "6A", int: "J", float: "D"}[type(value)], array=[value])
         for name, value in facts.items()
     ]
-    tables = [pixels, row, [fits.Column("LINENAME", "6A", array=["Ha"])], *[pixels] * n_exposures]
+    lines = [
+        fits.Column("LINENAME", "13A", array=["H_beta", "H_alpha"]),
+        fits.Column("LINEEW", "E", array=[1.0, H_ALPHA]),
+    ]
+    tables = [pixels, row, lines, *[pixels] * n_exposures]
     hdus = [fits.PrimaryHDU(), *map(fits.BinTableHDU.from_columns, tables)]
+    hdus[3].name = "SPZLINE"
     file = io.BytesIO()
     fits.HDUList(hdus).writeto(file)
     return file.getvalue()

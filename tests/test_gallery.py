@@ -131,7 +131,7 @@ def test_beside_the_scripts_there_is_nothing_but_their_headers():
     others = {
         within(path) for path in GALLERY.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}
     }
-    assert others == {f"{part}GALLERY_HEADER.rst" for part in ("", "paper/", "wu2019/")}
+    assert others == {f"{part}GALLERY_HEADER.rst" for part in ("", "paper/", "wu2019/", "wupeek2020/")}
 
 
 def test_no_two_scripts_have_the_same_name():

@@ -59,7 +59,7 @@ GUIDE = (
 
 
 #: The kinds of pages about the paper, by the beginning of their names.
-PAPER = ("fig", "table", "simulated", "beyond")
+PAPER = ("fig", "table", "simulated", "beyond", "spectra")
 
 
 class GalleryOrder:

@@ -50,12 +50,12 @@ def reproduce(
     draws: int,
     redo: bool,
 ) -> None:
-    """Make figures and tables of Wu (2020) and of Wu & Boada (2019) from the data at hand.
+    """Make figures and tables of Wu (2020), Wu & Boada (2019) and Wu & Peek (2020) from the data at hand.
 
-    NAME is fig1, table2, wu2019-fig1 and so on: see --list. The results (ECSV), the figures (PDF, PNG), our
-    numbers beside the published ones (summary.ecsv) and a manifest go to OUTPUT. What was computed from
-    the same inputs by the same version is kept in the cache. Nothing is fetched. An experiment that lacks its
-    data is passed over with a word; the exit code is 1 if one fails.
+    NAME is fig1, table2, wu2019-fig1, wupeek2020-lines and so on: see --list. The results (ECSV), the figures
+    (PDF, PNG), our numbers beside the published ones (summary.ecsv) and a manifest go to OUTPUT. What was
+    computed from the same inputs by the same version is kept in the cache. Nothing is fetched. An experiment
+    that lacks its data is passed over with a word; the exit code is 1 if one fails.
     """
     from hifrac.reproduce import reproduce as run
     from hifrac.reproduce import setting
@@ -94,7 +94,7 @@ def _inventory(names: str | tuple[str, ...], where: Setting) -> Iterator[str]:
     for experiment in select(names):
         lacking = experiment.files(where)[1]
         status = "missing" if lacking else "ready"
-        yield f"{experiment.name:16s} {experiment.tier_in(where):10s} {status:8s} {experiment.title}"
+        yield f"{experiment.name:19s} {experiment.tier_in(where):10s} {status:8s} {experiment.title}"
         for sentences, found in ((lacking, missing), ([experiment.without], without)):
             for sentence in filter(None, sentences):
                 found.setdefault(sentence, []).append(experiment.name)
@@ -113,4 +113,4 @@ def _line(entry: dict) -> str:
         "missing": lambda: f"missing: {'; '.join(entry['missing'])}",
         "failed": lambda: f"failed: {entry['error']}",
     }[status]()
-    return f"{entry['name']:16s} {entry['tier']:10s} {tail}"
+    return f"{entry['name']:19s} {entry['tier']:10s} {tail}"

@@ -1,4 +1,4 @@
-"""The figures and tables of Wu (2020) and Wu & Boada (2019) made again; and estimators on a survey."""
+"""Figures and tables of Wu (2020), Wu & Boada (2019) and Wu & Peek (2020); and estimators on a survey."""
 
 from __future__ import annotations
 

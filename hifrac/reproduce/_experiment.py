@@ -24,7 +24,7 @@ from hifrac.models.registry import bundled_models
 #: How far the data of an experiment are those of the paper.
 TIERS = {
     "full": "the surveys",
-    "sample": "the labelled real cutouts of the data directory",
+    "sample": "the real cutouts and spectra of the data directory",
     "simulated": "pictures rendered from catalogue photometry",
 }
 
@@ -35,12 +35,24 @@ METALLICITIES = "cutouts/metallicity_labels.ecsv"
 PHOTOMETRY = "cutouts/photometry_labels.ecsv"
 ARCHIVE = "cutouts/sdss_cutouts.zip"
 DENSITY_FILE = "catalogs/sdss_dr7_volume_limited.fits"
+INDEX = "cutouts/index.ecsv"
+LINES = "cutouts/line_labels.ecsv"
+BASES = "spectra/galaxy_spectral_bases.npz"
+SPECTRA = "spectra/real_sdss_galaxy_spectra.npz"
+#: A folder: pictures of the Legacy Surveys, ``OBJID.jpeg``, and the SDSS spectra of the same galaxies.
+PAIRS = "spectra/legacy_pairs"
 _NO_FOLDER = "the data directory (set HIFRAC_DATA_DIR or conf.data_dir, or give --data)"
 
 #: The papers whose figures are made again, by the column ``paper`` of the registry.
-PAPERS = {"wu2020": "Wu 2020, ApJ 900, 142", "wu2019": "Wu & Boada 2019, MNRAS 484, 4683"}
-#: The first part of the names of files of the model of the metallicity.
-_METALLICITY = "metallicity"
+PAPERS = {
+    "wu2020": "Wu 2020, ApJ 900, 142",
+    "wu2019": "Wu & Boada 2019, MNRAS 484, 4683",
+    "wupeek2020": "Wu & Peek 2020, arXiv:2009.12318",
+}
+#: By the target column of a model: the first part of the names of its files, and its attribute of `Setting`.
+_MODELS = {"log_hi_fraction": "model", "oh": "metallicity", "h_alpha_ew": "spectrum"}
+#: What each extra is for; one of its packages.
+_EXTRAS = {"train": "sklearn", "spectra": "specutils"}
 #: What to cite for the files of the data directory that are no catalogues.
 _REFERENCES = {
     LABELS: ("Haynes et al. 2018, ApJ 861, 49", "Durbala et al. 2020, AJ 160, 271"),
@@ -49,6 +61,14 @@ _REFERENCES = {
     PHOTOMETRY: ("Blanton & Roweis 2007, AJ 133, 734", "Taylor et al. 2011, MNRAS 418, 1587"),
     ARCHIVE: ("Ahumada et al. 2020, ApJS 249, 3",),
     DENSITY_FILE: ("Abazajian et al. 2009, ApJS 182, 543",),
+    LINES: ("Tremonti et al. 2004, ApJ 613, 898", "Brinchmann et al. 2004, MNRAS 351, 1151"),
+    BASES: (
+        "Blanton & Roweis 2007, AJ 133, 734",
+        "Bolton et al. 2012, AJ 144, 144",
+        "Guy et al. 2023, AJ 165, 144",
+    ),
+    SPECTRA: ("Ahumada et al. 2020, ApJS 249, 3",),
+    PAIRS: ("Dey et al. 2019, AJ 157, 168", "Ahumada et al. 2020, ApJS 249, 3"),
 }
 
 
@@ -61,6 +81,7 @@ class Setting:
     seed: int = 12345
     draws: int = 1000
     metallicity: Path | None = None  # the model of the metallicity
+    spectrum: Path | None = None  # the model of spectra
 
     @property
     def root(self) -> Path:
@@ -86,8 +107,8 @@ def setting(
         The data directory; ``HIFRAC_DATA_DIR`` or ``conf.data_dir`` by default.
     model : str or path-like, optional
         Name of a bundled model, or folder of a model with its held-out answers, ``out_of_fold.ecsv``: of
-        the HI mass fraction, ``conf.model`` by default, or of the metallicity, ``conf.metallicity_model``.
-        Its card says which; the other is the default.
+        the HI mass fraction, ``conf.model`` by default, of the metallicity, ``conf.metallicity_model``, or
+        of spectra, ``conf.spectrum_model``. Its card says which; the others are the default.
     seed : int, optional
         Of everything random.
     draws : int, optional
@@ -98,7 +119,8 @@ def setting(
     Returns
     -------
     setting : Setting
-        With the attributes ``folder``, ``model``, ``metallicity`` (paths), ``seed`` and ``draws``.
+        With the attributes ``folder``, ``model``, ``metallicity``, ``spectrum`` (paths), ``seed`` and
+        ``draws``.
 
     Raises
     ------
@@ -114,12 +136,13 @@ def setting(
     folder = data_dir() if folder is None else Path(folder)
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"data_dir: no such folder: {folder}")
-    path, metallicity = _model(str(conf.model)), _model(str(conf.metallicity_model))
+    names = {"model": conf.model, "metallicity": conf.metallicity_model, "spectrum": conf.spectrum_model}
+    models = {attribute: _model(str(name)) for attribute, name in names.items()}
     if model is not None:
         given = _model(str(model))
-        path, metallicity = (path, given) if _is_of_metallicity(given) else (given, metallicity)
+        models[_attribute_of(given)] = given
     folder = None if folder is None else folder.resolve()
-    result = Setting(folder, path, seed, draws, metallicity)
+    result = Setting(folder, seed=seed, draws=draws, **models)
     if needs_folder:
         _ = result.root
     return result
@@ -132,8 +155,10 @@ def _model(name: str) -> Path:
     return Path(path).resolve()
 
 
-def _is_of_metallicity(model: Path) -> bool:
-    return (model / FILE_NAME).is_file() and ModelCard.read(model).target_column == "oh"
+def _attribute_of(model: Path) -> str:
+    """Return the attribute of `Setting` that a model is for; one without a card is of the HI fraction."""
+    target = ModelCard.read(model).target_column if (model / FILE_NAME).is_file() else ""
+    return _MODELS.get(target, "model")
 
 
 @dataclass(frozen=True)
@@ -148,7 +173,8 @@ class Experiment:
     title: str
     tier: str  # one of `TIERS`
     compute: Callable[[Setting], Table]
-    #: Catalogues, files ("cutouts/...", "model/...", "metallicity/..."), "bundled:MODEL" or "extra:train".
+    #: Catalogues, files and folders ("cutouts/...", "model/...", "metallicity/...", "spectrum/..."),
+    #: "bundled:MODEL" or "extra:train".
     inputs: tuple[str, ...] = ()
     plot: Callable[..., Figure] | None = None  # takes that table, and the setting if it shows pictures
     without: str = ""  # what of the paper's own data it does not use
@@ -246,7 +272,7 @@ def experiment(plot: Callable[..., Figure] | None = None, *, name: str = "", sho
 def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
     scheme, _, rest = name.partition(":")
     if scheme == "extra":
-        return [], "" if find_spec("sklearn") else f"the packages of the extra hifrac[{rest}]"
+        return [], "" if find_spec(_EXTRAS[rest]) else f"the packages of the extra hifrac[{rest}]"
     if scheme == "bundled":
         folder = bundled_models().get(rest)
         return ([], f"the bundled model {rest}") if folder is None else ([folder / "weights.safetensors"], "")
@@ -256,15 +282,18 @@ def _locate(name: str, setting: Setting) -> tuple[list[Path], str]:
         source = catalog.command if catalog.service else f"from {catalog.address}"
         return paths, "" if paths else f"the catalogue {name}, {catalog.title} ({source})"
     first, _, rest = name.partition("/")
-    if first == _METALLICITY and setting.metallicity is None:
-        return [], f"a model of the {_METALLICITY}"
     model = _model_of(name, setting)
+    if model is None and first in _MODELS.values():
+        return [], f"a model of the {first}"
     if model is None and setting.folder is None:
         return [], ""  # said once, of the folder
     path = setting.root / name if model is None else model / rest
+    if path.is_dir():
+        return sorted(path.iterdir()), ""
     return ([path], "") if path.is_file() else ([], f"the file {path}")
 
 
 def _model_of(name: str, setting: Setting) -> Path | None:
     """Return the folder of the model that an input is a file of."""
-    return {"model": setting.model, _METALLICITY: setting.metallicity}.get(name.partition("/")[0])
+    first = name.partition("/")[0]
+    return getattr(setting, first) if first in _MODELS.values() else None

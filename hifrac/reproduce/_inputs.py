@@ -14,7 +14,16 @@ from hifrac.core.measurements import plain_floats
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models import ModelCard, PosteriorTable
-from hifrac.reproduce._experiment import ARCHIVE, DEEP, LABELS, METALLICITIES, PHOTOMETRY, Setting
+from hifrac.reproduce._experiment import (
+    ARCHIVE,
+    DEEP,
+    INDEX,
+    LABELS,
+    LINES,
+    METALLICITIES,
+    PHOTOMETRY,
+    Setting,
+)
 
 WIDTH = SDSS_RECIPE.width  # pixels, of the archive
 #: What the network of Wu & Boada (2019) says of pictures of so many pixels, in `METALLICITIES`.
@@ -29,6 +38,25 @@ EVIDENCE = {
     "oh_z_photometry": "redshift and magnitudes",
     "oh_mstar": "mass",
     "oh_z_photometry_mstar": "redshift, magnitudes and mass",
+}
+#: The lines beside which MPA-JHU measured the continuum: wavelengths in vacuum, Angstrom.
+CONTINUA = {
+    "oii_3726": 3727.1,
+    "oii_3729": 3729.9,
+    "neiii_3869": 3869.9,
+    "h_delta": 4102.9,
+    "h_gamma": 4341.7,
+    "oiii_4363": 4364.4,
+    "h_beta": 4862.7,
+    "oiii_4959": 4960.3,
+    "oiii_5007": 5008.2,
+    "hei_5876": 5877.2,
+    "oi_6300": 6302.0,
+    "nii_6548": 6549.9,
+    "h_alpha": 6564.6,
+    "nii_6584": 6585.3,
+    "sii_6717": 6718.3,
+    "sii_6731": 6732.7,
 }
 _ANSWERS = "out_of_fold.ecsv"
 
@@ -62,7 +90,7 @@ def metallicities(setting: Setting) -> Table:
 
     And those columns of `EVIDENCE` that there are, and the columns `PUBLISHED`.
     """
-    answered = _read(_of_metallicity(setting) / _ANSWERS, ("oh", "fold"))
+    answered = _read(_model_of(setting, "metallicity") / _ANSWERS, ("oh", "fold"))
     table = _read(setting.root / METALLICITIES, ("oh_p50", *PUBLISHED.values()))
     evidence = {name: name for name in EVIDENCE if name in answered.colnames}
     return _join(table, answered, {"estimate": "oh", "fold": "fold", **evidence}, truth="oh_p50")
@@ -93,7 +121,34 @@ def photometry_of(setting: Setting) -> Table:
 
 def metallicity_note(setting: Setting) -> str:
     """Return which model told the metallicity, for the notes of a result."""
-    return model_note(_of_metallicity(setting))
+    return model_note(_model_of(setting, "metallicity"))
+
+
+def spectra(setting: Setting) -> Table:
+    """Return what the model of spectra said of its training galaxies while it had not learned from them.
+
+    Columns are those of ``out_of_fold.ecsv`` of `hifrac.training.train_spectra`.
+    """
+    return _read(
+        spectrum_model(setting) / _ANSWERS, ("fold", "h_alpha_ew", "measured_h_alpha_ew", "has_lines")
+    )
+
+
+def spectrum_model(setting: Setting) -> Path:
+    """Return the folder of the model of spectra; a ValueError if there is none."""
+    return _model_of(setting, "spectrum")
+
+
+def continua(setting: Setting) -> Table:
+    """Return ``objid`` and ``continuum``, (n, 16), at `CONTINUA`, of spectra of MPA-JHU; NaN if unknown."""
+    table = _read(setting.root / LINES, tuple(f"{name}_cont" for name in CONTINUA))
+    values = np.stack([plain_floats(table[f"{name}_cont"]) for name in CONTINUA], axis=1)
+    return Table({"objid": table["objid"], "continuum": np.where(values > 0, values, np.nan)})
+
+
+def index(setting: Setting) -> np.ndarray:
+    """Return the identifiers of all pictures of the archive, as text."""
+    return np.asarray(_read(setting.root / INDEX, ())["objid"])
 
 
 def limits_of(table: Table) -> np.ndarray:
@@ -154,10 +209,11 @@ def ridge() -> Any:
     return make_pipeline(StandardScaler(), Ridge(12.0))
 
 
-def _of_metallicity(setting: Setting) -> Path:
-    if setting.metallicity is None:
-        raise ValueError("setting: it has no model of the metallicity")
-    return setting.metallicity
+def _model_of(setting: Setting, name: str) -> Path:
+    path = getattr(setting, name)
+    if path is None:
+        raise ValueError(f"setting: it has no model of the {name}")
+    return path
 
 
 def _fractions(table: Table, model: Path) -> Table:

@@ -39,6 +39,8 @@ from hifrac.reproduce import (  # noqa: F401
     resolution,
     samples,
     simulated,
+    spectra,
+    spectral_lines,
 )
 from hifrac.reproduce._experiment import COMPUTED, FACTS, TIERS, Experiment, Setting, setting
 
@@ -260,7 +262,7 @@ def _write_summary(entries: dict[str, dict[str, Any]], path: Path) -> None:
         for quantity, (ours, published) in entry.get("numbers", {}).items()
     ]
     names = ("experiment", "quantity", "ours", "published", "tier")
-    summary = Table(rows=rows or None, names=names, dtype=["U16", "U128", float, float, "U16"])
+    summary = Table(rows=rows or None, names=names, dtype=["U32", "U128", float, float, "U16"])
     if path.is_file():
         try:
             earlier = read_table(path)[names]

@@ -12,7 +12,7 @@ from astropy.nddata import StdDevUncertainty
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
     from specutils import Spectrum
 
 __doctest_requires__ = {"plot_spectrum": ["specutils"]}
@@ -87,16 +87,33 @@ def plot_spectrum(
     """
     from matplotlib.figure import Figure
 
-    wavelength, flux = _numbers("spectrum", spectrum)
-    low, high = wavelength.min(), wavelength.max()
-    error = _error(spectrum)
     if others is not None and not isinstance(others, Mapping):
         raise TypeError(f"others must be spectra by name, a dict, got {type(others).__name__}")
-    made_by = (spectrum.meta or {}).get("hifrac")
+    made_by = (getattr(spectrum, "meta", None) or {}).get("hifrac")
     meaning = made_by.get("flux") if isinstance(made_by, Mapping) else None
     if label is None:
         label = "from the picture" if meaning else "spectrum"
     figure = Figure(figsize=(10, 3), layout="constrained")
+    draw_spectrum(figure, picture, spectrum, others=others, label=label)
+    if title is not None:
+        figure.suptitle(title)
+    if meaning:
+        figure.supxlabel(fill(f"{label}: {meaning}", 150), fontsize=7)
+    return figure
+
+
+def draw_spectrum(
+    figure: FigureBase,
+    picture: np.ndarray | None,
+    spectrum: Spectrum,
+    *,
+    others: Mapping[str, Spectrum] | None = None,
+    label: str,
+) -> Axes:
+    """Draw what `plot_spectrum` does into a figure, or a part of one; return the axes of the spectrum."""
+    wavelength, flux = _numbers("spectrum", spectrum)
+    low, high = wavelength.min(), wavelength.max()
+    error = _error(spectrum)
     left, axes = figure.subplots(1, 2, width_ratios=[1, 3.2])
     _draw_picture(left, picture)
     for number, (name, other) in enumerate((others or {}).items()):
@@ -116,11 +133,7 @@ def plot_spectrum(
     )
     _name_lines(axes)
     axes.legend(loc="best", fontsize=8, frameon=False)
-    if title is not None:
-        figure.suptitle(title)
-    if meaning:
-        figure.supxlabel(fill(f"{label}: {meaning}", 150), fontsize=7)
-    return figure
+    return axes
 
 
 def _numbers(name: str, spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:

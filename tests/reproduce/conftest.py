@@ -1,14 +1,16 @@
 """A small data directory as a setting."""
 
+import shutil
 from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from reproduce_data import write_data, write_metallicities
+from reproduce_data import write_data, write_metallicities, write_spectra
 
 from hifrac.demo import PICTURES
 from hifrac.images import decode
+from hifrac.models.registry import bundled_models
 from hifrac.reproduce._experiment import Setting
 
 mpl.use("agg")
@@ -26,6 +28,18 @@ def made_metallicity(made, tmp_path):
     """A setting with a model of the metallicity, and the tables behind it."""
     here = replace(made[0], metallicity=tmp_path / "metallicity")
     return here, *write_metallicities(here.folder, here.metallicity)
+
+
+@pytest.fixture(scope="module")
+def made_spectra(tmp_path_factory):
+    """A setting with a model of spectra, the bundled one, and the tables behind it; nothing may change it."""
+    folder = tmp_path_factory.mktemp("spectra")
+    (folder / "data" / "cutouts").mkdir(parents=True)
+    here = Setting(folder / "data", folder, seed=1, draws=20, spectrum=folder / "spectrum")
+    tables = write_spectra(here.folder, here.spectrum)
+    for name in ("card.json", "weights.safetensors"):
+        shutil.copy(bundled_models()["spectra"] / name, here.spectrum)
+    return here, *tables
 
 
 @pytest.fixture(scope="module")
