@@ -1,0 +1,108 @@
+"""Dask's workers: those of this computer, and what is asked of others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from hifrac.core.exceptions import warn_caller
+
+if TYPE_CHECKING:
+    import distributed
+
+_TRIM = "MALLOC_TRIM_THRESHOLD_"
+
+
+def local_cluster(n_workers: int | None = None, gpus: int = 0) -> distributed.LocalCluster:
+    """Start workers on this computer, one process each, with one thread.
+
+    Parameters
+    ----------
+    n_workers : int, optional
+        How many; as many as there are cores by default.
+    gpus : int, optional
+        Instead, one for each of so many GPUs, which needs dask-cuda.
+
+    Returns
+    -------
+    cluster : `distributed.LocalCluster`
+        A context manager; ``cluster.get_client()`` is what `predict_catalog` takes.
+
+    Raises
+    ------
+    ImportError
+        If LSDB, or for GPUs dask-cuda, is not installed.
+    ValueError
+        If ``n_workers`` or ``gpus`` is none that can be, or both are given.
+
+    Notes
+    -----
+    Dask sets ``MALLOC_TRIM_THRESHOLD_`` for its workers, after which the C library gives back, and fetches
+    again, the memory of every batch of pictures: that takes longer than the pictures. Workers started here
+    have it not.
+
+    A script that calls this needs ``if __name__ == "__main__":``, for each worker imports it.
+
+    Examples
+    --------
+    >>> from hifrac.hats import local_cluster, predict_catalog
+    >>> with local_cluster(2) as cluster, cluster.get_client() as client:  # doctest: +SKIP
+    ...     result = predict_catalog("galaxies", "estimates", estimator=estimator, client=client)
+    """
+    for name, value, least in (("n_workers", n_workers, 1), ("gpus", gpus, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if gpus and n_workers is not None:
+        raise ValueError("n_workers must not be given with gpus: there is one worker for each")
+    import_lsdb()
+    import dask
+    from distributed import LocalCluster
+
+    with dask.config.set({f"distributed.nanny.pre-spawn-environ.{_TRIM}": None}):
+        if not gpus:
+            return LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
+        try:
+            from dask_cuda import LocalCUDACluster
+        except ImportError as error:
+            raise ImportError("gpus: workers with a GPU need dask-cuda (pip install dask-cuda)") from error
+        return LocalCUDACluster(n_workers=gpus, threads_per_worker=1, dashboard_address=":0")
+
+
+def import_lsdb():
+    """Return the module ``lsdb``; an ImportError says where it comes from."""
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it sets an option of pandas that is none any more
+            import lsdb
+    except ImportError as error:
+        raise ImportError(f"catalogues in HATS need LSDB (pip install 'hifrac[hats]'): {error}") from error
+    return lsdb
+
+
+@contextmanager
+def workers_of(client: distributed.Client | None) -> Iterator[int]:
+    """Let Dask work with a client, else with the one at hand, else here; yield the number of computers."""
+    import dask
+    import distributed
+
+    if client is None:
+        try:
+            client = distributed.default_client()
+        except ValueError:
+            with dask.config.set(scheduler="synchronous"):
+                yield 1
+            return
+    trims = client.run(os.environ.get, _TRIM)
+    if any(value is not None for value in trims.values()):
+        warn_caller(
+            f"workers have {_TRIM} in their environment, which Dask sets: it doubles their work; set "
+            f"distributed.nanny.pre-spawn-environ.{_TRIM} to null in Dask's configuration, or use "
+            "hifrac.hats.local_cluster"
+        )
+    with client.as_current(), dask.config.set(scheduler=client):
+        yield max(1, len({urlsplit(address).hostname for address in trims}))

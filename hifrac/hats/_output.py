@@ -1,0 +1,108 @@
+"""The folder of a result in HATS: begun, gone on with, complete; LSDB writes what is in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hifrac.core.files import write_whole
+
+_RECORD = "hifrac.json"
+_PROPERTIES = ("hats.properties", "collection.properties")
+# What may differ between the runs that fill a folder.
+_OF_A_RUN = ("date", "runtime", "packages")
+
+
+def is_hats(path: Path) -> bool:
+    """Return whether a folder is a catalogue, or a collection, in HATS."""
+    return any((path / name).is_file() for name in _PROPERTIES)
+
+
+def begin(folder: Path, record: Mapping[str, Any], *, resume: bool, overwrite: bool) -> bool:
+    """Make the folder of a result ready, and return whether there is anything left to do.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something, and it is neither to be gone on with nor replaced.
+    FileNotFoundError
+        If the folder around it does not exist.
+    ValueError
+        If both are wanted, or what is there is no such result, or was made by something else.
+    """
+    if resume and overwrite:
+        raise ValueError("resume and overwrite must not both be given")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (resume or overwrite):
+            raise FileExistsError(
+                f"{folder} exists already; say resume=True (--resume) to go on, or overwrite=True (--overwrite)"
+            )
+        if not folder.is_dir() or not (is_hats(folder) or (folder / _RECORD).is_file()):
+            raise ValueError(f"{folder} is no catalogue in HATS: it is left as it is")
+        if resume:
+            _require_same(folder, record)
+            return not _is_complete(folder) and _tidy(folder)
+        shutil.rmtree(folder)
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder.parent}")
+    folder.mkdir(exist_ok=True)
+    write_whole(folder / _RECORD, json.dumps(record, indent=1, default=str) + "\n")
+    return True
+
+
+def _require_same(folder: Path, record: Mapping[str, Any]) -> None:
+    """Refuse to go on with what something else has begun."""
+    try:
+        before = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} does not say what made it ({error}): it cannot be gone on with") from error
+    now = json.loads(json.dumps(record, default=str))
+    for name in sorted({*before, *now} - {*_OF_A_RUN}):
+        if before.get(name) != now.get(name):
+            raise ValueError(
+                f"{folder} was begun with another {name}, {before.get(name)!r}, not {now.get(name)!r}; "
+                "say overwrite=True (--overwrite) to begin anew"
+            )
+
+
+def _is_complete(folder: Path) -> bool:
+    """Return whether the last thing that LSDB does is done: it writes properties, then forgets the marks."""
+    from lsdb.io.to_hats import DONE_DIR_NAME
+
+    return is_hats(folder) and not (folder / DONE_DIR_NAME).exists()
+
+
+def _tidy(folder: Path) -> bool:
+    """Forget partitions that are marked as done and are not whole; a kill at the wrong moment leaves such."""
+    from lsdb.io.to_hats import DONE_DIR_NAME, HISTOGRAM_DIR_NAME
+
+    for root in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        done = {path.name.removesuffix("_done"): path for path in root.glob(f"{DONE_DIR_NAME}/*_done")}
+        for path in root.glob(f"{HISTOGRAM_DIR_NAME}/*_histogram.npz"):
+            pixel = path.name.removesuffix("_histogram.npz")
+            if pixel in done and _is_whole(root, pixel, path):
+                del done[pixel]
+            else:
+                path.unlink()
+        for path in done.values():
+            path.unlink()
+    return True
+
+
+def _is_whole(root: Path, pixel: str, histogram: Path) -> bool:
+    """Return whether a partition has as many rows as were counted; one without rows has no file."""
+    import pyarrow.parquet
+    from hats.pixel_math.sparse_histogram import SparseHistogram
+
+    order, number = pixel.split("_")
+    pattern = f"dataset/Norder={order}/Dir=*/Npix={number}.parquet"
+    try:
+        count = int(np.sum(SparseHistogram.from_file(histogram).counts))
+        return any(pyarrow.parquet.read_metadata(path).num_rows == count for path in root.glob(pattern))
+    except Exception:  # of numpy, zipfile and Arrow: half a file
+        return False

@@ -1,0 +1,109 @@
+"""An estimator on its way to other processes: names and parameters, of which each process makes it once."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hifrac.core.config import conf
+from hifrac.hats._partition import predict_partition
+from hifrac.models import load_model
+from hifrac.models.registry import bundled_models
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hifrac._picture_estimator import PictureEstimator
+    from hifrac.cutouts import CutoutSource
+    from hifrac.models import Model
+
+#: The estimator of this process, by the name of what it was made of: that of the catalogue at work.
+_made: dict[str, PictureEstimator] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ShippedEstimator:
+    """What a process makes an estimator of, and the settings in which it estimates.
+
+    Pickled, an estimator would be made again for each partition: models would be loaded and headers of
+    frames be read each time.
+    """
+
+    estimator_class: type[PictureEstimator]
+    model: partial[Model]
+    cutouts: partial[CutoutSource]
+    options: dict[str, Any]
+    settings: dict[str, Any]
+    token: str
+
+    @classmethod
+    def of(cls, estimator: PictureEstimator, **settings: Any) -> ShippedEstimator:
+        """Return what to send; settings are those in force, but for the ones given.
+
+        Raises
+        ------
+        TypeError
+            If the estimator's model was not loaded from a folder.
+        """
+        from dask.tokenize import tokenize
+
+        settings = {**{name: getattr(conf, name) for name in conf}, **settings}
+        options = {**vars(estimator)}
+        model, cutouts = _model_recipe(options.pop("model")), _recipe(options.pop("cutouts"))
+        parts = type(estimator), model, cutouts, options, settings
+        return cls(*parts, token=tokenize(estimator.model.card.files, *parts))
+
+    def __dask_tokenize__(self) -> str:
+        return self.token
+
+    def predict(self, frame: pd.DataFrame, **options: Any) -> pd.DataFrame:
+        """Estimate a partition in this process, as `predict_partition`; who counts rows does so at the end."""
+        with self._in_force(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")
+            return predict_partition(frame, self._estimator(), allow_fetch=True, **options)
+
+    def _estimator(self) -> PictureEstimator:
+        """Return the estimator of this process."""
+        with _lock:
+            if self.token not in _made:
+                _made.clear()
+                estimator = object.__new__(self.estimator_class)
+                vars(estimator).update(self.options, model=self.model(), cutouts=self.cutouts())
+                _made[self.token] = estimator
+            return _made[self.token]
+
+    @contextmanager
+    def _in_force(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for name, value in self.settings.items():
+                if getattr(conf, name) != value:
+                    stack.enter_context(conf.set_temp(name, value))
+            yield
+
+
+def _model_recipe(model: Model) -> partial[Model]:
+    """Return what loads a model again: a bundled one by its name, for other machines have other folders.
+
+    On a GPU it is the first that the process sees, which is another one in each.
+    """
+    (loads, _) = model.__reduce__()
+    (folder,), options = loads.args, dict(loads.keywords)
+    options["device"] = options["device"].partition(":")[0]
+    name = next((name for name, path in bundled_models().items() if path == folder), None)
+    return partial(load_model, name or folder.absolute(), **options)
+
+
+def _recipe(source: CutoutSource) -> partial[CutoutSource]:
+    """Return what opens a source again; it is not opened by unpickling alone."""
+    function, arguments, *state = source.__reduce_ex__(4)[:3]
+    return partial(_same, source) if state else partial(function, *arguments)
+
+
+def _same(source: CutoutSource) -> CutoutSource:
+    return source
