@@ -38,7 +38,7 @@ finally:
 _WAITING = {"asleep": {}, "in a loop": {"GOMP_SPINCOUNT": "300000"}}
 
 
-def _archive(folder: Path) -> tuple[Path, np.ndarray]:
+def archive_of_pictures(folder: Path) -> tuple[Path, np.ndarray]:
     """A zip of pictures and their names: the real ones, or a few hundred simulated."""
     root = data_dir()
     if root is not None and (root / "cutouts" / "sdss_cutouts.zip").is_file():
@@ -89,7 +89,7 @@ def main(sizes: str, repeats: int, busy: int) -> None:
     """Print medians by number of rows, and by how threads wait; of the memory the most."""
     with tempfile.TemporaryDirectory() as name, _busy(busy):
         folder = Path(name)
-        pictures, names = _archive(folder)
+        pictures, names = archive_of_pictures(folder)
         click.echo(
             f"{'rows':>7} {'waiting':>9} {'seconds':>8} {'processor':>9} {'pictures/s':>11} {'peak MiB':>9}"
         )

@@ -208,6 +208,7 @@ ROOMS = (
     "demo",
     "environment",
     "estimator",
+    "hats",
     "images",
     "metrics",
     "models",

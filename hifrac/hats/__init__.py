@@ -1,4 +1,4 @@
-"""Catalogues in HATS, partition by partition, by LSDB on Dask: from a laptop to a cluster (extra ``hats``)."""
+"""Catalogues in HATS, partition by partition, by LSDB on Dask: on a laptop or a cluster (extra ``hats``)."""
 
 from hifrac.hats._catalog import predict_catalog
 from hifrac.hats._cluster import local_cluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,38 +112,36 @@ def predict_catalog(
     >>> with local_cluster() as cluster, cluster.get_client() as client:  # doctest: +SKIP
     ...     result = predict_catalog("galaxies", "estimates", estimator=estimator, client=client)
     """
-    opener = import_lsdb()
-    if isinstance(catalog, str | Path):
-        catalog = opener.open_catalog(catalog, columns="all")
+    lsdb = import_lsdb()
+    rows = lsdb.open_catalog(catalog, columns="all") if isinstance(catalog, str | Path) else catalog
     if estimator is None:
         from hifrac import HIFractionEstimator
 
         estimator = HIFractionEstimator()
     require_at_hand(estimator, allow_fetch=allow_fetch)
-    arguments = {"samples": samples, "replace_columns": replace_columns}
-    meta = result_meta(estimator.model.card, catalog.meta, **arguments)
+    arguments: dict[str, Any] = {"samples": samples, "replace_columns": replace_columns}
+    meta = result_meta(estimator.model.card, rows.meta, **arguments)
     output = Path(output)
-    _require_apart(catalog, output)
-    info = catalog.hc_structure.catalog_info
-    record = {**estimator._provenance(**arguments), "input": _facts(catalog)}
+    _require_apart(rows, output)
+    info = rows.hc_structure.catalog_info
+    record = {**estimator._provenance(**arguments), "input": _facts(rows)}
     if begin(output, record, resume=resume, overwrite=overwrite):
         with workers_of(client) as n_hosts:
             offline = conf.offline or not allow_fetch
             shipped = ShippedEstimator.of(estimator, offline=offline, max_rate=conf.max_rate / n_hosts)
-            predicted = catalog.map_partitions(
-                shipped.predict, meta=meta, ra=info.ra_column, dec=info.dec_column, **arguments
-            )
+            predict = partial(shipped.predict, ra=info.ra_column, dec=info.dec_column, **arguments)
+            predicted = rows.map_partitions(predict, meta=meta)
             predicted.write_catalog(
                 output,
-                catalog_name=catalog.name,
+                catalog_name=rows.name,
                 addl_hats_properties=_properties(record, info.catalog_name),
-                as_collection=catalog.margin is not None,
+                as_collection=rows.margin is not None,
                 resume=True,  # of an empty folder, too
                 progress_bar=progress,
                 error_if_empty=False,
             )
-    _warn_of_unserved(output / catalog.name if catalog.margin is not None else output)
-    return opener.open_catalog(output, columns="all")
+    _warn_of_unserved(output / rows.name if rows.margin is not None else output)
+    return lsdb.open_catalog(output, columns="all")
 
 
 def _require_apart(catalog: lsdb.Catalog, output: Path) -> None:
@@ -158,8 +157,11 @@ def _require_apart(catalog: lsdb.Catalog, output: Path) -> None:
 def _facts(catalog: lsdb.Catalog) -> dict[str, Any]:
     """Say what of a catalogue is estimated, for whoever goes on with it; and what made its columns."""
     info = catalog.hc_structure.catalog_info
-    made_by = {name.removeprefix(_PREFIX): value for name, value in (info.__pydantic_extra__ or {}).items()
-               if name.startswith(_PREFIX)}
+    made_by = {
+        name.removeprefix(_PREFIX): value
+        for name, value in (info.__pydantic_extra__ or {}).items()
+        if name.startswith(_PREFIX)
+    }
     return {
         "catalog": catalog.name,
         "rows": info.total_rows,

@@ -40,7 +40,8 @@ def begin(folder: Path, record: Mapping[str, Any], *, resume: bool, overwrite: b
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not (resume or overwrite):
             raise FileExistsError(
-                f"{folder} exists already; say resume=True (--resume) to go on, or overwrite=True (--overwrite)"
+                f"{folder} exists already; say resume=True (--resume) to go on with it, "
+                "or overwrite=True (--overwrite)"
             )
         if not folder.is_dir() or not (is_hats(folder) or (folder / _RECORD).is_file()):
             raise ValueError(f"{folder} is no catalogue in HATS: it is left as it is")
@@ -60,7 +61,9 @@ def _require_same(folder: Path, record: Mapping[str, Any]) -> None:
     try:
         before = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} does not say what made it ({error}): it cannot be gone on with") from error
+        raise ValueError(
+            f"{folder} does not say what made it ({error}): it cannot be gone on with"
+        ) from error
     now = json.loads(json.dumps(record, default=str))
     for name in sorted({*before, *now} - {*_OF_A_RUN}):
         if before.get(name) != now.get(name):

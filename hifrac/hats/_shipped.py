@@ -63,7 +63,7 @@ class ShippedEstimator:
         return self.token
 
     def predict(self, frame: pd.DataFrame, **options: Any) -> pd.DataFrame:
-        """Estimate a partition in this process, as `predict_partition`; who counts rows does so at the end."""
+        """Estimate a partition in this process; of rows without an estimate is warned at the end, once."""
         with self._in_force(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")
             return predict_partition(frame, self._estimator(), allow_fetch=True, **options)
@@ -101,8 +101,11 @@ def _model_recipe(model: Model) -> partial[Model]:
 
 def _recipe(source: CutoutSource) -> partial[CutoutSource]:
     """Return what opens a source again; it is not opened by unpickling alone."""
-    function, arguments, *state = source.__reduce_ex__(4)[:3]
-    return partial(_same, source) if state else partial(function, *arguments)
+    reduced = source.__reduce_ex__(4)
+    if isinstance(reduced, str) or len(reduced) > 2:
+        return partial(_same, source)
+    function, arguments = reduced
+    return partial(function, *arguments)
 
 
 def _same(source: CutoutSource) -> CutoutSource:

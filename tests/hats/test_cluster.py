@@ -1,0 +1,68 @@
+"""The workers of this computer."""
+
+import builtins
+import os
+import sys
+import types
+
+import pytest
+
+from hifrac.core.exceptions import HifracWarning
+from hifrac.hats import local_cluster
+from hifrac.hats._cluster import import_lsdb, workers_of
+
+
+def test_workers_have_one_thread_and_keep_their_memory(client):
+    found = client.run(lambda: {k: os.environ.get(k) for k in ("MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS")})
+    assert list(found.values()) == [{"MALLOC_TRIM_THRESHOLD_": None, "OMP_NUM_THREADS": "1"}] * 2
+    assert set(client.nthreads().values()) == {1}
+    with workers_of(client) as n_hosts:
+        assert n_hosts == 1
+
+
+def test_workers_that_give_their_memory_back_are_warned_of(monkeypatch):
+    from distributed import Client
+
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None):
+        workers = workers_of(None)  # the client at hand
+        with pytest.warns(HifracWarning, match="MALLOC_TRIM_THRESHOLD_ in their environment"):
+            workers.__enter__()
+        workers.__exit__(None, None, None)
+
+
+def test_one_worker_a_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with pytest.raises(ImportError, match="pip install dask-cuda"):
+        local_cluster(gpus=2)
+    module = types.ModuleType("dask_cuda")
+    module.LocalCUDACluster = lambda **options: options
+    monkeypatch.setitem(sys.modules, "dask_cuda", module)
+    options = local_cluster(gpus=2)
+    assert (options["n_workers"], options["threads_per_worker"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_workers": 0}, "n_workers must be at least 1, got 0"),
+        ({"gpus": -1}, "gpus must be at least 0, got -1"),
+        ({"n_workers": 2, "gpus": 1}, "n_workers must not be given with gpus"),
+    ],
+)
+def test_numbers_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        local_cluster(**options)
+
+
+def test_without_lsdb(monkeypatch):
+    imports = builtins.__import__
+
+    def without(name, *args, **options):
+        if name == "lsdb":
+            raise ImportError("No module named 'lsdb'")
+        return imports(name, *args, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"pip install 'hifrac\[hats\]'"):
+        import_lsdb()
