@@ -62,11 +62,14 @@ _others = (
     "astropy",
     "click",
     "collections",
+    "distributed",
     "ipyaladin",
     "lightning",
+    "lsdb",
     "matplotlib",
     "numpy",
     "os",
+    "pandas",
     "pathlib",
     "scipy",
     "sklearn",
@@ -82,8 +85,8 @@ nitpick_ignore_regex += [
         "py:.*",
         r"(Any|Axes|Callable|ClassVar|Figure|Iterator|Mapping|Path|QTable|Sequence|SkyCoord|Table|Tensor|"
         r"bool|bytes|callable|dict|float|int|list|object|str|tuple|np\.\S+|nn\.\S+|"
-        r"AstropyUserWarning|ConfigNamespace|Exception|FileExistsError|FileNotFoundError|IntFlag|Protocol|"
-        r"NotImplementedError|OSError|TypeError|ValueError|enum\.\S+)",
+        r"AstropyUserWarning|ConfigNamespace|Exception|FileExistsError|FileNotFoundError|ImportError|IntFlag|Protocol|"
+        r"NotImplementedError|OSError|RuntimeError|TypeError|ValueError|enum\.\S+)",
     )
 ]
 

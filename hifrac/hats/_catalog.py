@@ -140,8 +140,9 @@ def predict_catalog(
                 progress_bar=progress,
                 error_if_empty=False,
             )
-    _warn_of_unserved(output / rows.name if rows.margin is not None else output)
-    return lsdb.open_catalog(output, columns="all")
+    result = lsdb.open_catalog(output, columns="all")
+    _warn_of_unserved(result)
+    return result
 
 
 def _require_apart(catalog: lsdb.Catalog, output: Path) -> None:
@@ -180,16 +181,23 @@ def _properties(record: dict[str, Any], progenitor: str) -> dict[str, str]:
     return {**texts, "prov_progenitor": progenitor}
 
 
-def _warn_of_unserved(folder: Path) -> None:
-    """Warn of rows without an estimate, once: how many, and what to do about each kind."""
+def count_unserved(result: lsdb.Catalog) -> tuple[int, int, dict[Flag, int]]:
+    """Return how many rows a result that was written has, how many of them no estimate, and how many why."""
     import pyarrow.dataset
 
     flags: Counter[int] = Counter()
-    for batch in pyarrow.dataset.dataset(folder / "dataset").to_batches(columns=["flags"]):
+    folder = Path(str(result.hc_structure.catalog_base_dir)) / "dataset"
+    for batch in pyarrow.dataset.dataset(folder).to_batches(columns=["flags"]):
         values, counts = np.unique(batch["flags"].to_numpy(), return_counts=True)
         flags.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     reasons = {flag: sum(flags[value] for value in flags if value & flag) for flag in Flag if flag & UNSERVED}
-    if n_unserved := sum(count for value, count in flags.items() if value & UNSERVED):
-        lines = [f"{n_unserved} of {flags.total()} rows have no estimate"]
+    return flags.total(), sum(count for value, count in flags.items() if value & UNSERVED), reasons
+
+
+def _warn_of_unserved(result: lsdb.Catalog) -> None:
+    """Warn of rows without an estimate, once: how many, and what to do about each kind."""
+    n_rows, n_unserved, reasons = count_unserved(result)
+    if n_unserved:
+        lines = [f"{n_unserved} of {n_rows} rows have no estimate"]
         lines += [f"  {count} {flag.name}: {flag.advice}" for flag, count in reasons.items() if count]
         warn_caller("\n".join(lines))
