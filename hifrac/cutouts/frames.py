@@ -126,7 +126,7 @@ class FrameCutouts:
 
     def __reduce__(self) -> tuple:
         # Another process reads the headers itself.
-        return partial(type(self), self._path, recipe=self.recipe), ()
+        return partial(type(self), self._path.absolute(), recipe=self.recipe), ()
 
     def __enter__(self) -> FrameCutouts:
         return self

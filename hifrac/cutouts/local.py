@@ -171,7 +171,7 @@ class LocalCutouts:
         # Another process opens the collection itself.
         opened = partial(
             type(self),
-            self._path,
+            self._path.absolute(),
             self.name_column,
             recipe=self.recipe,
             bands=self._planes or None,

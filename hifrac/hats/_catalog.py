@@ -159,8 +159,8 @@ def _facts(catalog: lsdb.Catalog) -> dict[str, Any]:
     """Say what of a catalogue is estimated, for whoever goes on with it; and what made its columns."""
     info = catalog.hc_structure.catalog_info
     made_by = {
-        name.removeprefix(_PREFIX): value
-        for name, value in (info.__pydantic_extra__ or {}).items()
+        name.removeprefix(_PREFIX): _parsed(value)
+        for name, value in info.extra_dict().items()
         if name.startswith(_PREFIX)
     }
     return {
@@ -172,13 +172,20 @@ def _facts(catalog: lsdb.Catalog) -> dict[str, Any]:
     }
 
 
+def _parsed(text: str) -> Any:
+    """Return what a property holds: text; or JSON, which as text in other JSON would have backslashes."""
+    return json.loads(text) if text[:1] in ("{", "[") else text
+
+
 def _properties(record: dict[str, Any], progenitor: str) -> dict[str, str]:
     """Return what made a result as properties of a catalogue, which are text."""
     texts = {
-        f"{_PREFIX}{name}": value if isinstance(value, str) else json.dumps(value, default=str)
+        name: value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
         for name, value in record.items()
     }
-    return {**texts, "prov_progenitor": progenitor}
+    # What reads the file takes a backslash for the beginning of an escape; what writes it does not write one.
+    properties = {f"{_PREFIX}{name}": text.replace("\\", r"\\") for name, text in texts.items()}
+    return {**properties, "prov_progenitor": progenitor}
 
 
 def count_unserved(result: lsdb.Catalog) -> tuple[int, int, dict[Flag, int]]:
@@ -187,7 +194,8 @@ def count_unserved(result: lsdb.Catalog) -> tuple[int, int, dict[Flag, int]]:
 
     flags: Counter[int] = Counter()
     folder = Path(str(result.hc_structure.catalog_base_dir)) / "dataset"
-    for batch in pyarrow.dataset.dataset(folder).to_batches(columns=["flags"]):
+    schema = pyarrow.schema([("flags", pyarrow.int32())])  # a result without rows has no file to tell it
+    for batch in pyarrow.dataset.dataset(folder, schema).to_batches():
         values, counts = np.unique(batch["flags"].to_numpy(), return_counts=True)
         flags.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     reasons = {flag: sum(flags[value] for value in flags if value & flag) for flag in Flag if flag & UNSERVED}

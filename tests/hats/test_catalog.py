@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +99,7 @@ def test_a_margin_is_estimated_as_well(estimator, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_a_worker_is_killed(catalog, client, at_once, tmp_path):
     log, output = tmp_path / "log", tmp_path / "out"
@@ -133,6 +133,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_the_client_is_killed_and_its_work_is_gone_on_with(catalog, at_once, tmp_path):
     script, log, output = (tmp_path / name for name in ("client.py", "log", "out"))
@@ -232,11 +233,6 @@ def test_two_workers_share_the_rate_of_a_host(client, getjpeg, tmp_path):
     times = sorted(request.time for request in getjpeg.requests)
     assert len(times) == 24
     assert all(later - first >= 1.0 for first, later in zip(times, times[9:], strict=False))
-
-
-def test_rows_of_a_catalogue_are_those_of_its_order(catalog):
-    index = lsdb.open_catalog(catalog).compute(progress_bar=False).index
-    assert all(first <= second for first, second in pairwise(index))
 
 
 def test_pictures_that_are_not_there_stop_nothing(catalog, tmp_path):
