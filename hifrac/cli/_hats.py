@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +15,73 @@ from hifrac.cli._setup import Setup
 from hifrac.cli._shared import on_terminal
 
 
-def is_hats(path: Path) -> bool:
-    """Return whether INPUT is a folder with a catalogue in HATS."""
-    if not path.is_dir():
+@dataclass(frozen=True)
+class Workers:
+    """The options of catalogues in HATS."""
+
+    workers: int | None
+    allow_fetch: bool
+
+    def are_for(self, table: Path) -> bool:
+        """Return whether INPUT is a folder with a catalogue in HATS; a ValueError if it should be."""
+        from hifrac.hats._output import is_hats
+
+        if table.is_dir() and is_hats(table):
+            return True
+        if self.workers is not None or self.allow_fetch:
+            option = "allow-fetch" if self.workers is None else "workers"
+            raise ValueError(f"--{option} goes with a catalogue in HATS, and {table} is none")
         return False
-    from hifrac.hats._output import is_hats as has_properties
 
-    return has_properties(path)
+    def predict(self, setup: Setup, output: Path, refused: dict[str, Any], options: dict[str, Any]) -> None:
+        """Estimate a catalogue, and print what became of it.
+
+        ``refused`` are options of tables by their names, which are not to be given; ``options`` are keywords
+        of `hifrac.hats.predict_catalog`.
+        """
+        from astropy.table import Table
+
+        from hifrac.hats import local_cluster, predict_catalog
+        from hifrac.hats._catalog import count_unserved
+        from hifrac.hats._cluster import import_lsdb
+
+        for name, value in {**setup.reading, **setup.axes, **refused}.items():
+            if value is not None:
+                option = name.removeprefix("input_").replace("_", "-")
+                raise ValueError(f"--{option} goes with tables, and {setup.table} is a catalogue in HATS")
+        setup.check_options()
+        catalog = import_lsdb().open_catalog(setup.table, columns="all")
+        with setup.estimator(Table(names=list(catalog.columns))) as estimator, ExitStack() as stack:
+            if self.workers is not None:
+                cluster = stack.enter_context(local_cluster(self.workers))
+                options["client"] = stack.enter_context(cluster.get_client())
+            result = predict_catalog(
+                catalog,
+                output,
+                estimator=estimator,
+                allow_fetch=self.allow_fetch,
+                progress=on_terminal(),
+                **options,
+            )
+        n_rows, n_unserved, _ = count_unserved(result)
+        click.echo(f"{n_rows} rows, {n_rows - n_unserved} estimated, {n_unserved} not\nwritten to {output}")
+        if n_rows and n_unserved == n_rows:
+            raise SystemExit(1)
 
 
-def predict_hats(
-    setup: Setup,
-    output: Path,
-    *,
-    workers: int | None,
-    allow_fetch: bool,
-    refused: dict[str, Any],
-    **options: Any,
-) -> None:
-    """Estimate a catalogue, and print what became of it; ``options`` are keywords of `predict_catalog`.
+def workers_options(command: Callable) -> Callable:
+    """Add the options of catalogues in HATS; these become ``workers``, a keyword."""
 
-    ``refused`` are options of tables by their names, which are not to be given.
-    """
-    from astropy.table import Table
+    @wraps(command)
+    def wrapped(*args, workers, allow_fetch, **options):
+        return command(*args, workers=Workers(workers, allow_fetch), **options)
 
-    from hifrac.hats import local_cluster, predict_catalog
-    from hifrac.hats._catalog import count_unserved
-    from hifrac.hats._cluster import import_lsdb
-
-    given = [name for name, value in {**setup.reading, **setup.axes, **refused}.items() if value is not None]
-    if given:
-        option = given[0].replace("_", "-")
-        raise ValueError(f"--{option} goes with tables, not with a catalogue in HATS: {setup.table}")
-    setup.check()
-    rows = import_lsdb().open_catalog(setup.table, columns="all")
-    with setup.estimator(Table(names=list(rows.columns))) as estimator, ExitStack() as stack:
-        client = None
-        if workers is not None:
-            cluster = stack.enter_context(local_cluster(workers))
-            client = stack.enter_context(cluster.get_client())
-        result = predict_catalog(
-            rows,
-            output,
-            estimator=estimator,
-            client=client,
-            allow_fetch=allow_fetch,
-            progress=on_terminal(),
-            **options,
-        )
-    n_rows, n_unserved, _ = count_unserved(result)
-    click.echo(f"{n_rows} rows, {n_rows - n_unserved} estimated, {n_unserved} not\nwritten to {output}")
-    if n_rows and n_unserved == n_rows:
-        raise SystemExit(1)
+    decorated: Callable = click.option(
+        "--allow-fetch", is_flag=True, help="Let the estimates of a catalogue in HATS ask a survey service."
+    )(wrapped)
+    return click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Processes that estimate INPUT, if it is a catalogue in HATS.  [default: this one]",
+    )(decorated)

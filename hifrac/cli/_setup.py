@@ -98,17 +98,17 @@ class Setup:
         """Read INPUT; a ValueError before that if options do not go together."""
         from hifrac.core.shapes import read_input
 
-        self._check_options()
+        self.check_options()
         return read_input(str(self.table), text_columns=[self._wanted_name], **self.reading)
 
     def open_rows(self) -> Rows:
         """Open INPUT, to read some rows at a time; errors as of `read`."""
         from hifrac.core.rows import open_rows
 
-        self._check_options()
+        self.check_options()
         return open_rows(str(self.table), text_columns=[self._wanted_name], **self.reading)
 
-    def _check_options(self) -> None:
+    def check_options(self) -> None:
         """Raise a ValueError if options do not go together."""
         _ = self._estimator_class
         if self.cutouts is None and (self.bands is not None or self.pixel_scale is not None):

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hifrac.cli._hats import Workers, workers_options
 from hifrac.cli._parts import Parts, parts_options
 from hifrac.cli._setup import Setup, setup_options
 from hifrac.cli._shared import (
@@ -37,6 +38,7 @@ from hifrac.cli._visual import Visuals, visual_options
 )
 @click.option("--samples", type=click.IntRange(min=1), help="Draws from the distribution of each row.")
 @parts_options
+@workers_options
 @visual_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT, and what --overview and --html write.")
 @click.option("--replace-columns", is_flag=True, help="Replace result columns that INPUT has already.")
@@ -47,6 +49,7 @@ def predict(
     environment: Path | None,
     samples: int | None,
     parts: Parts,
+    workers: Workers,
     visuals: Visuals,
     overwrite: bool,
     replace_columns: bool,
@@ -69,17 +72,29 @@ def predict(
     With --rows-per-part the result is made in parts, each of which is on the disk before the next is begun:
     after an interruption run it again with --resume to go on. OUTPUT is then a folder of Parquet files; or,
     if its name ends as a table's, that table, joined in the end of the parts in OUTPUT.parts.
+
+    INPUT may also be the folder of a catalogue in HATS, and then OUTPUT is one too.
     """
     from hifrac.core.tables import output_format, read_table
 
     # What can be refused is refused before hours of work, not after.
+    if setup.name is not None and setup.cutouts is None:
+        raise ValueError("--name names pictures of --cutouts: give that as well")
+    if workers.are_for(setup.table):
+        replaced = {"overwrite": overwrite, "replace_columns": replace_columns}
+        tables = {"environment": environment, **vars(visuals), "part": parts.part}
+        workers.predict(
+            setup,
+            output,
+            {**tables, "rows_per_part": parts.rows_per_part},
+            {**replaced, "samples": samples, "resume": parts.resume},
+        )
+        return
     if not parts.make_folder(output):
         output_format(output)
         if output.exists() and not overwrite:
             raise FileExistsError(f"{output} exists already; say --overwrite to replace it")
     visuals.check(output, overwrite=overwrite)
-    if setup.name is not None and setup.cutouts is None:
-        raise ValueError("--name names pictures of --cutouts: give that as well")
     options = {
         **setup.axes,
         "environment": None if environment is None else read_table(environment),

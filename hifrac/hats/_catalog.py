@@ -13,6 +13,7 @@ import numpy as np
 from hifrac.core.config import conf
 from hifrac.core.exceptions import warn_caller
 from hifrac.core.flags import UNSERVED, Flag
+from hifrac.core.manifest import lasting_facts
 from hifrac.hats._cluster import import_lsdb, workers_of
 from hifrac.hats._output import begin
 from hifrac.hats._partition import require_at_hand, result_meta
@@ -124,8 +125,9 @@ def predict_catalog(
     output = Path(output)
     _require_apart(rows, output)
     info = rows.hc_structure.catalog_info
-    record = {**estimator._provenance(**arguments), "input": _facts(rows)}
-    if begin(output, record, resume=resume, overwrite=overwrite):
+    record = estimator._provenance(**arguments)
+    facts = {**lasting_facts(record), "input": _facts(rows)}
+    if begin(output, facts, resume=resume, overwrite=overwrite):
         with workers_of(client) as n_hosts:
             offline = conf.offline or not allow_fetch
             shipped = ShippedEstimator.of(estimator, offline=offline, max_rate=conf.max_rate / n_hosts)
@@ -134,7 +136,7 @@ def predict_catalog(
             predicted.write_catalog(
                 output,
                 catalog_name=rows.name,
-                addl_hats_properties=_properties(record, info.catalog_name),
+                addl_hats_properties=_properties({**record, **facts}, info.catalog_name),
                 as_collection=rows.margin is not None,
                 resume=True,  # of an empty folder, too
                 progress_bar=progress,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hifrac.core.files import write_whole
+from hifrac.core.manifest import MANIFEST, differences, plain_facts, read_manifest, write_manifest
 
-_RECORD = "hifrac.json"
 _PROPERTIES = ("hats.properties", "collection.properties")
-# What may differ between the runs that fill a folder.
-_OF_A_RUN = ("date", "runtime", "packages")
 
 
 def is_hats(path: Path) -> bool:
@@ -23,7 +19,7 @@ def is_hats(path: Path) -> bool:
     return any((path / name).is_file() for name in _PROPERTIES)
 
 
-def begin(folder: Path, record: Mapping[str, Any], *, resume: bool, overwrite: bool) -> bool:
+def begin(folder: Path, facts: Mapping[str, Any], *, resume: bool, overwrite: bool) -> bool:
     """Make the folder of a result ready, and return whether there is anything left to do.
 
     Raises
@@ -43,34 +39,19 @@ def begin(folder: Path, record: Mapping[str, Any], *, resume: bool, overwrite: b
                 f"{folder} exists already; say resume=True (--resume) to go on with it, "
                 "or overwrite=True (--overwrite)"
             )
-        if not folder.is_dir() or not (is_hats(folder) or (folder / _RECORD).is_file()):
+        if not folder.is_dir() or not (is_hats(folder) or (folder / MANIFEST).is_file()):
             raise ValueError(f"{folder} is no catalogue in HATS: it is left as it is")
         if resume:
-            _require_same(folder, record)
+            changes = differences(read_manifest(folder) or {}, plain_facts(facts))
+            if changes:
+                raise ValueError(f"{folder} was begun by another run, --overwrite begins anew: {changes[0]}")
             return not _is_complete(folder) and _tidy(folder)
         shutil.rmtree(folder)
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {folder.parent}")
     folder.mkdir(exist_ok=True)
-    write_whole(folder / _RECORD, json.dumps(record, indent=1, default=str) + "\n")
+    write_manifest(folder, plain_facts(facts))
     return True
-
-
-def _require_same(folder: Path, record: Mapping[str, Any]) -> None:
-    """Refuse to go on with what something else has begun."""
-    try:
-        before = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{folder} does not say what made it ({error}): it cannot be gone on with"
-        ) from error
-    now = json.loads(json.dumps(record, default=str))
-    for name in sorted({*before, *now} - {*_OF_A_RUN}):
-        if before.get(name) != now.get(name):
-            raise ValueError(
-                f"{folder} was begun with another {name}, {before.get(name)!r}, not {now.get(name)!r}; "
-                "say overwrite=True (--overwrite) to begin anew"
-            )
 
 
 def _is_complete(folder: Path) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from astropy.table import Column, Table
+from astropy.table import Table
 
+from hifrac.core.arrow import to_arrow
 from hifrac.core.columns import ResultColumn, columns_of, make_room
 from hifrac.core.config import conf
 from hifrac.core.measurements import find_measurement
-from hifrac.core.plain_columns import plain_table
 from hifrac.cutouts.remote import RemoteCutouts
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def predict_partition(
     -------
     result : `pandas.DataFrame`
         The same rows and index, and the columns of `result_meta`, in that order. Where there is no estimate
-        there are nulls, and ``flags`` says why.
+        there are nulls, in lists NaN, and ``flags`` says why.
 
     Raises
     ------
@@ -79,19 +78,19 @@ def predict_partition(
     meta = result_meta(card, frame.iloc[:0], samples=samples, replace_columns=replace_columns)
     if frame.empty:
         return meta
-    result = frame.rename(columns=_renamed(card, frame, samples, replace_columns))
-    result = result[[name for name in meta.columns if name in result.columns]]
+    names = _renamed(card, frame, samples, replace_columns)
+    result = frame[list(names)].rename(columns=names)
     plain = result[[name for name in result.columns if not _holds_lists(result.dtypes[name])]]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* no unit: read as degrees")  # a DataFrame has no units
         table = estimator.predict(plain.reset_index(drop=True), ra=ra, dec=dec, samples=samples)
     added = [name for name in meta.columns if name not in result.columns]
-    columns = plain_table(table[added])
+    arrow = to_arrow(table[added])
     import pandas as pd
 
     series = {
         name: pd.Series(
-            pd.arrays.ArrowExtensionArray(_arrow_array(columns[name], meta.dtypes[name].pyarrow_dtype)),
+            pd.arrays.ArrowExtensionArray(arrow[name].cast(meta.dtypes[name].pyarrow_dtype)),
             index=frame.index,
         )
         for name in added
@@ -195,17 +194,3 @@ def _arrow_type(column: ResultColumn) -> pyarrow.DataType:
     if column.name.endswith("flags"):
         return pyarrow.int32()
     return pyarrow.string() if column.name == "evidence" else pyarrow.float64()
-
-
-def _arrow_array(column: Column, arrow_type: pyarrow.DataType) -> pyarrow.Array:
-    """Return a column with nulls where it is masked."""
-    import pyarrow
-
-    values, mask = np.ma.getdata(column), np.ma.getmaskarray(column)
-    if values.ndim == 1:
-        return pyarrow.array(values, arrow_type, mask=mask)
-    offsets = np.arange(0, values.size + 1, values.shape[1])
-    numbers = pyarrow.array(values.ravel(), arrow_type.value_type)
-    return pyarrow.ListArray.from_arrays(
-        pyarrow.array(offsets, pyarrow.int32()), numbers, mask=pyarrow.array(mask.all(axis=1))
-    )

@@ -212,7 +212,7 @@ def test_what_is_there_is_not_lost_by_mistake(catalog, estimator, tmp_path):
     with pytest.raises(FileExistsError, match=r"resume=True \(--resume\) to go on"):
         predict_catalog(catalog, output, estimator=estimator)
     other = HIFractionEstimator(selection="alfalfa", cutouts=estimator.cutouts)
-    with pytest.raises(ValueError, match=r"selection.*'intrinsic'.*'alfalfa'"):
+    with pytest.raises(ValueError, match='selection was "intrinsic", and is "alfalfa"'):
         predict_catalog(catalog, output, estimator=other, resume=True)
     with says_why():
         result = predict_catalog(catalog, output, estimator=other, overwrite=True)

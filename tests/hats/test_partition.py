@@ -67,6 +67,8 @@ def test_a_second_quantity_keeps_the_flags_of_the_first(frame, estimator):
     first = predict_partition(frame.iloc[:2], estimator)
     with pytest.raises(ValueError, match="result columns evidence, ood_score, flags already"):
         predict_partition(first, metallicity)
+    anew = predict_partition(first.assign(log_hi_fraction=1.0), estimator, replace_columns=True)
+    pd.testing.assert_frame_equal(anew, first, rtol=0, atol=1e-5)
     second = predict_partition(first, metallicity, replace_columns=True)
     assert second["log_hi_fraction_flags"].tolist() == first["flags"].tolist()
     assert {"log_hi_fraction", "oh", "flags"} <= set(second.columns)
