@@ -17,7 +17,7 @@ from hifrac.core.manifest import lasting_facts
 from hifrac.hats._cluster import import_lsdb, workers_of
 from hifrac.hats._output import begin
 from hifrac.hats._partition import require_at_hand, result_meta
-from hifrac.hats._shipped import ShippedEstimator
+from hifrac.hats._shipped import shipping
 
 if TYPE_CHECKING:
     import distributed
@@ -128,9 +128,11 @@ def predict_catalog(
     record = estimator._provenance(**arguments)
     facts = {**lasting_facts(record), "input": _facts(rows)}
     if begin(output, facts, resume=resume, overwrite=overwrite):
-        with workers_of(client) as n_hosts:
-            offline = conf.offline or not allow_fetch
-            shipped = ShippedEstimator.of(estimator, offline=offline, max_rate=conf.max_rate / n_hosts)
+        offline = conf.offline or not allow_fetch
+        with (
+            workers_of(client) as n_hosts,
+            shipping(estimator, offline=offline, max_rate=conf.max_rate / n_hosts) as shipped,
+        ):
             predict = partial(shipped.predict, ra=info.ra_column, dec=info.dec_column, **arguments)
             predicted = rows.map_partitions(predict, meta=meta)
             predicted.write_catalog(

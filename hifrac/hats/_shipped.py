@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from hifrac.cutouts import CutoutSource
     from hifrac.models import Model
 
-#: The estimator of this process, by the name of what it was made of: that of the catalogue at work.
+#: The estimator of this process for the catalogue at work, by the token of what was sent.
 _made: dict[str, PictureEstimator] = {}
 _lock = threading.Lock()
 
@@ -51,13 +52,12 @@ class ShippedEstimator:
         TypeError
             If the estimator's model was not loaded from a folder.
         """
-        from dask.tokenize import tokenize
-
         settings = {**{name: getattr(conf, name) for name in conf}, **settings}
         options = {**vars(estimator)}
         model, cutouts = _model_recipe(options.pop("model")), _recipe(options.pop("cutouts"))
         parts = type(estimator), model, cutouts, options, settings
-        return cls(*parts, token=tokenize(estimator.model.card.files, *parts))
+        # Of this catalogue alone: for the next one, pictures may have been added to a folder.
+        return cls(*parts, token=uuid.uuid4().hex)
 
     def __dask_tokenize__(self) -> str:
         return self.token
@@ -85,6 +85,17 @@ class ShippedEstimator:
                 if getattr(conf, name) != value:
                     stack.enter_context(conf.set_temp(name, value))
             yield
+
+
+@contextmanager
+def shipping(estimator: PictureEstimator, **settings: Any) -> Iterator[ShippedEstimator]:
+    """Give what to send to workers; this process, should it be one of them, has the estimator itself."""
+    shipped = ShippedEstimator.of(estimator, **settings)
+    _made[shipped.token] = estimator
+    try:
+        yield shipped
+    finally:
+        _made.pop(shipped.token, None)
 
 
 def _model_recipe(model: Model) -> partial[Model]:
