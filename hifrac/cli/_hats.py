@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from hifrac.cli._setup import Setup
-from hifrac.cli._shared import on_terminal
+from hifrac.cli._shared import describe_outcomes, first_failures, on_terminal
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Workers:
         from astropy.table import Table
 
         from hifrac.hats import local_cluster, predict_catalog
-        from hifrac.hats._catalog import count_unserved
+        from hifrac.hats._catalog import count_flags
         from hifrac.hats._cluster import import_lsdb
 
         for name, value in {**setup.reading, **setup.axes, **refused}.items():
@@ -51,7 +51,11 @@ class Workers:
                 raise ValueError(f"--{option} goes with tables, and {setup.table} is a catalogue in HATS")
         setup.check_options()
         catalog = import_lsdb().open_catalog(setup.table, columns="all")
-        with setup.estimator(Table(names=list(catalog.columns))) as estimator, ExitStack() as stack:
+        with (
+            setup.estimator(Table(names=list(catalog.columns))) as estimator,
+            first_failures() as first,
+            ExitStack() as stack,
+        ):
             if self.workers is not None:
                 cluster = stack.enter_context(local_cluster(self.workers))
                 options["client"] = stack.enter_context(cluster.get_client())
@@ -63,9 +67,10 @@ class Workers:
                 progress=on_terminal(),
                 **options,
             )
-        n_rows, n_unserved, _ = count_unserved(result)
-        click.echo(f"{n_rows} rows, {n_rows - n_unserved} estimated, {n_unserved} not\nwritten to {output}")
-        if n_rows and n_unserved == n_rows:
+        counts = count_flags(result)
+        lines, n_estimated = describe_outcomes(counts, first)
+        click.echo("\n".join([*lines, f"written to {output}"]))
+        if counts and not n_estimated:
             raise SystemExit(1)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
@@ -285,15 +285,24 @@ def count_outcomes(result, first: dict | None = None, served: str = "estimated")
     """
     import numpy as np
 
+    values, counts = np.unique(np.asarray(result["flags"]), return_counts=True)
+    return describe_outcomes(dict(zip(values.tolist(), counts.tolist(), strict=True)), first, served)
+
+
+def describe_outcomes(
+    counts: Mapping[int, int], first: dict | None = None, served: str = "estimated"
+) -> tuple[list[str], int]:
+    """Return the lines of `count_outcomes`, from the number of rows by what their ``flags`` are."""
     from hifrac.core.flags import UNSERVED, Flag
 
-    flags = np.asarray(result["flags"])
-    is_unserved = (flags & int(UNSERVED)) != 0
-    n_served = int(np.sum(~is_unserved))
-    lines = [f"{len(flags)} rows, {n_served} {served}, {int(np.sum(is_unserved))} not"]
-    counts = {flag: int(np.sum((flags & int(flag)) != 0)) for flag in Flag}
-    for flag, count in counts.items():
-        if count:
+    def count_with(flags: int) -> int:
+        return sum(count for value, count in counts.items() if value & flags)
+
+    n_rows, n_unserved = sum(counts.values()), count_with(UNSERVED)
+    n_served = n_rows - n_unserved
+    lines = [f"{n_rows} rows, {n_served} {served}, {n_unserved} not"]
+    for flag in Flag:
+        if count := count_with(flag):
             lines.append(f"  {count:7d}  {flag.name}: {flag.summary}")
             if first and flag in first:
                 lines.append(f"{'':11}first in {first[flag]}")

@@ -192,24 +192,26 @@ def _properties(record: dict[str, Any], progenitor: str) -> dict[str, str]:
     return {**properties, "prov_progenitor": progenitor}
 
 
-def count_unserved(result: lsdb.Catalog) -> tuple[int, int, dict[Flag, int]]:
-    """Return how many rows a result that was written has, how many of them no estimate, and how many why."""
+def count_flags(result: lsdb.Catalog) -> Counter[int]:
+    """Return how many rows of a result that was written have each value of ``flags``."""
     import pyarrow.dataset
 
-    flags: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     folder = Path(str(result.hc_structure.catalog_base_dir)) / "dataset"
     schema = pyarrow.schema([("flags", pyarrow.int32())])  # a result without rows has no file to tell it
     for batch in pyarrow.dataset.dataset(folder, schema).to_batches():
-        values, counts = np.unique(batch["flags"].to_numpy(), return_counts=True)
-        flags.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-    reasons = {flag: sum(flags[value] for value in flags if value & flag) for flag in Flag if flag & UNSERVED}
-    return flags.total(), sum(count for value, count in flags.items() if value & UNSERVED), reasons
+        values, n_rows = np.unique(batch["flags"].to_numpy(), return_counts=True)
+        counts.update(dict(zip(values.tolist(), n_rows.tolist(), strict=True)))
+    return counts
 
 
 def _warn_of_unserved(result: lsdb.Catalog) -> None:
     """Warn of rows without an estimate, once: how many, and what to do about each kind."""
-    n_rows, n_unserved, reasons = count_unserved(result)
-    if n_unserved:
-        lines = [f"{n_unserved} of {n_rows} rows have no estimate"]
-        lines += [f"  {count} {flag.name}: {flag.advice}" for flag, count in reasons.items() if count]
+    counts = count_flags(result)
+    with_flag = {flag: sum(counts[value] for value in counts if value & flag) for flag in (UNSERVED, *Flag)}
+    if n_unserved := with_flag.pop(UNSERVED):
+        lines = [f"{n_unserved} of {counts.total()} rows have no estimate"]
+        lines += [
+            f"  {n} {flag.name}: {flag.advice}" for flag, n in with_flag.items() if n and flag & UNSERVED
+        ]
         warn_caller("\n".join(lines))

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contract import assert_same_results
+from getjpeg_server import serve
 from hats_catalogs import WatchedCutouts, galaxies, lsdb, write_catalog, written
+from pictures import encode, galaxy
 
 import hifrac
 from hifrac import HIFractionEstimator, LocalCutouts, SkyServerCutouts, conf
@@ -219,18 +221,19 @@ def test_what_is_there_is_not_lost_by_mistake(catalog, estimator, tmp_path):
     assert result.hc_structure.catalog_info.extra_dict()["hifrac_selection"] == "alfalfa"
 
 
-def test_two_workers_share_the_rate_of_a_host(client, getjpeg, tmp_path):
-    frame = galaxies(24).assign(ra=np.arange(24) % 8, dec=0.0).drop(columns="name")
-    catalog = write_catalog(frame, tmp_path / "galaxies", rows=4)
-    estimator = HIFractionEstimator(cutouts=SkyServerCutouts(base_url=getjpeg.url, store=False))
-    with pytest.raises(ValueError, match="allow_fetch=True"):
-        predict_catalog(catalog, tmp_path / "out", estimator=estimator, client=client)
-    with conf.set_temp("max_rate", 8.0):
-        result = predict_catalog(
-            catalog, tmp_path / "out", estimator=estimator, client=client, allow_fetch=True
-        )
+def test_two_workers_share_the_rate_of_a_host(client, tmp_path):
+    catalog = write_catalog(galaxies(24).drop(columns="name"), tmp_path / "galaxies", rows=4)
+    picture = encode(galaxy(1))
+    with serve(lambda params: picture) as server:
+        estimator = HIFractionEstimator(cutouts=SkyServerCutouts(base_url=server.url, store=False))
+        with pytest.raises(ValueError, match="allow_fetch=True"):
+            predict_catalog(catalog, tmp_path / "out", estimator=estimator, client=client)
+        with conf.set_temp("max_rate", 8.0):
+            result = predict_catalog(
+                catalog, tmp_path / "out", estimator=estimator, client=client, allow_fetch=True
+            )
+        times = sorted(request.time for request in server.requests)
     assert result.compute(progress_bar=False)["log_hi_fraction"].notna().all()
-    times = sorted(request.time for request in getjpeg.requests)
     assert len(times) == 24
     assert all(later - first >= 1.0 for first, later in zip(times, times[9:], strict=False))
 
