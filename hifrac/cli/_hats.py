@@ -24,10 +24,11 @@ class Workers:
 
     def are_for(self, table: Path) -> bool:
         """Return whether INPUT is a folder with a catalogue in HATS; a ValueError if it should be."""
-        from hifrac.hats._output import is_hats
+        if table.is_dir():
+            from hifrac.hats._output import is_hats
 
-        if table.is_dir() and is_hats(table):
-            return True
+            if is_hats(table):
+                return True
         if self.workers is not None or self.allow_fetch:
             option = "allow-fetch" if self.workers is None else "workers"
             raise ValueError(f"--{option} goes with a catalogue in HATS, and {table} is none")

@@ -102,7 +102,8 @@ def predict_catalog(
     pictures. Partitions of spectra should have 100,000 rows at most.
 
     A worker that dies loses the partition at work, which another one then takes. If this process dies,
-    ``resume`` repeats the partitions that were at work.
+    ``resume`` repeats the partitions that were at work; and all, if LSDB was at work on a margin or the
+    last files of a collection.
 
     Examples
     --------
