@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.table import Table
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import warn_caller
@@ -123,6 +124,7 @@ def predict_catalog(
     require_at_hand(estimator, allow_fetch=allow_fetch)
     arguments: dict[str, Any] = {"samples": samples, "replace_columns": replace_columns}
     meta = result_meta(estimator.model.card, rows.meta, **arguments)
+    estimator._names(Table(names=list(rows.columns)))  # a ValueError if it has no column that names pictures
     output = Path(output)
     _require_apart(rows, output)
     info = rows.hc_structure.catalog_info

@@ -104,5 +104,6 @@ def workers_of(client: distributed.Client | None) -> Iterator[int]:
             f"distributed.nanny.pre-spawn-environ.{_TRIM} to null in Dask's configuration, or use "
             "hifrac.hats.local_cluster"
         )
-    with client.as_current(), dask.config.set(scheduler=client):
+    # The name, not the client: a worker that takes the place of a dead one is sent the configuration.
+    with client.as_current(), dask.config.set(scheduler="dask.distributed"):
         yield max(1, len({urlsplit(address).hostname for address in trims}))

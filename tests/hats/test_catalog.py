@@ -245,5 +245,6 @@ def test_pictures_that_are_not_there_stop_nothing(catalog, tmp_path):
         result = predict_catalog(catalog, tmp_path / "out", estimator=nothing)
     assert result.compute(progress_bar=False)["log_hi_fraction"].isna().all()
     by_number = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="number"))
-    with pytest.raises(RuntimeError, match="data has no column 'number'"):
+    with pytest.raises(ValueError, match="data has no column 'number'"):
         predict_catalog(catalog, tmp_path / "other", estimator=by_number)
+    assert not (tmp_path / "other").exists()
