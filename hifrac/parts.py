@@ -66,13 +66,14 @@ def predict_parts(
     Parameters
     ----------
     data : path-like, `~astropy.table.Table` or other
-        As of `HIFractionEstimator.predict`; or a folder that this function wrote. Files other than Parquet
-        are read whole.
+        As of `~hifrac.HIFractionEstimator.predict`; or a folder that this function wrote. Files other than
+        Parquet are read whole.
     folder : path-like
         Where the parts go, ``part-00000.parquet`` and so on, and ``_manifest.json``, which says what they
         rest on. It is made if it does not exist.
-    estimator : `HIFractionEstimator`, `MetallicityEstimator` or `SpectrumEstimator`, optional
-        ``HIFractionEstimator()`` by default.
+    estimator : estimator, optional
+        A `~hifrac.HIFractionEstimator`, the default, `~hifrac.MetallicityEstimator` or
+        `~hifrac.SpectrumEstimator`.
     rows_per_part : int, optional
         Rows of a part; the last has the rest.
     part : (int, int), optional
@@ -84,11 +85,11 @@ def predict_parts(
     overwrite : bool, optional
         Make parts anew that are there.
     replace_columns : bool, optional
-        ``overwrite`` of `HIFractionEstimator.predict`: replace result columns that ``data`` has already.
+        ``overwrite`` of `~hifrac.HIFractionEstimator.predict`: replace result columns that ``data`` has.
     progress : bool or callable, optional
-        As of `HIFractionEstimator.predict`.
+        As of `~hifrac.HIFractionEstimator.predict`.
     **options
-        Keywords of `HIFractionEstimator.predict`: ``ra``, ``dec``, ``environment``, ``samples`` and
+        Keywords of `~hifrac.HIFractionEstimator.predict`: ``ra``, ``dec``, ``environment``, ``samples`` and
         ``on_error``. Draws are those of one call for the whole table.
 
     Returns
@@ -104,16 +105,17 @@ def predict_parts(
     ValueError
         If the parts of the folder rest on other facts, which the message names: another table, model,
         version, number of rows a part or argument. If ``part`` is no share, or ``resume`` and ``overwrite``
-        are both said; and as of `HIFractionEstimator.predict`.
+        are both said; and as of `~hifrac.HIFractionEstimator.predict`.
     TypeError
-        If ``estimator`` is none, ``rows_per_part`` no integer; and as of `HIFractionEstimator.predict`.
+        If ``estimator`` is none, ``rows_per_part`` no integer; and as of
+        `~hifrac.HIFractionEstimator.predict`.
     OSError
         If a part cannot be written: those before it are kept.
 
     Warns
     -----
     ~hifrac.core.HifracWarning
-        As `HIFractionEstimator.predict`, once for all parts.
+        As `~hifrac.HIFractionEstimator.predict`, once for all parts.
 
     Examples
     --------

@@ -461,6 +461,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_costs_the_part_at_work_and_is_said(tmp_path, estimator, whole):
     pytest.importorskip("resource")
     done = subprocess.run(
@@ -473,6 +474,12 @@ def test_a_disk_that_is_full_costs_the_part_at_work_and_is_said(tmp_path, estima
     predict_parts(sample_table(), tmp_path, estimator=estimator, rows_per_part=10, resume=True)
     assert marks_of(tmp_path)["part-00000.parquet"] == marks["part-00000.parquet"]
     assert_same_results(read_table(tmp_path), whole[[n for n in whole.colnames if "samples" not in n]])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a folder that nobody can write to")
+def test_a_read_only_folder_is_refused_before_any_row(estimator):
+    with pytest.raises(OSError, match=r"/sys/hifrac"):
+        predict_parts(sample_table(), "/sys/hifrac", estimator=estimator)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_row(tmp_path, estimator):

@@ -50,9 +50,9 @@ def table(tmp_path, rows):
     return path
 
 
-def start(*args):
+def start(*args, before=""):
     return subprocess.Popen(
-        [sys.executable, "-c", _COMMAND, "predict", *map(str, args)],
+        [sys.executable, "-c", before + _COMMAND, "predict", *map(str, args)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,6 +75,7 @@ def wait_for_parts(process, folder, n):
 # Interrupted
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_whatever_ends_it_only_the_part_at_work_is_made_again(tmp_path, table, whole, number):
@@ -105,6 +106,7 @@ def test_whatever_ends_it_only_the_part_at_work_is_made_again(tmp_path, table, w
     assert_same_results(read_table(folder), whole)
 
 
+@pytest.mark.slow
 def test_two_jobs_at_once_make_the_whole(tmp_path, table, whole):
     folder = tmp_path / "out"
     jobs = [
@@ -140,23 +142,20 @@ def test_parts_are_joined_to_one_table(tmp_path, table, whole, extension):
     assert_one_line(call(*command), output, "exists already; say --overwrite")
 
 
-def test_parts_survive_a_table_that_cannot_be_written(tmp_path, table, whole, monkeypatch):
-    from hifrac.core import tables
-
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_parts_survive_a_table_that_cannot_be_written(tmp_path, table, whole):
     output, parts = tmp_path / "out.fits", tmp_path / "out.fits.parts"
     command = ("predict", table, "-o", output, *LOCAL, "--rows-per-part", 200)
-    with monkeypatch.context() as patch:
-
-        def fail(*_, **__):
-            raise OSError(28, "No space left on device")
-
-        patch.setattr(tables, "suited_table", fail)
-        patch.setattr(tables, "check_output", lambda *_, **__: None)
-        result = call(*command)
-    assert result.exit_code == 1
-    (line,) = (line for line in result.stderr.splitlines() if line.startswith("Error"))
-    assert line.endswith(
-        f"{output} cannot be written: No space left on device; all parts are kept in {parts}: "
+    # The disk is full for files of the size of the table, but not of its parts.
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000)); "
+    with start(*command[1:], before=limit) as process:
+        _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert not output.exists()
+    (line,) = (line for line in errors.splitlines() if line.startswith("Error"))
+    assert line == (
+        f"Error: {output} cannot be written: File too large; all parts are kept in {parts}: "
         "run it again with --resume to write the table"
     )
     assert len(parts_in(parts)) == 3
