@@ -364,7 +364,12 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
             plain = suited_table(table, file_format)
             plain.write(partial, format=file_format, overwrite=True, **options)
     except OSError as error:  # would name the partial file
-        raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
+        reason = error.strerror or str(error)
+        if re.fullmatch(
+            r"\d+ requested and \d+ written", reason
+        ):  # what numpy says of a file that cannot grow
+            reason = f"is the disk full? {reason}"
+        raise type(error)(f"{path} cannot be written: {reason}") from error
     except Exception as error:  # each writer of Astropy raises errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be written: {reason}") from error
