@@ -278,6 +278,7 @@ def _plot_annuli(axes: Any, table: Table) -> None:
         axis.set(xlabel="radius (arcsec)", xscale="log")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.legend(fontsize="x-small")
+    axes[2].legend(fontsize="x-small", loc="center right")
 
 
 @experiment(plot_explanation, name="wupeek2020-explain", shows_pictures=True)

@@ -36,6 +36,7 @@ scores.pprint_all()
 # of continua could be read off the predicted template spectrum as well: its ranks are as good, but it is
 # bluer than the middle of the galaxy that a fibre sees, by 0.05 dex, and so is the template that was
 # fitted to real magnitudes. The heads, which learned from fibres, have no such offset. Given magnitudes
-# and redshift the ratio 3900 / 6500 is ranked better than from a picture (0.95).
+# and redshift the ratio 3900 / 6500 is ranked better than from a picture (0.95, of the galaxies that have
+# them).
 #
 # The paper has no such figures: it judges the latents of its autoencoder alone.
