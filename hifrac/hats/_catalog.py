@@ -56,7 +56,7 @@ def predict_catalog(
         `~hifrac.cutouts.FrameCutouts`, which neighbours in HATS share. Paths are those of the workers.
     client : `distributed.Client`, optional
         Of the workers that estimate, such as those of `local_cluster`; by default the one at hand, and
-        without one this process does it all. Settings of `hifrac.conf` are in force in the workers too.
+        without one this process does it all. Settings (``conf``) are in force in the workers too.
     resume : bool, optional
         Whether to go on with a result that was begun: partitions that are written stay.
     overwrite : bool, optional
