@@ -322,6 +322,7 @@ class PictureEstimator:
         return columns_of(
             self.model.card.target_column,
             self.model.card.target,
+            others=self.model.card.target_columns[1:],
             with_mass=find_measurement(table, "log_mstar") is not None,
             with_environment=with_environment,
             with_samples=with_samples,
@@ -395,8 +396,7 @@ class PictureEstimator:
         n, recipe = len(request.positions), self.model.card.recipe
         flags = np.zeros(n, dtype=np.int32)
         size = int(self.batch_size or conf.batch_size)
-        shape = (min(size, max(n, 1)), recipe.width, recipe.width, 3)
-        pixels, spare = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
+        pixels, spare = (recipe.empty(min(size, max(n, 1))) for _ in range(2))
         batch: list[int] = []
         failures = Failures(log)
         running: Future[None] | None = None

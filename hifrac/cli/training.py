@@ -47,8 +47,12 @@ def models() -> None:
 @click.option("--seed", type=int, help="Fixes split, order and first weights.  [default: CONFIG's, or 12345]")
 @click.option("--table", help="Table of labels, instead of the data directory.")
 @click.option("--cutouts", help="Folder or archive of the pictures of --table.")
-@click.option("--name", help="Column of --table that names the pictures.  [default: objid]")
-@click.option("--target", help="Column of --table to be learned.")
+@click.option("--name", help="Column of --table that names the pictures.  [default: CONFIG's, or objid]")
+@click.option(
+    "--target",
+    multiple=True,
+    help="Column of --table to be learned; several are learned at once.  [default: CONFIG's, if several]",
+)
 @click.option("--from", "init_from", metavar="MODEL", help="Start from the weights of this model.")
 @click.option(
     "--pretrained",
@@ -72,7 +76,8 @@ def train(config: str | None, output: Path, data_dir: Path | None, **options: An
     name again; the name of a bundled configuration (paper, metallicity-paper, shallow, ...);
     or a TOML file.
     Needs the extra "train". With --table, --cutouts and --target any number
-    is learned from any pictures of the configuration's recipe. Without CONFIG, --from
+    is learned from any pictures of the configuration's recipe, and several numbers at once
+    if --target is given again (spectra-paper has six). Without CONFIG, --from
     names a model like "default", whose measurements are kept and whose head
     learns the target: a few hundred galaxies are enough.
     """
@@ -100,11 +105,13 @@ def _refit(output: Path, options: dict[str, Any]) -> None:
     """Fit a new head to the measurements of a model."""
     if options["init_from"] is None:
         raise ValueError("say what to train: CONFIG, or --from MODEL with --table, --cutouts and --target")
-    if missing := [key for key in ("table", "cutouts", "target") if options[key] is None]:
+    if missing := [key for key in ("table", "cutouts", "target") if not options[key]]:
         raise ValueError(f"without CONFIG, --from needs --{missing[0]} as well")
     for key in ("pretrained", "split", "settings", "resume"):
         if options[key]:
             raise ValueError(f"--{'set' if key == 'settings' else key} needs a CONFIG")
+    if len(options["target"]) > 1:
+        raise ValueError("--target: without CONFIG one column is learned, got several")
     from hifrac.training.structure.refit import refit
 
     column = options["name"]
@@ -114,7 +121,7 @@ def _refit(output: Path, options: dict[str, Any]) -> None:
         options["table"],
         options["cutouts"],
         output,
-        target=options["target"],
+        target=options["target"][0],
         name="objid" if column is None else column,
         seed=seed,
         command=_command(None, seed, options),
@@ -134,11 +141,13 @@ def _command(config: str | None, seed: int, options: dict[str, Any]) -> str:
         return Path(path).name if Path(path).is_absolute() else path
 
     words = ["hifrac", "train", *([] if config is None else [shown(config)])]
-    plain = ("pretrained", "table", "cutouts", "name", "target", "split")
+    plain = ("pretrained", "table", "cutouts", "name", "split")
     names = {"init_from": "from"} | {key: key for key in plain}
     for key, name in names.items():
         if options[key] is not None:
             words += [f"--{name}", shown(options[key])]
+    for target in options["target"]:
+        words += ["--target", target]
     for setting in options["settings"]:
         key, equals, value = setting.partition("=")
         words += ["--set", key + equals + shown(value)]
@@ -172,7 +181,7 @@ def _train_network(
     table: str | None,
     cutouts: str | None,
     name: str | None,
-    target: str | None,
+    target: tuple[str, ...],
     init_from: str | None,
     pretrained: str | None,
     split: str | None,
@@ -182,13 +191,13 @@ def _train_network(
     """Train a network, and print its figures."""
     from hifrac.training.config import read_config
 
-    if table is None and (cutouts is not None or name is not None or target is not None):
+    if table is None and (cutouts is not None or name is not None or target):
         raise ValueError("--cutouts, --name and --target describe a table: give --table as well")
     config = read_config(source)
     if table is not None:
-        if cutouts is None or target is None:
+        if cutouts is None or not (target or len(config.data.targets) > 1):
             raise ValueError("--table needs --cutouts, the pictures, and --target, the column to be learned")
-        config = config.for_table(table, cutouts, target=target, name=name)
+        config = config.for_table(table, cutouts, target=target or None, name=name)
     config = config.changed(
         network={"init_from": init_from, "pretrained": pretrained}, split={"file": split}, run={"seed": seed}
     )
@@ -239,7 +248,13 @@ def _extra_train() -> Iterator[None]:
     "--cutouts", required=True, type=click.Path(path_type=Path), help="Folder or archive of pictures."
 )
 @click.option("--name", default="objid", show_default=True, help="Column that names the pictures.")
-@click.option("--target", required=True, help="Column of the measured values.")
+@click.option(
+    "--target",
+    multiple=True,
+    required=True,
+    help="Column of the measured values; of a model of several targets one for each, in its order.",
+)
+@click.option("--bands", help="Filters of the planes of --cutouts, where files do not say.")
 @click.option("--limit", "is_limit", help="Boolean column: where the value is an upper limit.")
 @click.option(
     "--orientations", type=int, default=1, show_default=True, help="8: the mean over all of a picture."

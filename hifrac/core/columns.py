@@ -7,7 +7,7 @@ result columns is generated from this file.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,6 +178,7 @@ def columns_of(
     target: str,
     description: str,
     *,
+    others: Sequence[str] = (),
     with_mass: bool = False,
     with_environment: bool = False,
     with_samples: bool = False,
@@ -191,6 +192,8 @@ def columns_of(
         `QUANTITIES` has no unit and no draws, and nothing is said of evidence or masses.
     description : str
         What is estimated.
+    others : sequence of str, optional
+        The columns of further estimates of the same model.
     with_mass : bool, optional
         Whether the input has ``log_mstar``.
     with_environment : bool, optional
@@ -216,6 +219,8 @@ def columns_of(
     ]
     if not is_registered:
         columns = [*_of_other(target, description), *(part for part in columns if part.name != "evidence")]
+    of_others = [column for name in others for column in _of_other(name, description)[:-1]]
+    columns = [*columns[: len(_LEVELS) + 1], *of_others, *columns[len(_LEVELS) + 1 :]]
     return {column.name: column for column in columns}
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hifrac import images
 from hifrac.core.exceptions import BadImageError
 from hifrac.cutouts._cubes import decode_fluxes
 from hifrac.cutouts._scales import check_scale_column, checked_scale, plain_scale, scale_text
 
 if TYPE_CHECKING:
-    import numpy as np
     from astropy.wcs import WCS
 
 
@@ -130,6 +131,11 @@ class CutoutRecipe:
     def is_picture(self) -> bool:
         """Whether pixels are made for display, of three bands; else they are fluxes."""
         return len(self.bands) == 3
+
+    def empty(self, n: int) -> np.ndarray:
+        """Return room for the pixels of n pictures, as `decode` makes them: (n, width, width, n_bands)."""
+        dtype = np.uint8 if self.is_picture else np.float32
+        return np.empty((n, self.width, self.width, len(self.bands)), dtype=dtype)
 
     @property
     def fixed_scale(self) -> float:

@@ -77,7 +77,8 @@ def exported(network: nn.Module, width: int, n_channels: int = 3) -> torch.expor
         On the CPU. Answers with a tuple, one tensor (n,) for each output.
     """
     # Two pictures: a dimension of one would be taken for a constant.
-    example = torch.zeros(2, n_channels, width, width, dtype=torch.uint8)
+    dtype = torch.float32 if getattr(network, "fluxes", False) else torch.uint8
+    example = torch.zeros(2, n_channels, width, width, dtype=dtype)
     number = torch.export.Dim("n", min=1, max=_MOST)
     with torch.no_grad():
         return torch.export.export(
@@ -93,6 +94,7 @@ def save(
     *,
     formats: Sequence[str] = ("safetensors", "torchscript"),
     width: int | None = None,
+    n_channels: int = 3,
 ) -> dict[str, str]:
     """Write the canonical weights and the files derived from them.
 
@@ -106,8 +108,8 @@ def save(
         Keys of `FORMATS`. ``"safetensors"`` is written in any case: what was trained, to
         the letter, so that training can go on. The others are for inference: their
         spectral normalisation is folded into the weights.
-    width : int, optional
-        Side of the pictures; needed for ``"export"``.
+    width, n_channels : int, optional
+        Side of the pictures, needed for ``"export"``, and their channels.
 
     Returns
     -------
@@ -133,7 +135,7 @@ def save(
             torch.jit.save(torch.jit.script(fold_for_inference(network).cpu()), folder / SCRIPT)
         written.append(SCRIPT)
     if "export" in formats and width is not None:
-        torch.export.save(exported(network, width), folder / PROGRAM)
+        torch.export.save(exported(network, width, n_channels), folder / PROGRAM)
         written.append(PROGRAM)
     return {name: file_sha256(folder / name) for name in written}
 

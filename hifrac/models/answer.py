@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import compress
@@ -12,7 +12,13 @@ import numpy as np
 
 from hifrac.core.measurements import BANDS
 from hifrac.core.quantities import PROBABILITIES
-from hifrac.models.calibration import ConformalTable, QuantileTable, SpectralTable
+from hifrac.models.calibration import (
+    ConformalTable,
+    ConformalTables,
+    QuantileTable,
+    SpectralTable,
+    estimate_names,
+)
 
 if TYPE_CHECKING:
     from hifrac.core.evidence import Evidence
@@ -99,6 +105,7 @@ class Answer:
         levels = tuple(INTERVAL_LEVELS.values())
         log_odds: np.ndarray | float = 0.0
         bound: np.ndarray | float = 1.0
+        more: dict[str, np.ndarray] = {}
         if posterior is not None:
             density = posterior.density(selection)
             estimate, *interval = density.quantile([0.5, *levels]).numpy().T
@@ -108,12 +115,17 @@ class Answer:
         elif isinstance(card.calibration, ConformalTable):
             estimate = card.calibration.estimate(outputs)
             quantiles = {level: card.calibration.quantile(outputs, level) for level in levels}
+        elif isinstance(card.calibration, ConformalTables):
+            first, *others = _each_target(card.calibration, outputs)
+            estimate, quantiles = first[1:]
+            for column, value, of_column in others:
+                more[column] = value
+                more |= {f"{column}_{name}": of_column[level] for name, level in INTERVAL_LEVELS.items()}
         elif isinstance(card.calibration, QuantileTable):
             calibrate = partial(card.calibration.quantiles, outputs, ebv, evidence)
             estimate, *interval = calibrate(np.array([0.5, *levels])).T
             quantiles = dict(zip(levels, interval, strict=True))
             samples = None if shares is None else calibrate(shares)
-        more: dict[str, np.ndarray] = {}
         if space is not None and isinstance(card.calibration, SpectralTable):
             more = card.calibration.columns(outputs, ebv, evidence, space)
         column = next((name for name, of in PROBABILITIES.items() if of.output in outputs), "p_detect")
@@ -136,6 +148,17 @@ class Answer:
         draws = {} if self.samples is None else {f"{target}_samples": self.samples}
         more = {self.probability_column: self.probability, "ood_score": self.ood_score}
         return {target: self.estimate, **interval, **draws, **more, **self.more}
+
+
+def _each_target(
+    calibration: ConformalTables, outputs: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, np.ndarray, dict[float, np.ndarray]]]:
+    """Yield the result column of each target, its estimate, and its quantiles."""
+    names = estimate_names(len(calibration.columns))
+    for column, name in zip(calibration.columns, names, strict=True):
+        table, own = calibration.table(column), {"estimate": outputs[name]}
+        quantiles = {level: table.quantile(own, level) for level in INTERVAL_LEVELS.values()}
+        yield column, table.estimate(own), quantiles
 
 
 def evidence_text(evidence: Evidence, uses: Iterable[str]) -> np.ndarray:

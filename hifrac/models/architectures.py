@@ -30,15 +30,13 @@ def _pixel_net(
     n_channels: int = 3,
     mean: Sequence[float] = PAPER_MEAN,
     std: Sequence[float] = PAPER_STD,
-    monochrome: bool = False,
-    crop: int | None = None,
+    **options: Any,
 ) -> PixelNet:
     return PixelNet(
         make(n_outputs=n_outputs, n_channels=n_channels),
         mean=mean,
         std=std,
-        monochrome=monochrome,
-        crop=crop,
+        **options,
     )
 
 
@@ -100,7 +98,8 @@ class _ConcatPool(_Residual):
 
 
 #: Name in ``card.architecture``, and what makes the network of ``card.options``. The
-#: networks of pixels take ``n_outputs``, ``n_channels``, ``mean``, ``std``, ``monochrome`` and ``crop``.
+#: networks of pixels take ``n_outputs``, ``n_channels``, ``mean``, ``std``, ``monochrome``, ``crop`` and
+#: ``fluxes``.
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "StructureNet": StructureNet,
     "MetallicityNet": MetallicityNet,

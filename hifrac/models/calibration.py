@@ -176,6 +176,70 @@ class ConformalTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConformalTables:
+    """One `ConformalTable` for each of several targets.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Their result columns.
+    n : tuple of int, shape (columns,)
+        How many residuals each has.
+    levels : tuple of float
+        Probabilities, increasing, between 0 and 1.
+    values : tuple of tuple of float, shape (columns, levels)
+        The residual quantiles, in the units of the targets.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two columns, or one twice; if lengths differ, or as `ConformalTable`.
+    """
+
+    columns: tuple[str, ...]
+    n: tuple[int, ...]
+    levels: tuple[float, ...]
+    values: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        for name in ("columns", "n", "levels"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "values", tuple(tuple(row) for row in self.values))
+        if len(self.columns) < 2 or len(set(self.columns)) < len(self.columns):
+            raise ValueError(f"columns must be two or more different ones, got {', '.join(self.columns)}")
+        if not len(self.columns) == len(self.n) == len(self.values):
+            raise ValueError(
+                f"columns, n and values differ in length: {len(self.columns)}, {len(self.n)}, "
+                f"{len(self.values)}"
+            )
+        tables = {
+            column: ConformalTable(n, self.levels, values)
+            for column, n, values in zip(self.columns, self.n, self.values, strict=True)
+        }
+        object.__setattr__(self, "_tables", tables)
+
+    @classmethod
+    def from_residuals(cls, residuals: Mapping[str, np.ndarray]) -> ConformalTables:
+        """Build the tables from the residuals of each target; see `ConformalTable.from_residuals`."""
+        tables = [ConformalTable.from_residuals(values) for values in residuals.values()]
+        return cls(
+            columns=tuple(residuals),
+            n=tuple(table.n for table in tables),
+            levels=tables[0].levels,
+            values=tuple(table.values for table in tables),
+        )
+
+    def table(self, column: str) -> ConformalTable:
+        """Return the table of one target."""
+        return self._tables[column]  # type: ignore[attr-defined]  # set where the class is frozen
+
+
+def estimate_names(n_targets: int) -> tuple[str, ...]:
+    """Return what the outputs of a network of so many targets are called."""
+    return ("estimate", *(f"estimate_{number}" for number in range(2, n_targets + 1)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class PosteriorTable:
     """The calibration of a structure network for galaxies that ALFALFA detects, by what is known of them.
 

@@ -16,7 +16,13 @@ from hifrac.core.quantities import QUANTITIES
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts.recipe import CutoutRecipe
 from hifrac.models._facts import check_facts
-from hifrac.models.calibration import ConformalTable, PosteriorTable, QuantileTable
+from hifrac.models.calibration import (
+    ConformalTable,
+    ConformalTables,
+    PosteriorTable,
+    QuantileTable,
+    estimate_names,
+)
 from hifrac.models.detection import DetectionTable
 from hifrac.models.evidence_table import READINGS
 from hifrac.models.metallicity_table import MetallicityTable
@@ -27,9 +33,10 @@ FILE_NAME = "card.json"
 #: Architectures of `hifrac.models.measuring.MeasuringNet`.
 MEASURING = ("StructureNet", "MetallicityNet", "SpectrumNet")
 
-#: What a network may say of a picture.
+#: What a network may say of a picture, of as many targets at most.
+MOST_TARGETS = 64
 OUTPUTS = {
-    "estimate": "the target, in its unit",
+    **dict.fromkeys(estimate_names(MOST_TARGETS), "the target, in its unit; with a number, a further one"),
     "log_spread": "natural logarithm of the estimate's expected error, in the unit of the target",
     "residual_redshift": "what the picture adds to the prior where the redshift is known, in dex",
     "residual_photometry": "what the picture adds to the prior where magnitudes are known, in dex",
@@ -65,6 +72,7 @@ POSTERIOR_OUTPUTS = (
 
 #: The calibrations other than `ConformalTable`, each by a fact that no other has.
 _CALIBRATIONS = {
+    "columns": ConformalTables,
     "scores": PosteriorTable,
     "score_quantiles": MetallicityTable,
     "latent_covariance": SpectrumTable,
@@ -133,7 +141,7 @@ class ModelCard:
         For which galaxies the figures hold.
     normalisation : str
         What happens to a picture before the network.
-    calibration : ConformalTable, PosteriorTable, QuantileTable or None
+    calibration : ConformalTable, ConformalTables, PosteriorTable, QuantileTable or None
         What makes estimate and interval of the outputs; None for a model without an interval.
     detection : DetectionTable or None
         Calibration of ``p_detect`` and ``ood_score``; None for a model without them.
@@ -152,7 +160,8 @@ class ModelCard:
     licence : str
         Licence of the weights.
     target_column : str
-        The result column of the estimate; not the name of another column of a result or of its input.
+        The result column of the estimate, of several the first; not the name of another column of a result
+        or of its input.
     outputs : tuple of str
         What the network says of a picture, in its order; names of ``OUTPUTS``.
     inputs : tuple of str
@@ -177,7 +186,7 @@ class ModelCard:
     training_set: str
     validity: str
     normalisation: str
-    calibration: ConformalTable | PosteriorTable | QuantileTable | None
+    calibration: ConformalTable | ConformalTables | PosteriorTable | QuantileTable | None
     detection: DetectionTable | None
     figures: Mapping[str, Any]
     protocol: str
@@ -197,12 +206,17 @@ class ModelCard:
             or len({*self.outputs}) < len(self.outputs)
         ):
             given = ", ".join(map(str, self.outputs)) or "none"
-            raise ValueError(f"outputs must be different ones of {', '.join(OUTPUTS)}; got {given}")
+            names = (name for name in OUTPUTS if not name.startswith("estimate_"))
+            raise ValueError(f"outputs must be different ones of {', '.join(names)}; got {given}")
         if self.inputs not in (("pixels",), ("pixels", "ebv")):
             raise ValueError(
                 f"inputs must be pixels, or pixels and ebv; got {', '.join(map(str, self.inputs))}"
             )
         needed = set() if self.calibration is None else {"estimate"}
+        if isinstance(self.calibration, ConformalTables):
+            needed |= set(estimate_names(len(self.calibration.columns)))
+            if self.calibration.columns[0] != self.target_column:
+                raise ValueError(f"target_column must be the first of {', '.join(self.calibration.columns)}")
         if isinstance(self.calibration, PosteriorTable):
             needed |= set(POSTERIOR_OUTPUTS)
         if isinstance(self.calibration, MetallicityTable):
@@ -211,9 +225,17 @@ class ModelCard:
             needed |= {*READINGS, *LATENTS, *RATIOS}
         if missing := sorted(needed - set(self.outputs)):
             raise ValueError(f"outputs must have {', '.join(missing)}: the calibration needs them")
-        if not isinstance(self.target_column, str) or not self.target_column.isidentifier():
-            raise ValueError(f"target_column must be the name of a column, got {self.target_column!r}")
-        require_free_column("target_column", self.target_column, self.outputs)
+        for column in self.target_columns:
+            if not isinstance(column, str) or not column.isidentifier():
+                raise ValueError(f"target_column must be the name of a column, got {column!r}")
+            require_free_column("target_column", column, self.outputs)
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The result columns of all estimates."""
+        if isinstance(self.calibration, ConformalTables):
+            return self.calibration.columns
+        return (self.target_column,)
 
     @property
     def is_measured(self) -> bool:

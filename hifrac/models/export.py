@@ -72,7 +72,10 @@ def export_model(
     # Made whole beside its place, then moved there: no half a model is ever found under that name.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
         staged = Path(name) / "model"
-        files = _artifact.save(loaded.network, staged, formats=formats, width=loaded.card.recipe.width)
+        recipe = loaded.card.recipe
+        files = _artifact.save(
+            loaded.network, staged, formats=formats, width=recipe.width, n_channels=len(recipe.bands)
+        )
         card = replace(loaded.card, files=files)
         path = card.write(staged)
         if hub:

@@ -316,7 +316,7 @@ class Model:
         Parameters
         ----------
         pixels : `~numpy.ndarray` of uint8, shape (n, width, width, 3)
-            Pictures of the card's recipe.
+            Pictures of the card's recipe; of one of more bands float32, with as many planes.
         ebv : array of float, shape (n,), optional
             Galactic reddening E(B-V) in mag, NaN where unknown, such as
             `~hifrac.core.galactic_ebv` gives; a model without it among its card's ``inputs`` has no
@@ -363,10 +363,11 @@ class Model:
         }
 
     def _require_pixels(self, pixels: np.ndarray) -> None:
-        width = self.card.recipe.width
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (width, width, 3):
+        wanted = self.card.recipe.empty(0)
+        if pixels.dtype != wanted.dtype or pixels.ndim != 4 or pixels.shape[1:] != wanted.shape[1:]:
+            shape = ", ".join(map(str, wanted.shape[1:]))
             raise ValueError(
-                f"pixels must be uint8 of shape (n, {width}, {width}, 3), got {pixels.dtype} {pixels.shape}"
+                f"pixels must be {wanted.dtype} of shape (n, {shape}), got {pixels.dtype} {pixels.shape}"
             )
 
     def _columns(

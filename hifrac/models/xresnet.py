@@ -430,6 +430,8 @@ class PixelNet(nn.Module):
         Whether each channel is replaced by the mean of all, so that no colour is seen (Wu 2020, section 8.3).
     crop : int, optional
         Side of the central part of a picture that the backbone reads; all of it by default.
+    fluxes : bool, optional
+        Whether it takes fluxes, float32, instead of values 0 to 255 of uint8; they are not divided by 255.
 
     Raises
     ------
@@ -450,6 +452,7 @@ class PixelNet(nn.Module):
         std: Sequence[float] = PAPER_STD,
         monochrome: bool = False,
         crop: int | None = None,
+        fluxes: bool = False,
     ) -> None:
         super().__init__()
         if crop is not None and crop < 1:
@@ -462,6 +465,7 @@ class PixelNet(nn.Module):
         self.backbone = backbone
         self.monochrome = monochrome
         self.crop = crop
+        self.fluxes = fluxes
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
@@ -471,7 +475,7 @@ class PixelNet(nn.Module):
         Parameters
         ----------
         pixels : Tensor of uint8, shape (n, n_channels, h, w)
-            Pictures as decoded, 0 to 255.
+            Pictures as decoded, 0 to 255; of a network of fluxes float32.
 
         Returns
         -------
@@ -480,7 +484,7 @@ class PixelNet(nn.Module):
         Raises
         ------
         TypeError
-            If ``pixels`` are not uint8.
+            If ``pixels`` are not uint8, or not float32 for a network of fluxes.
         ValueError
             If they have another shape, or a side below 32 pixels.
         """
@@ -488,8 +492,9 @@ class PixelNet(nn.Module):
 
     def forward_features(self, pixels: Tensor) -> Tensor:
         """Return the last map of the backbone."""
-        if pixels.dtype != torch.uint8:
-            raise TypeError(f"pixels must be uint8, got {pixels.dtype}")
+        wanted = torch.float32 if self.fluxes else torch.uint8
+        if pixels.dtype != wanted:
+            raise TypeError(f"pixels must be {'float32' if self.fluxes else 'uint8'}, got {pixels.dtype}")
         if self.crop is not None:
             pixels = centre(pixels, self.crop)
         return self.backbone.forward_features(self.normalise(pixels))
@@ -499,8 +504,10 @@ class PixelNet(nn.Module):
         return self.backbone.forward_head(maps)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Return what the backbone reads, of values 0 to 255 of any dtype."""
-        values = pixels.to(self.mean.dtype) / 255.0
+        """Return what the backbone reads, of values 0 to 255 of any dtype, or of fluxes."""
+        values = pixels.to(self.mean.dtype)
+        if not self.fluxes:
+            values = values / 255.0
         if self.monochrome:
             values = values.mean(1, keepdim=True).expand_as(values)
         return (values - self.mean) / self.std

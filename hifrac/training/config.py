@@ -13,7 +13,16 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, dataclass_transform, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
@@ -34,6 +43,17 @@ def _must(words: str, holds: Callable[[Any], bool]) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _target(value: Any) -> str | tuple[str, ...]:
+    """Check a target: a column, or a list of different ones."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"data.target must be text, or a list of columns, got {value!r}")
+    if not value or len(set(value)) < len(value):
+        raise ValueError(f"must be one column or several different ones, got {list(value)}")
+    return value[0] if len(value) == 1 else tuple(value)
 
 
 def _complete_recipe(facts: Any) -> Any:
@@ -60,6 +80,11 @@ _NotNegative = Annotated[_Number, _must("be at least 0", lambda value: 0 <= valu
 _OpenShare = Annotated[_Number, _must("lie between 0 and 1", lambda value: 0 < value < 1)]
 _Share = Annotated[_Number, _must("lie from 0 to 1", lambda value: 0 <= value <= 1)]
 _Column = Annotated[_Text, _must("be the name of a column", str.isidentifier)]
+_Target = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(_target),
+    PlainSerializer(lambda value: value if isinstance(value, str) else list(value), return_type=Any),
+]
 _Limits = Annotated[
     tuple[_Number, ...],
     _must("be two increasing numbers", lambda pair: not pair or (len(pair) == 2 and pair[0] <= pair[1])),
@@ -88,7 +113,12 @@ class DataConfig(_Section):
     table: _Text | None = None
     cutouts: _Text | None = None
     name: _Text = "objid"
-    target: _Text = "log_hi_fraction_true"  # for classes 0 and 1, unless there are class_limits
+    # Filters of the planes of cutouts, such as "yzirg"; none, or "", where files say, and for pictures.
+    bands: _Text | None = None
+    pixel_scale: _Positive | None = None  # arcsec per pixel of cutouts, where that is not the recipe's
+    # Column, or list of columns: one of classes 0 and 1, unless there are class_limits.
+    target: _Target = "log_hi_fraction_true"
+    standardise: _Switch = False  # learn targets in units of their scatter; answers are as the labels are
     is_limit: _Text | None = None
     class_limits: _Limits = ()  # below the first is class 0, above the second class 1
     balance: _Switch = False
@@ -102,7 +132,14 @@ class DataConfig(_Section):
     def _check(self) -> DataConfig:
         if (self.table is None) != (self.cutouts is None):
             raise ValueError("data.table and data.cutouts go together: give both or neither")
+        if self.column is not None and len(self.targets) > 1:
+            raise ValueError("data.column is the result column of one target, and there are several")
         return self
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to be learned."""
+        return (self.target,) if isinstance(self.target, str) else self.target
 
 
 @_section
@@ -155,6 +192,9 @@ class NetworkConfig(_Section):
     ] = "xresnet34"
     loss: Literal["rmse", "gaussian_nll", "tobit_nll", "smoothed_cross_entropy"] = "rmse"
     smoothing: _Share = 0.05
+    # What pictures are normalised by: the paper's numbers, or those of the training pictures, all of them or
+    # one batch.
+    statistics: Literal["paper", "training", "batch"] = "paper"
     monochrome: _Switch = False
     crop: _Count | None = None  # side of the part that is read: central, in training any
     init_from: _Text | None = None
@@ -173,7 +213,7 @@ class NetworkConfig(_Section):
 
     @property
     def n_outputs(self) -> int:
-        """Numbers that the network gives."""
+        """Numbers that the network gives of one target."""
         return LOSSES[self.loss]
 
     @property
@@ -201,6 +241,7 @@ class OptimizerConfig(_Section):
     constant_epochs: _Whole = 0
     cycles: tuple[_Count, ...] = ()
     max_degrees: _NotNegative = 0.0
+    dihedral: _Share = 1.0  # how often pictures are turned and mirrored by one of the eight ways
     max_zoom: Annotated[_Number, _must("be at least 1", lambda value: 1 <= value < inf)] = 1.0
     lighting: Annotated[_Number, _must("lie from 0 to 1", lambda value: 0 <= value < 1)] = 0.0
     frame: _Count | None = None  # side that pictures are cut or padded to, before network.crop
@@ -286,6 +327,7 @@ class TrainingConfig(_Section):
             raise ValueError(
                 f"network.crop must be at most {largest}, the side of what is cut, got {self.network.crop}"
             )
+        self._check_targets()
         if self.data.is_limit is not None and self.network.loss != "tobit_nll":
             raise ValueError("data.is_limit goes with network.loss = 'tobit_nll', which knows upper limits")
         if (self.data.class_limits or self.data.balance) and not self.network.classifies:
@@ -300,6 +342,18 @@ class TrainingConfig(_Section):
                 "or data.class_limits must say what the classes are"
             )
         return self
+
+    def _check_targets(self) -> None:
+        """Refuse what does not go with several targets, with standardised ones, or with fluxes."""
+        if self.network.loss != "rmse" and (len(self.data.targets) > 1 or self.data.standardise):
+            raise ValueError(
+                "data.target with several columns and data.standardise go with network.loss = 'rmse', got "
+                f"{self.network.loss!r}"
+            )
+        if not self.pictures.is_picture and self.network.statistics == "paper":
+            raise ValueError(
+                "network.statistics must be 'training' or 'batch' for pictures of more than three bands"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain types; what is None is left out."""
@@ -321,7 +375,14 @@ class TrainingConfig(_Section):
         except ValidationError as error:
             raise _plain_error(error.errors()) from None
 
-    def for_table(self, table: str, cutouts: str, *, target: str, name: str | None = None) -> TrainingConfig:
+    def for_table(
+        self,
+        table: str,
+        cutouts: str,
+        *,
+        target: str | tuple[str, ...] | None = None,
+        name: str | None = None,
+    ) -> TrainingConfig:
         """Return the same network and schedule for a user's labels.
 
         Pictures are still of the recipe ``pictures``; what the card would say of the data is left out.
@@ -330,17 +391,21 @@ class TrainingConfig(_Section):
         ----------
         table, cutouts : str
             A table of labels of any format that Astropy reads, and the folder or archive of its pictures.
-        target, name : str
-            Columns: of the target, and of the pictures' names.
+        target, name : str, optional
+            Columns: of the target, or of several, and of the pictures' names; by default those of the
+            configuration.
         """
+        kept = ("sample", "class_limits", "balance", "missing", "bands", "pixel_scale", "standardise")
         data = DataConfig(
             table=table,
             cutouts=cutouts,
-            target=target,
+            target=_target(target or self.data.target),
             name=name or self.data.name,
-            **{key: getattr(self.data, key) for key in ("sample", "class_limits", "balance", "missing")},
+            **{key: getattr(self.data, key) for key in kept},
         )
-        return replace(self, name=f"{self.name}-{target}", summary="", data=data)
+        if target is None:
+            return replace(self, data=replace(data, description=self.data.description))
+        return replace(self, name="-".join([self.name, *data.targets]), summary="", data=data)
 
     def changed(self, **sections: Mapping[str, Any]) -> TrainingConfig:
         """Return the same with some values of sections replaced; None leaves a value as it is."""

@@ -88,17 +88,30 @@ def read_index(folder: Path) -> Table:
 
 
 def pictures_or_errors(
-    names: Sequence | np.ndarray, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid"
+    names: Sequence | np.ndarray,
+    cutouts: str | Path,
+    recipe: CutoutRecipe,
+    column: str = "objid",
+    *,
+    bands: str | None = None,
+    pixel_scale: float | None = None,
 ) -> Iterator[np.ndarray | RowError]:
-    """Yield the decoded picture (width, width, 3) of each name, or the error that stands in its place."""
+    """Yield the decoded picture (width, width, n_bands) of each name, or the error that is in its place.
+
+    ``bands`` are those of the planes of the files, ``pixel_scale`` is that of the files, where they are not
+    the recipe's.
+    """
     nowhere = np.zeros(len(names))
-    with LocalCutouts(cutouts, name=column) as source:
+    # Pictures are taken as they are, whatever made them; fluxes are of their bands, or of none.
+    mine = None if recipe.is_picture else recipe
+    with LocalCutouts(cutouts, column, recipe=mine, bands=bands, pixel_scale=pixel_scale) as source:
         for cutout in source.fetch(nowhere, nowhere, list(names)):
             if cutout.error is not None:
                 yield cutout.error
                 continue
             try:
-                picture = recipe.decode(cast(bytes, cutout.data))  # what has no error has data
+                # What has no error has data.
+                picture = recipe.decode(cast(bytes, cutout.data), cutout.pixel_scale)
             except RowError as error:
                 yield error
             else:
@@ -106,11 +119,18 @@ def pictures_or_errors(
 
 
 def decode_all(
-    names: Sequence | np.ndarray, cutouts: str | Path, recipe: CutoutRecipe, column: str = "objid"
+    names: Sequence | np.ndarray,
+    cutouts: str | Path,
+    recipe: CutoutRecipe,
+    column: str = "objid",
+    **files: Any,
 ) -> np.ndarray:
-    """Decode the pictures of some names: uint8 (n, width, width, 3); a RowError if one cannot be had."""
-    pixels = np.empty((len(names), recipe.width, recipe.width, 3), dtype=np.uint8)
-    for row, picture in enumerate(pictures_or_errors(names, cutouts, recipe, column)):
+    """Decode the pictures of some names: uint8 (n, width, width, 3); a RowError if one cannot be had.
+
+    Of a recipe of more bands they are fluxes, float32. ``files`` are as of `pictures_or_errors`.
+    """
+    pixels = recipe.empty(len(names))
+    for row, picture in enumerate(pictures_or_errors(names, cutouts, recipe, column, **files)):
         if isinstance(picture, RowError):
             raise type(picture)(f"{column} {names[row]}: {picture}") from picture
         pixels[row] = picture
@@ -121,8 +141,9 @@ def decode_all(
 class LabelledPictures:
     """Pictures with one target each; arrays of shape (n,), NaN where unknown.
 
-    ``pixels``, a Tensor of uint8, is (n, 3, width, width); ``target`` holds values, upper limits where
-    ``is_limit``, or numbers of classes; ``ra`` and ``dec`` are ICRS degrees, and ``ebv`` the Galactic
+    ``pixels``, a Tensor of uint8, is (n, 3, width, width), or of float32, with as many bands as there are;
+    ``target`` holds values, upper limits where ``is_limit``, or numbers of classes; of several targets it is
+    (n, n_targets); ``ra`` and ``dec`` are ICRS degrees, and ``ebv`` the Galactic
     reddening in mag, if the table states one. Each name stands there once.
     """
 
@@ -153,18 +174,20 @@ def read_labelled(
     recipe: CutoutRecipe,
     *,
     name: str = "objid",
-    target: str,
+    target: str | Sequence[str],
     is_limit: str | None = None,
+    **files: Any,
 ) -> LabelledPictures:
     """Read the pictures that a table of labels names.
 
     Positions may be missing; ``ra`` and ``dec`` are degrees unless their unit says otherwise. A table
     without rows or columns, a name that stands there twice, or values of the wrong kind are a ValueError, a
     picture that is missing, damaged or not of the recipe's size a RowError: training takes all or nothing.
-    The columns are those of the pictures' names, of the target, and of truth values, where it is an upper
-    limit.
+    The columns are those of the pictures' names, of the target or of several, and of truth values, where it
+    is an upper limit. ``files`` are as of `pictures_or_errors`.
     """
-    require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
+    targets = [target] if isinstance(target, str) else list(target)
+    require_columns(table, [name, *targets, *([] if is_limit is None else [is_limit])])
     if not len(table):
         raise ValueError("table must have at least one row")
     limits = flags_of(table, is_limit)
@@ -180,11 +203,12 @@ def read_labelled(
             HifracWarning,
             stacklevel=2,
         )
-    pixels = decode_all(table[name], cutouts, recipe, name)
+    values = np.stack([numbers_of(table, column) for column in targets], axis=1)
+    pixels = decode_all(table[name], cutouts, recipe, name, **files)
     return LabelledPictures(
         name=names,
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
-        target=numbers_of(table, target),
+        target=values[:, 0] if isinstance(target, str) else values,
         is_limit=limits,
         ra=positions.ra,
         dec=positions.dec,
@@ -193,15 +217,17 @@ def read_labelled(
 
 
 def require_finite(
-    pictures: LabelledPictures, target: str, *, masked: bool = False, way_out: str = ""
+    pictures: LabelledPictures, target: str | Sequence[str], *, masked: bool = False, way_out: str = ""
 ) -> None:
     """Raise a ValueError that names the first picture without a finite label; ``masked`` allows for NaN."""
-    bad = np.isinf(pictures.target) if masked else ~np.isfinite(pictures.target)
-    if bad.any():
-        raise ValueError(
-            f"{target}: {bad.sum()} labels are missing or not finite, the first is that of "
-            f"{pictures.name[bad][0]}{way_out}"
-        )
+    values = pictures.target.reshape(len(pictures), -1)
+    for column, labels in zip([target] if isinstance(target, str) else target, values.T, strict=True):
+        bad = np.isinf(labels) if masked else ~np.isfinite(labels)
+        if bad.any():
+            raise ValueError(
+                f"{column}: {bad.sum()} labels are missing or not finite, the first is that of "
+                f"{pictures.name[bad][0]}{way_out}"
+            )
 
 
 def require_columns(table: Table, names: Sequence[str]) -> None:

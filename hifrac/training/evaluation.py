@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from hifrac.core.config import conf
 from hifrac.core.evidence import Evidence, parse_evidence
@@ -21,6 +21,7 @@ from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
 from hifrac.metrics import bootstrap_errors, coverage, detection_auc, regression_metrics
 from hifrac.models import Answer, Model, ModelCard
+from hifrac.models.answer import INTERVAL_LEVELS
 from hifrac.models.calibration import ConformalTable
 from hifrac.models.detection import DetectionTable
 from hifrac.models.registry import bundled_models, held_out_answers
@@ -43,6 +44,40 @@ def regression_figures(truth: np.ndarray, estimate: np.ndarray) -> dict[str, flo
     figures = regression_metrics(truth, estimate)
     error = bootstrap_errors(lambda one, other: np.sqrt(np.mean((one - other) ** 2)), truth, estimate)
     return {"rmse": figures["rmse"], "rmse_error": error, **{name: figures[name] for name in FIGURES[1:]}}
+
+
+def several_figures(residuals: np.ndarray, columns: Sequence[str]) -> dict[str, float]:
+    """Compute the error of several targets: of all together, and of each.
+
+    Parameters
+    ----------
+    residuals : `~numpy.ndarray`, shape (n, n_targets)
+        In units of the scatter of each target; NaN where a label is missing.
+    columns : sequence of str, shape (n_targets,)
+        Names of the targets.
+
+    Returns
+    -------
+    figures : dict of str to float
+        ``rmse`` and ``mse``, the root of the mean square and the mean square over galaxies and targets, and
+        ``rmse_<column>``, each with its bootstrap error over galaxies.
+    """
+
+    def figures(residuals: np.ndarray) -> dict[str, float]:
+        if np.isnan(residuals).all(axis=0).any():  # a bootstrap sample without a label
+            raise ValueError("each target must have a residual")
+        squares = np.nanmean(residuals**2, axis=0)
+        mse = float(np.nanmean(residuals**2))
+        each = {f"rmse_{name}": float(np.sqrt(value)) for name, value in zip(columns, squares, strict=True)}
+        return {"rmse": float(np.sqrt(mse)), "mse": mse, **each}
+
+    errors = bootstrap_errors(figures, residuals)
+    both = ((name, value, errors[name]) for name, value in figures(residuals).items())
+    return {
+        key: number
+        for name, value, error in both
+        for key, number in ((name, value), (f"{name}_error", error))
+    }
 
 
 def class_figures(truth: np.ndarray, logit: np.ndarray) -> dict[str, float]:
@@ -97,10 +132,11 @@ def evaluate(
     cutouts: str | Path,
     *,
     name: str = "objid",
-    target: str,
+    target: str | Sequence[str],
     is_limit: str | None = None,
     orientations: int = 1,
     selection: str | None = None,
+    bands: str | None = None,
 ) -> Table:
     """Score a model on labelled pictures.
 
@@ -118,20 +154,26 @@ def evaluate(
         one, by ``objid``.
     cutouts : path-like
         Folder or archive of pictures of the model's recipe.
-    name, target : str
-        Columns of the pictures' names and of the measured values (for a
-        model that knows classes alone: boolean, or 0 and 1).
+    name : str
+        Column of the pictures' names.
+    target : str or sequence of str
+        Column of the measured values (for a model that knows classes alone: boolean, or 0 and 1); of a model
+        of several targets one for each, in its order.
     is_limit : str, optional
         Column of truth values, boolean or 0 and 1: where the value is an upper limit. Not for classes.
     orientations : {1, 8}, optional
         8 for the mean answer over all orientations of each picture.
     selection : str, optional
         How the galaxies came into the table, as of `~hifrac.HIFractionEstimator`.
+    bands : str, optional
+        Filters of the planes of the files, such as ``"yzirg"``, where they do not say, of a model that reads
+        fluxes.
 
     Returns
     -------
     figures : `~astropy.table.Table`
-        A row for all galaxies, and one for each third of the estimates: ``sample``, ``n``,
+        A row for all galaxies, and one for each third of the estimates, and so for each of several targets,
+        whose column is in ``target``: ``sample``, ``n``,
         ``estimate_min``, ``estimate_max``, then ``rmse``, ``rmse_error``, ``slope``, ``slope_inverse``,
         ``sigma``, ``offset``, ``nmad``, ``coverage_68``, ``coverage_90`` (of the model's own intervals; NaN
         if it has none), and with ``is_limit`` ``n_limits``,
@@ -145,7 +187,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If a column is missing or holds the wrong kind of values, ``orientations`` is neither 1 nor
+        If a column is missing or holds the wrong kind of values, the model has another number of targets,
+        ``orientations`` is neither 1 nor
         8, ``selection`` is none that the model has, no row with a label has a picture, or of two classes
         only one has.
     TypeError, ~astropy.units.UnitConversionError
@@ -160,16 +203,22 @@ def evaluate(
     model.require(selection=selection)
     if orientations not in (1, N_DIHEDRAL):
         raise ValueError(f"orientations must be 1 or {N_DIHEDRAL}, got {orientations}")
-    require_columns(table, [name, target, *([] if is_limit is None else [is_limit])])
-    truth = numbers_of(table, target)
-    labelled = np.flatnonzero(np.isfinite(truth))
+    targets = [target] if isinstance(target, str) else list(target)
+    require_columns(table, [name, *targets, *([] if is_limit is None else [is_limit])])
+    if len(targets) != len(columns := model.card.target_columns):
+        raise ValueError(
+            f"target must be {len(columns)} columns, because {model.card.name!r} estimates "
+            f"{', '.join(columns)}; got {', '.join(targets)}"
+        )
+    truth = np.stack([numbers_of(table, column) for column in targets], axis=1)
+    labelled = np.flatnonzero(np.isfinite(truth).any(axis=1))
     log_odds = _log_odds(model.card)
     if log_odds is not None:
-        _require_classes(truth[labelled], target, is_limit, model.card)
+        _require_classes(truth[labelled, 0], targets[0], is_limit, model.card)
     limits = flags_of(table, is_limit)
     ebv, evidence = _evidence(model, table, labelled)
     rows, outputs, failures = [], [], []
-    for served, pixels, failed in _batches(model, table[name], labelled, cutouts, name):
+    for served, pixels, failed in _batches(model, table[name], labelled, cutouts, name, bands):
         failures += failed
         if served:
             rows += served
@@ -182,19 +231,43 @@ def evaluate(
     meta = {
         "model": model.card.name,
         "sha256": model.card.sha256,
-        "target": target,
+        "target": ", ".join(targets),
         "orientations": orientations,
         "without_label": len(table) - len(labelled),
         "without_picture": len(failures),
         **({"first_failure": failures[0]} if failures else {}),
         **_count_learned(model, table[rows], name),
     }
-    columns = {key: np.concatenate([batch[key] for batch in outputs]) for key in outputs[0]}
+    gathered = {key: np.concatenate([batch[key] for batch in outputs]) for key in outputs[0]}
     if log_odds is not None:
-        return _class_table(truth[rows], columns[log_odds], target, meta)
+        return _class_table(truth[rows, 0], gathered[log_odds], targets[0], meta)
     known = None if evidence is None else evidence[np.array(rows)]
-    answer = model.interpret(columns, ebv[rows], evidence=known, selection=selection)
-    return _regression_table(answer, truth[rows], limits[rows], is_limit is not None, meta)
+    answer = model.interpret(gathered, ebv[rows], evidence=known, selection=selection)
+    return _targets_table(answer, columns, truth[rows], limits[rows], is_limit is not None, meta)
+
+
+def _targets_table(
+    answer: Answer,
+    columns: Sequence[str],
+    truth: np.ndarray,
+    limits: np.ndarray,
+    with_limits: bool,
+    meta: dict[str, Any],
+) -> Table:
+    """Tabulate the figures of each target, of the rows that have a label of it."""
+    tables = []
+    for number, column in enumerate(columns):
+        rows = np.isfinite(truth[:, number])
+        if not rows.any():
+            raise ValueError(f"target: no row with a picture has a value of {column}")
+        estimates = answer.columns(columns[0])
+        quantiles = {level: estimates[f"{column}_{name}"][rows] for name, level in INTERVAL_LEVELS.items()}
+        known = {level: values for level, values in quantiles.items() if np.isfinite(values).any()}
+        own = estimates[column][rows], known
+        tables.append(_regression_table(*own, truth[rows, number], limits[rows], with_limits, meta))
+        if len(columns) > 1:
+            tables[-1].add_column(np.full(len(tables[-1]), column), 0, name="target")
+    return tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
 
 
 def _log_odds(card: ModelCard) -> str | None:
@@ -232,10 +305,10 @@ def _evidence(model: Model, table: Table, labelled: np.ndarray) -> tuple[np.ndar
 
 
 def _batches(
-    model: Model, names: np.ndarray, rows: np.ndarray, cutouts: str | Path, column: str
+    model: Model, names: np.ndarray, rows: np.ndarray, cutouts: str | Path, column: str, bands: str | None
 ) -> Iterator[tuple[list[int], np.ndarray, list[str]]]:
     """Yield rows with a picture, their pixels, and what stopped the others, a batch at a time."""
-    pictures = pictures_or_errors(names[rows], cutouts, model.card.recipe, column)
+    pictures = pictures_or_errors(names[rows], cutouts, model.card.recipe, column, bands=bands)
     for start in range(0, len(rows), conf.batch_size):
         batch = rows[start : start + conf.batch_size]
         served, pixels, failed = [], [], []
@@ -317,14 +390,14 @@ def _class_table(truth: np.ndarray, logit: np.ndarray, target: str, meta: dict[s
 
 
 def _regression_table(
-    answer: Answer,
+    estimate: np.ndarray,
+    quantiles: dict[float, np.ndarray],
     truth: np.ndarray,
     limits: np.ndarray,
     with_limits: bool,
     meta: dict[str, Any],
 ) -> Table:
     """Tabulate the figures of all rows and of each third of the estimates."""
-    estimate, quantiles = answer.estimate, answer.quantiles
     rank = np.argsort(np.argsort(estimate, kind="stable"), kind="stable")
     third = rank * 3 // len(rank)
     samples = {"all": np.full(len(truth), True)} | {

@@ -36,6 +36,7 @@ def test_the_bundled_ones():
         "paper",
         "paper-recognition",
         "shallow",
+        "spectra-paper",
     ]
     for name in bundled_configs():
         assert read_config(name).name == name

@@ -98,8 +98,9 @@ class Augmentation:
     frame, crop : int, optional
         Pictures are first cut or padded with zeros to the side ``frame``; of them, in the end, a random part
         of the side ``crop`` is shown.
-    probability : float, optional
-        Of a rotation, and of a zoom.
+    probability, dihedral : float, optional
+        Of a rotation, and of a zoom; and of the dihedral transform, which may be the identity (1/2, a default
+        of fastai, in Wu & Peek 2020).
 
     Notes
     -----
@@ -116,6 +117,7 @@ class Augmentation:
         frame: int | None = None,
         crop: int | None = None,
         probability: float = 0.75,
+        dihedral: float = 1.0,
     ) -> None:
         if not 0 <= max_degrees <= 180:
             raise ValueError(f"max_degrees must be from 0 to 180, got {max_degrees}")
@@ -123,14 +125,15 @@ class Augmentation:
             raise ValueError(f"max_zoom must be at least 1, got {max_zoom}")
         if not 0 <= lighting < 1:
             raise ValueError(f"lighting must be from 0 to 1, got {lighting}")
-        if not 0 <= probability <= 1:
-            raise ValueError(f"probability must be from 0 to 1, got {probability}")
+        for name, share in (("probability", probability), ("dihedral", dihedral)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {share}")
         self.generator = generator
         self.max_degrees = max_degrees
         self.max_zoom = max_zoom
         self.lighting = lighting
         self.frame, self.crop = frame, crop
-        self.probability = probability
+        self.probability, self.dihedral = probability, dihedral
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Return each picture in an orientation of its own; the given ones are not changed."""
@@ -145,6 +148,8 @@ class Augmentation:
         which = torch.randint(
             N_DIHEDRAL, (len(result),), generator=self.generator, device=self.generator.device
         )
+        if self.dihedral < 1:
+            which = torch.where(self._uniform(len(result)) < self.dihedral, which, 0)
         result = _oriented(result, which.to(pictures.device))
         return result if self.crop is None else self._cropped(result, self.crop)
 

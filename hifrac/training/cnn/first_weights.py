@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import safetensors.torch
 import torch
@@ -25,12 +25,12 @@ CACHE = "cache"
 _PARTS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
 
 
-def first_network(config: NetworkConfig, seed: int) -> PixelNet:
-    """Build the network of a configuration with its first weights."""
+def first_network(config: NetworkConfig, seed: int, **options: Any) -> PixelNet:
+    """Build the network of a configuration with its first weights; ``options`` are as of `build`."""
     # The state of the user's own random numbers is left alone.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build(config)
+        network = build(config, **options)
     if config.pretrained is not None:
         return load_imagenet(network, pretrained_file(config))
     if config.init_from is None:

@@ -40,7 +40,13 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
 
     ``folder`` is the data directory; `~hifrac.core.data_dir` by default.
     """
-    data, name, target = config.data, "objid", config.data.target
+    data, name = config.data, "objid"
+    target: str | tuple[str, ...] = data.target
+    if data.table is None and len(data.targets) > 1:
+        raise ValueError(
+            "data.target: several columns are learned of a table of yours: give data.table and data.cutouts "
+            "(--table and --cutouts)"
+        )
     cutouts: str | Path
     if data.table is not None and data.cutouts is not None:
         table, cutouts, name = read_table(data.table), data.cutouts, data.name
@@ -57,10 +63,19 @@ def read_pictures(config: TrainingConfig, folder: str | Path | None = None) -> L
             table, cutouts = read_data_table(root, DEMO, ["objid"]), root / DEMO_ARCHIVE
         else:
             table = _labels(root)
-    require_columns(table, [name, target])
-    if config.network.classifies:
+    require_columns(table, [name, *([target] if isinstance(target, str) else target)])
+    if config.network.classifies and isinstance(target, str):
         table = _with_classes(table, target, config)
-    return read_labelled(table, cutouts, config.pictures, name=name, target=target, is_limit=data.is_limit)
+    return read_labelled(
+        table,
+        cutouts,
+        config.pictures,
+        name=name,
+        target=target,
+        is_limit=data.is_limit,
+        bands=data.bands or None,
+        pixel_scale=data.pixel_scale,
+    )
 
 
 def read_measured(config: TrainingConfig, folder: str | Path | None = None) -> LabelledPictures | None:

@@ -16,21 +16,28 @@ import numpy as np
 import torch
 from astropy.table import Table
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from hifrac.core.exceptions import ModelError
 from hifrac.models import ModelCard
-from hifrac.models.calibration import LEVELS, ConformalTable
+from hifrac.models.calibration import LEVELS, ConformalTable, ConformalTables, estimate_names
 from hifrac.models.cards import require_free_column
 from hifrac.models.xresnet import PixelNet
 from hifrac.training.cnn.augment import N_DIHEDRAL, Augmentation
 from hifrac.training.cnn.batches import PictureData
 from hifrac.training.cnn.first_weights import card_of, describe_first_weights, first_network
 from hifrac.training.cnn.labels import read_measured, read_pictures
-from hifrac.training.cnn.module import PictureNetwork, answer, answer_views, one_logit
+from hifrac.training.cnn.module import PictureNetwork, answer, answer_views, one_logit, undo_standardisation
 from hifrac.training.cnn.trainer import LOGS, checkpoint_of, fit_network
 from hifrac.training.config import TrainingConfig
 from hifrac.training.data import LabelledPictures, require_finite
-from hifrac.training.evaluation import class_figures, fit_detection, held_out_coverage, regression_figures
+from hifrac.training.evaluation import (
+    class_figures,
+    fit_detection,
+    held_out_coverage,
+    regression_figures,
+    several_figures,
+)
 from hifrac.training.splits import (
     HELD_OUT,
     TRAIN,
@@ -91,8 +98,9 @@ def train_network(
     Returns
     -------
     figures : dict or None
-        Figures of merit of the held-out galaxies, as in the card. None in
-        the processes that only help another one.
+        Figures of merit of the held-out galaxies, as in the card; of several targets, and of standardised
+        ones, all errors are in units of the scatter of the training galaxies. None in the processes that
+        only help another one.
 
     Raises
     ------
@@ -112,18 +120,17 @@ def train_network(
         batch, or the written model does not answer as the trained one.
     """
     folder = Path(output)
-    _require_column(config)
+    _require_columns(config)
     # Lightning starts the same command once more for each further device; the first has prepared the folder.
     helping = rank_zero_only.rank > 0  # type: ignore[attr-defined]  # Lightning's function has it
     if not helping:
         _require_place(folder, config, resume)
     resume = resume and checkpoint_of(folder).is_file()
     galaxies = _read(config, data, folder if resume or helping else None)
-    network = first_network(config.network, config.run.seed)
+    network = first_network(config.network, config.run.seed, **_options(config, galaxies.train))
     module = PictureNetwork(network, config.network, config.optimizer, config.data.missing, config.run.seed)
     batches = PictureData(
-        galaxies.train,
-        galaxies.held_out,
+        *_learned(config, galaxies),
         batch_size=config.optimizer.batch_size,
         seed=config.run.seed,
         augmentation=_augmentation(config),
@@ -133,6 +140,8 @@ def train_network(
     if not (resume or helping):
         _prepare(folder, config, galaxies.split)
     log.info("%d pictures to train on, %d held out", len(galaxies.train), len(galaxies.held_out))
+    if missing := sum(int(np.isnan(side.target).sum()) for side in (galaxies.train, galaxies.held_out)):
+        log.warning("%d labels are missing: they are left out of loss and figures", missing)
     trainer = fit_network(module, batches, config, folder=folder, resume=resume, callbacks=callbacks)
     if not trainer.is_global_zero:
         return None
@@ -141,16 +150,65 @@ def train_network(
     return _finish(config, folder, module.network.cpu(), galaxies, command)
 
 
-def _require_column(config: TrainingConfig) -> None:
-    """Refuse a result column of the target that means something else."""
+def _require_columns(config: TrainingConfig) -> None:
+    """Refuse a result column of a target that means something else."""
     outputs = ("detection_logit",) if _detects(config) else ("estimate",)
     key = "data.target" if config.data.column is None else "data.column, the result column of the target,"
-    require_free_column(key, _target_column(config), outputs)
+    for column in _target_columns(config):
+        require_free_column(key, column, outputs)
 
 
-def _target_column(config: TrainingConfig) -> str:
+def _target_columns(config: TrainingConfig) -> tuple[str, ...]:
+    """Return the result columns of the targets; what cannot be a column's name is called an estimate."""
     data = config.data
-    return data.column or (data.target if data.target.isidentifier() else "estimate")
+    if data.column is not None:
+        return (data.column,)
+    names = estimate_names(len(data.targets))
+    pairs = zip(data.targets, names, strict=True)
+    return tuple(target if target.isidentifier() else name for target, name in pairs)
+
+
+def _learned(config: TrainingConfig, galaxies: _Galaxies) -> list[LabelledPictures]:
+    """Return both sides of the split with their targets as they are learned."""
+    sides = [galaxies.train, galaxies.held_out]
+    if not config.data.standardise:
+        return sides
+    mean, scatter = galaxies.moments
+    shape = np.shape(galaxies.train.target[:1])[1:]
+    return [
+        replace(side, target=(side.target - mean.reshape(shape)) / scatter.reshape(shape)) for side in sides
+    ]
+
+
+def _options(config: TrainingConfig, train: LabelledPictures) -> dict[str, Any]:
+    """Return the options of the architecture that depend on targets and pictures."""
+    options: dict[str, Any] = {
+        "n_outputs": config.network.n_outputs * len(config.data.targets),
+        "n_channels": train.pixels.shape[1],
+    }
+    if train.pixels.is_floating_point():
+        options["fluxes"] = True
+    if config.network.statistics == "paper":
+        return options
+    pixels = train.pixels
+    if config.network.statistics == "batch":
+        generator = torch.Generator().manual_seed(config.run.seed)
+        pixels = pixels[torch.randperm(len(pixels), generator=generator)[: config.optimizer.batch_size]]
+    return options | _statistics(pixels)
+
+
+def _statistics(pixels: Tensor) -> dict[str, list[float]]:
+    """Return mean and standard deviation of each band of pictures, in the unit that networks take."""
+    unit = 1.0 if pixels.is_floating_point() else 255.0
+    means, spreads = [], []
+    # A band at a time, and in double precision: a few stars are a thousand times brighter than the rest.
+    for number in range(pixels.shape[1]):
+        spread, mean = torch.std_mean(pixels[:, number].double() / unit)
+        if not spread > 0:
+            raise ValueError(f"pictures: all pixels of band {number} are the same")
+        means.append(float(mean))
+        spreads.append(float(spread))
+    return {"mean": means, "std": spreads}
 
 
 def _detects(config: TrainingConfig) -> bool:
@@ -193,15 +251,21 @@ class _Galaxies:
     split: Table
     measured: LabelledPictures | None
 
+    @property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and scatter of each target of the training galaxies."""
+        values = self.train.target.reshape(len(self.train), -1)
+        return np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+
 
 def _read(config: TrainingConfig, data: str | Path | None, begun: Path | None) -> _Galaxies:
     """Read and split pictures and labels; the split is that of a folder where the training was begun."""
     pictures, measured = read_pictures(config, data), read_measured(config, data)
     split = _split(config, pictures, begun)
     role = np.asarray(split["role"])
-    galaxies = _Galaxies(pictures[role == TRAIN], pictures[role == HELD_OUT], split, measured)
-    _require_labels(config, galaxies.train, galaxies.held_out)
-    return galaxies
+    train, held_out = pictures[role == TRAIN], pictures[role == HELD_OUT]
+    _require_labels(config, train, held_out)
+    return _Galaxies(train, held_out, split, measured)
 
 
 def _split(config: TrainingConfig, pictures: LabelledPictures, begun: Path | None) -> Table:
@@ -227,15 +291,19 @@ def _split(config: TrainingConfig, pictures: LabelledPictures, begun: Path | Non
 
 def _require_labels(config: TrainingConfig, train: LabelledPictures, held_out: LabelledPictures) -> None:
     """Refuse what nothing can be learned from, or what nothing can be calibrated with."""
-    target = config.data.target
     way_out = "; data.missing = 'mask' leaves missing ones out"
     for part in (train, held_out):
-        require_finite(part, target, masked=config.data.missing == "mask", way_out=way_out)
-    values = train.target[np.isfinite(train.target)]
+        require_finite(part, config.data.targets, masked=config.data.missing == "mask", way_out=way_out)
+    for number, target in enumerate(config.data.targets):
+        learned, scored = _labels(train, number), _labels(held_out, number)
+        _require_target(config, target, learned[np.isfinite(learned)], scored[_scored(held_out, number)])
+
+
+def _require_target(config: TrainingConfig, target: str, values: np.ndarray, scored: np.ndarray) -> None:
+    """Refuse a target that nothing can be learned of, or too little be calibrated with."""
     if values.size < 2 or np.ptp(values) == 0:
         what = f"always {values[0]:g}" if values.size else "never known"
         raise ValueError(f"{target}: the target is {what} among the training pictures: nothing to learn")
-    scored = held_out.target[_scored(held_out)]
     way_out = "raise split.held_out or give more rows"
     if config.network.classifies:
         counts = [int(np.sum(scored == number)) for number in (0, 1)]
@@ -251,9 +319,14 @@ def _require_labels(config: TrainingConfig, train: LabelledPictures, held_out: L
         )
 
 
-def _scored(pictures: LabelledPictures) -> np.ndarray:
+def _labels(pictures: LabelledPictures, number: int = 0) -> np.ndarray:
+    """Return the labels of one of the targets, (n,)."""
+    return pictures.target.reshape(len(pictures), -1)[:, number]
+
+
+def _scored(pictures: LabelledPictures, number: int = 0) -> np.ndarray:
     """Tell which rows figures and intervals rest on: those with a value that is no limit."""
-    return np.isfinite(pictures.target) & ~pictures.is_limit
+    return np.isfinite(_labels(pictures, number)) & ~pictures.is_limit
 
 
 def _augmentation(config: TrainingConfig) -> Callable[[torch.Generator], Augmentation]:
@@ -263,6 +336,7 @@ def _augmentation(config: TrainingConfig) -> Callable[[torch.Generator], Augment
         Augmentation,
         max_degrees=options.max_degrees,
         max_zoom=options.max_zoom,
+        dihedral=options.dihedral,
         lighting=options.lighting,
         frame=options.frame,
         crop=config.network.crop,
@@ -314,11 +388,16 @@ def _finish(
     held_out, classifies = galaxies.held_out, config.network.classifies
     if classifies:
         network = one_logit(network)
+    if config.data.standardise:
+        network = undo_standardisation(network, *galaxies.moments)
     outputs: tuple[str, ...]
     once, mean = (answer(network, held_out.pixels, orientations=n) for n in (1, N_DIHEDRAL))
     if classifies:
         outputs = ("detection_logit",) if _detects(config) else ("estimate",)
         facts, figures = _score_classes(outputs, held_out, once, mean)
+    elif len(config.data.targets) > 1:
+        outputs = estimate_names(once.shape[1])
+        facts, figures = _score_several(config, galaxies, once, mean)
     else:
         outputs = ("estimate", "log_spread")[: once.shape[1]]
         facts, figures = _score_values(held_out, once, mean, config.run.seed)
@@ -326,13 +405,24 @@ def _finish(
     figures |= _score_measured(network, galaxies.measured, classifies)
     rounded = {key: round(value, 4) for key, value in figures.items()}
     card = replace(_card(config, galaxies, outputs, command), figures=rounded, **facts)
-    table = Table({"objid": held_out.name, "target": held_out.target, "is_limit": held_out.is_limit})
-    for number, name in enumerate(outputs):
-        table[name], table[f"{name}_{N_DIHEDRAL}_orientations"] = once[:, number], mean[:, number]
+    table = _held_out_table(held_out, outputs, once, mean)
     table.meta["target"] = card.target
     pixels = held_out.pixels[:16].permute(0, 2, 3, 1).contiguous().numpy()
     write_model(folder, network, card, pixels, tables={"held_out": table}, tolerance=1e-4)
     return figures
+
+
+def _held_out_table(
+    held_out: LabelledPictures, outputs: tuple[str, ...], once: np.ndarray, mean: np.ndarray
+) -> Table:
+    """Return the targets of the held-out galaxies, and the answers for them; further ones have a number."""
+    table = Table({"objid": held_out.name})
+    for number, column in enumerate(held_out.target.reshape(len(held_out), -1).T, 1):
+        table["target" if number == 1 else f"target_{number}"] = column
+    table["is_limit"] = held_out.is_limit
+    for number, name in enumerate(outputs):
+        table[name], table[f"{name}_{N_DIHEDRAL}_orientations"] = once[:, number], mean[:, number]
+    return table
 
 
 def _score_classes(
@@ -366,6 +456,23 @@ def _score_values(
     return {"calibration": ConformalTable.from_residuals(scaled)}, figures
 
 
+def _score_several(
+    config: TrainingConfig, galaxies: _Galaxies, once: np.ndarray, mean: np.ndarray
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the tables of the card and the figures of several targets: errors in units of their scatter."""
+    held_out, scatter = galaxies.held_out, galaxies.moments[1]
+    columns = _target_columns(config)
+    residuals = held_out.target - once
+    figures = several_figures(residuals / scatter, columns)
+    figures["rmse_8_orientations"] = float(np.sqrt(np.nanmean(((held_out.target - mean) / scatter) ** 2)))
+    scored = {name: residuals[_scored(held_out, i), i] for i, name in enumerate(columns)}
+    for name, values in scored.items():
+        figures |= {
+            f"{key}_{name}": share for key, share in held_out_coverage(values, config.run.seed).items()
+        }
+    return {"calibration": ConformalTables.from_residuals(scored)}, figures
+
+
 def _score_views(config: TrainingConfig, network: PixelNet, held_out: LabelledPictures) -> dict[str, float]:
     """Return the RMSE of the mean over the picture and random views of it, if a configuration asks for it."""
     n_views, rows = config.optimizer.test_views, _scored(held_out)
@@ -394,6 +501,7 @@ def _score_measured(
 def _card(config: TrainingConfig, galaxies: _Galaxies, outputs: tuple[str, ...], command: str) -> ModelCard:
     """Say what the model is, what it learned from, and how it was scored."""
     data, network, split = config.data, config.network, galaxies.split
+    what = ", ".join(data.targets)
     scored = "two classes" if network.classifies else "measured values"
     if not network.classifies:
         rests = "the interval rests on the same pictures, its coverage on parts of them in turn"
@@ -404,19 +512,21 @@ def _card(config: TrainingConfig, galaxies: _Galaxies, outputs: tuple[str, ...],
     teacher = card_of(data.teacher) if data.table is None and data.sample == "estimates" else None
     return ModelCard(
         name=config.name,
-        summary=config.summary or f"{data.target} from pictures; {network.architecture}",
+        summary=config.summary or f"{what} from pictures; {network.architecture}",
         created="",
         architecture=network.architecture,
-        options={"n_outputs": len(outputs), "n_channels": 3}
+        options=_options(config, galaxies.train)
+        | {"n_outputs": len(outputs)}
         | ({"monochrome": True} if network.monochrome else {})
         | ({} if network.crop is None else {"crop": network.crop}),
         recipe=config.pictures,
-        target=data.description or f"{data.target}, as the labels are",
+        target=data.description or f"{what}, as the labels are",
         mass_scale=data.mass_scale,
         training_set=f"{len(galaxies.train)} pictures of {data.table or 'the data directory'}, "
         f"{len(galaxies.held_out)} more held out; {describe_first_weights(network)}{_lesson(teacher)}",
         validity=data.validity,
-        normalisation="none outside the network: it takes decoded values 0 to 255",
+        normalisation="none outside the network: it takes "
+        + ("decoded values 0 to 255" if config.pictures.is_picture else "fluxes"),
         calibration=None,
         detection=None,
         figures={},
@@ -426,7 +536,7 @@ def _card(config: TrainingConfig, galaxies: _Galaxies, outputs: tuple[str, ...],
         command=command,
         files={},
         references=config.references + (() if teacher is None else teacher.references),
-        target_column=_target_column(config),
+        target_column=_target_columns(config)[0],
         outputs=outputs,
     )
 

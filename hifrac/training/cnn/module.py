@@ -20,15 +20,13 @@ from hifrac.training.cnn.optim import layer_groups, momentum_descent, one_cycle,
 from hifrac.training.config import NetworkConfig, OptimizerConfig
 
 
-def build(config: NetworkConfig, n_channels: int = 3) -> PixelNet:
-    """Build the network of a configuration, its weights random, for uint8 pixels (n, n_channels, h, w)."""
-    options = {
-        "n_outputs": config.n_outputs,
-        "n_channels": n_channels,
-        "monochrome": config.monochrome,
-        "crop": config.crop,
-    }
-    return cast(PixelNet, architectures.build(config.architecture, options))
+def build(config: NetworkConfig, **options: Any) -> PixelNet:
+    """Build the network of a configuration, its weights random, for uint8 pixels (n, 3, h, w).
+
+    ``options`` are further ones of the architecture, which take the place of those of the configuration.
+    """
+    mine = {"n_outputs": config.n_outputs, "monochrome": config.monochrome, "crop": config.crop}
+    return cast(PixelNet, architectures.build(config.architecture, mine | options))
 
 
 class PictureNetwork(lightning.LightningModule):
@@ -117,12 +115,15 @@ class PictureNetwork(lightning.LightningModule):
                 cast(Tensor, self.all_gather(part)).flatten(0, 1) for part in (output, target, is_limit)
             )
         self.log("valid_loss", self.loss(output, target, is_limit), rank_zero_only=True)
-        scored = torch.isfinite(target) & ~is_limit
+        scored = torch.isfinite(target)
+        if target.ndim == 1:
+            scored &= ~is_limit
         if self.config.classifies:
             right = (output.argmax(1) == target)[scored]
             self.log("valid_accuracy", right.float().mean(), rank_zero_only=True)
         else:
-            self.log("valid_rmse", rmse(output[scored, 0], target[scored]), rank_zero_only=True)
+            estimate = output[:, 0] if target.ndim == 1 else output
+            self.log("valid_rmse", rmse(estimate[scored], target[scored]), rank_zero_only=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Set up the optimizer and its schedule, stepped after each batch."""
@@ -153,7 +154,7 @@ class PictureNetwork(lightning.LightningModule):
 
 
 def answer(network: nn.Module, pixels: Tensor, *, orientations: int = 1, batch_size: int = 64) -> np.ndarray:
-    """Return what a network answers to pixels of uint8: float64 (n, outputs), in evaluation mode.
+    """Return what a network answers to pixels, as it takes them: float64 (n, outputs), in evaluation mode.
 
     With 8 orientations the mean over all of each picture. If there is no memory for a batch, fewer pictures
     are passed at once, with a warning.
@@ -181,10 +182,25 @@ def answer_views(network: nn.Module, pixels: Tensor, augmentation: Augmentation,
     return np.mean(answers, axis=0)
 
 
+def undo_standardisation(network: PixelNet, mean: np.ndarray, scatter: np.ndarray) -> PixelNet:
+    """Turn a network of standardised targets into one of the targets, by the weights of its last layer."""
+    last = _last_layer(network)
+    factor = torch.as_tensor(scatter, dtype=last.weight.dtype)
+    with torch.no_grad():
+        last.weight.mul_(factor[:, None])
+        last.bias.mul_(factor).add_(torch.as_tensor(mean, dtype=last.bias.dtype))
+    return network
+
+
+def _last_layer(network: PixelNet) -> nn.Linear:
+    head: Any = network.backbone.head  # a linear layer, or several of which the last is one
+    return head if isinstance(head, nn.Linear) else head[-1]
+
+
 def one_logit(network: PixelNet) -> PixelNet:
     """Turn a network of two scores into one of their difference: the log odds of class 1, exactly."""
-    head: Any = network.backbone.head  # a linear layer, or several of which the last is one
-    last = head if isinstance(head, nn.Linear) else head[-1]
+    head: Any = network.backbone.head
+    last = _last_layer(network)
     single = nn.Linear(last.in_features, 1)
     with torch.no_grad():
         single.weight.copy_(last.weight[1:] - last.weight[:1])
