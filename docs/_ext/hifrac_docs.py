@@ -31,7 +31,7 @@ import click
 import numpy as np
 from astropy.config import ConfigItem
 from astropy.table import Row, Table
-from docutils.parsers.rst.directives import flag
+from docutils.parsers.rst.directives import flag, unchanged_required
 from sphinx.util.docutils import SphinxDirective
 
 import hifrac
@@ -353,27 +353,70 @@ class ModelTable(_OfModel):
         table = Table.read(self.file(name), format="ascii.ecsv")
         if table.meta["model"] != self.card().sha256:
             raise self.error(f"{name} is not of the weights that card.json describes")
-        errors = {f"{column}_error" for column in table.colnames} & set(table.colnames)
-        cells = {
-            column: [self._cell(row, column, errors) for row in table]
-            for column in table.colnames
-            if column not in errors
-        }
-        if "turned" not in self.options:
-            return _list_table(map(_literal, cells), zip(*cells.values(), strict=True))
-        (title, header), *rows = cells.items()
-        return _list_table((title, *header), ((_literal(key), *row) for key, row in rows))
+        return _figures_table(table, turned="turned" in self.options)
 
-    @staticmethod
-    def _cell(row: Row, column: str, errors: set[str]) -> str:
-        value = row[column]
-        if not isinstance(value, float | np.floating):
-            return str(value)
-        if np.isnan(value):
-            return "—"
-        error = f"{column}_error"
-        space = "\N{NO-BREAK SPACE}"
-        return f"{value:.3f}" + (f"{space}±{space}{row[error]:.3f}" if error in errors else "")
+
+class WrittenTable(_Generated):
+    """The rows of a table in a file of this folder whose first column has a value, and that column not.
+
+    As of `ModelTable`; columns that are masked in all of them are left out.
+    """
+
+    required_arguments = 1
+    option_spec: ClassVar[dict] = {"turned": flag, "only": unchanged_required}
+
+    def text(self) -> str:
+        path = Path(self.env.srcdir, self.arguments[0])
+        self.env.note_dependency(str(path))
+        table = Table.read(path, format="ascii.ecsv")
+        if "only" in self.options:
+            first = table.colnames[0]
+            table = table[table[first] == self.options["only"]]
+            table.remove_column(first)
+        if not len(table):
+            return "*Not measured yet; the command above does so.*\n"
+        unknown = [name for name in table.colnames if np.all(np.ma.getmaskarray(table[name]))]
+        table.remove_columns(unknown)
+        return _figures_table(table, turned="turned" in self.options)
+
+
+class WrittenCommand(_Generated):
+    """The command that wrote a table in a file of this folder."""
+
+    required_arguments = 1
+
+    def text(self) -> str:
+        path = Path(self.env.srcdir, self.arguments[0])
+        self.env.note_dependency(str(path))
+        command = Table.read(path, format="ascii.ecsv").meta["command"]
+        return f".. code-block:: console\n\n   $ {command}\n"
+
+
+def _figures_table(table: Table, *, turned: bool) -> str:
+    """Return a table of figures as a list-table, each with its error; turned it has the columns as rows."""
+    errors = {f"{column}_error" for column in table.colnames} & set(table.colnames)
+    cells = {
+        column: [_figure(row, column, errors) for row in table]
+        for column in table.colnames
+        if column not in errors
+    }
+    if not turned:
+        return _list_table(map(_literal, cells), zip(*cells.values(), strict=True))
+    (title, header), *rows = cells.items()
+    return _list_table((title, *header), ((_literal(key), *row) for key, row in rows))
+
+
+def _figure(row: Row, column: str, errors: set[str]) -> str:
+    value = row[column]
+    if np.ma.is_masked(value):
+        return "—"
+    if not isinstance(value, float | np.floating):
+        return str(value)
+    if np.isnan(value):
+        return "—"
+    error = f"{column}_error"
+    space = "\N{NO-BREAK SPACE}"
+    return f"{value:.3f}" + (f"{space}±{space}{row[error]:.3f}" if error in errors else "")
 
 
 class CommandHelp(SphinxDirective):
@@ -437,6 +480,8 @@ def setup(app):
         ("model-figures", Figures),
         ("calibration-table", Calibration),
         ("model-table", ModelTable),
+        ("written-table", WrittenTable),
+        ("written-command", WrittenCommand),
         ("command-help", CommandHelp),
     ):
         app.add_directive(name, directive)
