@@ -10,17 +10,20 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from contract import assert_same_results
 from getjpeg_server import serve
-from hats_catalogs import WatchedCutouts, galaxies, lsdb, write_catalog, written
+from hats_catalogs import WatchedCutouts, estimates, galaxies, lsdb, write_catalog, written
 from pictures import encode, galaxy
+from sdss_frames import write_field
 
 import hifrac
 from hifrac import HIFractionEstimator, LocalCutouts, SkyServerCutouts, conf
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.shapes import as_table
+from hifrac.cutouts import FrameCutouts
 from hifrac.demo import PICTURES
 from hifrac.hats import predict_catalog
 
@@ -236,6 +239,24 @@ def test_two_workers_share_the_rate_of_a_host(client, tmp_path):
     assert result.compute(progress_bar=False)["log_hi_fraction"].notna().all()
     assert len(times) == 24
     assert all(later - first >= 1.0 for first, later in zip(times, times[9:], strict=False))
+
+
+@pytest.mark.numeric
+def test_pictures_are_cut_from_frames_by_the_workers(client, tmp_path):
+    dra, ddec = np.random.default_rng(3).uniform(-0.02, 0.02, (2, 6))
+    ra, dec = np.repeat([185.0, 187.0], 3) + dra, 5.0 + ddec
+    rows = pd.DataFrame({"objid": np.arange(6), "ra": ra, "dec": dec})
+    for field, place in enumerate((185.0, 187.0)):
+        stars = [(*star, 300.0) for star in zip(ra, dec, strict=True) if abs(star[0] - place) < 1.0]
+        write_field(tmp_path / "frames", place, 5.0, stars, field=field)
+    catalog = write_catalog(rows, tmp_path / "galaxies", rows=3)
+    with FrameCutouts(tmp_path / "frames") as frames:
+        estimator = hifrac.MetallicityEstimator(cutouts=frames)
+        result = predict_catalog(catalog, tmp_path / "out", estimator=estimator, client=client)
+        expected = estimates(estimator, rows)
+    assert len(result.get_healpix_pixels()) > 1
+    assert np.isfinite(expected["oh"]).all()
+    assert_same_results(rows_of(result), expected)
 
 
 def test_pictures_that_are_not_there_stop_nothing(catalog, tmp_path):
