@@ -15,7 +15,7 @@ from hifrac.core.config import conf
 from hifrac.core.exceptions import warn_caller
 from hifrac.core.flags import UNSERVED, Flag
 from hifrac.core.manifest import lasting_facts
-from hifrac.hats._cluster import import_lsdb, workers_of
+from hifrac.hats._cluster import client_at_hand, count_hosts, import_lsdb, work_of
 from hifrac.hats._output import begin
 from hifrac.hats._partition import require_at_hand, result_meta
 from hifrac.hats._shipped import shipping
@@ -131,11 +131,9 @@ def predict_catalog(
     record = estimator._provenance(**arguments)
     facts = {**lasting_facts(record), "input": _facts(rows)}
     if begin(output, facts, resume=resume, overwrite=overwrite):
-        offline = conf.offline or not allow_fetch
-        with (
-            workers_of(client) as n_hosts,
-            shipping(estimator, offline=offline, max_rate=conf.max_rate / n_hosts) as shipped,
-        ):
+        client = client_at_hand(client)
+        rate, offline = conf.max_rate / count_hosts(client), conf.offline or not allow_fetch
+        with work_of(client), shipping(estimator, offline=offline, max_rate=rate) as shipped:
             predict = partial(shipped.predict, ra=info.ra_column, dec=info.dec_column, **arguments)
             predicted = rows.map_partitions(predict, meta=meta)
             predicted.write_catalog(

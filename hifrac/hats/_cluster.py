@@ -84,19 +84,22 @@ def import_lsdb():
     return lsdb
 
 
-@contextmanager
-def workers_of(client: distributed.Client | None) -> Iterator[int]:
-    """Let Dask work with a client, else with the one at hand, else here; yield the number of computers."""
-    import dask
+def client_at_hand(client: distributed.Client | None) -> distributed.Client | None:
+    """Return a client, else the one that Dask would take, else None."""
     import distributed
 
+    if client is not None:
+        return client
+    try:
+        return distributed.default_client()
+    except ValueError:
+        return None
+
+
+def count_hosts(client: distributed.Client | None) -> int:
+    """Return on how many computers the workers are; warn if they give their memory back."""
     if client is None:
-        try:
-            client = distributed.default_client()
-        except ValueError:
-            with dask.config.set(scheduler="synchronous"):
-                yield 1
-            return
+        return 1
     trims = client.run(os.environ.get, _TRIM)
     if any(value is not None for value in trims.values()):
         warn_caller(
@@ -104,6 +107,18 @@ def workers_of(client: distributed.Client | None) -> Iterator[int]:
             f"distributed.nanny.pre-spawn-environ.{_TRIM} to null in Dask's configuration, or use "
             "hifrac.hats.local_cluster"
         )
+    return max(1, len({urlsplit(address).hostname for address in trims}))
+
+
+@contextmanager
+def work_of(client: distributed.Client | None) -> Iterator[None]:
+    """Let Dask work with a client; without one, here."""
+    import dask
+
+    if client is None:
+        with dask.config.set(scheduler="synchronous"):
+            yield
+        return
     # The name, not the client: a worker that takes the place of a dead one is sent the configuration.
     with client.as_current(), dask.config.set(scheduler="dask.distributed"):
-        yield max(1, len({urlsplit(address).hostname for address in trims}))
+        yield

@@ -9,26 +9,26 @@ import pytest
 
 from hifrac.core.exceptions import HifracWarning
 from hifrac.hats import local_cluster
-from hifrac.hats._cluster import import_lsdb, workers_of
+from hifrac.hats._cluster import client_at_hand, count_hosts, import_lsdb
 
 
 def test_workers_have_one_thread_and_keep_their_memory(client):
     found = client.run(lambda: {k: os.environ.get(k) for k in ("MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS")})
     assert list(found.values()) == [{"MALLOC_TRIM_THRESHOLD_": None, "OMP_NUM_THREADS": "1"}] * 2
     assert set(client.nthreads().values()) == {1}
-    with workers_of(client) as n_hosts:
-        assert n_hosts == 1
+    assert count_hosts(client) == 1
 
 
 def test_workers_that_give_their_memory_back_are_warned_of(monkeypatch):
     from distributed import Client
 
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
-    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None):
-        workers = workers_of(None)  # the client at hand
-        with pytest.warns(HifracWarning, match="MALLOC_TRIM_THRESHOLD_ in their environment"):
-            workers.__enter__()
-        workers.__exit__(None, None, None)
+    with (
+        Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None),
+        pytest.warns(HifracWarning, match="MALLOC_TRIM_THRESHOLD_ in their environment") as caught,
+    ):
+        assert count_hosts(client_at_hand(None)) == 1
+    assert caught[0].filename == __file__
 
 
 def test_one_worker_a_gpu(monkeypatch):
