@@ -282,7 +282,8 @@ def write_table(
     words = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None]
     name = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
     recipes = {tier: str(recipe_of(tier, side, scale)) for tier in (REAL, SIMULATED)}
-    meta = {"command": f"python benchmarks/spectra_networks.py {' '.join(words)}", "device": name, **recipes}
+    command = f"python benchmarks/spectra_networks.py -o FOLDER {' '.join(words)}"
+    meta = {"command": command, "device": name, **recipes}
     table = table_of([*rows, *published_rows()], meta)
     table.write(output / TABLE, overwrite=True)
     click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)))
