@@ -46,10 +46,10 @@ def _one_core() -> Iterator[None]:
 
 
 def _peak_memory() -> float:
-    """Return the most memory that this process has had, in MiB."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the most memory that this process has had, in MiB; NaN where there is no /proc."""
+    status = Path("/proc/self/status")  # getrusage would tell that of the process which started this one
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))
 
 
 def _trimming_cluster(n_workers: int):
@@ -83,7 +83,12 @@ def main(rows: int, rows_per_partition: int, workers: int, repeats: int, trim: b
             clients["workers, trimming"] = stack.enter_context(_trimming_cluster(workers)).get_client()
         ways = {"one process": None, "one process, one core": None, **clients}
         seconds: dict[str, list[float]] = {way: [] for way in ways}
+        processor: dict[str, list[float]] = {way: [] for way in ways}
         results = {}
+
+        def processor_time(way: str) -> float:
+            client = ways[way]
+            return time.process_time() if client is None else sum(client.run(time.process_time).values())
 
         def run(way: str, catalog: str) -> float:
             with ExitStack() as here:
@@ -99,16 +104,22 @@ def main(rows: int, rows_per_partition: int, workers: int, repeats: int, trim: b
             run(way, "few")
         for _ in range(repeats):
             for way in ways:
+                before = processor_time(way)
                 seconds[way].append(run(way, "galaxies"))
+                processor[way].append(processor_time(way) - before)
         medians = {way: float(np.median(times)) for way, times in seconds.items()}
-        click.echo(f"{'':>24} {'rows/s':>8} {'ratio':>6} {'to one core':>12} {'largest difference, dex':>24}")
+        click.echo(
+            f"{'':>24} {'rows/s':>8} {'ratio':>6} {'to one core':>12} {'processor, ms/row':>18} "
+            f"{'largest difference, dex':>24}"
+        )
         for way, median in medians.items():
             difference = np.nanmax(
                 np.abs(results[way].to_numpy(float) - results["one process"].to_numpy(float))
             )
             click.echo(
                 f"{way:>24} {rows / median:8.0f} {medians['one process'] / median:6.2f} "
-                f"{medians['one process, one core'] / median:12.2f} {difference:24.1e}"
+                f"{medians['one process, one core'] / median:12.2f} "
+                f"{1e3 * np.median(processor[way]) / rows:18.2f} {difference:24.1e}"
             )
         for way, client in clients.items():
             peaks = ", ".join(f"{peak:.0f}" for peak in client.run(_peak_memory).values())
