@@ -18,6 +18,7 @@ from astropy.table import Table
 
 from hifrac import HIFractionEstimator, LocalCutouts
 from hifrac.attribution import heat_maps
+from hifrac.attribution.regions import SMOOTHING, smoothed
 from hifrac.core.config import data_dir
 from hifrac.images import decode
 from hifrac.models import Model, load_model
@@ -36,8 +37,9 @@ def _pixels(count: int) -> np.ndarray:
         simulated = [decode(path.read_bytes()) for path in sorted(PICTURES.glob("sim-*.jpg"))[:24]]
         return np.stack([simulated[number % len(simulated)] for number in range(count)])
     with zipfile.ZipFile(root / "cutouts" / "sdss_cutouts.zip") as archive:
-        names = [name for name in archive.namelist() if name.endswith(".jpg")][:count]
-        return np.stack([decode(archive.read(name)) for name in names])
+        names = [name for name in archive.namelist() if name.endswith(".jpg")]
+        spread = names[:: max(1, len(names) // count)][:count]
+        return np.stack([decode(archive.read(name)) for name in spread])
 
 
 def _network(architecture: str) -> Model:
@@ -106,6 +108,38 @@ def speed(count: int, few: int, repeats: int, batch: int, threads: int) -> None:
                 f"{architecture:>13} {name:>22} {len(part):9d} {1e3 * plain:9.2f} {1e3 * maps:9.2f} "
                 f"{maps / plain:7.2f}"
             )
+
+
+@main.command()
+@click.option("--model", default="default", show_default=True, help="A model that measures pictures.")
+@click.option("--count", default=40, show_default=True, help="Pictures.")
+@click.option("--finest", default=512, show_default=True, help="Nodes of the maps that are taken as true.")
+def nodes(model: str, count: int, finest: int) -> None:
+    """Print how far maps of fewer nodes are from those of many, of the sum of all absolute contributions."""
+    torch.set_num_threads(1)
+    network = load_model(model, device="cpu")
+    pixels = network.inspect(_pixels(count)).pixels
+    true = heat_maps(network, pixels, steps=finest).values
+    click.echo(f"{'nodes':>6} {'median':>7} {'84%':>7} {'as drawn':>9} {'84%':>7} {'gap, rms':>9}")
+    for steps in (16, 32, 64, 128):
+        maps = heat_maps(network, pixels, steps=steps)
+        pairs = ((maps.values, true), tuple(_as_drawn(values) for values in (maps.values, true)))
+        errors = [
+            _relative_error(values, reference, level) for values, reference in pairs for level in (50, 84)
+        ]
+        click.echo(
+            f"{steps:6d} {errors[0]:7.1%} {errors[1]:7.1%} {errors[2]:9.1%} {errors[3]:7.1%} "
+            f"{np.sqrt(np.mean(maps.gap**2)):9.4f}"
+        )
+
+
+def _as_drawn(maps: np.ndarray) -> np.ndarray:
+    return np.stack([smoothed(values, SMOOTHING) for values in maps])
+
+
+def _relative_error(maps: np.ndarray, true: np.ndarray, level: float) -> float:
+    """Return a percentile, over the pictures, of the error of a map in units of its absolute sum."""
+    return float(np.percentile(np.abs(maps - true).sum((1, 2)) / np.abs(true).sum((1, 2)), level))
 
 
 @main.command()

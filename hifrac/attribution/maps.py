@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hifrac.attribution.targets import Target
+from hifrac.core.counts import require_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -168,11 +169,8 @@ def occlusion_maps(
     The value of a pixel is the mean, over the squares that covered it, of the fall per pixel of the square.
     Squares at the border are cut off by it. Not additive: squares are covered one at a time.
     """
-    for name, value in (("size", size), ("stride", stride)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    require_count("size", size)
+    require_count("stride", stride)
     if stride > size:
         raise ValueError(f"stride must be at most size, {size}, got {stride}: pixels would be left out")
     n, height, width, _ = pixels.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Values of ``explain(method=)``.
 METHODS = ("cam", "gradcam", "occlusion")
+
+_OPTIONS: dict[str, tuple[str, ...]] = {GRADIENTS: ("steps", "baseline"), OCCLUSION: ("size", "stride")}
 
 _GRADIENTS_OF = ("torchscript", "eager")
 
@@ -77,7 +80,7 @@ def heat_maps(
         If the model does not support ``method``; the message names both.
     """
     output = resolve_target(model.card, target)
-    name = resolve_method(model, method)
+    name = resolve_method(model, method, options)
     width = model.card.recipe.width
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (width, width, 3):
         raise ValueError(
@@ -87,13 +90,23 @@ def heat_maps(
         return occlusion_maps(model, pixels, output, ebv=ebv, **options)
     if name == GRADIENTS:
         return integrated_gradients(model, pixels, output, ebv=ebv, **options)
-    if options:
-        raise TypeError(f"method {method!r} has no option {next(iter(options))!r}")
     return feature_maps(model, pixels, output, name)
 
 
-def resolve_method(model: Model, method: str) -> str:
-    """Return the full name of a method as the model does it; raise ModelError if it does not."""
+def resolve_method(model: Model, method: str, options: Iterable[str] = ()) -> str:
+    """Return the full name of a method as the model does it.
+
+    Raises ModelError if the model does not, and TypeError if there the method has no such option.
+    """
+    name = _method_of(model, method)
+    for option in options:
+        if option not in _OPTIONS.get(name, ()):
+            what = f"{name} of the model {model.card.name!r}"
+            raise TypeError(f"method {method!r} has no option {option!r} ({what})")
+    return name
+
+
+def _method_of(model: Model, method: str) -> str:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if method == "occlusion":

@@ -219,6 +219,7 @@ class Explanation:
             "PREDICT": (self.prediction, "output of the network that is explained"),
             "OFFSET": (self.offset, "PREDICT = OFFSET + sum of the map"),
             "GAP": (self.gap, "what is missing from that sum"),
+            "NSTEPS": (self.meta.get("steps", np.nan), "nodes of the quadrature of integrated gradients"),
             "MODEL": (self.meta.get("model", ""), "model of the package hifrac"),
             "MODELSHA": (self.meta.get("model_sha256", "")[:16], "sha256 of its file, first 16 digits"),
             "HIFRACV": (hifrac.__version__, "version of hifrac"),
@@ -276,6 +277,8 @@ class Explanations(Sequence):
     ------
     ValueError
         If ``method`` or ``on_error`` is unknown, or the model does not have ``target``.
+    TypeError
+        If the method has no such option.
     ~hifrac.core.ModelError
         If the model does not support ``method``.
     """
@@ -303,7 +306,7 @@ class Explanations(Sequence):
         self.model = model
         self.table = table
         self.target = resolve_target(model.card, target)
-        self.method = resolve_method(model, method)
+        self.method = resolve_method(model, method, options or {})
         self.rows = np.arange(len(table))
         self._arguments = {"method": method, "target": self.target.name, **(options or {})}
         self._fetch, self._decode, self._positions = fetch, decode, positions

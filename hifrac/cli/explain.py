@@ -26,11 +26,22 @@ from hifrac.cli._shared import on_terminal, one_line_errors
     help="log_hi_fraction, p_detect, gas-rich or gas-poor (of --model gas-classes); oh, p_star_forming; or "
     "the column that the model estimates.  [default: the estimate]",
 )
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="Nodes of the quadrature of integrated gradients: more are truer and slower.  [default: 16]",
+)
 @click.option("--no-figures", is_flag=True, help="Maps, regions and a table without pictures: faster.")
 @click.option("--overwrite", is_flag=True, help="Replace the page in DIR, and the files that belong to it.")
 @one_line_errors
 def explain(
-    setup: Setup, output: Path, method: str, target: str | None, no_figures: bool, overwrite: bool
+    setup: Setup,
+    output: Path,
+    method: str,
+    target: str | None,
+    steps: int | None,
+    no_figures: bool,
+    overwrite: bool,
 ) -> None:
     """Show which pixels make the estimate of every row of INPUT.
 
@@ -48,7 +59,7 @@ def explain(
     column = next(filter(None, usual), None) if setup.name is None else setup.find_name(rows)
     with setup.estimator(rows) as estimator:
         explanations = estimator.explain(
-            rows, **setup.axes, method=method, target=target, progress=on_terminal()
+            rows, **setup.axes, method=method, target=target, steps=steps, progress=on_terminal()
         )
         recorder = _FlagRecorder(explanations)
         page = write_report(

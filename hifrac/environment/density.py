@@ -14,6 +14,7 @@ from astropy.cosmology import Cosmology
 from astropy.table import QTable, Table
 
 import hifrac
+from hifrac.core.counts import require_count
 from hifrac.core.exceptions import HifracWarning, warn_caller
 from hifrac.core.measurements import C_KM_S, parse_numbers, plain_floats
 from hifrac.environment._median import sliding_median
@@ -208,10 +209,7 @@ def surface_density(
 
 def _check_numbers(n: Any, numerator: float, min_coverage: float) -> None:
     """Raise an error that names the number out of its range."""
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(f"n must be an integer, got {n!r}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    require_count("n", n)
     if not numerator > 0:
         raise ValueError(f"numerator must be positive, got {numerator}")
     if not 0 <= min_coverage <= 1:

@@ -12,6 +12,7 @@ from astropy.table import Table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hifrac.core.counts import require_count
 from hifrac.core.flags import UNSERVED, decode_flags
 from hifrac.core.measurements import plain_floats
 from hifrac.cutouts import CutoutSource
@@ -154,10 +155,7 @@ def _check(result: Table, columns: int, limits: tuple[float, float]) -> None:
         raise ValueError("result has no rows")
     if len(result) > MOST_ROWS:
         raise ValueError(f"result must have at most {MOST_ROWS} rows to be drawn, got {len(result)}")
-    if isinstance(columns, bool) or not isinstance(columns, int | np.integer):
-        raise TypeError(f"columns must be an integer, got {columns!r}")
-    if columns < 1:
-        raise ValueError(f"columns must be positive, got {columns}")
+    require_count("columns", columns)
     if not limits[0] < limits[1]:
         raise ValueError(f"limits must increase, got {limits}")
 

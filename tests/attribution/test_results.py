@@ -17,10 +17,18 @@ from contract import assert_same_estimates, assert_same_maps
 from model_files import WIDTH
 from pictures import encode, fits_cube
 
-from hifrac import Flag, HIFractionEstimator, LocalCutouts, load_model
+from hifrac import (
+    Flag,
+    HIFractionEstimator,
+    LocalCutouts,
+    MetallicityEstimator,
+    SpectrumEstimator,
+    load_model,
+)
 from hifrac.attribution.methods import heat_maps
 from hifrac.core.exceptions import BadImageError, ModelError
 from hifrac.core.reddening import galactic_ebv
+from hifrac.demo import PICTURES, sample_table
 from hifrac.images import compress, flip_wcs
 
 pytestmark = pytest.mark.numeric
@@ -303,6 +311,27 @@ def test_the_bundled_sample_is_explained_by_the_default_model():
             assert found[row].answers[key] == pytest.approx(result[column][row], abs=1e-4)
         assert found[row].flags == result["flags"][row]
         assert abs(found[row].gap) < 0.05
+
+
+@pytest.mark.parametrize("estimator_class", [HIFractionEstimator, MetallicityEstimator, SpectrumEstimator])
+def test_more_nodes_change_the_map_and_not_the_answer(estimator_class):
+    estimator = estimator_class(cutouts=LocalCutouts(PICTURES, name="name"))
+    rows = sample_table()[10:11]
+    usual, same, more = (estimator.explain(rows, steps=steps)[0] for steps in (None, 16, 64))
+    assert (usual.meta["steps"], same.meta["steps"], more.meta["steps"]) == (16, 16, 64)
+    np.testing.assert_array_equal(usual.values, same.values)
+    assert usual.answers == more.answers
+    change = np.abs(more.values - usual.values).sum() / np.abs(more.values).sum()
+    assert 0.001 < change < 0.4
+    for steps, error in ((0, ValueError), (2.5, TypeError)):
+        with pytest.raises(error, match=r"^steps must be"):
+            estimator.explain(rows, steps=steps)
+
+
+def test_nodes_are_of_integrated_gradients_alone(estimator, sky_table):
+    for method, words in (("cam", "class activation map"), ("occlusion", "occlusion")):
+        with pytest.raises(TypeError, match=rf"^method '{method}' has no option 'steps' \({words} of the"):
+            estimator.explain(sky_table[1], method=method, steps=32)
 
 
 def test_a_picture_that_is_centred_has_its_map_where_the_galaxy_is(tmp_path):

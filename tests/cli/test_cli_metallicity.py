@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from click.testing import CliRunner
 from contract import assert_same_results
 
@@ -53,6 +54,12 @@ def test_metallicities_are_explained(galaxies, tmp_path):
     assert "p(star-forming)" in text
     assert "p(detect)" not in text
     assert len(list((tmp_path / "maps" / "maps").glob("*.fits"))) == 3
+    done = call("explain", galaxies, "-o", tmp_path / "nodes", *METALLICITY, "--steps", 3, "--no-figures")
+    assert done.exit_code == 0, done.output
+    assert {fits.getval(path, "NSTEPS") for path in (tmp_path / "nodes" / "maps").glob("*.fits")} == {3}
+    refused = call("explain", galaxies, "-o", tmp_path / "refused", *options, "--steps", 3)
+    assert refused.exit_code == 1
+    assert "method 'occlusion' has no option 'steps'" in refused.output
 
 
 @pytest.mark.parametrize(
