@@ -54,7 +54,10 @@ def __getattr__(name: str):
 
         return resources.files(__name__).joinpath("CITATION.bib").read_text(encoding="utf-8")
     if name in _ROOM_OF:
-        value = getattr(importlib.import_module(_ROOM_OF[name]), name)
+        from hifrac.core.imports import uncollected
+
+        with uncollected():
+            value = getattr(importlib.import_module(_ROOM_OF[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

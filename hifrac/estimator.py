@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from hifrac._picture_estimator import PictureEstimator, Request
 from hifrac.cutouts import CutoutSource
@@ -124,5 +124,5 @@ class HIFractionEstimator(PictureEstimator):
         values["log_mhi"] = estimate + evidence.log_mstar
         for suffix, level in INTERVAL_LEVELS.items():
             offset = values[f"log_hi_fraction_{suffix}"] - estimate
-            offset = np.copysign(np.hypot(offset, ndtri(level) * error), level - 0.5)
+            offset = np.copysign(np.hypot(offset, NormalDist().inv_cdf(level) * error), level - 0.5)
             values[f"log_mhi_{suffix}"] = np.minimum(estimate + offset + evidence.log_mstar, limit)

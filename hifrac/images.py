@@ -15,7 +15,6 @@ import zlib
 
 import numpy as np
 import simplejpeg
-from PIL import Image
 
 from hifrac._fits import FITS_LOCK as FITS_LOCK  # what is said so is taken from here by other rooms
 from hifrac._fits import check_size, read_fits
@@ -198,6 +197,8 @@ def to_jpeg(pixels: np.ndarray, *, quality: int = 75) -> bytes:
     data : bytes
         The same pixels give the same bytes with the same version of libjpeg.
     """
+    from PIL import Image  # JPEG files are read without it
+
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     return buffer.getvalue()
@@ -228,7 +229,8 @@ _Compression = tuple[str, dict[int, bytes]]
 @functools.cache
 def _compression_of(quality: int) -> _Compression:
     """Return what the header of a JPEG of `to_jpeg` says of its compression."""
-    data = to_jpeg(np.zeros((16, 16, 3), np.uint8), quality=quality)
+    # Not by `to_jpeg` itself: both have the tables of libjpeg, and this one need not load Pillow.
+    data = simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8), quality=quality, colorsubsampling="420")
     return simplejpeg.decode_jpeg_header(data)[3], _quantisation(data)
 
 
@@ -288,6 +290,8 @@ def _decode_jpeg(data: bytes, width: int | None) -> tuple[np.ndarray, str]:
 
 def _decode_png(data: bytes, width: int | None) -> np.ndarray:
     """Decode a PNG by Pillow."""
+    from PIL import Image
+
     data, size = _strip_png(data)
     check_size(*size, width)
     try:
@@ -365,6 +369,8 @@ def _display(planes: np.ndarray, stretch: Stretch | None) -> np.ndarray:
 
 def _resample(pixels: np.ndarray, width: int, step: float) -> np.ndarray:
     """Resample the middle of a picture, or of a plane of float32, to ``width`` pixels."""
+    from PIL import Image
+
     rows, columns = pixels.shape[:2]
     field = width * step
     if field > min(rows, columns) + 1:  # a pixel of rounding is forgiven

@@ -15,9 +15,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pictures import encode, fits_cube, galaxy, printed, sky
 from PIL import Image, ImageFile
+from simplejpeg import decode_jpeg_header
 
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
-from hifrac.images import STRETCHES, Stretch, _quantisation, compress, decode, is_blank, lupton_rgb, to_jpeg
+from hifrac.images import (
+    STRETCHES,
+    Stretch,
+    _compression_of,
+    _quantisation,
+    compress,
+    decode,
+    is_blank,
+    lupton_rgb,
+    to_jpeg,
+)
 
 PIXELS = galaxy(1)
 JPEG = encode(PIXELS)
@@ -461,6 +472,9 @@ def test_a_jpeg_has_the_quantisation_and_colour_resolution_of_the_service():
         assert [layer[1:3] for layer in picture.layer] == [(2, 2), (1, 1), (1, 1)]
         assert picture.quantization[0][0] == 8
     assert len(to_jpeg(PIXELS, quality=50)) < len(data)
+    for quality in (1, 50, 75, 95):
+        data = to_jpeg(PIXELS, quality=quality)
+        assert _compression_of(quality) == (decode_jpeg_header(data)[3], _quantisation(data))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hifrac.core.exceptions import BadImageError, OutOfFootprintError
 if TYPE_CHECKING:
     from astropy.io import fits
 
-    from hifrac.cutouts._http import Answer
+    from hifrac.cutouts._answers import Answer
 
 #: The usual filters, the longest wavelength first.
 REDDEST_FIRST = tuple("KHJYyzIiRrVgBuU")

@@ -20,10 +20,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar, cast
-from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 import tenacity
@@ -34,6 +33,7 @@ import hifrac
 from hifrac.core.config import conf
 from hifrac.core.exceptions import BadImageError, FetchError, RowError
 from hifrac.core.retry import BUSY, LONGEST_PAUSE, may_pass, pause_before, repeating, retry_after
+from hifrac.cutouts._answers import Answer, Attempt, printable, refused, shown
 from hifrac.cutouts._turns import turns_of
 
 #: Open connections of one process to one host.
@@ -48,30 +48,6 @@ _MOMENT = 0.005  # seconds of a turn in which others may have done something
 _SLICE = 0.1  # seconds in which a thread notices that the run has ended
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a service answered, whatever its status; ``url`` is the address asked, without secrets."""
-
-    url: str
-    status: int
-    reason: str
-    body: bytes
-    retry_after: float | None = None
-    location: str | None = None
-
-
-@dataclass
-class Attempt:
-    """One request that was sent (``when`` in Unix seconds), for the record of the store."""
-
-    when: float
-    request: str
-    status: int | None = None
-    size: int | None = None
-    sha256: bytes | None = None
-    error: RowError | None = None
 
 
 class StoppedError(FetchError):
@@ -335,14 +311,6 @@ class CutoutRequests:
         return Answer(address, response.status_code, reason, body, retry_after(response.headers), location)
 
 
-def refused(answer: Answer) -> FetchError:
-    """Return the error of an answer with a status that is not that of a picture."""
-    reason = f"the service answered {answer.status} {answer.reason}".rstrip()
-    return FetchError(
-        f"{reason} ({answer.url})", url=answer.url, status=answer.status, retry_after=answer.retry_after
-    )
-
-
 def _no_answer(failure: Exception, url: str, address: str) -> RowError:
     """Return the error of an exchange without a complete answer."""
     text = printable(str(_reason_of(failure)))
@@ -371,14 +339,3 @@ def _error_of(state: tenacity.RetryCallState) -> BaseException:
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2].lower()
-
-
-def printable(text: str) -> str:
-    """Return what a service said without control characters, which a terminal would obey."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-
-
-def shown(address: str) -> str:
-    """Return an address as it may be shown and kept: without name, password, query and fragment."""
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -5,9 +5,15 @@ Where pictures have scales of their own, these stand behind the integer, in a te
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from hifrac.core.exceptions import BadCoordinateError, BadScaleError, RowError
 from hifrac.cutouts._scales import scale_of_steps, scale_steps
+
+if TYPE_CHECKING:
+    from hifrac.cutouts.recipe import CutoutRecipe
 
 #: What tells a picture from all others of its recipe: a position, or a text of that and a scale.
 Key = int | str
@@ -75,3 +81,23 @@ def position_of(key: Key) -> tuple[str, str]:
         f"{ra_steps // PER_DEGREE}.{ra_steps % PER_DEGREE:06d}",
         f"{sign}{dec_steps // PER_DEGREE}.{dec_steps % PER_DEGREE:06d}",
     )
+
+
+def on_sphere(ra: np.ndarray | float, dec: np.ndarray | float) -> Any:
+    """Return whether positions are finite and on the sphere."""
+    return np.isfinite(ra) & np.isfinite(dec) & (np.abs(ra) <= 360) & (np.abs(dec) <= 90)
+
+
+def bad_row(ra: float, dec: float, recipe: CutoutRecipe, pixel_scale: float | None) -> RowError:
+    """Return the error of a row without a position on the sphere, or without a possible scale."""
+    try:
+        recipe.at(pixel_scale)
+    except BadScaleError as error:
+        if on_sphere(ra, dec):
+            return error
+    return bad_coordinate(ra, dec)
+
+
+def bad_coordinate(ra: float, dec: float) -> BadCoordinateError:
+    """Return the error of a position that is not on the sphere."""
+    return BadCoordinateError(f"ra and dec must be finite and on the sphere, got {ra}, {dec}")

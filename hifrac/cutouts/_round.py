@@ -8,26 +8,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import randrange
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hifrac.core.exceptions import (
-    BadCoordinateError,
     BadImageError,
-    BadScaleError,
     FetchError,
     OutOfFootprintError,
     RowError,
     warn_caller,
 )
-from hifrac.cutouts._http import CONNECTIONS, Client, CutoutRequests, StoppedError, printable
-from hifrac.cutouts._positions import Key, picture_keys, position_of, scale_of
+from hifrac.cutouts._answers import printable
+from hifrac.cutouts._http import CONNECTIONS, Client, CutoutRequests, StoppedError
+from hifrac.cutouts._positions import Key, bad_row, on_sphere, picture_keys, position_of, scale_of
 from hifrac.cutouts._scales import are_possible
 from hifrac.cutouts._store import BlankError, Outcome
 
 if TYPE_CHECKING:
-    from hifrac.cutouts.recipe import CutoutRecipe
     from hifrac.cutouts.remote import RemoteCutouts
 
 # Rows planned at a time, and the memory that pictures may take while an earlier row is still waited for.
@@ -265,23 +263,3 @@ class Round:
                 self._warning = (
                     f"{_SAME} positions got one and the same picture from {self._source.describe()}"
                 )
-
-
-def on_sphere(ra: np.ndarray | float, dec: np.ndarray | float) -> Any:
-    """Return whether positions are finite and on the sphere."""
-    return np.isfinite(ra) & np.isfinite(dec) & (np.abs(ra) <= 360) & (np.abs(dec) <= 90)
-
-
-def bad_row(ra: float, dec: float, recipe: CutoutRecipe, pixel_scale: float | None) -> RowError:
-    """Return the error of a row without a position on the sphere, or without a possible scale."""
-    try:
-        recipe.at(pixel_scale)
-    except BadScaleError as error:
-        if on_sphere(ra, dec):
-            return error
-    return bad_coordinate(ra, dec)
-
-
-def bad_coordinate(ra: float, dec: float) -> BadCoordinateError:
-    """Return the error of a position that is not on the sphere."""
-    return BadCoordinateError(f"ra and dec must be finite and on the sphere, got {ra}, {dec}")

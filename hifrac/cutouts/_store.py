@@ -31,8 +31,8 @@ from typing import Any, NamedTuple
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
 from hifrac.core.files import write_whole
+from hifrac.cutouts._answers import Attempt
 from hifrac.cutouts._database import Database
-from hifrac.cutouts._http import Attempt
 from hifrac.cutouts._old_store import OldStore
 from hifrac.cutouts._positions import Key, name_of, position_key, position_of, scale_of
 from hifrac.cutouts.recipe import CutoutRecipe

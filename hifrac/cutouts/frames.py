@@ -14,7 +14,7 @@ import numpy as np
 from hifrac import images
 from hifrac.core.exceptions import BadScaleError, OutOfFootprintError, RowError
 from hifrac.cutouts._frames import FrameIndex, Show
-from hifrac.cutouts._round import bad_coordinate, on_sphere
+from hifrac.cutouts._positions import bad_coordinate, on_sphere
 from hifrac.cutouts._scales import checked_scales
 from hifrac.cutouts.base import Cutout
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Self
 
 from hifrac.core.exceptions import FetchError, RowError
-from hifrac.cutouts._http import Answer
+from hifrac.cutouts._answers import Answer
 from hifrac.cutouts.recipe import HIPS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
 

@@ -7,8 +7,8 @@ import re
 import numpy as np
 
 from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
+from hifrac.cutouts._answers import Answer
 from hifrac.cutouts._cubes import compose, read_image
-from hifrac.cutouts._http import Answer
 from hifrac.cutouts._store import BlankError
 from hifrac.cutouts.recipe import LEGACY_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import Get, RemoteCutouts

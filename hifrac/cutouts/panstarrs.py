@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError
+from hifrac.cutouts._answers import Answer
 from hifrac.cutouts._cubes import compose, read_image
-from hifrac.cutouts._http import Answer
 from hifrac.cutouts._scales import scale_text
 from hifrac.cutouts._store import BlankError
 from hifrac.cutouts.recipe import PANSTARRS_RECIPE, CutoutRecipe

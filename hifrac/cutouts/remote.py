@@ -17,9 +17,8 @@ import numpy as np
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError, warn_caller
-from hifrac.cutouts._http import Answer, printable, refused, shown
-from hifrac.cutouts._positions import canonical_position, position_of, scale_of
-from hifrac.cutouts._round import Round, bad_row, on_sphere
+from hifrac.cutouts._answers import Answer, printable, refused, shown
+from hifrac.cutouts._positions import bad_row, canonical_position, on_sphere, position_of, scale_of
 from hifrac.cutouts._scales import are_possible, checked_scales
 from hifrac.cutouts._store import BlankError, PictureStore
 from hifrac.cutouts.base import Cutout
@@ -308,6 +307,8 @@ class RemoteCutouts:
         return ra, dec, checked_scales(scales, self._recipe.scale_column, len(ra))
 
     def _fetch(self, ra: np.ndarray, dec: np.ndarray, scales: np.ndarray | None) -> Iterator[Cutout]:
+        from hifrac.cutouts._round import Round  # brings the libraries of HTTP, which not every run asks
+
         recipe = self.recipe
         with Round(self, keep_pictures=True) as round_:
             for key, result in round_.run(ra, dec, scales):
@@ -333,6 +334,8 @@ class RemoteCutouts:
     def _ensure(
         self, ra: np.ndarray, dec: np.ndarray, scales: np.ndarray | None
     ) -> Generator[RowError | None]:
+        from hifrac.cutouts._round import Round
+
         with Round(self, keep_pictures=False) as round_:
             for _, result in round_.run(ra, dec, scales):
                 round_.raise_trouble()

@@ -8,7 +8,7 @@ from typing import Self
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import OutOfFootprintError, RowError
-from hifrac.cutouts._http import Answer
+from hifrac.cutouts._answers import Answer
 from hifrac.cutouts.recipe import SDSS_RECIPE, CutoutRecipe
 from hifrac.cutouts.remote import RemoteCutouts
 

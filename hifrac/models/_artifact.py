@@ -20,9 +20,7 @@ from torch import Tensor, nn
 
 from hifrac.core.exceptions import ModelError, ModelIntegrityError
 from hifrac.core.files import file_sha256, write_whole
-from hifrac.models.architectures import build, closest
 from hifrac.models.cards import ModelCard
-from hifrac.models.xresnet import fold_for_inference
 
 WEIGHTS = "weights.safetensors"
 SCRIPT = "model.pt"
@@ -76,6 +74,8 @@ def exported(network: nn.Module, width: int, n_channels: int = 3) -> torch.expor
     program : torch.export.ExportedProgram
         On the CPU. Answers with a tuple, one tensor (n,) for each output.
     """
+    from hifrac.models.xresnet import fold_for_inference
+
     # Two pictures: a dimension of one would be taken for a constant.
     dtype = torch.float32 if getattr(network, "fluxes", False) else torch.uint8
     example = torch.zeros(2, n_channels, width, width, dtype=dtype)
@@ -125,6 +125,8 @@ def save(
         raise ValueError(f"formats must be of {', '.join(FORMATS)}; got {unknown[0]!r}")
     if "export" in formats and width is None:
         raise ValueError("width: an exported program is for pictures of one size; say which")
+    from hifrac.models.xresnet import fold_for_inference
+
     folder.mkdir(parents=True, exist_ok=True)
     # Not safetensors' save_file: it makes a file that nobody else may read.
     weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
@@ -160,6 +162,8 @@ def _verified(folder: Path, name: str, card: ModelCard) -> bytes:
 
 def load_eager(folder: Path, card: ModelCard) -> nn.Module:
     """Load the network in Python, with the canonical weights."""
+    from hifrac.models.architectures import build  # a script is run without the code of any network
+
     data = _verified(folder, WEIGHTS, card)
     misfit = f"model {card.name!r}: its weights do not fit the architecture {card.architecture!r}: "
     options = dict(card.options)
@@ -183,6 +187,8 @@ def load_eager(folder: Path, card: ModelCard) -> nn.Module:
 
 def _misfit(network: nn.Module, weights: dict[str, Tensor]) -> str:
     """Say why weights are not those of a network; nothing if they are."""
+    from hifrac.models.architectures import closest
+
     wanted = network.state_dict()
     if set(weights) != set(wanted):
         other = closest(set(weights))

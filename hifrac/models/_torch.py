@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from hifrac.core.config import conf
+from hifrac.core.imports import uncollected
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,8 @@ def plain_torch() -> Iterator[None]:
     ``torch.set_default_device``, ``torch.autocast``, ``torch.inference_mode``. The default type alone is of
     the whole process and not of a thread; it is restored when the last of the threads is done.
     """
-    import torch
+    with uncollected():  # for it is mostly here that PyTorch is imported
+        import torch
 
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(mode=False))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from scipy.special import ndtri
 
 if TYPE_CHECKING:
     from hifrac.core.evidence import Evidence
@@ -341,7 +341,7 @@ class PosteriorTable:
 
     def scores_at(self, normal_scores: np.ndarray, mass_scale: str) -> np.ndarray:
         """Return the scores (sets, m) at quantiles of the standard normal distribution (m,)."""
-        nodes = ndtri(self.levels)
+        nodes = np.array([NormalDist().inv_cdf(level) for level in self.levels])
         rows = self.scores_gswlc if mass_scale == "gswlc" else self.scores
         return np.stack([extrapolated(normal_scores, nodes, np.array(rows[name])) for name in EVIDENCE_SETS])
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtri
 
 from hifrac.models.calibration import SCORE_LEVELS, checked_levels, conformal_quantiles, extrapolated
 from hifrac.models.evidence_table import READINGS, EvidenceTable
@@ -134,6 +133,8 @@ class MetallicityTable(EvidenceTable):
         quantiles : array of float, shape (n, k)
             NaN where an output is NaN.
         """
+        from scipy.special import ndtri
+
         location, unit = self.location_and_unit(outputs, ebv, evidence)
         scores = extrapolated(
             ndtri(np.asarray(levels, dtype=float)), ndtri(self.levels), np.array(self.score_quantiles)

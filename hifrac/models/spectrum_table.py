@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtri
 
 from hifrac.models.calibration import checked_levels, extrapolated
 from hifrac.models.evidence_table import READINGS, EvidenceTable
@@ -214,4 +213,6 @@ class SpectrumTable(EvidenceTable):
 
     def _scores(self, quantiles: Sequence[float], levels: Sequence[float] | np.ndarray) -> np.ndarray:
         """Interpolate quantiles at levels, as on probability paper."""
+        from scipy.special import ndtri
+
         return extrapolated(ndtri(np.asarray(levels, dtype=float)), ndtri(self.levels), np.array(quantiles))

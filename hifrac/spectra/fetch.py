@@ -18,7 +18,8 @@ from hifrac.core.config import conf
 from hifrac.core.exceptions import BadImageError, FetchError, warn_caller
 from hifrac.core.files import write_whole
 from hifrac.core.measurements import find_column
-from hifrac.cutouts._http import CONNECTIONS, Answer, Client, CutoutRequests, refused
+from hifrac.cutouts._answers import Answer, refused
+from hifrac.cutouts._http import CONNECTIONS, Client, CutoutRequests
 from hifrac.spectra.flags import WITHOUT_SPECTRUM, SpectrumFlag
 from hifrac.spectra.rest_frame import N_PIXELS, normalise
 from hifrac.spectra.sdss import FLUX_UNIT, BadSpectrumError, ObservedSpectrum, read_sdss_spectrum

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import nnls
 
 from hifrac.spectra.rest_frame import good_pixels, numbers_of
 
@@ -103,6 +102,8 @@ class LinearLatents:
         ValueError
             If the shapes do not fit.
         """
+        from scipy.optimize import nnls  # takes a quarter of a second, and few need it
+
         flux, ivar = _spectra(flux, ivar, self.basis.shape[1])
         scale = np.linalg.norm(self.basis, axis=1)
         templates = (self.basis / scale[:, None]).T

