@@ -1,34 +1,85 @@
-"""What starting costs: seconds of fresh processes, medians, side by side."""
+"""What starting costs, and one row: seconds of the processor in fresh processes, beside another checkout.
+
+The least of many runs, in turns: what else the machine does only adds to them.
+"""
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import click
-import numpy as np
 
+_ROW = """
+from hifrac import HIFractionEstimator, LocalCutouts
+from hifrac.demo import PICTURES, sample_table
+estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+row = sample_table()[:1]
+"""
+_TIMED = """
+import time
+def least(work, repeats):
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
+"""
+
+#: What is run, each in a process of its own. Those that print a number have measured themselves.
 _CASES = {
-    "python": [sys.executable, "-c", "pass"],
-    "import hifrac": [sys.executable, "-c", "import hifrac"],
-    "hifrac --version": [sys.executable, "-m", "hifrac", "--version"],
-    "import torch": [sys.executable, "-c", "import torch"],
+    "python": ["-c", "pass"],
+    "import hifrac": ["-c", "import hifrac"],
+    "hifrac --help": ["-m", "hifrac", "--help"],
+    "hifrac predict --help": ["-m", "hifrac", "predict", "--help"],
+    "import torch": ["-c", "import torch"],
+    "import torch, astropy.table": ["-c", "import torch, astropy.table"],
+    "one row, cold": ["-c", f"{_ROW}estimator.predict(row)"],
+    "one row, warm": ["-c", f"{_ROW}{_TIMED}print(least(lambda: estimator.predict(row), 100))"],
+    "one map, warm": ["-c", f"{_ROW}{_TIMED}print(least(lambda: estimator.explain(row)[0].values, 12))"],
 }
+
+
+def _seconds(arguments: list[str], checkout: Path) -> float:
+    """Return the seconds of the processor that a process takes, or that it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=checkout,  # the first place that Python looks in
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if arguments[-1].startswith(_ROW + _TIMED):
+        return float(done.stdout)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @click.command()
 @click.option("--repeats", default=7, show_default=True)
-def main(repeats: int) -> None:
-    """Print the median seconds of each case."""
-    seconds: dict[str, list[float]] = {name: [] for name in _CASES}
-    for _ in range(repeats):
-        for name, command in _CASES.items():
-            start = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
-            seconds[name].append(time.perf_counter() - start)
-    for name, runs in seconds.items():
-        click.echo(f"{name:20s} {np.median(runs):6.3f} s")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Checkout of another commit, which is measured in turns with this one.",
+)
+@click.option("--only", default="", help="Cases whose name contains this.")
+def main(repeats: int, against: Path | None, only: str) -> None:
+    """Print the least seconds of each case; with --against those of both, and their ratio."""
+    checkouts = [Path(__file__).resolve().parents[1], *([] if against is None else [against.resolve()])]
+    for name, arguments in _CASES.items():
+        if only not in name:
+            continue
+        runs = [[_seconds(arguments, checkout) for checkout in checkouts] for _ in range(repeats)]
+        least = [min(times) for times in zip(*runs, strict=True)]
+        before = "" if against is None else f"   before {least[1]:7.4f} s   {least[1] / least[0]:5.2f} times"
+        click.echo(f"{name:28s} {least[0]:7.4f} s{before}")
 
 
 if __name__ == "__main__":

@@ -229,7 +229,8 @@ class PictureEstimator:
         values["flags"] = flags
         for name, column in columns.items():
             mask = np.isnan(values[name]) if values[name].dtype.kind == "f" else None
-            result[name] = make_column(column, values[name], ~served if name == "evidence" else mask)
+            made = make_column(column, values[name], ~served if name == "evidence" else mask)
+            result.add_column(made, name=name, copy=False)
         result.meta["hifrac"] = {
             **self._provenance(on_error=on_error, overwrite=overwrite, samples=samples, ra=ra, dec=dec),
             **({"input": result.meta["hifrac"]} if "hifrac" in result.meta else {}),
@@ -426,7 +427,7 @@ class PictureEstimator:
                     if self._recipe_of_row(request, row).step(cutout.pixel_scale) is not None:
                         flags[row] |= int(Flag.RESAMPLED)
                     batch.append(row)
-                if len(batch) == len(pixels):
+                if len(batch) == len(pixels) and row + 1 < n:  # the last one needs no thread
                     if running is not None:
                         running.result()
                     running = network.submit(self._run, request, batch, pixels, values, flags)

@@ -289,12 +289,14 @@ def make_column(entry: ResultColumn, values: np.ndarray, mask: np.ndarray | None
         values[mask] = np.nan if values.dtype.kind == "f" else np.zeros(1, values.dtype)[0]
     if mask is None and entry.unit is not None:
         mask = np.zeros(len(values), bool)
-    if entry.unit is None or is_logarithm(entry.unit):
-        column = Column(values) if mask is None else MaskedColumn(values, mask=mask)
-    else:
-        column = Masked(u.Quantity(values, entry.unit), mask=mask)
-    column.info.description = entry.description
-    return _described(column, entry.unit) if is_logarithm(entry.unit) else column
+    if entry.unit is not None and not is_logarithm(entry.unit):
+        quantity = Masked(u.Quantity(values, entry.unit), mask=mask)
+        quantity.info.description = entry.description
+        return quantity
+    facts = {"description": entry.description}
+    if entry.unit is not None:
+        facts = _of_logarithm(entry.description, entry.unit)
+    return Column(values, **facts) if mask is None else MaskedColumn(values, mask=mask, **facts)
 
 
 def unknown_values(column: ResultColumn, n_rows: int) -> np.ndarray:
@@ -319,14 +321,11 @@ def plain_logarithm(column: Any) -> MaskedColumn:
     """Return a column of logarithms as `make_column` makes them: floats, the unit in the description."""
     info, mask = column.info, getattr(column, "mask", False)
     values = np.ma.getdata(getattr(column, "unmasked", column))
-    plain = MaskedColumn(np.array(getattr(values, "value", values), dtype=float), mask=mask)
-    plain.info.description, plain.info.format = info.description, info.format
-    plain.info.meta = copy.deepcopy(info.meta)
-    return _described(plain, known_unit(column.unit))
+    facts = _of_logarithm(info.description, known_unit(column.unit), info.format)
+    numbers = np.array(getattr(values, "value", values), dtype=float)
+    return MaskedColumn(numbers, mask=mask, meta=copy.deepcopy(info.meta), **facts)
 
 
-def _described(column: Any, unit: Any) -> Any:
-    """Return a column of logarithms with its unit in the description, and two decimals in print."""
-    column.info.description = f"{column.info.description or ''} [{unit}]".strip()
-    column.info.format = column.info.format or ".2f"
-    return column
+def _of_logarithm(description: str | None, unit: Any, shown: str | None = None) -> dict[str, str]:
+    """Return what a column of logarithms has: the unit in its description, and two decimals in print."""
+    return {"description": f"{description or ''} [{unit}]".strip(), "format": shown or ".2f"}
