@@ -100,15 +100,11 @@ def _estimates(quantity: Quantity, definition: str) -> tuple[ResultColumn, ...]:
 
 def _spectra() -> Iterator[ResultColumn]:
     """Yield what a predicted spectrum has beside the line that is its estimate."""
-    for name, level in (
-        ("flux", ""),
-        ("flux_p16", "16th percentile of "),
-        ("flux_p84", "84th percentile of "),
+    for name, meaning in (
+        ("flux", "photometric template spectrum in the rest frame, of norm 1; no measured spectrum"),
+        ("flux_p16", "16th percentile of that template spectrum"),
+        ("flux_p84", "84th percentile of that template spectrum"),
     ):
-        meaning = (
-            f"{level}the photometric template spectrum in the rest frame, of norm 1; it is no measured "
-            "spectrum: what magnitudes and a redshift do not tell is not in it"
-        )
         yield ResultColumn(name, None, meaning, quantity=_LINE, size=1000)
     yield ResultColumn(
         "latents", None, "coordinates of the photometric template spectrum", quantity=_LINE, size=5
