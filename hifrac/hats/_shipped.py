@@ -8,10 +8,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from hifrac.core.config import conf
+from hifrac.core.exceptions import ModelError
 from hifrac.hats._partition import predict_partition
 from hifrac.models import load_model
 from hifrac.models.registry import bundled_models
@@ -42,6 +43,7 @@ class ShippedEstimator:
     options: dict[str, Any]
     settings: dict[str, Any]
     token: str
+    sha256: str  # of the model
 
     @classmethod
     def of(cls, estimator: PictureEstimator, **settings: Any) -> ShippedEstimator:
@@ -57,7 +59,7 @@ class ShippedEstimator:
         model, cutouts = _model_recipe(options.pop("model")), _recipe(options.pop("cutouts"))
         parts = type(estimator), model, cutouts, options, settings
         # Of this catalogue alone: for the next one, pictures may have been added to a folder.
-        return cls(*parts, token=uuid.uuid4().hex)
+        return cls(*parts, token=uuid.uuid4().hex, sha256=estimator.model.sha256)
 
     def __dask_tokenize__(self) -> str:
         return self.token
@@ -74,7 +76,8 @@ class ShippedEstimator:
             if self.token not in _made:
                 _made.clear()
                 estimator = object.__new__(self.estimator_class)
-                vars(estimator).update(self.options, model=self.model(), cutouts=self.cutouts())
+                model = _loaded(self.model.args, tuple(self.model.keywords.items()), self.sha256)
+                vars(estimator).update(self.options, model=model, cutouts=self.cutouts())
                 _made[self.token] = estimator
             return _made[self.token]
 
@@ -85,6 +88,17 @@ class ShippedEstimator:
                 if getattr(conf, name) != value:
                     stack.enter_context(conf.set_temp(name, value))
             yield
+
+
+@lru_cache(maxsize=1)
+def _loaded(names: tuple[Any, ...], options: tuple[tuple[str, Any], ...], sha256: str) -> Model:
+    """Return a model, which stays for the next catalogue; a ModelError if it is another than was sent."""
+    model = load_model(*names, **dict(options))
+    if model.sha256 != sha256:
+        raise ModelError(
+            f"model {model.card.name!r} is another one in this worker: {model.sha256} not {sha256}"
+        )
+    return model
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -123,3 +124,5 @@ def test_the_model_of_a_folder_travels_as_its_path(tmp_path, monkeypatch, estima
     monkeypatch.chdir("/")
     assert shipped._estimator().model.folder == tmp_path / "mine"
     assert shipped._estimator().selection == "alfalfa"
+    with pytest.raises(hifrac.core.ModelError, match="is another one in this worker"):
+        replace(shipped, token="other", sha256="0" * 64)._estimator()
