@@ -247,8 +247,7 @@ class PublicNames(_Generated):
         room, value = hifrac._ROOM_OF[name], getattr(hifrac, name)
         if name == "conf":
             return "``hifrac.conf``", "The settings; see :doc:`configuration`."
-        described_here = ("hifrac.core", "hifrac.estimator", "hifrac.metallicity", "hifrac.visualization")
-        home = "hifrac" if room.startswith(described_here) else room
+        home = room if room in ("hifrac.cutouts", "hifrac.models") else "hifrac"
         return f":obj:`hifrac.{name} <{home}.{name}>`", inspect.getdoc(value).splitlines()[0]
 
 

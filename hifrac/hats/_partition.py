@@ -105,7 +105,7 @@ def result_meta(
 
     Parameters
     ----------
-    card : `~hifrac.ModelCard`
+    card : `~hifrac.models.ModelCard`
         Of the model.
     columns : `pandas.DataFrame`
         A partition, or another frame with its columns, such as ``catalog.meta``; rows do not matter.
