@@ -270,9 +270,10 @@ def test_experiments_bear_the_names_of_the_paper():
     known = {f"fig{n}" for n in range(1, 14)} | {f"table{n}" for n in range(1, 5)}
     known |= {f"{one}-simulated" for one in known} | {f"wu2019-fig{n}" for n in range(1, 7)}
     beyond = {"coverage", "reliability", "slopes", "wu2019-models", "wu2019-shrinkage"}
+    beyond |= {f"wupeek2020-{name}" for name in ("bases", "examples", "explain", "legacy", "lines")}
     assert set(EXPERIMENTS) - known == beyond
     for name, experiment in EXPERIMENTS.items():
-        assert experiment.paper == ("wu2019" if name.startswith("wu2019-") else "wu2020")
+        assert experiment.paper == (name.split("-")[0] if name.startswith(("wu2019", "wupeek")) else "wu2020")
     assert [one.name for one in select("all")] == list(EXPERIMENTS)
     assert [one.name for one in select(["fig5", "fig1", "fig5"])] == ["fig5", "fig1"]
     with pytest.raises(ValueError, match="got fig99"):
