@@ -74,15 +74,19 @@ def exported(network: nn.Module, width: int, n_channels: int = 3) -> torch.expor
     program : torch.export.ExportedProgram
         On the CPU. Answers with a tuple, one tensor (n,) for each output.
     """
+    from hifrac.models.measuring import MeasuringNet
     from hifrac.models.xresnet import fold_for_inference
 
+    folded = fold_for_inference(network).cpu()
+    if isinstance(folded, MeasuringNet):  # a word of one picture: for words of more, their number were fixed
+        folded.places = folded.places[:1].clone()
     # Two pictures: a dimension of one would be taken for a constant.
     dtype = torch.float32 if getattr(network, "fluxes", False) else torch.uint8
     example = torch.zeros(2, n_channels, width, width, dtype=dtype)
     number = torch.export.Dim("n", min=1, max=_MOST)
     with torch.no_grad():
         return torch.export.export(
-            _Columns(fold_for_inference(network).cpu()).eval(),
+            _Columns(folded).eval(),
             (example,),
             dynamic_shapes={"pixels": {0: number}},
         )

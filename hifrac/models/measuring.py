@@ -358,10 +358,9 @@ class MeasuringNet(nn.Module):
         # A picture with nothing in the middle has a segment still.
         above[:, middle - 2 : middle + 2, middle - 2 : middle + 2] = True
         # Each bit of a word is a picture; words stand in a line, where a border ends each row and column.
-        places = self._places()
-        size = places.shape[0]
+        size = self.places.shape[0]
         words = functional.pad(above.flatten(1).to(torch.int16), (0, 0, 0, -n % size))
-        words = words.view((n + size - 1) // size, size, side * side) << places
+        words = words.view((n + size - 1) // size, size, side * side) << self.places
         words = words.sum(1, dtype=torch.int16).view(-1, side, side)
         above = functional.pad(words, (2, 2, 2, 2))
         mask = torch.zeros_like(above)
@@ -373,14 +372,7 @@ class MeasuringNet(nn.Module):
             near = _any_of_five(_any_of_five(grown, 1), side + 4)
             grown[border:-border] = near & above[border:-border]
         words = grown.view(-1, 1, side + 4, side + 4)[..., 2:-2, 2:-2].flatten(2)
-        return ((words >> places) & 1).flatten(0, 1)[:n].view(n, side, side).to(counts.dtype)
-
-    def _places(self) -> Tensor:
-        """Return the places of pictures in a word: a program for any number of them has one in each."""
-        if not torch.jit.is_scripting():  # noqa: SIM102 (a script does not read the branch)
-            if torch.compiler.is_exporting():
-                return self.places[:1]
-        return self.places
+        return ((words >> self.places) & 1).flatten(0, 1)[:n].view(n, side, side).to(counts.dtype)
 
     def _segment_features(
         self, mask: Tensor, image: Tensor, grey: Tensor, residuals: list[tuple[Tensor, Tensor]]
