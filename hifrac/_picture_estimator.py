@@ -19,7 +19,7 @@ import numpy as np
 from astropy.table import QTable, Table
 
 import hifrac
-from hifrac.core.columns import ResultColumn, columns_of, make_column, make_room, unknown_values
+from hifrac.core.columns import make_column, make_room, unknown_values
 from hifrac.core.config import conf
 from hifrac.core.counts import require_count
 from hifrac.core.draws import random_shares
@@ -28,7 +28,7 @@ from hifrac.core.exceptions import BadCoordinateError, FetchError, HifracWarning
 from hifrac.core.failures import Failures
 from hifrac.core.flags import UNSERVED, Flag
 from hifrac.core.input import Positions, parse
-from hifrac.core.measurements import find_column, find_measurement
+from hifrac.core.measurements import find_column
 from hifrac.core.progress import progress_reports
 from hifrac.core.quantities import QUANTITIES
 from hifrac.core.reddening import EBV_SOURCE, galactic_ebv
@@ -211,7 +211,9 @@ class PictureEstimator:
         positions = parse(data, *measurements, ra=ra, dec=dec, name=self.cutouts.name_column)
         request = self._request(positions, samples)
         result = positions.table
-        columns = self._columns(result, environment is not None, samples is not None)
+        columns = self.model.card.columns_for(
+            result, with_environment=environment is not None, with_samples=samples is not None
+        )
         make_room(result, list(columns), overwrite)
         # First, for a reference that cannot be used is better known before the pictures are fetched.
         density = None if environment is None else _density(positions, environment)
@@ -324,17 +326,6 @@ class PictureEstimator:
             batch_size=int(self.batch_size or conf.batch_size),
             options={} if steps is None else {"steps": steps},
             progress=progress,
-        )
-
-    def _columns(self, table: Table, with_environment: bool, with_samples: bool) -> dict[str, ResultColumn]:
-        """Return the columns of a result by name."""
-        return columns_of(
-            self.model.card.target_column,
-            self.model.card.target,
-            others=self.model.card.target_columns[1:],
-            with_mass=find_measurement(table, "log_mstar") is not None,
-            with_environment=with_environment,
-            with_samples=with_samples,
         )
 
     def _derive(self, values: dict[str, np.ndarray], evidence: Evidence) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from astropy.table import QTable, Table
 from hifrac._picture_estimator import PictureEstimator, require_count
 from hifrac.core.arrow import to_arrow
 from hifrac.core.exceptions import HifracWarning, warn_caller
-from hifrac.core.failures import failures_text
+from hifrac.core.failures import count_unserved, failures_text
 from hifrac.core.flags import UNSERVED, Flag
 from hifrac.core.manifest import (
     differences,
@@ -196,8 +197,10 @@ class _Call:
         if given is None:
             return made
         options = self.options
-        new = self.estimator._columns(
-            result, options.get("environment") is not None, options.get("samples") is not None
+        new = self.estimator.model.card.columns_for(
+            result,
+            with_environment=options.get("environment") is not None,
+            with_samples=options.get("samples") is not None,
         )
         for place, field in enumerate(made.schema):
             if field.name in given.column_names and field.name not in new:
@@ -323,8 +326,7 @@ class _Said:
     def __init__(self) -> None:
         self._texts: dict[str, tuple[str, type[Warning]]] = {}
         self._first = ""
-        self._n_rows = 0
-        self._counts: dict[Flag, int] = {}
+        self._counts: Counter[int] = Counter()  # of rows, by what their flags are
 
     @contextmanager
     def listen(self, start: int) -> Iterator[None]:
@@ -346,17 +348,14 @@ class _Said:
 
     def count(self, flags: np.ndarray) -> None:
         """Count the rows of a part."""
-        self._n_rows += len(flags)
-        for flag in Flag:
-            if flag & UNSERVED and (n := int(np.sum(flags & int(flag) != 0))):
-                self._counts[flag] = self._counts.get(flag, 0) + n
+        self._counts.update(flags.tolist())
 
     def warn(self) -> None:
         """Warn of all that was said."""
         for text, category in self._texts.values():
             warn_caller(text, category)
-        if self._counts:
-            warn_caller(failures_text(self._counts, self._n_rows, self._first))
+        if unserved := count_unserved(self._counts):
+            warn_caller(failures_text(unserved, self._counts.total(), self._first))
 
 
 @contextmanager

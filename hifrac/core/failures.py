@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from hifrac.core.exceptions import RowError, warn_caller
-from hifrac.core.flags import Flag
+from hifrac.core.flags import UNSERVED, Flag
 
 
 class Failures:
@@ -36,8 +36,15 @@ class Failures:
             warn_caller(failures_text(self._counts, n_rows, self._first))
 
 
-def failures_text(counts: Mapping[Flag, int], n_rows: int, first: str) -> str:
+def count_unserved(counts: Mapping[int, int]) -> dict[Flag, int]:
+    """Return how many rows each reason stopped, from the number of rows by what their ``flags`` are."""
+    with_flag = {flag: sum(n for value, n in counts.items() if value & flag) for flag in UNSERVED}
+    return {flag: n for flag, n in with_flag.items() if n}
+
+
+def failures_text(counts: Mapping[Flag, int], n_rows: int, first: str = "") -> str:
     """Say how many of the rows have no estimate, why the first, and what to do about each kind."""
-    lines = [f"{sum(counts.values())} of {n_rows} rows have no estimate, the first is {first}"]
+    head = f"{sum(counts.values())} of {n_rows} rows have no estimate"
+    lines = [f"{head}, the first is {first}" if first else head]
     lines += [f"  {count} {flag.name}: {flag.advice}" for flag, count in counts.items()]
     return "\n".join(lines)

@@ -48,8 +48,7 @@ def is_whole_part(path: Path, rows: int, facts: Mapping[str, Any]) -> bool:
     try:
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             schema = file.schema_arrow
-            made_by = json.loads((schema.metadata or {}).get(PROVENANCE, b"{}"))
-            if made_by.get("part", {}).get("run") != run_of(facts) or file.metadata.num_rows != rows:
+            if _run_in(schema) != run_of(facts) or file.metadata.num_rows != rows:
                 return False
             for _ in file.iter_batches(batch_size=_CHECKED_ROWS):
                 pass
@@ -111,10 +110,15 @@ def _read_part(path: Path, run: str) -> pyarrow.Table:
         part = pyarrow.parquet.read_table(path, page_checksum_verification=True)
     except (OSError, pyarrow.ArrowException) as error:
         raise ValueError(f"{path.name} is damaged: {error}; resume=True (--resume) makes it anew") from error
-    provenance = json.loads((part.schema.metadata or {}).get(PROVENANCE, b"{}"))
-    if provenance.get("part", {}).get("run") != run:
+    if _run_in(part.schema) != run:
         raise ValueError(f"{path.name} is of another run than the manifest: --resume makes it anew")
     return part
+
+
+def _run_in(schema: pyarrow.Schema) -> str | None:
+    """Return of which run a part says that it is."""
+    made_by = json.loads((schema.metadata or {}).get(PROVENANCE, b"{}"))
+    return made_by.get("part", {}).get("run")
 
 
 def remove_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import warn_caller
-from hifrac.core.flags import UNSERVED, Flag
+from hifrac.core.failures import count_unserved, failures_text
 from hifrac.core.manifest import lasting_facts
 from hifrac.hats._cluster import client_at_hand, count_hosts, import_lsdb, work_of
 from hifrac.hats._output import begin
@@ -209,10 +209,5 @@ def count_flags(result: lsdb.Catalog) -> Counter[int]:
 def _warn_of_unserved(result: lsdb.Catalog) -> None:
     """Warn of rows without an estimate, once: how many, and what to do about each kind."""
     counts = count_flags(result)
-    with_flag = {flag: sum(counts[value] for value in counts if value & flag) for flag in (UNSERVED, *Flag)}
-    if n_unserved := with_flag.pop(UNSERVED):
-        lines = [f"{n_unserved} of {counts.total()} rows have no estimate"]
-        lines += [
-            f"  {n} {flag.name}: {flag.advice}" for flag, n in with_flag.items() if n and flag & UNSERVED
-        ]
-        warn_caller("\n".join(lines))
+    if unserved := count_unserved(counts):
+        warn_caller(failures_text(unserved, counts.total()))

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from astropy.table import Table
 
 from hifrac.core.arrow import to_arrow
-from hifrac.core.columns import ResultColumn, columns_of, make_room
+from hifrac.core.columns import ResultColumn, make_room
 from hifrac.core.config import conf
-from hifrac.core.measurements import find_measurement
 from hifrac.cutouts.remote import RemoteCutouts
 
 if TYPE_CHECKING:
@@ -158,12 +157,7 @@ def require_at_hand(estimator: PictureEstimator, *, allow_fetch: bool) -> None:
 def _added(card: ModelCard, columns: pd.DataFrame, samples: int | None) -> dict[str, ResultColumn]:
     """Return the columns that a result adds."""
     names = Table(names=list(columns.columns)) if len(columns.columns) else Table()
-    return columns_of(
-        card.target_column,
-        card.target,
-        with_mass=find_measurement(names, "log_mstar") is not None,
-        with_samples=samples is not None,
-    )
+    return card.columns_for(names, with_samples=samples is not None)
 
 
 def _renamed(

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
+from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS, ResultColumn, columns_of
 from hifrac.core.exceptions import ModelError
 from hifrac.core.files import write_whole
-from hifrac.core.measurements import BANDS
+from hifrac.core.measurements import BANDS, find_measurement
 from hifrac.core.quantities import QUANTITIES
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts.recipe import CutoutRecipe
@@ -27,6 +27,9 @@ from hifrac.models.detection import DetectionTable
 from hifrac.models.evidence_table import READINGS
 from hifrac.models.metallicity_table import MetallicityTable
 from hifrac.models.spectrum_table import LATENTS, RATIOS, SpectrumTable
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 FILE_NAME = "card.json"
 
@@ -236,6 +239,19 @@ class ModelCard:
         if isinstance(self.calibration, ConformalTables):
             return self.calibration.columns
         return (self.target_column,)
+
+    def columns_for(
+        self, table: Table, *, with_environment: bool = False, with_samples: bool = False
+    ) -> dict[str, ResultColumn]:
+        """Return the columns of the result for a table by name, as `~hifrac.core.columns.columns_of`."""
+        return columns_of(
+            self.target_column,
+            self.target,
+            others=self.target_columns[1:],
+            with_mass=find_measurement(table, "log_mstar") is not None,
+            with_environment=with_environment,
+            with_samples=with_samples,
+        )
 
     @property
     def is_measured(self) -> bool:

@@ -17,6 +17,7 @@ from hifrac.core.shapes import as_table
 from hifrac.demo import PICTURES
 from hifrac.hats import predict_partition, result_meta
 from hifrac.hats._shipped import ShippedEstimator, shipping
+from hifrac.models.calibration import ConformalTable, ConformalTables
 
 
 @pytest.mark.numeric
@@ -126,3 +127,21 @@ def test_the_model_of_a_folder_travels_as_its_path(tmp_path, monkeypatch, estima
     assert shipped._estimator().selection == "alfalfa"
     with pytest.raises(hifrac.core.ModelError, match="is another one in this worker"):
         replace(shipped, token="other", sha256="0" * 64)._estimator()
+
+
+def test_a_model_of_several_targets_has_the_columns_of_each():
+    table = ConformalTable.from_residuals(np.linspace(-1, 1, 100))
+    tables = ConformalTables(
+        columns=("age", "dust"), n=(table.n, table.n), levels=table.levels, values=(table.values,) * 2
+    )
+    card = replace(
+        hifrac.list_models()[0],
+        architecture="shallow",
+        inputs=("pixels",),
+        outputs=("estimate", "estimate_2"),
+        target_column="age",
+        calibration=tables,
+        detection=None,
+    )
+    meta = result_meta(card, pd.DataFrame({"ra": [1.0], "dec": [2.0]}))
+    assert {"age", "age_p16", "dust", "dust_p16", "dust_p95"} < set(meta.columns)
