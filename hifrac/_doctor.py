@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import hifrac
 
@@ -194,29 +191,22 @@ def _estimate() -> str:
 # The services. Each function asks for one thing, checks what comes, and says what it was.
 
 
-@contextmanager
-def _settings() -> Iterator[None]:
-    """Settings with which a service that does not answer is given up soon."""
-    from hifrac.core.config import conf
+def _asked(ask: Callable[[], str]) -> str:
+    """Ask a service, and give one that does not answer up soon."""
+    from hifrac.core.config import conf, temporary_settings
 
     quick = {"retries": 1, "patience": 0.0, "timeout": min(conf.timeout, 20.0)}
     quick |= {"cutout_timeout": 45.0, "catalog_timeout": min(conf.catalog_timeout, 60.0)}
-    with ExitStack() as stack:
-        for name, value in quick.items():
-            stack.enter_context(conf.set_temp(name, value))
-        yield
-
-
-def _asked(ask: Callable[[], str]) -> str:
-    with _settings():
+    with temporary_settings(**quick):
         return ask()
 
 
 def _cutout(survey: str) -> str:
+    from hifrac.core.config import temporary_settings
     from hifrac.cutouts import SURVEYS
 
     # Of a store of its own: what is asked for is the service, not what it said before.
-    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, HIFRAC_CACHE_DIR=folder):
+    with tempfile.TemporaryDirectory() as folder, temporary_settings(folder):
         source: Any = SURVEYS[survey]()
         (cutout,) = source.fetch([GALAXY["ra"]], [GALAXY["dec"]])
         if cutout.error is not None:

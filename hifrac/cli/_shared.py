@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -154,23 +153,12 @@ def temporary_settings(
     threads: int | None = None,
 ) -> Iterator[None]:
     """Apply settings of the command line, which come before those of the environment."""
-    from hifrac.core.config import conf
+    from hifrac.core import config
 
-    previous = os.environ.get("HIFRAC_CACHE_DIR")
-    with ExitStack() as stack:
-        settings = {"max_rate": max_rate, "offline": offline or None, "threads": threads}
-        for name, value in settings.items():
-            if value is not None:
-                stack.enter_context(conf.set_temp(name, value))
-        if cache_dir is not None:
-            os.environ["HIFRAC_CACHE_DIR"] = str(cache_dir)
-        try:
-            yield
-        finally:
-            if previous is None:
-                os.environ.pop("HIFRAC_CACHE_DIR", None)
-            else:
-                os.environ["HIFRAC_CACHE_DIR"] = previous
+    given = {"max_rate": max_rate, "offline": offline or None, "threads": threads}
+    settings = {name: value for name, value in given.items() if value is not None}
+    with config.temporary_settings(cache_dir, **settings):
+        yield
 
 
 def make_source(

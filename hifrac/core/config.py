@@ -7,8 +7,11 @@ Every setting is read when a function runs, never when it is defined, so that
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from astropy.config import ConfigItem, ConfigNamespace
 
@@ -121,6 +124,24 @@ def data_dir() -> Path | None:
     """
     folder = os.environ.get("HIFRAC_DATA_DIR") or conf.data_dir
     return Path(folder).expanduser() if folder else None
+
+
+@contextmanager
+def temporary_settings(cache_dir: str | Path | None = None, **settings: Any) -> Iterator[None]:
+    """Set values of ``conf`` in a block, and the folder that comes before those, if one is given."""
+    previous = os.environ.get("HIFRAC_CACHE_DIR")
+    with ExitStack() as stack:
+        for name, value in settings.items():
+            stack.enter_context(conf.set_temp(name, value))
+        if cache_dir is not None:
+            os.environ["HIFRAC_CACHE_DIR"] = str(cache_dir)
+        try:
+            yield
+        finally:
+            if previous is None:
+                os.environ.pop("HIFRAC_CACHE_DIR", None)
+            else:
+                os.environ["HIFRAC_CACHE_DIR"] = previous
 
 
 def cache_dir() -> Path:

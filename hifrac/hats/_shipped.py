@@ -6,12 +6,12 @@ import threading
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from hifrac.core.config import conf
+from hifrac.core.config import conf, temporary_settings
 from hifrac.core.exceptions import ModelError
 from hifrac.hats._partition import predict_partition
 from hifrac.models import load_model
@@ -66,7 +66,8 @@ class ShippedEstimator:
 
     def predict(self, frame: pd.DataFrame, **options: Any) -> pd.DataFrame:
         """Estimate a partition in this process; of rows without an estimate is warned at the end, once."""
-        with self._in_force(), warnings.catch_warnings():
+        changed = {name: value for name, value in self.settings.items() if getattr(conf, name) != value}
+        with temporary_settings(**changed), warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")
             return predict_partition(frame, self._estimator(), allow_fetch=True, **options)
 
@@ -80,14 +81,6 @@ class ShippedEstimator:
                 vars(estimator).update(self.options, model=model, cutouts=self.cutouts())
                 _made[self.token] = estimator
             return _made[self.token]
-
-    @contextmanager
-    def _in_force(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for name, value in self.settings.items():
-                if getattr(conf, name) != value:
-                    stack.enter_context(conf.set_temp(name, value))
-            yield
 
 
 @lru_cache(maxsize=1)
