@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import os
 import subprocess
 import sys
@@ -90,6 +92,14 @@ def _stages(folder: Path, sky: np.ndarray) -> dict[str, Callable[[], object]]:
     }
 
 
+def _print_unpacking(frames: list[Path]) -> None:
+    """Print the size of compressed frames, and the time that one takes to be unpacked."""
+    unpack = {".gz": gzip.decompress, ".bz2": bz2.decompress}[frames[0].suffix]
+    data = [path.read_bytes() for path in frames]
+    click.echo(f"{'size of a frame':28s} {np.mean([len(frame) for frame in data]) / 1e6:8.2f} MB")
+    click.echo(f"{'unpack a frame':28s} {_milliseconds(lambda: unpack(data[0]), repeats=5):8.2f} ms")
+
+
 def _measure(folder: Path) -> None:
     """Cut pictures of the package that is imported, and write the times and the pictures into the folder."""
     from hifrac.cutouts.frames import FrameCutouts
@@ -160,6 +170,8 @@ def main(fields: int, rows: int, suffix: str, beside: Path | None, turns: int, f
                 f"{'pictures equal':28s} {same:8d} of {rows}; levels differ by {difference.max()} at most"
             )
             click.echo(f"{'':28s} {difference.mean():8.5f} on average")
+        if suffix:
+            _print_unpacking(sorted((folder / "frames").rglob(f"*.fits{suffix}")))
         for stage, action in _stages(folder / "frames", sky).items():
             click.echo(f"{stage:28s} {_milliseconds(action):8.2f} ms")
 
