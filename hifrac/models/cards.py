@@ -243,7 +243,7 @@ class ModelCard:
     def columns_for(
         self, table: Table, *, with_environment: bool = False, with_samples: bool = False
     ) -> dict[str, ResultColumn]:
-        """Return the columns of the result for a table by name, as `~hifrac.core.columns.columns_of`."""
+        """Return the columns of the result for a table by name."""
         return columns_of(
             self.target_column,
             self.target,
