@@ -101,7 +101,10 @@ def _child(checkout: Path, arguments: list[str]) -> tuple[str, float]:
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    # The folder, for it is the first place that Python looks in.
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=checkout
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -139,7 +142,16 @@ def main(
         click.echo(json.dumps(_measure(pictures, repeats, only)))
         return
     checkouts = [Path(__file__).resolve().parents[1], *([] if against is None else [against.resolve()])]
-    own = [__file__, "--child", "--pictures", str(pictures), "--repeats", str(repeats), "--only", only]
+    own = [
+        str(Path(__file__).resolve()),
+        "--child",
+        "--pictures",
+        str(pictures),
+        "--repeats",
+        str(repeats),
+        "--only",
+        only,
+    ]
     least: list[dict[str, float]] = [{} for _ in checkouts]
     for _ in range(rounds):
         for checkout, best in zip(checkouts, least, strict=True):

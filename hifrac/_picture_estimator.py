@@ -323,7 +323,7 @@ class PictureEstimator:
             pixel_scales=request.pixel_scales,
             interpret=partial(self._interpret, request),
             on_error=on_error,
-            batch_size=int(self.batch_size or conf.batch_size),
+            batch_size=self.batch_size,
             options={} if steps is None else {"steps": steps},
             progress=progress,
         )

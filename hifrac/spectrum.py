@@ -30,7 +30,7 @@ class SpectrumEstimator(PictureEstimator):
     device : {"auto", "cpu", "cuda"} or a torch device, optional
         Where the network runs; ``conf.device`` by default.
     batch_size : int, optional
-        Pictures in one pass of the network, at least 1; ``conf.batch_size`` by default. The result does not
+        Pictures in one batch, at least 1; ``conf.batch_size`` by default. The result does not
         depend on it.
 
     Raises

@@ -42,6 +42,8 @@ upside_down = flip_wcs
 log = logging.getLogger("hifrac.estimator")
 
 _ON_ERROR = ("flag", "raise")
+#: Pictures explained at a time: nobody wants to wait for more before the first map.
+_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +269,7 @@ class Explanations(Sequence):
     on_error : {"flag", "raise"}, optional
         Whether a row without a picture has a masked map and a flag, or raises its error.
     batch_size : int, optional
-        Pictures in one pass of the network.
+        Pictures that are explained at a time, 64 by default.
     options : dict, optional
         Options of the method.
     progress : bool or callable, optional
@@ -297,7 +299,7 @@ class Explanations(Sequence):
         pixel_scales: np.ndarray | None = None,
         interpret: Callable[[Mapping[str, np.ndarray], list[int]], Answer] | None = None,
         on_error: str = "flag",
-        batch_size: int = 64,
+        batch_size: int | None = None,
         options: dict[str, Any] | None = None,
         progress: bool | Callable[[int], object] = False,
     ) -> None:
@@ -310,7 +312,7 @@ class Explanations(Sequence):
         self.rows = np.arange(len(table))
         self._arguments = {"method": method, "target": self.target.name, **(options or {})}
         self._fetch, self._decode, self._positions = fetch, decode, positions
-        self._ebv, self._raises, self._batch_size = ebv, on_error == "raise", int(batch_size)
+        self._ebv, self._raises, self._batch_size = ebv, on_error == "raise", int(batch_size or _BATCH)
         self._pixel_scales, self._progress = pixel_scales, progress
         self._interpret = interpret or (lambda outputs, rows: model.interpret(outputs, self._ebv_of(rows)))
 

@@ -219,7 +219,7 @@ _OPTIONS = (
     survey_options,
     click.option("--model", help="Bundled model, or folder of a model.  [default: that of the quantity]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
-    click.option("--batch-size", type=int, help="Pictures in one pass of the network."),
+    click.option("--batch-size", type=int, help="Pictures in one batch."),
     click.option(
         "--threads",
         type=click.IntRange(min=1),

@@ -44,7 +44,7 @@ class Conf(ConfigNamespace):
     metallicity_model = _item("metallicity", "Name of the model of metallicities used when none is named.")
     spectrum_model = _item("spectra", "Name of the model of spectra used when none is named.")
     device = _item(["auto", "cpu", "cuda"], "Where the network runs; auto takes CUDA when there is one.")
-    batch_size = _item(64, "Pictures in one pass of the network.", cfgtype="integer(min=1)")
+    batch_size = _item(256, "Pictures in one batch.", cfgtype="integer(min=1)")
     threads = _item(
         0,
         "Threads that a network computes with on the CPU, and that decode pictures; 0: as PyTorch has it.",

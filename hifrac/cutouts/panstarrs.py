@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError
@@ -19,7 +21,7 @@ _LARGEST = 6000  # about a skycell
 _NANOMAGGIES = 10 ** (0.4 * (22.5 - 25.0))
 
 #: Of the asinh scale of full stacks: x = a asinh((flux - BOFFSET) / (2 BSOFTEN)), a = 2.5 log10(e).
-_POGSON = 2.5 * np.log10(np.e)
+_POGSON = 2.5 / math.log(10.0)
 
 _GRID = "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"
 

@@ -1,11 +1,15 @@
-"""What is set for all of PyTorch in a process: kept away from the networks, but for the number of threads."""
+"""What is set for all of PyTorch in a process: kept away from the networks, with its number of threads."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
 
 from hifrac.core.config import conf
 from hifrac.core.imports import uncollected
@@ -13,21 +17,33 @@ from hifrac.core.imports import uncollected
 if TYPE_CHECKING:
     import torch
 
+_Part = TypeVar("_Part")
+
 _lock = threading.Lock()
-#: How many computations are under way that want single precision, and the type that they found.
-_users = 0
-_found: torch.dtype | None = None
+
+
+@dataclass
+class _Process:
+    """What a user has set for the whole process, while any thread computes with our settings."""
+
+    users: int = 0
+    dtype: torch.dtype | None = None
+    threads: int = 0
+
+
+_process = _Process()
 
 
 @contextmanager
-def plain_torch() -> Iterator[None]:
+def plain_torch(threads: int | None = None) -> Iterator[None]:
     """Compute in single precision, without autocast and inference mode, new tensors on the CPU.
 
-    With ``conf.threads`` threads, if it says how many.
+    An operation is shared among so many threads, or else `n_threads`.
 
     Also a decorator. Users set such things for their own networks: ``torch.set_default_dtype``,
-    ``torch.set_default_device``, ``torch.autocast``, ``torch.inference_mode``. The default type alone is of
-    the whole process and not of a thread; it is restored when the last of the threads is done.
+    ``torch.set_default_device``, ``torch.autocast``, ``torch.inference_mode``. The default type is of the
+    whole process, and so is the number of threads for threads that begin meanwhile: both are restored when
+    the last thread is done.
     """
     with uncollected():  # for it is mostly here that PyTorch is imported
         import torch
@@ -39,50 +55,70 @@ def plain_torch() -> Iterator[None]:
                 stack.enter_context(torch.autocast(device, enabled=False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
-        stack.enter_context(_single_precision())
-        stack.enter_context(_configured_threads())
+        stack.enter_context(_settings(threads or n_threads()))
         yield
+
+
+def side_by_side(work: Callable[[slice], _Part], count: int, size: int) -> list[_Part]:
+    """Work on rows in passes of at most so many, each in a thread of its own, `n_threads` at a time.
+
+    For networks whose operations are too short to be shared among threads, in inference mode.
+
+    Returns
+    -------
+    parts : list
+        In the order of the rows; with no rows there is one part, of none.
+    """
+    import torch
+
+    threads = n_threads()
+    size = max(size // 2, min(size, -(-count // threads)))  # smaller passes cost more than an idle thread
+    passes = [slice(start, start + size) for start in range(0, max(count, 1), size)]
+
+    def one_pass(rows: slice) -> _Part:
+        with plain_torch(threads=1), torch.inference_mode():
+            return work(rows)
+
+    if min(threads, len(passes)) == 1:
+        return [one_pass(rows) for rows in passes]
+    return list(_pool(threads).map(one_pass, passes))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return the threads for passes: the same all along, for what PyTorch sets up in a thread takes time."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="hifrac-pass")
+
+
+if hasattr(os, "register_at_fork"):  # after a fork there are no threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def n_threads() -> int:
     """Return with how many threads networks compute on the CPU, and pictures are decoded."""
     import torch
 
-    return conf.threads or torch.get_num_threads()
-
-
-@contextmanager
-def _configured_threads() -> Iterator[None]:
-    """Compute with as many threads as are configured."""
-    import torch
-
-    wanted, before = n_threads(), torch.get_num_threads()
-    if wanted == before:
-        yield
-        return
-    torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _single_precision() -> Iterator[None]:
-    """Make single precision the default while any thread is within."""
-    import torch
-
-    global _users, _found
     with _lock:
-        if _users == 0:
-            _found = torch.get_default_dtype()
-            if _found != torch.float32:
-                torch.set_default_dtype(torch.float32)
-        _users += 1
+        return conf.threads or (_process.threads if _process.users else torch.get_num_threads())
+
+
+@contextmanager
+def _settings(threads: int) -> Iterator[None]:
+    """Compute in single precision, an operation with so many threads."""
+    import torch
+
+    with _lock:
+        before = torch.get_num_threads()
+        if _process.users == 0:
+            _process.dtype, _process.threads = torch.get_default_dtype(), before
+            torch.set_default_dtype(torch.float32)
+        _process.users += 1
+        torch.set_num_threads(threads)
     try:
         yield
     finally:
         with _lock:
-            _users -= 1
-            if _users == 0 and _found is not None and _found != torch.float32:
-                torch.set_default_dtype(_found)
+            _process.users -= 1
+            torch.set_num_threads(before if _process.users else _process.threads)
+            if _process.users == 0 and _process.dtype is not None:
+                torch.set_default_dtype(_process.dtype)

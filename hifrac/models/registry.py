@@ -16,7 +16,7 @@ import numpy as np
 from hifrac.core.config import conf
 from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
 from hifrac.core.reprs import html_facts, html_rows
-from hifrac.models._torch import plain_torch
+from hifrac.models._torch import plain_torch, side_by_side
 from hifrac.models.answer import Answer
 from hifrac.models.calibration import CHOICES, PosteriorTable, QuantileTable, SpectralTable
 from hifrac.models.cards import FILE_NAME, ModelCard
@@ -34,8 +34,9 @@ _Part = TypeVar("_Part")
 
 RUNTIMES = ("torchscript", "eager", "openvino", "half")
 
-#: Pictures whose measurements the cache of a processor holds; in memory they take a third longer.
-_IN_CACHE = 16
+#: Pictures in one pass on the CPU: measurements of so many its cache holds, and in memory they take a third
+#: longer; maps of features take up memory.
+_MEASURED, _MAPPED = 16, 32
 
 #: What PyTorch says when memory is short: it has a class for that only on a GPU and outside TorchScript.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "OutOfMemoryError")
@@ -125,12 +126,12 @@ class Model:
     runtime: str
     network: torch.nn.Module
     folder: Path | None = field(default=None, compare=False)
-    # The size of the largest batch that goes through at once, where there is a limit: by memory, or by speed.
+    # The size of the largest pass: a smaller one, once there was no memory for it.
     _room: list[int] = field(default_factory=list, init=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.card.is_measured and self.device.startswith("cpu"):
-            self._room.append(_IN_CACHE)
+        if self.device.startswith("cpu"):
+            self._room.append(_MAPPED)
 
     def __repr__(self) -> str:
         return f"<Model {self.card.name!r}: {self.runtime} on {self.device}>"
@@ -345,13 +346,12 @@ class Model:
         with plain_torch(), torch.inference_mode():
             # Writable, or PyTorch warns; only then is anything copied.
             batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2)
-            parts = in_parts(
-                partial(self._columns, batch, reddening),
-                len(batch),
-                self._room,
-                self.device,
-                advice="; a smaller batch_size avoids this",
-            )
+            columns_of = partial(self._columns, batch, reddening)
+            if self.card.is_measured and self.device.startswith("cpu"):
+                parts = side_by_side(columns_of, len(batch), _MEASURED)
+            else:
+                advice = "; a smaller batch_size avoids this"
+                parts = in_parts(columns_of, len(batch), self._room, self.device, advice=advice)
         columns = [torch.cat(column) for column in zip(*parts, strict=True)]
         if len(columns) != len(self.card.outputs):
             raise ModelError(

@@ -1,6 +1,9 @@
 """What a process has set for all of PyTorch changes nothing in the answers."""
 
+import multiprocessing
+import sys
 import threading
+import warnings
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -9,7 +12,7 @@ import torch
 
 from hifrac import HIFractionEstimator, LocalCutouts, conf
 from hifrac.demo import PICTURES, sample_table
-from hifrac.models._torch import plain_torch
+from hifrac.models._torch import n_threads, plain_torch, side_by_side
 
 TABLE = sample_table()[[3, 9]]
 
@@ -112,3 +115,83 @@ def test_the_default_type_comes_back_after_the_last_thread():
         leave.set()
         other.join()
         assert torch.get_default_dtype() == torch.float64
+
+
+def test_the_number_of_threads_is_the_users_whatever_other_threads_do():
+    before = torch.get_num_threads()
+    entered, leave, seen = threading.Event(), threading.Event(), []
+
+    def compute():
+        with plain_torch(threads=before + 2):
+            seen.append(n_threads())
+            entered.set()
+            leave.wait(30)
+
+    other = threading.Thread(target=compute)
+    with plain_torch(threads=before + 1):
+        assert n_threads() == before
+        other.start()
+        assert entered.wait(30)
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    leave.set()
+    other.join()
+    later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert seen == [before, before]
+
+
+def passes_of(count, threads, size=16):
+    """What the passes of so many rows are, each with what is set in it; two of them wait for each other."""
+    meeting = threading.Barrier(min(2, threads))
+
+    def work(rows):
+        if rows.start < 2 * (rows.stop - rows.start):
+            meeting.wait(30)
+        return rows, torch.get_num_threads(), torch.is_inference_mode_enabled(), torch.zeros(1).dtype
+
+    with conf.set_temp("threads", threads), plain_torch():
+        return side_by_side(work, count, size)
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "sizes"),
+    [
+        (40, 1, [16, 16, 8]),
+        (40, 2, [16, 16, 8]),
+        (40, 3, [14, 14, 12]),
+        (40, 9, [8, 8, 8, 8, 8]),  # no smaller ones, though there are threads for them
+        (1, 1, [1]),
+        (0, 1, [0]),
+    ],
+)
+def test_passes_are_side_by_side_and_alike(count, threads, sizes):
+    before = torch.get_num_threads()
+    with default_dtype(torch.float64):
+        parts = passes_of(count, threads)
+    rows = np.arange(count)
+    assert [len(rows[part]) for part, *_ in parts] == sizes
+    np.testing.assert_array_equal(np.concatenate([rows[part] for part, *_ in parts]), rows)
+    assert {tuple(settings) for _, *settings in parts} == {(1, True, torch.float32)}
+    assert torch.get_num_threads() == before
+
+
+def test_the_error_of_a_pass_is_the_error_of_all():
+    def work(rows):
+        raise ValueError(f"pass from {rows.start}")
+
+    with conf.set_temp("threads", 2), pytest.raises(ValueError, match=r"^pass from 0$"):
+        side_by_side(work, 40, 16)
+    assert len(passes_of(40, 2)) == 3  # and the threads are still there
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no forks here")
+def test_there_are_passes_after_a_fork():
+    passes_of(40, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks where there are threads
+        child = multiprocessing.get_context("fork").Process(target=passes_of, args=(40, 2))
+        child.start()
+    child.join(60)
+    assert child.exitcode == 0
