@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 import hifrac
 
@@ -34,6 +35,23 @@ def test_one_version_everywhere():
         "CITATION.bib": re.search(r"version = \{(.*)\}", hifrac.__citation__)[1],
     }
     assert versions == dict.fromkeys(versions, hifrac.__version__)
+
+
+def test_one_title_everywhere():
+    title = re.search(r"title   = \{(.*)\},", hifrac.__citation__)[1]
+    assert json.loads(read(".zenodo.json"))["title"] == title.replace("{H I}", "HI")
+    assert yaml.safe_load(read("CITATION.cff"))["title"] == title.replace("{H I}", "HI")
+
+
+def test_the_change_log_has_notes_of_the_version():
+    notes = re.findall(r"^(\S+) \((unreleased|\d{4}-\d\d-\d\d)\)\n=+$", read("CHANGES.rst"), re.MULTILINE)
+    newest, date = notes[0]
+    version = Version(hifrac.__version__)
+    if version.is_devrelease:
+        assert Version(newest) <= Version(version.base_version)
+    else:
+        assert (Version(newest), date != "unreleased") == (version, True)
+    assert "unreleased" not in {date for _, date in notes[1:]}
 
 
 def test_one_address_everywhere():

@@ -442,17 +442,17 @@ class CommandHelp(SphinxDirective):
 
 
 def append_change_log(_app, docname: str, source: list[str]) -> None:
-    """Append the change log of the repository to the page ``changes``."""
+    """Append the change log of the repository to the page ``changes``; on top, what is not released yet."""
     if docname != "changes":
         return
-    if CHANGE_LOG.is_file():
-        # The page has that title already.
-        source[0] += "\n" + re.sub(r"\AChanges\n=+\n", "", CHANGE_LOG.read_text(encoding="utf-8"))
     # What towncrier will collect at the next release: <issue>.<type>.rst.
-    if fragments := sorted(CHANGE_LOG.parent.glob("docs/changes/*.*.rst")):
-        source[0] += "\nNot released yet\n================\n"
+    fragments = sorted(CHANGE_LOG.parent.glob("docs/changes/*.*.rst"))
+    unreleased = "Not released yet\n================\n" if fragments else ""
     for fragment in fragments:
-        source[0] += f"\n* {indent(fragment.read_text(encoding='utf-8').strip(), '  ').lstrip()}\n"
+        unreleased += f"\n* {indent(fragment.read_text(encoding='utf-8').strip(), '  ').lstrip()}\n"
+    # The page has the title already.
+    text = re.sub(r"\AChanges\n=+\n", "", CHANGE_LOG.read_text(encoding="utf-8"))
+    source[0] += "\n" + text.replace(".. towncrier release notes start\n", unreleased)
 
 
 def edit_docstring(_app, _what, _name, obj, _options, lines) -> None:
