@@ -16,7 +16,7 @@ import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from predict import _archive
+from predict import archive_of_pictures
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -47,7 +47,7 @@ def main(rows: int, rows_per_part: int, output: Path | None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         output = folder / "out" if output is None else output
-        pictures, names = _archive(folder)
+        pictures, names = archive_of_pictures(folder)
         _write_input(folder / "input.parquet", names, rows)
         command = [
             sys.executable,
@@ -55,8 +55,6 @@ def main(rows: int, rows_per_part: int, output: Path | None) -> None:
             "hifrac",
             "predict",
             str(folder / "input.parquet"),
-            "-o",
-            str(output),
         ]
         command += ["-o", str(output), "--cutouts", str(pictures)]
         command += ["--resume", "--rows-per-part", str(rows_per_part)]

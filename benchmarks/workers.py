@@ -67,6 +67,7 @@ def _trimming_cluster(n_workers: int):
 @click.option("--trim", is_flag=True, help="Also workers with MALLOC_TRIM_THRESHOLD_, as Dask starts them.")
 def main(rows: int, rows_per_partition: int, workers: int, repeats: int, trim: bool) -> None:
     """Print rows per second of each way, without start and loading, and its ratio to one process."""
+    from distributed import Client
     from predict import archive_of_pictures
 
     from hifrac import HIFractionEstimator, LocalCutouts
@@ -78,9 +79,14 @@ def main(rows: int, rows_per_partition: int, workers: int, repeats: int, trim: b
         estimator = HIFractionEstimator(cutouts=LocalCutouts(pictures, name="objid"))
         _write_catalog(folder / "galaxies", names, rows, rows_per_partition)
         _write_catalog(folder / "few", names, 40 * workers, 2)
-        clients = {"workers": stack.enter_context(local_cluster(workers)).get_client()}
+        clusters = {"workers": stack.enter_context(local_cluster(workers))}
         if trim:
-            clients["workers, trimming"] = stack.enter_context(_trimming_cluster(workers)).get_client()
+            clusters["workers, trimming"] = stack.enter_context(_trimming_cluster(workers))
+        # Clients that are no default: else what has none, the one process, would work with them.
+        clients = {
+            way: stack.enter_context(Client(cluster, set_as_default=False))
+            for way, cluster in clusters.items()
+        }
         ways = {"one process": None, "one process, one core": None, **clients}
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         processor: dict[str, list[float]] = {way: [] for way in ways}

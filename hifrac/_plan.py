@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# How many pictures a core serves in a second, decoding included: docs/models_speed.rst, and a test compares.
-PREDICT_RATE = 501.0
+# How many pictures a core serves in a second, read and decoded: docs/models_speed.rst, and a test compares.
+PREDICT_RATE = 1360.0
 # The same of `predict` on one NVIDIA H200, in one process (benchmarks/gpu.py).
 GPU_RATE = 4100.0
 # Pictures that a core cuts of SDSS frames in a second, once these are read (benchmarks/frames.py).

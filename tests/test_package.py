@@ -46,6 +46,17 @@ def test_the_input_side_does_without_torch():
     assert [name for name in heavy if name in found.split()] == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not (ROOT / "benchmarks").exists(), reason="not a checkout")
+def test_every_benchmark_can_be_imported():
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    folder = str(ROOT / "benchmarks")
+    assert (
+        python("-c", f"import sys; sys.path[0] = {folder!r}; import {', '.join(names)}; print('ok')")
+        == "ok\n"
+    )
+
+
 def test_the_version():
     assert python("-m", "hifrac", "--version") == f"hifrac, version {hifrac.__version__}\n"
 
