@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from hifrac.core.config import conf
 from hifrac.core.imports import uncollected
 
 if TYPE_CHECKING:
     import torch
-
-_Part = TypeVar("_Part")
 
 _lock = threading.Lock()
 
@@ -57,41 +52,6 @@ def plain_torch(threads: int | None = None) -> Iterator[None]:
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(_settings(threads or n_threads()))
         yield
-
-
-def side_by_side(work: Callable[[slice], _Part], count: int, size: int) -> list[_Part]:
-    """Work on rows in passes of at most so many, each in a thread of its own, `n_threads` at a time.
-
-    For networks whose operations are too short to be shared among threads, in inference mode.
-
-    Returns
-    -------
-    parts : list
-        In the order of the rows; with no rows there is one part, of none.
-    """
-    import torch
-
-    threads = n_threads()
-    size = max(size // 2, min(size, -(-count // threads)))  # smaller passes cost more than an idle thread
-    passes = [slice(start, start + size) for start in range(0, max(count, 1), size)]
-
-    def one_pass(rows: slice) -> _Part:
-        with plain_torch(threads=1), torch.inference_mode():
-            return work(rows)
-
-    if min(threads, len(passes)) == 1:
-        return [one_pass(rows) for rows in passes]
-    return list(_pool(threads).map(one_pass, passes))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return the threads for passes: the same all along, for what PyTorch sets up in a thread takes time."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="hifrac-pass")
-
-
-if hasattr(os, "register_at_fork"):  # after a fork there are no threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def n_threads() -> int:

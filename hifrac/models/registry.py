@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import resources
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hifrac.core.config import conf
 from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
 from hifrac.core.reprs import html_facts, html_rows
-from hifrac.models._torch import plain_torch, side_by_side
+from hifrac.models._passes import in_parts, side_by_side
+from hifrac.models._torch import plain_torch
 from hifrac.models.answer import Answer
 from hifrac.models.calibration import CHOICES, PosteriorTable, QuantileTable, SpectralTable
 from hifrac.models.cards import FILE_NAME, ModelCard
@@ -30,16 +31,11 @@ if TYPE_CHECKING:
     from hifrac.models.quality import Inspection
     from hifrac.spectra import LinearLatents
 
-_Part = TypeVar("_Part")
-
 RUNTIMES = ("torchscript", "eager", "openvino", "half")
 
 #: Pictures in one pass on the CPU: measurements of so many its cache holds, and in memory they take a third
 #: longer; maps of features take up memory.
 _MEASURED, _MAPPED = 16, 32
-
-#: What PyTorch says when memory is short: it has a class for that only on a GPU and outside TorchScript.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "OutOfMemoryError")
 
 
 def bundled_models() -> dict[str, Path]:
@@ -508,75 +504,6 @@ def _network(folder: Path, card: ModelCard, runtime: str | None, place: str) -> 
             return runtimes.HalfPrecision(network), runtime
         return runtimes.OpenVINO(network, card.recipe.width), runtime
     return network, "eager"
-
-
-def in_parts(
-    answer: Callable[[slice], _Part],
-    count: int,
-    room: list[int],
-    device: str | torch.device,
-    *,
-    advice: str = "",
-) -> list[_Part]:
-    """Answer for pictures in as few parts as there is memory for.
-
-    Parameters
-    ----------
-    answer : callable
-        Given a slice of the rows, works out their part of the answer.
-    count : int
-        Number of rows; with none there is one part, of none.
-    room : list of int
-        The size of the largest part, once it is known, else nothing; kept up to date.
-    device : str or torch.device
-        Where it is worked out.
-    advice : str, optional
-        What the warning ends with.
-
-    Returns
-    -------
-    parts : list
-        In the order of the rows.
-
-    Raises
-    ------
-    RuntimeError
-        PyTorch's, if there is no memory for one row, or ``answer`` fails for another reason.
-
-    Warns
-    -----
-    ~hifrac.core.HifracWarning
-        If there is no memory for a part: it is halved.
-    """
-    import torch
-
-    parts: list[_Part] = []
-    size, start = room[0] if room else max(count, 1), 0
-    while start < count or not parts:
-        tried = min(size, count - start)
-        try:
-            parts.append(answer(slice(start, start + size)))
-            start += size
-            continue
-        except RuntimeError as error:
-            if tried < 2 or not is_out_of_memory(error):
-                raise
-        # Only here is what the failed pass held free again.
-        size = (tried + 1) // 2
-        room[:] = [size]
-        if torch.device(device).type == "cuda":
-            torch.cuda.empty_cache()
-        warnings.warn(
-            f"out of memory on {device} with {tried} pictures at once: going on with {size}{advice}",
-            HifracWarning,
-            stacklevel=3,
-        )
-    return parts
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether PyTorch says with an error that memory is short."""
-    return any(words in str(error) for words in _OUT_OF_MEMORY) or "OutOfMemory" in type(error).__name__
 
 
 def _resolve_device(device: str) -> str:

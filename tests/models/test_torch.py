@@ -12,7 +12,8 @@ import torch
 
 from hifrac import HIFractionEstimator, LocalCutouts, conf
 from hifrac.demo import PICTURES, sample_table
-from hifrac.models._torch import n_threads, plain_torch, side_by_side
+from hifrac.models._passes import side_by_side
+from hifrac.models._torch import n_threads, plain_torch
 
 TABLE = sample_table()[[3, 9]]
 

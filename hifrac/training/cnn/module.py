@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from hifrac.models import architectures
-from hifrac.models.registry import in_parts
+from hifrac.models._passes import in_parts
 from hifrac.models.xresnet import PixelNet
 from hifrac.training.cnn.augment import Augmentation, DihedralMean
 from hifrac.training.cnn.batches import seed_of_step

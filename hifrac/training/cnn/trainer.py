@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from hifrac.core.exceptions import ModelError
-from hifrac.models.registry import is_out_of_memory
+from hifrac.models._passes import is_out_of_memory
 from hifrac.training.cnn.batches import PictureData
 from hifrac.training.cnn.module import PictureNetwork
 from hifrac.training.config import TrainingConfig
