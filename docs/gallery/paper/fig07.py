@@ -15,7 +15,7 @@ import numpy as np
 from hifrac.metrics import published_metrics
 from hifrac.reproduce import EXPERIMENTS, numbers_table, regression, setting
 
-here = setting()
+here = setting(needs_folder=False)
 _, missing = EXPERIMENTS["fig7"].files(here)
 print(*(missing or ["ready"]), sep="\n")
 

@@ -10,12 +10,13 @@ Table 3: estimates beside those of Teimoorinia et al. (2017)
 # %%
 # What the comparison needs, and whether it is there. (``hifrac catalogs fetch teimoorinia2017`` fetches it.)
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from hifrac.metrics import format_metrics, published_metrics
 from hifrac.reproduce import EXPERIMENTS, numbers_table, regression, setting
 
-here = setting()
+here = setting(needs_folder=False)
 _, missing = EXPERIMENTS["table3"].files(here)
 print(*(missing or ["ready"]), sep="\n")
 
@@ -26,6 +27,12 @@ published = published_metrics()
 published = published[published["table"] == 3]
 columns = ("cut", "sample", "estimator", "n", "rmse", "slope", "sigma", "offset", "consistent")
 published[columns].pprint(max_lines=-1, max_width=-1)
+figure, axes = plt.subplots(figsize=(5.5, 4), layout="constrained")
+for name in regression.ESTIMATORS:
+    rows = published[published["estimator"] == name]
+    axes.scatter(rows["slope"], rows["offset"], label=name)
+axes.set(xlabel="slope (1: unbiased)", ylabel="offset (dex)", title="as published, each sample and cut")
+_ = axes.legend()
 
 # %%
 # For each row RMSE² = σ² (N-1)/N + offset² must hold. One row contradicts itself, and its offset is a
