@@ -102,7 +102,9 @@ automodsumm_inherited_members = False
 
 # -- Appearance ----------------------------------------------------------------
 
+_repository = "https://github.com/hifrac/hifrac"
 html_title = f"hifrac {release}"
+html_logo = html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["hifrac.css"]
 html_show_sourcelink = False
@@ -111,7 +113,16 @@ smartquotes_action = "qe"  # no dashes: they would spoil the names of options
 html_sidebars = {"**": ["all-pages"]}
 html_theme_options = {
     **html_theme_options,
-    "logo": {"text": f"hifrac {release}"},
+    "logo": {"text": f"hifrac {release}", "alt_text": "hifrac"},
+    "icon_links": [
+        {"name": "Repository", "url": _repository, "icon": "fa-brands fa-github"},
+        {"name": "Issues", "url": f"{_repository}/issues", "icon": "fa-solid fa-circle-exclamation"},
+        {
+            "name": "To cite",
+            "url": f"{_repository}/blob/main/CITATION.cff",
+            "icon": "fa-solid fa-quote-right",
+        },
+    ],
     "navbar_center": [],
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
@@ -142,7 +153,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "image_scrapers": ("matplotlib",),
     "parallel": True,  # as many scripts at once as sphinx-build -j says
-    "default_thumb_file": str(Path(__file__).parent / "_static" / "overview.png"),
+    "default_thumb_file": str(Path(__file__).parent / "_static" / "in_and_out.png"),
     "doc_module": ("hifrac",),
     "backreferences_dir": None,
     "reference_url": {"hifrac": None},

@@ -11,8 +11,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from astropy.table import Table
+from numpy.testing import assert_allclose
 
 import hifrac
+from hifrac.models import ModelCard
 
 PACKAGE = Path(hifrac.__file__).parent
 ROOT = PACKAGE.parent
@@ -205,6 +208,38 @@ def test_files_that_a_page_names_are_there(page):
     assert links or page != "README.md"
     assert paths
     assert [path for path in links + paths if not (ROOT / path).exists()] == []
+
+
+@from_checkout
+@pytest.mark.parametrize(
+    ("model", "table", "only", "figure", "digits"),
+    [
+        ("default", "cross_validation", {}, "rmse", " dex"),
+        ("default", "missed", {"selection": "intrinsic"}, "rmse", " dex"),
+        ("metallicity", "cross_validation", {}, "rmse", " dex"),
+        ("spectra", "lines", {"quantity": "h_alpha"}, "spearman", ""),
+    ],
+)
+def test_the_readme_says_what_the_models_tables_say(model, table, only, figure, digits):
+    rows = Table.read(PACKAGE / "models" / "weights" / model / f"{table}.ecsv")
+    for column, value in only.items():
+        rows = rows[rows[column] == value]
+    evidence = [row.partition(",")[0] for row in rows["evidence" if table == "missed" else "model"]]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for used in ("picture", "picture+z+photometry"):
+        row = rows[evidence.index(used)]
+        assert f"{row[figure]:.3f} ± {row[f'{figure}_error']:.3f}{digits}" in text
+
+
+@from_checkout
+def test_the_figures_of_the_first_page_are_of_these_models():
+    written = Table.read(ROOT / "docs" / "predicted_measured.ecsv")
+    assert set(written.meta["models"]) == {"default", "metallicity", "spectra"}
+    for name, digest in written.meta["models"].items():
+        assert ModelCard.read(PACKAGE / "models" / "weights" / name).sha256 == digest
+    rmse = {row["sample"]: row["scatter"] for row in written if row["quarter"] == 0}
+    figures = Table.read(PACKAGE / "models" / "weights" / "default" / "cross_validation.ecsv")
+    assert_allclose(rmse["ALFALFA, picture alone"], figures["rmse"][0], atol=1e-4)
 
 
 # The public interface.
