@@ -212,23 +212,24 @@ def test_files_that_a_page_names_are_there(page):
 
 @from_checkout
 @pytest.mark.parametrize(
-    ("model", "table", "only", "figure", "digits"),
+    ("model", "table", "only", "figure", "written"),
     [
-        ("default", "cross_validation", {}, "rmse", " dex"),
-        ("default", "missed", {"selection": "intrinsic"}, "rmse", " dex"),
-        ("metallicity", "cross_validation", {}, "rmse", " dex"),
-        ("spectra", "lines", {"quantity": "h_alpha"}, "spearman", ""),
+        ("default", "cross_validation", {}, "rmse", "{:.3f} ± {:.3f} dex"),
+        ("default", "missed", {"selection": "intrinsic"}, "rmse", "{:.3f} ± {:.3f} dex"),
+        ("metallicity", "cross_validation", {}, "rmse", "{:.3f} ± {:.3f} dex"),
+        ("spectra", "lines", {"quantity": "h_alpha"}, "spearman", "{:.3f} ± {:.3f}"),
+        ("spectra", "template", {}, "relative_rms", "{:.4f} ± {:.4f}"),
     ],
 )
-def test_the_readme_says_what_the_models_tables_say(model, table, only, figure, digits):
+def test_the_readme_says_what_the_models_tables_say(model, table, only, figure, written):
     rows = Table.read(PACKAGE / "models" / "weights" / model / f"{table}.ecsv")
     for column, value in only.items():
         rows = rows[rows[column] == value]
-    evidence = [row.partition(",")[0] for row in rows["evidence" if table == "missed" else "model"]]
+    evidence = [row.partition(",")[0] for row in rows["model" if "model" in rows.colnames else "evidence"]]
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for used in ("picture", "picture+z+photometry"):
         row = rows[evidence.index(used)]
-        assert f"{row[figure]:.3f} ± {row[f'{figure}_error']:.3f}{digits}" in text
+        assert written.format(row[figure], row[f"{figure}_error"]) in text
 
 
 @from_checkout

@@ -44,6 +44,7 @@ from hifrac.models import ModelCard
 from hifrac.models.registry import bundled_models
 from hifrac.spectra import flags as spectrum_flags
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 CHANGE_LOG = Path(__file__).parents[2] / "CHANGES.rst"
 
 
@@ -359,7 +360,7 @@ class ModelTable(_OfModel):
 
 #: What is judged, on which galaxies, by which model, in which of its tables, and by which figure.
 ACCURACY = (
-    (":doc:`HI <model>`, ALFALFA", "default", "cross_validation", {}, "rmse", " dex"),
+    (":doc:`HI <model>`, 259 galaxies of ALFALFA", "default", "cross_validation", {}, "rmse", " dex"),
     (":doc:`HI <model>`, missed by ALFALFA", "default", "missed", {"selection": "intrinsic"}, "rmse", " dex"),
     (":doc:`Metallicity <metallicity>`", "metallicity", "cross_validation", {}, "rmse", " dex"),
     (
@@ -375,8 +376,8 @@ ACCURACY = (
 FIGURES = {"rmse": "RMSE", "spearman": "Spearman", "relative_rms": "relative rms"}
 #: Galaxies that no choice was made on; a model that has not been tried on any has no line here.
 UNTOUCHED = {
-    ":doc:`HI <model>`, ALFALFA": (
-        "0.174 ± 0.012 dex with redshift and photometry, 100 galaxies, by a trial of this recipe"
+    ":doc:`HI <model>`, 259 galaxies of ALFALFA": (
+        "0.174 ± 0.012 dex with both, of 100 galaxies (a trial of this recipe)"
     )
 }
 
@@ -408,8 +409,10 @@ class AccuracyTable(_Generated):
             row = next(
                 row for row, used in zip(table, evidence, strict=True) if used.partition(",")[0] == wanted
             )
-            value = f"{FIGURES[figure]} {_figure(row, figure, {f'{figure}_error'})}{unit}"
-            yield f"{value}, {row['n']:,} galaxies" if "n" in table.colnames else value
+            digits = 4 if figure == "relative_rms" else 3
+            value = f"{row[figure]:.{digits}f} ± {row[f'{figure}_error']:.{digits}f}".replace(" ", NO_BREAK)
+            count = f" ({row['n']:,} galaxies)" if "n" in table.colnames else ""
+            yield f"{FIGURES[figure]} {value}{unit}{count}"
 
 
 class WrittenTable(_Generated):
@@ -471,8 +474,7 @@ def _figure(row: Row, column: str, errors: set[str]) -> str:
     if np.isnan(value):
         return "—"
     error = f"{column}_error"
-    space = "\N{NO-BREAK SPACE}"
-    return f"{value:.3f}" + (f"{space}±{space}{row[error]:.3f}" if error in errors else "")
+    return f"{value:.3f}" + (f"{NO_BREAK}±{NO_BREAK}{row[error]:.3f}" if error in errors else "")
 
 
 class CommandHelp(SphinxDirective):
