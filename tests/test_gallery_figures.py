@@ -10,10 +10,9 @@ import pytest
 from contract import DEX
 from PIL import Image
 
-import hifrac
 from hifrac.reproduce import EXPERIMENTS, setting
 
-DOCS = Path(hifrac.__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 FIGURES = DOCS / "gallery_figures"
 MANIFEST = FIGURES / "figures.json"
 ENTRIES = json.loads(MANIFEST.read_text(encoding="utf-8"))["experiments"] if MANIFEST.is_file() else {}
@@ -21,8 +20,6 @@ ENTRIES = json.loads(MANIFEST.read_text(encoding="utf-8"))["experiments"] if MAN
 RUN = {"paper/fig06.py": "fig6", "paper/fig07.py": "fig7", "paper/table3.py": "table3"}
 #: Those that take less than a second, of each of the models.
 QUICK = ("fig2", "fig4", "fig5", "reliability", "wu2019-fig2", "wu2019-fig3", "wu2019-fig6")
-
-pytestmark = pytest.mark.skipif(not MANIFEST.is_file(), reason="not a checkout: no documentation")
 
 
 @pytest.fixture(scope="module")

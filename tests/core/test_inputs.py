@@ -24,13 +24,12 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Column, MaskedColumn, QTable, Table
 
-import hifrac
 from hifrac import HIFractionEstimator, decode_flags
 from hifrac.core.exceptions import RowError
 from hifrac.cutouts import Cutout
 from hifrac.demo import PICTURES
 
-PAGE = Path(hifrac.__file__).parents[1] / "docs" / "inputs.rst"
+PAGE = Path(__file__).parents[2] / "docs" / "inputs.rst"
 RA, DEC, NAME = 150.5, 5.0, "M 31"
 OBJID = 1237648720693755918
 PICTURE = (PICTURES / "sim-10-spiral.jpg").read_bytes()
@@ -309,8 +308,6 @@ def test_what_becomes_of_an_input(tmp_path, estimator, brought):
     if brought.needs:
         pytest.importorskip(brought.needs)
     said = outcome(brought, tmp_path, estimator)
-    if not PAGE.is_file():
-        pytest.skip("not a checkout: no documentation")
     row = f"     - {literal(brought.text)}\n     - {literal(said)}\n"
     assert row in PAGE.read_text(encoding="utf-8")
 
