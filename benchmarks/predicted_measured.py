@@ -70,7 +70,11 @@ def main(output: Path) -> None:
         for evidence, ending in (("picture alone", ""), ("with z and photometry", "_z_photometry"))
     ]
     others = _metallicity(), _h_alpha()
-    _draw_instruments((hi[0], hi[2]), *others).savefig(output / "_static" / "evidence.png", dpi=120)
+    instruments = _draw_instruments((hi[0], hi[2]), *others)
+    instruments.savefig(output / "_static" / "evidence.png", dpi=120)
+    for panel, name in zip(instruments.axes[1:], ("metallicity", "h_alpha"), strict=True):
+        box = panel.get_tightbbox().transformed(instruments.dpi_scale_trans.inverted()).padded(0.05)
+        instruments.savefig(output / "_static" / f"evidence_{name}.png", dpi=140, bbox_inches=box)
     _draw_hi(hi).savefig(output / "_static" / "predicted_measured.png", dpi=100)
     _binned((*hi, *others)).write(output / "predicted_measured.ecsv", overwrite=True)
 
