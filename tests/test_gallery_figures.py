@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,6 +95,27 @@ def test_the_caption_says_date_command_model_and_pictures(extension):
     assert "Grey frames stand for pictures" in text
     assert "Grey frames" not in extension.shown("fig2", ENTRIES["fig2"])
     assert ".. figure::" not in extension.shown("table1", ENTRIES["table1"]), "its numbers are a table"
+
+
+@pytest.mark.parametrize("pattern", [r"gallery/[a-z_]+\.py$", r"\.py$"], ids=["without data", "with data"])
+def test_a_page_whose_script_was_not_run_shows_the_figure_after_its_title(extension, pattern, tmp_path):
+    app = SimpleNamespace(
+        srcdir=tmp_path,
+        config=SimpleNamespace(sphinx_gallery_conf={"filename_pattern": pattern}),
+        env=SimpleNamespace(note_dependency=lambda path, docname: None),
+    )
+    source = [
+        ".. GENERATED FROM PYTHON SOURCE LINES 1-2\n\nTitle\n\n.. GENERATED FROM PYTHON SOURCE LINES 3-4\n"
+    ]
+    extension.insert_figure(app, "examples/paper/fig02", source)
+    is_run = pattern == r"\.py$"
+    assert (".. figure:: /gallery_figures/fig2.png" in source[0]) is not is_run
+    image = tmp_path / "examples" / "paper" / "images" / "sphx_glr_fig02_001.png"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"earlier")
+    extension.place_thumbnails(app)
+    assert (image.read_bytes() == b"earlier") is is_run
+    assert image.with_name("sphx_glr_table1_001.png").is_file(), "a table draws nothing"
 
 
 def test_a_long_table_says_that_it_is_a_part(extension):

@@ -69,7 +69,7 @@ def place_thumbnails(app) -> None:
         path = Path(page)
         target = Path(app.srcdir, "examples", path.parent, "images", f"sphx_glr_{path.stem}_001.png")
         figure = FIGURES / f"{experiment}.png"
-        if figure.is_file() and not target.is_file():
+        if figure.is_file() and not (_is_run(app, page) and target.is_file()):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(figure, target)
 
@@ -77,8 +77,7 @@ def place_thumbnails(app) -> None:
 def insert_figure(app, docname: str, source: list[str]) -> None:
     """Insert figure and numbers into the page of a script that was not run, after its introduction."""
     folder, _, page = f"{docname}.py".partition("/")
-    is_run = re.search(app.config.sphinx_gallery_conf["filename_pattern"], f"gallery/{page}")
-    if folder != "examples" or is_run or page not in (of_pages := pages()):
+    if folder != "examples" or _is_run(app, page) or page not in (of_pages := pages()):
         return
     manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
     app.env.note_dependency(str(MANIFEST), docname=docname)
@@ -86,6 +85,11 @@ def insert_figure(app, docname: str, source: list[str]) -> None:
     # The first block is the title.
     blocks.insert(1, shown(of_pages[page], manifest["experiments"][of_pages[page]]))
     source[0] = introduction + "\n\n".join(blocks)
+
+
+def _is_run(app, page: str) -> bool:
+    """Return whether this build runs the script of a page."""
+    return re.search(app.config.sphinx_gallery_conf["filename_pattern"], f"gallery/{page}") is not None
 
 
 def shown(name: str, entry: dict[str, Any]) -> str:
