@@ -136,7 +136,7 @@ extensions += ["sphinx_gallery.gen_gallery", "gallery_figures"]
 exclude_patterns += ["gallery", "sg_execution_times.rst", "examples/**/sg_execution_times.rst"]
 # The papers' scripts need the real data; without them their code is shown and not run, and their figures are
 # those of docs/gallery_figures. Three are about published numbers, for want of a catalogue.
-_without_data = r"gallery/([a-z_]+|paper/(fig06|fig07|table3))\.py$"
+_without_data = r"gallery/((tutorials/)?[a-z0-9_]+|paper/(fig06|fig07|table3))\.py$"
 _run = r"\.py$" if os.environ.get("HIFRAC_DATA_DIR") else _without_data
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",

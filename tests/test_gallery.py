@@ -12,10 +12,11 @@ from hifrac.reproduce._experiment import TIERS
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "docs" / "gallery"
-GUIDE = sorted(GALLERY.glob("*.py"))
-PAPER = sorted(GALLERY.glob("*/*.py"))
-#: A page is read in one go.
-LONGEST = 90
+TUTORIALS = sorted(GALLERY.glob("tutorials/*.py"))
+GUIDE = sorted(GALLERY.glob("*.py")) + TUTORIALS
+PAPER = sorted(path for path in GALLERY.glob("*/*.py") if path not in TUTORIALS)
+#: A page is read in one go; a tutorial takes a little longer.
+LONGEST, LONGEST_TUTORIAL = 90, 155
 #: The figures and tables of the papers, by the names of the experiments.
 OF_THE_PAPER = [name for name in EXPERIMENTS if re.fullmatch(r"(wu2019-)?(fig|table)\d+", name)]
 
@@ -69,6 +70,22 @@ def test_a_script_opens_with_its_title_and_its_objective(path):
     assert rest[1].startswith(("**Objective:** ", "**Simulated:** "))
 
 
+@named(TUTORIALS)
+def test_a_tutorial_shows_a_figure_and_says_what_to_beware_of(path):
+    text = path.read_text(encoding="utf-8")
+    assert "plt.show()" in text
+    assert re.search(r"^# What to beware of\n# -+$", text, re.MULTILINE)
+
+
+@named(GUIDE)
+def test_the_documentation_runs_each_script_of_the_guide(path):
+    """With or without a data directory: a script that fails then stops the build."""
+    text = (ROOT / "docs" / "conf.py").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r'^_without_data = r"(.+)"$', text, re.MULTILINE)
+    assert re.search(pattern, path.as_posix())
+    assert '"abort_on_example_error": True' in text
+
+
 @named(GUIDE)
 def test_a_script_of_the_guide_says_what_its_data_are(path):
     (data,) = re.findall(r"^\*\*Data:\*\* (.+)", "\n".join(opening(path)), re.MULTILINE)
@@ -99,7 +116,9 @@ def test_the_tier_of_a_page_is_that_of_its_experiment(path):
 
 @named(GUIDE + PAPER)
 def test_a_script_is_short(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= (
+        LONGEST_TUTORIAL if path in TUTORIALS else LONGEST
+    )
 
 
 @named(GUIDE + PAPER)
@@ -128,7 +147,9 @@ def test_beside_the_scripts_there_is_nothing_but_their_headers():
     others = {
         within(path) for path in GALLERY.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}
     }
-    assert others == {f"{part}GALLERY_HEADER.rst" for part in ("", "paper/", "wu2019/", "wupeek2020/")}
+    assert others == {
+        f"{part}GALLERY_HEADER.rst" for part in ("", "paper/", "tutorials/", "wu2019/", "wupeek2020/")
+    }
 
 
 def test_no_two_scripts_have_the_same_name():
@@ -142,7 +163,7 @@ def test_the_guide_has_an_order_and_it_is_complete():
         for node in tree(ROOT / "docs" / "_ext" / "hifrac_docs.py").body
         if isinstance(node, ast.Assign) and [one.id for one in node.targets] == ["GUIDE"]
     )
-    assert sorted(order) == [path.name for path in GUIDE]
+    assert sorted(order) == sorted(path.name for path in GUIDE)
 
 
 @pytest.mark.parametrize("name", OF_THE_PAPER)

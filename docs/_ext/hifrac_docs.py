@@ -48,16 +48,19 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 CHANGE_LOG = Path(__file__).parents[2] / "CHANGES.rst"
 
 
-#: The first part of the gallery.
+#: The first part of the gallery, and its tutorials.
 GUIDE = (
     "quickstart.py",
     "own_images.py",
-    "fetching.py",
     "uncertainty_and_flags.py",
     "environment.py",
-    "explanation.py",
-    "fine_tuning.py",
     "relations.py",
+    "hi_mass_function.py",
+    "own_labels.py",
+    "three_instruments.py",
+    "ten_thousand_galaxies.py",
+    "explain_to_ds9.py",
+    "on_a_cluster.py",
 )
 
 

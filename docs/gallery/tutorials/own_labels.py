@@ -1,14 +1,20 @@
 """
-A network for labels of your own
-================================
+Your own labels in twenty lines
+===============================
 
 **Objective:** train a small network on labels, judge it by galaxies it did not see, and use it.
 **Data:** *simulated* galaxies with *simulated* labels: what is learned says nothing about real ones.
+
+Whatever you have measured of some galaxies can be the target of a network: a colour, a size, the strength of
+a bar. What is needed is a table with the label, a picture of each row, and about twenty lines.
 """
 
 # %%
-# A folder of pictures, and a table with their names and the label: here the colour g - r that each was
-# drawn with, and an error. The pictures are small, so that the training takes seconds; the recipe says so.
+# Labels and pictures
+# -------------------
+# This cell stands in place of your data. A folder of pictures, and a table with their names and the label:
+# here the colour g - r that each was drawn with, and an error. The pictures are small, so that the training
+# takes seconds; the recipe says so.
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +44,8 @@ for name, colour in zip(labels["name"], colours, strict=True):
 labels.write(folder / "labels.ecsv")
 
 # %%
+# Train
+# -----
 # The configuration: that of the paper, with the shallow network and few epochs (:doc:`/training`).
 # ``for_table`` takes the place of the paper's own data.
 from hifrac.training import read_config
@@ -52,9 +60,12 @@ config = replace(config, pictures=recipe).with_settings([*settings, "run.acceler
 from hifrac.training import train_network
 
 figures = train_network(config, folder / "model")
-{name: round(figures[name], 3) for name in ("rmse", "rmse_error", "slope", "coverage_68")}
+shown = {name: round(figures[name], 3) for name in ("rmse", "rmse_error", "slope", "coverage_68")}
+shown | {"scatter of the labels": round(float(np.std(labels["g_minus_r"])), 3)}
 
 # %%
+# Judge
+# -----
 # Did it learn, and has it stopped to? Here the loss of the held-out galaxies still falls, and the estimates
 # are off on one side: more epochs would help. Intervals rest on these galaxies, and so allow for it.
 import matplotlib.pyplot as plt
@@ -72,6 +83,8 @@ right.set(xlabel="label, mag", ylabel="estimate, mag")
 plt.show()
 
 # %%
+# Use
+# ---
 # The folder is a model as the bundled one is. Its results have the columns of its own target; ``p_detect``
 # and ``ood_score`` are empty, for it was taught neither.
 from hifrac import HIFractionEstimator, LocalCutouts
@@ -85,5 +98,12 @@ result.round(2)
 result["name", "g_minus_r", "g_minus_r_p16", "g_minus_r_p84"]
 
 # %%
-# With some hundred labels of *real* galaxies it is better to keep the measurements of the bundled model and
-# to learn its last layer anew: ``hifrac train --from default`` (:func:`hifrac.training.refit`).
+# What to beware of
+# -----------------
+# * *A figure needs its rival.* Were all estimates the mean label, the RMSE would be the scatter of the
+#   labels: an RMSE says something below that only.
+# * *A network learns what is easy.* If your sample has its label by way of distance or brightness, so has the
+#   network: judge it on galaxies of another survey, and look at its maps (:doc:`explain_to_ds9`).
+# * *Medians are pulled to the mean.* The slope shows it; give intervals, or draws, with the estimates.
+# * *Few labels.* With some hundred of *real* galaxies it is better to keep the measurements of the bundled
+#   model and to learn its last layer anew: ``hifrac train --from default`` (:func:`hifrac.training.refit`).

@@ -1,12 +1,17 @@
 """
-Why this estimate?
-==================
+Explain an estimate, and take it to DS9
+=======================================
 
 **Objective:** see which pixels speak for more gas and which for less, and take the maps to DS9.
 **Data:** three of the bundled *simulated* galaxies.
+
+An estimate of a network is a number until one sees which part of the galaxy made it: the blue arms, or the
+star beside them? This page makes maps of evidence, reads them, and writes files that DS9 and CASA open.
 """
 
 # %%
+# Maps
+# ----
 # :meth:`~hifrac.HIFractionEstimator.explain` works out a map when it is asked for one. To iterate keeps
 # none of them; a list keeps all, which is right for a few.
 from hifrac import HIFractionEstimator, LocalCutouts
@@ -31,6 +36,8 @@ sums.round(3)
 sums
 
 # %%
+# Look
+# ----
 # :meth:`~hifrac.attribution.Explanation.plot` draws into your axes, here with coordinates on the sky. Grey
 # lines are isophotes of the picture.
 import matplotlib.pyplot as plt
@@ -61,8 +68,11 @@ blobs.round(3)
 blobs["contribution", "share", "n_pixels", "coord"]
 
 # %%
+# Take it to DS9
+# --------------
 # The map is an Astropy image with world coordinates. Its file lies over any other image in DS9, and so do
-# the regions (``.crtf`` is for CASA).
+# the regions (``.crtf`` is for CASA): ``ds9 image.fits -regions load map.reg``, or the maps side by side by
+# ``ds9 image.fits map.fits -lock frame wcs``.
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -77,5 +87,13 @@ with TemporaryDirectory() as folder:
 print(again.unit, "|", again.header["METHOD"], "|", again.wcs.pixel_to_world(63.5, 63.5).to_string())
 
 # %%
-# The maps say why the *network* answers as it does, against the mean galaxy. How far they can be believed
-# has been measured: :ref:`faithfulness`.
+# Of a whole table ``hifrac explain galaxies.fits -o explained`` writes such maps, figures and a page of all.
+#
+# What to beware of
+# -----------------
+# * The maps say why the *network* answers as it does, against the mean galaxy. How far they can be believed
+#   has been measured: :ref:`faithfulness`.
+# * *Orange is not wrong.* Evidence for less gas is as good as evidence for more.
+# * *A map is coarse.* Its pixels are those of the picture, its detail is that of the network: a star on an
+#   arm may share its evidence with the arm.
+# * *Evidence off the galaxy* is a reason to look at the picture, and at its flags.
