@@ -3,12 +3,11 @@ On a cluster
 ============
 
 **Objective:** share a table among jobs, or a catalogue among workers, and check that nothing was lost.
-**Data:** the bundled *simulated* galaxies, at invented positions; both "clusters" are this computer.
+**Data:** the bundled *simulated* galaxies, at invented positions; the "cluster" is this computer.
 
 Jobs that know nothing of each other share a *table* by its parts; Dask's workers share a *catalogue* in HATS
 by its pixels. In both, a share is on the disk before it counts, so that whatever is killed is begun again
-where it was. ``if __name__ == "__main__":`` stands before what a worker must not do again, for each worker of
-Dask imports this script.
+where it was.
 """
 
 # %%
@@ -17,6 +16,7 @@ Dask imports this script.
 # 120 rows, each with one of the pictures; and one folder that all jobs see.
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,23 +44,21 @@ shared = Path(temporary.name)
 # ``sbatch --array=0-1`` (:doc:`/clusters`). Here two processes are started at once.
 words = ["predict", shared / "big.parquet", "-o", shared / "parts", "--cutouts", PICTURES, "--name", "name",
          "--rows-per-part", "20", "--threads", "1", "--resume"]  # fmt: skip
-if __name__ == "__main__":
-    galaxies.write(shared / "big.parquet")
-    jobs = [
-        subprocess.Popen([sys.executable, "-m", "hifrac", *map(str, words), "--part", f"{job}/2"],
-                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for job in range(2)
-    ]  # fmt: skip
-    for number, job in enumerate(jobs):
-        print(f"job {number}: status {job.wait()}")
+galaxies.write(shared / "big.parquet")
+jobs = [
+    subprocess.Popen([sys.executable, "-m", "hifrac", *map(str, words), "--part", f"{job}/2"],
+                     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for job in range(2)
+]  # fmt: skip
+for number, job in enumerate(jobs):
+    print(f"job {number}: status {job.wait()}")
 
 # %%
 # The parts, and all of them as one table. ``read_table`` refuses a folder that lacks one. Jobs may differ in
 # speed and computer: the rows and their order are those of the input.
-if __name__ == "__main__":
-    print(*sorted(path.name for path in (shared / "parts").iterdir()))
-    by_jobs = read_table(shared / "parts")
-    print(f"{len(by_jobs)} rows, in order: {bool(np.all(by_jobs['objid'] == galaxies['objid']))}")
+print(*sorted(path.name for path in (shared / "parts").iterdir()))
+by_jobs = read_table(shared / "parts")
+print(f"{len(by_jobs)} rows, in order: {bool(np.all(by_jobs['objid'] == galaxies['objid']))}")
 
 # %%
 # A catalogue in HATS
@@ -68,27 +66,38 @@ if __name__ == "__main__":
 # LSDB makes a catalogue of the table: partitions are pixels of the sky, finer where there is more. It comes
 # with ``pip install "hifrac[hats]"``; without it the rest of this page says so and does nothing.
 has_lsdb = find_spec("lsdb") is not None
-if __name__ == "__main__" and not has_lsdb:
+if not has_lsdb:
     print("LSDB is not installed here: this part was left out.")
-if __name__ == "__main__" and has_lsdb:
-    from hifrac.hats import local_cluster, predict_catalog
+if has_lsdb:
+    from hifrac.hats import predict_catalog
 
-    estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
-    with local_cluster(2) as cluster, cluster.get_client() as client:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries below LSDB
         import lsdb
+    frame = galaxies.to_pandas()
+    catalog = lsdb.from_dataframe(frame, catalog_name="galaxies", lowest_order=2, partition_rows=30)
+    print(f"{catalog.npartitions} partitions")
+    estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+    result = predict_catalog(catalog, shared / "estimates", estimator=estimator)
+    by_workers = result.compute(progress_bar=False).sort_values("objid")
 
-        frame = galaxies.to_pandas()
-        catalog = lsdb.from_dataframe(frame, catalog_name="galaxies", lowest_order=2, partition_rows=30)
-        print(f"{catalog.npartitions} partitions for {len(client.run(bool))} workers")
-        result = predict_catalog(catalog, shared / "estimates", estimator=estimator, client=client)
-        by_workers = result.compute(progress_bar=False).sort_values("objid")
+# %%
+# Without a client this process did it, one partition after the other. With one, its workers share them. Each
+# of them imports the script, hence the first line (``hifrac predict galaxies -o estimates --workers 2`` does
+# the same):
+#
+# .. code-block:: python
+#
+#    if __name__ == "__main__":
+#        with local_cluster(2) as cluster, cluster.get_client() as client:
+#            predict_catalog("galaxies", "estimates", estimator=estimator, client=client)
 
 # %%
 # The same estimates
 # ------------------
-# Who did the work must not matter. *Left:* the pixels, which are the shares of the workers. *Right:* the
-# differences between jobs and workers, galaxy by galaxy.
-if __name__ == "__main__" and has_lsdb:
+# Who did the work must not matter. *Left:* the pixels, which are the shares. *Right:* the
+# differences between jobs and catalogue, galaxy by galaxy.
+if has_lsdb:
     import matplotlib.pyplot as plt
 
     workers, jobs = (np.asarray(table["log_hi_fraction"], float) for table in (by_workers, by_jobs))
