@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,12 +164,6 @@ def _share(part: tuple[int, int] | None, n_parts: int) -> range:
     return range(share * n_parts // of, (share + 1) * n_parts // of)
 
 
-def _trim_memory() -> None:
-    """Give free memory back to the system: pieces of it, kept for each thread, add up from part to part."""
-    with suppress(OSError, TypeError, AttributeError):  # only the GNU C library has this
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 @dataclass(frozen=True)
 class _Call:
     """What is asked of the estimator for each part."""
@@ -283,7 +276,6 @@ class _Run:
         try:
             for number in todo:
                 self._make_part(rows, number, progress, said)
-                _trim_memory()
         finally:
             said.warn()
 

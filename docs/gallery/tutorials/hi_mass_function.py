@@ -115,8 +115,9 @@ curves = [mass_function(masses["intrinsic"][rows], weights[rows]) for rows in re
 # %%
 # The figure
 # ----------
-# The black line is what ALFALFA measured in the Universe (Jones et al. 2018). Nothing was fitted to it; but
-# the colours of these galaxies were invented, so it is no test here. That of :ref:`hi-mass-function` is one.
+# The black line is what ALFALFA measured in the Universe (Jones et al. 2018). The colours of these galaxies
+# were invented, and adjusted until the curve looked plausible: the line is no test here. That of
+# :ref:`hi-mass-function` is one.
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
