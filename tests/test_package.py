@@ -162,6 +162,7 @@ def test_the_top_level():
         "hifrac",
         "pyproject.toml",
         "setup.cfg",
+        "setup.py",
         "tests",
         "tox.ini",
     }
@@ -177,7 +178,7 @@ def test_the_top_level():
 def test_the_metadata():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["name"] == "hifrac"
-    assert project["dynamic"] == ["version"]
+    assert project["dynamic"] == ["readme", "version"]
     assert project["license"] == "BSD-3-Clause"
     assert project["scripts"] == {"hifrac": "hifrac.cli:main"}
     assert {"train", "test", "docs"} <= set(project["optional-dependencies"])

@@ -123,6 +123,12 @@ def test_the_source_archive_has_every_file_of_the_repository(tmp_path):
     data = io.BytesIO((tmp_path / "dist" / name).read_bytes())
     with tarfile.open(fileobj=data) as archive:
         packed = {member.name.partition("/")[2] for member in archive if member.isfile()}
+        facts = archive.extractfile(f"{name.removesuffix('.tar.gz')}/PKG-INFO").read().decode()
     made = {path for path in packed if path.startswith("hifrac.egg-info/")} | {"PKG-INFO"}
     assert files - packed == set()
     assert packed - made - files == set()
+    # PyPI shows README, and has none of its pictures.
+    pictures = re.findall(r'(?:!\[[^]]*\]\(|<img src=")([^)"]+)', facts)
+    own = {found.split("/", 6)[-1] for found in pictures if "githubusercontent" in found}
+    assert [found for found in pictures if not found.startswith("https://")] == []
+    assert {"docs/_static/evidence.png"} <= own <= packed
