@@ -23,6 +23,9 @@ REDSHIFT = 0.0397
 
 OK, ABSENT, BROKEN = "ok", "absent", "BROKEN"
 
+#: Extras for developers, whom pip tells.
+_DEVELOPERS = ("docs", "test", "test-base")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -87,7 +90,7 @@ def _requirements() -> Iterator[Finding]:
         return
     requirements = [Requirement(line) for line in facts.get_all("Requires-Dist") or []]
     for extra in ["", *(facts.get_all("Provides-Extra") or [])]:
-        if extra in ("test", "docs"):
+        if extra in _DEVELOPERS:
             continue
         needed = [one for one in requirements if _is_of(one, extra)]
         yield _installed(f"extra {extra}" if extra else "packages", needed, extra)

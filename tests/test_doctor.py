@@ -54,7 +54,7 @@ def test_what_is_missing_or_old_is_named(monkeypatch):
         facts["Requires-Dist"] = line
     facts["Requires-Dist"] = "no-such-package; extra == 'there'"
     facts["Requires-Dist"] = "elsewhere; extra == 'here' and sys_platform == 'none'"
-    for extra in ("here", "there", "test"):
+    for extra in ("here", "there", "test", "test-base"):
         facts["Provides-Extra"] = extra
     monkeypatch.setattr(_doctor.metadata, "metadata", lambda _: facts)
     packages, here, there = _doctor._requirements()

@@ -15,6 +15,7 @@ import pytest
 from packaging.version import Version
 
 import hifrac
+from hifrac._doctor import _DEVELOPERS
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -73,6 +74,15 @@ def test_the_conda_recipe_has_the_dependencies_of_the_package():
     assert [f"{names.get(name, name)}>={version}" for name, version in run] == wanted
 
 
+def test_the_extras_for_users_are_on_the_installation_page():
+    extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
+    page = read("docs/install.rst").partition("Extras\n===")[2]
+    terms = re.findall(r"^``.*``$", page, re.MULTILINE)
+    named = {extra for term in terms for extra in re.findall(r"``(\w+)``", term)}
+    assert named - set(_DEVELOPERS) == set(extras) - set(_DEVELOPERS)
+    assert set(_DEVELOPERS) <= set(extras)
+
+
 def test_every_python_that_is_promised_is_tested():
     classifiers = tomllib.loads(read("pyproject.toml"))["project"]["classifiers"]
     promised = [line.rpartition(" ")[2] for line in classifiers if re.search(r":: 3\.\d+$", line)]
@@ -96,6 +106,26 @@ def test_a_workflow_may_only_read_unless_it_publishes(path):
     for job in workflow["jobs"].values():
         if "uses" in job:
             assert (ROOT / job["uses"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [
+        ("citation-file-format", "CITATION.cff"),
+        ("readthedocs", ".readthedocs.yaml"),
+        ("dependabot", ".github/dependabot.yml"),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/[!c]*.yml"),
+        ("github-workflows", ".github/workflows/*.yml"),
+    ],
+)
+def test_a_file_for_a_service_is_valid(schema, files):
+    pytest.importorskip("check_jsonschema")
+    paths = [str(path) for path in ROOT.glob(files)]
+    assert paths
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", *paths]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_the_source_archive_has_every_file_of_the_repository(tmp_path):
