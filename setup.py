@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: outside the repository, the pictures of README need whole addresses."""
+"""What pyproject.toml cannot say: README needs whole addresses outside the repository."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,10 @@ from setuptools import setup
 
 _HERE = Path(__file__).parent
 (_VERSION,) = re.findall(r'^__version__ = "(.+)"$', (_HERE / "hifrac/__init__.py").read_text("utf-8"), re.M)
-_FILES = f"https://raw.githubusercontent.com/hifrac/hifrac/{'HEAD' if 'dev' in _VERSION else f'v{_VERSION}'}/"
+_TAG = "HEAD" if "dev" in _VERSION else f"v{_VERSION}"
+_RAW, _BLOB = "https://raw.githubusercontent.com/hifrac/hifrac", "https://github.com/hifrac/hifrac/blob"
 
-setup(
-    long_description=re.sub(
-        r'(!\[[^]]*\]\(|<img src=")(?!https:)', rf"\g<1>{_FILES}", (_HERE / "README.md").read_text("utf-8")
-    ),
-    long_description_content_type="text/markdown",
-)
+text = (_HERE / "README.md").read_text("utf-8")
+text = re.sub(r'(!\[[^]]*\]\(|<img src=")(?!https:)', rf"\g<1>{_RAW}/{_TAG}/", text)
+text = re.sub(r"\]\((?!https:)", f"]({_BLOB}/{_TAG}/", text)
+setup(long_description=text, long_description_content_type="text/markdown")

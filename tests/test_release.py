@@ -157,8 +157,10 @@ def test_the_source_archive_has_every_file_of_the_repository(tmp_path):
     made = {path for path in packed if path.startswith("hifrac.egg-info/")} | {"PKG-INFO"}
     assert files - packed == set()
     assert packed - made - files == set()
-    # PyPI shows README, and has none of its pictures.
-    pictures = re.findall(r'(?:!\[[^]]*\]\(|<img src=")([^)"]+)', facts)
-    own = {found.split("/", 6)[-1] for found in pictures if "githubusercontent" in found}
-    assert [found for found in pictures if not found.startswith("https://")] == []
-    assert {"docs/_static/evidence.png"} <= own <= packed
+    # PyPI shows README, and has none of its pictures and files.
+    addresses = re.findall(r"""(?:\]\(|src=")([^)"]+)""", facts)
+    assert [address for address in addresses if not address.startswith("https://")] == []
+    tag = "HEAD" if Version(hifrac.__version__).is_devrelease else f"v{hifrac.__version__}"
+    own = {address.partition(f"/{tag}/")[2] for address in addresses if f"/{tag}/" in address}
+    assert {"docs/_static/evidence.png", "CONTRIBUTING.md"} <= own
+    assert [path for path in own if not (ROOT / path).exists()] == []
