@@ -368,7 +368,7 @@ def format_metrics(table: Table, *, decimals: int = 3) -> str:
     table : `~astropy.table.Table`
         Of `metrics_table`, or any with such columns.
     decimals : int, optional
-        Digits after the point.
+        Digits after the point; more or fewer where an error would have none or more than two that count.
 
     Returns
     -------
@@ -384,17 +384,34 @@ def format_metrics(table: Table, *, decimals: int = 3) -> str:
             shown[name] = [str(value) for value in values]
             continue
         errors = table[f"{name}_error"] if f"{name}_error" in table.colnames else np.full(len(table), np.nan)
-        shown[name] = [_cell(*pair, decimals) for pair in zip(values, errors, strict=True)]
+        shown[name] = [written_value(*pair, decimals=decimals) for pair in zip(values, errors, strict=True)]
     left = [name for name in shown.colnames if table[name].dtype.kind in "UO"]
     align = ["<" if name in left else ">" for name in shown.colnames]
     return "\n".join(shown.pformat(max_lines=-1, max_width=-1, align=align))
 
 
-def _cell(value: float, error: float, decimals: int) -> str:
+def written_value(value: float, error: float, *, decimals: int = 3) -> str:
+    """Write a value with its error, both with as many decimals as leave one or two digits of the error."""
     if not np.isfinite(value):
         return "--"
-    text = f"{value:.{decimals}f}"
-    return f"{text} ± {error:.{decimals}f}" if np.isfinite(error) else text
+    if not (np.isfinite(error) and error > 0):
+        return f"{value:z.{decimals}f}"
+    # The place of the first digit, after rounding to two: 0.0996 is 0.10.
+    first = -int(np.floor(np.log10(float(f"{error:.1e}"))))
+    decimals = max(0, min(max(decimals, first), first + 1))
+    return f"{value:z.{decimals}f} ± {error:.{decimals}f}"
+
+
+def written_figures(figures: Mapping[str, float]) -> dict[str, str]:
+    """Write figures as text, each with the one of the same name and ``_error`` as its error."""
+    errors = {name.replace("_error", ""): error for name, error in figures.items() if "_error" in name}
+    texts = {}
+    for name, value in figures.items():
+        if "_error" not in name:
+            error = errors.get(name, float("nan"))
+            is_integer = isinstance(value, int) or isinstance(error, int)
+            texts[name] = str(value) if is_integer else written_value(value, error)
+    return texts
 
 
 def published_metrics() -> Table:

@@ -22,6 +22,8 @@ from hifrac.metrics import (
     published_metrics,
     regression_metrics,
     score_estimates,
+    written_figures,
+    written_value,
 )
 
 PAIRS = hnp.arrays(float, st.tuples(st.just(2), st.integers(3, 40)), elements=st.floats(-3, 3, width=32))
@@ -377,9 +379,42 @@ def test_a_table_of_figures_prints_values_with_their_errors():
     assert f"{figures['rmse']:.3f} ± {figures['rmse_error']:.3f}" in one
     assert two.split()[:4] == ["two", "3", "0.250", "--"]
     assert "rmse_error" not in first
-    assert f"{figures['rmse']:.1f} ± " in format_metrics(table, decimals=1)
+    assert written_value(figures["rmse"], figures["rmse_error"], decimals=1) in format_metrics(
+        table, decimals=1
+    )
     with pytest.raises(ValueError, match="rows must have the figures of at least one"):
         metrics_table({})
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.1993, 0.0152, "0.199 ± 0.015"),
+        (0.1687, 0.008, "0.169 ± 0.008"),
+        (0.0333, 0.0004, "0.0333 ± 0.0004"),  # no error of 0.000
+        (-0.00002, 0.00096, "0.0000 ± 0.0010"),
+        (0.5338, 0.1234, "0.53 ± 0.12"),
+        (0.5, 0.0996, "0.50 ± 0.10"),
+        (121.3, 12.3, "121 ± 12"),
+        (1.0, 0.0, "1.000"),  # all draws alike: that is no error
+        (-0.00002, np.nan, "0.000"),
+        (np.nan, 0.1, "--"),
+    ],
+)
+def test_a_value_has_as_many_decimals_as_its_error(value, error, text):
+    assert written_value(value, error) == text
+
+
+def test_figures_are_written_with_the_errors_of_their_names():
+    figures = {
+        "auc": 0.926,
+        "auc_error": 0.0188,
+        "auc_measured": 0.9415,
+        "auc_error_measured": 0.0258,
+        "n": 7,
+    }
+    texts = {"auc": "0.926 ± 0.019", "auc_measured": "0.942 ± 0.026", "n": "7"}
+    assert written_figures(figures) == texts
 
 
 # The published figures

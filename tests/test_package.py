@@ -15,6 +15,7 @@ from astropy.table import Table
 from numpy.testing import assert_allclose
 
 import hifrac
+from hifrac.metrics import written_value
 from hifrac.models import ModelCard
 
 PACKAGE = Path(hifrac.__file__).parent
@@ -208,22 +209,27 @@ def test_files_that_a_page_names_are_there(page):
 @pytest.mark.parametrize(
     ("model", "table", "only", "figure", "written"),
     [
-        ("default", "cross_validation", {}, "rmse", "{:.3f} ± {:.3f} dex"),
-        ("default", "missed", {"selection": "intrinsic"}, "rmse", "{:.3f} ± {:.3f} dex"),
-        ("metallicity", "cross_validation", {}, "rmse", "{:.3f} ± {:.3f} dex"),
-        ("spectra", "lines", {"quantity": "h_alpha"}, "spearman", "{:.3f} ± {:.3f}"),
-        ("spectra", "template", {}, "relative_rms", "{:.4f} ± {:.4f}"),
+        ("default", "cross_validation", {}, "rmse", "RMSE {} dex"),
+        ("default", "missed", {"selection": "intrinsic"}, "rmse", "RMSE {} dex"),
+        ("metallicity", "cross_validation", {}, "rmse", "RMSE {} dex"),
+        ("spectra", "lines", {"quantity": "h_alpha"}, "spearman", "Spearman {}"),
+        ("spectra", "template", {}, "relative_rms", "relative rms {}"),
+        ("untouched", None, {"galaxies": "of ALFALFA"}, "rmse", "RMSE {} dex"),
     ],
 )
 def test_the_readme_says_what_the_models_tables_say(model, table, only, figure, written):
-    rows = Table.read(PACKAGE / "models" / "weights" / model / f"{table}.ecsv")
+    path = PACKAGE / "models" / "weights" / model / f"{table}.ecsv"
+    rows = Table.read(path if table else ROOT / "docs" / f"{model}.ecsv")
     for column, value in only.items():
         rows = rows[rows[column] == value]
-    evidence = [row.partition(",")[0] for row in rows["model" if "model" in rows.colnames else "evidence"]]
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for used in ("picture", "picture+z+photometry"):
-        row = rows[evidence.index(used)]
-        assert written.format(row[figure], row[f"{figure}_error"]) in text
+    named = "evidence" if "evidence" in rows.colnames else "model"
+    evidence = [row.partition(",")[0] for row in rows[named]]
+    chosen = rows[[evidence.index(used) for used in ("picture", "picture+z+photometry")]]
+    figures = [written.format(written_value(row[figure], row[f"{figure}_error"])) for row in chosen]
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in lines if line.startswith("|") and all(text in line for text in figures))
+    counts = chosen["n"] if "n" in rows.colnames else [ModelCard.read(path.parent).calibration.n]
+    assert [f"{n:,}" for n in counts if f"{n:,} " not in line] == []
 
 
 def test_the_figures_of_the_first_page_are_of_these_models():

@@ -15,6 +15,7 @@ from hifrac.core.measurements import BANDS, find_measurement
 from hifrac.core.quantities import QUANTITIES
 from hifrac.core.reprs import html_facts
 from hifrac.cutouts.recipe import CutoutRecipe
+from hifrac.metrics import written_figures
 from hifrac.models._facts import check_facts
 from hifrac.models.calibration import (
     ConformalTable,
@@ -358,7 +359,7 @@ class ModelCard:
             "pictures": self.recipe,
             "trained on": f"{self.training_set} ({self.created})",
             "valid for": self.validity,
-            "figures": ", ".join(f"{key} {value:.3g}" for key, value in self.figures.items()),
+            "figures": ", ".join(f"{key} {text}" for key, text in written_figures(self.figures).items()),
             "obtained by": self.protocol,
             "trained by": self.command,
             "sha256": self.sha256,

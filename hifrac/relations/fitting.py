@@ -10,6 +10,7 @@ from astropy import units as u
 from astropy.table import QTable
 
 from hifrac.core.measurements import parse_numbers
+from hifrac.metrics import written_value
 from hifrac.relations._common import (
     Relation,
     check,
@@ -57,10 +58,9 @@ class LinearRelation:
 
     def __str__(self) -> str:
         terms = [
-            f"({value:.4g} ± {error:.2g}) {name}"
-            for value, error, name in zip(self.coefficients, self.errors, self.names, strict=False)
+            f"({written_value(value, error)}) {name}".rstrip()
+            for value, error, name in zip(self.coefficients, self.errors, (*self.names, ""), strict=True)
         ]
-        terms.append(f"({self.coefficients[-1]:.4g} ± {self.errors[-1]:.2g})")
         return f"log10(M_HI/M*) = {' + '.join(terms)}, scatter {self.scatter:.3g} dex, {self.rows} galaxies"
 
     def predict(self, **measurements: Any) -> QTable:
@@ -135,7 +135,7 @@ def fit_linear_relation(log_hi_fraction: Any, *, weights: Any = None, **measurem
     >>> from hifrac.relations import fit_linear_relation
     >>> fit = fit_linear_relation([0.9, 0.52, 0.08, -0.3], g_minus_r=[0.1, 0.3, 0.5, 0.7])
     >>> print(fit)
-    log10(M_HI/M*) = (-2.02 ± 0.042) g_minus_r + (1.108 ± 0.019), scatter 0.019 dex, 4 galaxies
+    log10(M_HI/M*) = (-2.020 ± 0.042) g_minus_r + (1.108 ± 0.019), scatter 0.019 dex, 4 galaxies
     """
     if not measurements:
         raise TypeError("fit_linear_relation needs at least one measurement, for instance g_minus_r=...")
