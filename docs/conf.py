@@ -142,6 +142,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "examples",
     "filename_pattern": _run,
+    "subsection_order": ["gallery/tutorials", "*"],
     "within_subsection_order": "hifrac_docs.GalleryOrder",
     "download_all_examples": False,
     "min_reported_time": 1e9,
