@@ -337,7 +337,7 @@ class Calibration(_OfModel):
         table = self.card().calibration
         header = ("Evidence", "Power of the spread", *(f"Score at {level:g}" for level in table.levels))
         rows = [
-            (name, f"{table.widths[name][1]:.2f}", *(f"{score:.2f}" for score in scores))
+            (_breakable(name), f"{table.widths[name][1]:.2f}", *(f"{score:.2f}" for score in scores))
             for name, scores in table.scores.items()
         ]
         return _list_table(header, rows)
@@ -471,10 +471,11 @@ def _figures_table(table: Table, *, turned: bool) -> str:
         for column in table.colnames
         if column not in errors.values()
     }
+    names = [_literal(_breakable(name)) for name in cells]
     if not turned:
-        return _list_table(map(_literal, cells), zip(*cells.values(), strict=True))
-    (title, header), *rows = cells.items()
-    return _list_table((title, *header), ((_literal(key), *row) for key, row in rows))
+        return _list_table(names, zip(*cells.values(), strict=True))
+    (title, *rows), (header, *figures) = names, cells.values()
+    return _list_table((title, *header), zip(rows, *zip(*figures, strict=True), strict=True))
 
 
 def _figure(row: Row, column: str, error: str | None) -> str:
@@ -482,12 +483,18 @@ def _figure(row: Row, column: str, error: str | None) -> str:
     if np.ma.is_masked(value):
         return "—"
     if not isinstance(value, float | np.floating):
-        return str(value)
+        return _breakable(str(value))
     return _unbroken("—" if np.isnan(value) else written_value(value, row[error] if error else np.nan))
 
 
 def _unbroken(text: str) -> str:
-    return text.replace(" ", NO_BREAK)
+    """Return a value with its error so that a narrow column breaks it before the sign alone."""
+    return text.replace("± ", f"±{NO_BREAK}")
+
+
+def _breakable(name: str) -> str:
+    """Return a long name so that a narrow column can break it after its signs."""
+    return re.sub(r"(?<=[_+])", "\N{ZERO WIDTH SPACE}", name)
 
 
 class CommandHelp(SphinxDirective):
