@@ -152,7 +152,8 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "plot_gallery": True,
     "abort_on_example_error": True,
-    "image_scrapers": ("matplotlib",),
+    "image_scrapers": ("matplotlib", "hifrac_docs.save_last_figure"),
+    "ignore_repr_types": r"matplotlib\.figure",
     "parallel": True,  # as many scripts at once as sphinx-build -j says
     "default_thumb_file": str(Path(__file__).parent / "_static" / "in_and_out.png"),
     "doc_module": ("hifrac",),

@@ -66,8 +66,9 @@ class PictureEstimator:
     A subclass says which quantity it is, and has the parameters of its own; its documentation has all.
     """
 
-    #: Which of ``QUANTITIES`` the estimator is for, and the setting that names its model.
+    #: Which quantity the estimator is for, as ``hifrac predict --quantity`` names it.
     quantity: str
+    #: The setting of ``hifrac.conf`` that names its model where none is given.
     model_setting: str
     #: Whether it also takes models of quantities that have no estimator.
     _takes_others = False

@@ -77,7 +77,8 @@ class HIFractionEstimator(PictureEstimator):
     27
     """
 
-    quantity, model_setting = "hi", "model"
+    quantity = "hi"
+    model_setting = "model"
     _takes_others = True
     _uses = ("log_cz", "g_minus_i", "axis_ratio", "log_mstar", "log_mhi_limit")
 

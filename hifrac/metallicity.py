@@ -67,7 +67,8 @@ class MetallicityEstimator(PictureEstimator):
     27
     """
 
-    quantity, model_setting = "metallicity", "metallicity_model"
+    quantity = "metallicity"
+    model_setting = "metallicity_model"
     _uses = ("log_cz", "magnitudes", "log_mstar")
 
     # Here, for the documentation has the methods of each estimator.

@@ -68,7 +68,8 @@ class SpectrumEstimator(PictureEstimator):
     (27, 1000)
     """
 
-    quantity, model_setting = "spectrum", "spectrum_model"
+    quantity = "spectrum"
+    model_setting = "spectrum_model"
     _uses = ("log_cz", "magnitudes", "log_mstar")
 
     # Here, for the documentation has the methods of each estimator.

@@ -14,7 +14,7 @@
 ``command-help``
     From the command line.
 
-`GalleryOrder` is the order of the scripts in the gallery.
+`GalleryOrder` is the order of the scripts in the gallery; `save_last_figure` shows figures unknown to pyplot.
 
 The page ``changes`` gets the change log of the repository appended, and the fragments of the next one.
 """
@@ -34,7 +34,9 @@ import numpy as np
 from astropy.config import ConfigItem
 from astropy.table import Row, Table
 from docutils.parsers.rst.directives import flag, unchanged_required
+from matplotlib.figure import Figure
 from sphinx.util.docutils import SphinxDirective
+from sphinx_gallery.scrapers import figure_rst
 
 import hifrac
 from hifrac.catalogs import _registry as catalog_registry
@@ -79,6 +81,17 @@ class GalleryOrder:
         if name in GUIDE:
             return (GUIDE.index(name), name)
         return (next(n for n, kind in enumerate(PAPER) if name.startswith(kind)), name)
+
+
+def save_last_figure(block, block_vars: dict, gallery_conf: dict) -> str:
+    """Save a figure that a cell ends with and that pyplot does not know; a notebook shows it by itself."""
+    name = block.content.rstrip().rpartition("\n")[2]
+    figure = block_vars["example_globals"].get(name)
+    if not isinstance(figure, Figure) or hasattr(figure, "number"):
+        return ""
+    path = next(block_vars["image_path_iterator"])
+    figure.savefig(path)
+    return figure_rst([path], gallery_conf["src_dir"])
 
 
 def _literal(value: object) -> str:
@@ -508,7 +521,7 @@ class CommandHelp(SphinxDirective):
         self.env.note_dependency(imported.__file__)
         group = getattr(imported, name)
         # Settings such as the names of the help option go from the group's context to the commands'.
-        whole = group.make_context("hifrac", [], resilient_parsing=True, terminal_width=70)
+        whole = group.make_context("hifrac", [], resilient_parsing=True, terminal_width=100)
         text = self._section(whole)
         for one in sorted(group.commands):
             text += self._section(click.Context(group.commands[one], parent=whole, info_name=one))

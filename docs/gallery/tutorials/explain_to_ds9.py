@@ -42,7 +42,7 @@ sums
 # lines are isophotes of the picture.
 import matplotlib.pyplot as plt
 
-figure = plt.figure(figsize=(11, 10), layout="constrained")
+figure = plt.figure(figsize=(9, 8.6), layout="constrained")
 for number, one in enumerate(explanations):
     axes = [figure.add_subplot(3, 3, 3 * number + panel, projection=one.map.wcs) for panel in (1, 2, 3)]
     one.plot(ax=axes)

@@ -73,8 +73,8 @@ import matplotlib.pyplot as plt
 log = Table.read(folder / "model" / "log.csv")
 held_out = Table.read(folder / "model" / "held_out.ecsv")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-for name in ("train_loss", "valid_loss"):
-    left.semilogy(log["epoch"], log[name], "o-", label=name)
+for name, label in (("train_loss", "trained on"), ("valid_loss", "held out")):
+    left.semilogy(log["epoch"], log[name], "o-", label=label)
 left.set(xlabel="epoch", ylabel="RMSE, mag")
 left.legend()
 right.plot(held_out["target"], held_out["estimate"], "o")

@@ -86,7 +86,8 @@ from hifrac.cutouts import download
 
 report = download(galaxies, source)
 first_run = np.array(times) - times[0]
-print(len(first_run), "requests:", Counter(name for names in decode_flags(report["flags"]) for name in names))
+counts = Counter(name for names in decode_flags(report["flags"]) for name in names)
+print(len(first_run), "requests:", counts)
 
 # %%
 # How the service saw it: requests evenly spaced, and none while it wanted to be left alone.

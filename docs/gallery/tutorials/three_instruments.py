@@ -29,9 +29,9 @@ galaxy
 from hifrac import HIFractionEstimator, LocalCutouts, MetallicityEstimator, SpectrumEstimator
 
 cutouts = LocalCutouts(PICTURES, name="name")
-gas, oxygen, spectra = (
-    estimator(cutouts=cutouts) for estimator in (HIFractionEstimator, MetallicityEstimator, SpectrumEstimator)
-)
+gas = HIFractionEstimator(cutouts=cutouts)
+oxygen = MetallicityEstimator(cutouts=cutouts)
+spectra = SpectrumEstimator(cutouts=cutouts)
 both = oxygen.predict(gas.predict(galaxy), overwrite=True)
 spectrum = spectra.predict(galaxy)
 
@@ -80,10 +80,13 @@ figure
 # unit of its own answer; a title has their sum, which is what sets this galaxy apart from the mean one.
 import matplotlib.pyplot as plt
 
-figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-for axes, estimator, title in zip(panels, (gas, oxygen, spectra), ("gas", "oxygen", "H-alpha"), strict=True):
+instruments = {"gas": gas, "oxygen": oxygen, "H-alpha": spectra}
+figure, panels = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+for axes, (name, estimator) in zip(panels, instruments.items(), strict=True):
     (explanation,) = estimator.explain(galaxy)
-    explanation.plot(ax=axes, title=f"{title}: {explanation.values.sum():+.2f} {explanation.target.unit}")
+    title = f"{name}: {explanation.values.sum():+.2f} {explanation.target.unit}"
+    explanation.plot(ax=axes, title=title)
+    axes.set(xticks=[], yticks=[])
 plt.show()
 
 # %%
