@@ -15,9 +15,12 @@ import re
 import shutil
 import sys
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
+
+from hifrac.metrics import written_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +38,7 @@ LONGEST = 12
 VALUES = {
     "fig9": (
         ("log_overdensity", "log_hi_fraction_true", "aim"),
-        (r"$\log(1+\delta_5)$", r"measured $\log(M_\mathrm{HI}/M_*)$"),
+        (r"$\log_{10}(1+\delta_5)$", r"measured $\log_{10}(M_\mathrm{HI}/M_*)$ (dex)"),
     ),
     "wu2019-fig1": (("truth", "estimate", "shown"), ("measured 12 + log(O/H)", "estimated 12 + log(O/H)")),
 }
@@ -102,20 +105,19 @@ def shown(name: str, entry: dict[str, Any]) -> str:
     lines = [f".. figure:: /gallery_figures/{name}.png", f"   :alt: {entry['title']}", "", f"   {caption}"]
     if entry["is_table"]:
         lines = [caption]
-    numbers = list(entry["numbers"].items())
+    numbers = _rows(entry["numbers"])
     if not numbers:
         return "\n".join([*lines, "", ""])
-    rows = [("quantity", "ours", "published"), *((key, *pair) for key, pair in numbers[:LONGEST])]
     table = "\n".join(
-        f"{'* -' if number == 0 else '  -'} {_cell(value)}"
-        for row in rows
-        for number, value in enumerate(row)
+        f"{'* -' if number == 0 else '  -'} {cell}"
+        for row in (("quantity", "ours", "published"), *numbers[:LONGEST])
+        for number, cell in enumerate(row)
     )
     lines += [
         "",
         ".. list-table::",
         "   :header-rows: 1",
-        "   :widths: 70 15 15",
+        "   :widths: 62 22 16",
         "",
         indent(table, "   "),
         "",
@@ -128,13 +130,28 @@ def shown(name: str, entry: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _cell(value: str | float | None) -> str:
-    """Return a cell of a table: a number as it is printed, a text with nothing in it read as markup."""
+def _rows(numbers: dict[str, list[float | None]]) -> list[tuple[str, str, str]]:
+    """Return of each number its name, free of markup, itself with its error, and the published one."""
+    endings = (", error", "_error")
+    errors = {
+        key.removesuffix(end): own
+        for key, (own, _) in numbers.items()
+        for end in endings
+        if key.endswith(end)
+    }
+    return [
+        (re.sub(r"([*|`_\\])", r"\\\1", key), _cell(own, errors.get(key)), _cell(published))
+        for key, (own, published) in numbers.items()
+        if not key.endswith(endings)
+    ]
+
+
+def _cell(value: float | None, error: float | None = None) -> str:
     if value is None:
         return "—"
-    if isinstance(value, str):
-        return re.sub(r"([*|`_\\])", r"\\\1", value)
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:z.3f}"
+    if error is None and float(value).is_integer() and abs(value) > 1:
+        return f"{value:,.0f}"
+    return written_value(value, float("nan") if error is None else error)
 
 
 def setup(app):
@@ -231,13 +248,12 @@ def _drawn_values(table, columns: tuple[str, str, str], labels: tuple[str, str])
 
     x, y, group = columns
     figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
-    for value in dict.fromkeys(table[group].tolist()):
+    for value, marker in zip(dict.fromkeys(table[group].tolist()), cycle("os^Dv<>")):
         rows = table[table[group] == value]
-        axes.scatter(
-            rows[x], rows[y], s=22, label=value if isinstance(value, str) else f"{group} {value:.2f}"
-        )
+        label = value if isinstance(value, str) else f"near {value:.2f}"
+        axes.scatter(rows[x], rows[y], s=26, marker=marker, label=label)
     axes.set(xlabel=labels[0], ylabel=labels[1])
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="small", loc="outside right upper")
     return figure
 
 
@@ -245,7 +261,7 @@ def _drawn_table(title: str, numbers: dict[str, list[float | None]]) -> Figure:
     """Draw the first numbers of a table, for the index of the gallery."""
     import matplotlib.pyplot as plt
 
-    rows = [(name, *map(_cell, pair)) for name, pair in list(numbers.items())[:LONGEST]]
+    rows = [(name.replace("\\", ""), *cells) for name, *cells in _rows(numbers)[:LONGEST]]
     figure, axes = plt.subplots(figsize=(7, 0.6 + 0.3 * len(rows)), layout="constrained")
     axes.set_axis_off()
     axes.set_title(title, fontsize="medium")

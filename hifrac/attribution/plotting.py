@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -154,8 +155,16 @@ def _panel_titles(explanation: Explanation, rich: Explanation | None) -> tuple[s
     target = explanation.target.name
     if more := "gas" if target == "gas-rich" else quantity_of(target).subject:
         return "picture", f"evidence for less {more}", f"evidence for more {more}"
+    if ratio := _continua(target):
+        return "picture", f"evidence for less {ratio}", f"evidence for more {ratio}"
     subject = PROBABILITIES[target].event if target in PROBABILITIES else target
     return "picture", f"evidence against {subject}", f"evidence for {subject}"
+
+
+def _continua(target: str) -> str:
+    """Return in words a ratio of continua, by the name of its column; nothing of another target."""
+    match = re.fullmatch(r"log_continuum_(\d+)_(\d+)", target)
+    return rf"continuum {match[1]} / {match[2]} $\mathrm{{\AA}}$" if match else ""
 
 
 def _headline(explanation: Explanation) -> str:
@@ -169,7 +178,10 @@ def _headline(explanation: Explanation) -> str:
             interval = f"$^{{+{up:.2f}}}_{{-{down:.2f}}}$"
         parts.append(f"{symbol} = {answers['estimate']:.2f}{interval}")
     else:
-        parts.append(f"{explanation.target.name}: {explanation.prediction:+.2f}")
+        name = explanation.target.name
+        parts.append(
+            f"{f'log {ratio}' if (ratio := _continua(name)) else name}: {explanation.prediction:+.2f}"
+        )
     for name, probability in PROBABILITIES.items():
         if name in answers:
             parts.append(f"p({probability.event}) = {answers[name]:.2f}")
@@ -184,10 +196,10 @@ def _label_scale(bar: Any, ticks: tuple[float, ...], explanation: Explanation) -
 
     axis = bar.ax.xaxis if bar.orientation == "horizontal" else bar.ax.yaxis
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FixedFormatter([f"{1000 * tick:.2g}" for tick in ticks]))
+    axis.set_major_formatter(FixedFormatter([f"{float(f'{1000 * tick:.2g}'):g}" for tick in ticks]))
     axis.set_minor_locator(NullLocator())
     bar.ax.tick_params(labelsize=6.5)
-    unit = "dex/pixel" if explanation.target.unit == u.dex else "per pixel"
+    unit = {u.dex: "dex/pixel", u.AA: r"$\mathrm{\AA}$/pixel"}.get(explanation.target.unit, "per pixel")
     bar.set_label(f"10$^{{-3}}$ {unit}, asinh scale", fontsize=6.5, labelpad=1)
 
 

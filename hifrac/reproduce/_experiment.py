@@ -239,6 +239,15 @@ def panels(rows: int, columns: int, width: float, height: float, **options: Any)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
 
 
+def grid(n: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, Any]:
+    """Return a figure of n panels in rows of a height in inches, and its axes; places left over are empty."""
+    rows = -(-n // columns)
+    figure, axes = panels(rows, columns, width, height * rows, **options)
+    for axis in axes.flat[n:]:
+        axis.set_axis_off()
+    return figure, axes
+
+
 #: What each experiment is, in the order of the paper; and those whose modules have been imported.
 FACTS = Table.read(resources.files("hifrac") / "data" / "experiments.ecsv").filled("")
 COMPUTED: dict[str, Experiment] = {}

@@ -86,8 +86,9 @@ def plot_densities(table: Table) -> Figure:
         axis.hist(table[name][chosen], bins, density=True, color="0.8", label=f"alpha.40 ({chosen.sum():,})")
         step = {"histtype": "step", "color": "k", "lw": 2, "label": f"in SDSS ({matched.sum():,})"}
         axis.hist(table[name][matched], bins, density=True, **step)
-        for place, style in zip(np.percentile(table[name][matched], [20, 80]), (":", "--"), strict=True):
-            axis.axvline(place, color="k", ls=style, lw=1)
+        for percent, style in ((20, ":"), (80, "--")):
+            place = np.percentile(table[name][matched], percent)
+            axis.axvline(place, color="k", ls=style, lw=1, label=f"{percent}th percentile")
         threshold = {"color": "C3", "lw": 3, "alpha": 0.4, "label": f"the paper's threshold, {HIGH_DENSITY}"}
         axis.axvline(HIGH_DENSITY, **threshold)
         axis.set(xlabel=r"$\log_{10}(1+\delta_5)$", xlim=(-1.7, 2.9), title=text)
@@ -230,7 +231,7 @@ def plot_windows(table: Table) -> Figure:
         style = {"ha": "center", "va": "top", "transform": axes.get_xaxis_transform()}
         axes.text(row["quantile"], 0.97, f"{row['log_overdensity']:.2f}", **style)
     axes.set_xlabel(r"quantile of $\delta_5$ at the centre of the window (above: $\log_{10}(1+\delta_5)$)")
-    axes.set(ylabel="RMSE / standard deviation of measured values", xlim=(0, 1))
+    axes.set(ylabel="RMSE / scatter of measured values", xlim=(0, 1))
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.12 * (high - low))
     return figure
@@ -262,9 +263,10 @@ def plot_examples(table: Table, pixels: np.ndarray) -> Figure:
     for axis, picture, row in zip(axes.ravel(), pixels, table, strict=True):
         axis.imshow(picture)
         axis.set(xticks=[], yticks=[])
-        axis.set_title(f"M = {row['log_hi_fraction_true']:.2f}", fontsize="small")
+        axis.set_title(f"{row['log_hi_fraction_true']:.2f} dex", fontsize="small")
     for line, aim in zip(axes, table["aim"][::5], strict=True):
-        line[0].set_ylabel(rf"$\log(1+\delta_5)$ = {aim:.2f}", fontsize="small")
+        line[0].set_ylabel(rf"$\log_{{10}}(1+\delta_5)$ = {aim:.2f}", fontsize="small")
+    figure.suptitle(r"above each: measured $\log_{10}(M_\mathrm{HI}/M_*)$", fontsize="small")
     return figure
 
 

@@ -148,7 +148,7 @@ def plot_relation(table: Table) -> Figure:
         axis.errorbar(*points, **style)
         axis.set(xlim=(8.3, 11.4), ylim=(8.0, 9.4), xlabel=MASS, ylabel=text)
         rms = np.sqrt(np.mean((values - relation(mass)) ** 2))
-        axis.set_title(f"{len(mass)} galaxies, about equation 3: {rms:.3f} dex", fontsize="medium")
+        axis.set_title(f"{len(mass)} galaxies, rms about equation 3: {rms:.3f} dex", fontsize="medium")
     x, y = published_series("6", "median")
     error = published_series("6", "nmad")[1]
     label = f"{THEIRS}, 20,466 galaxies"
@@ -280,7 +280,7 @@ def published_at_fixed_mass() -> dict[str, float]:
 def plot_shrinkage(table: Table) -> Figure:
     """Plot scatter about the mass-metallicity relation, and correlations at fixed mass."""
     names = table["estimator"].tolist()
-    figure, (axes,) = panels(1, 3, 13, 0.42 * len(names) + 2, sharey=True, width_ratios=(1.4, 1, 1))
+    figure, (axes,) = panels(1, 3, 10, 0.42 * len(names) + 2.5, sharey=True, width_ratios=(1.4, 1, 1))
     place = np.arange(len(names))
     scatter, partial, retained = axes
     bars = {"fmt": "o", "ms": 5, "capsize": 2}
@@ -297,17 +297,17 @@ def plot_shrinkage(table: Table) -> Figure:
     scatter.invert_yaxis()
     for name, shift, colour, text in (
         ("partial", -0.1, "C0", "mass"),
-        ("partial_photometry", 0.1, "C1", "mass, magnitudes and redshift"),
+        ("partial_photometry", 0.1, "C1", "mass,\nmagnitudes and redshift"),
     ):
         style = {**bars, "color": colour, "label": f"at fixed {text}"}
         partial.errorbar(table[name], place + shift, xerr=table[f"{name}_error"], **style)
     partial.axvline(0, color="0.6", lw=1)
-    partial.set(xlabel="correlation with the measured value", xlim=(-0.25, 1))
+    partial.set(xlabel="correlation with\nthe measured value", xlim=(-0.25, 1))
     retained.errorbar(table["retained"], place, xerr=table["retained_error"], color="C0", **bars)
     retained.axvline(1, color="0.6", lw=1)
     retained.set(xlabel="share of the deviation\nthat the estimate has", xlim=(-0.1, 1.1))
     for axis in (scatter, partial):
-        axis.legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        axis.legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 

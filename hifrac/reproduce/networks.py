@@ -17,8 +17,9 @@ from hifrac.cutouts import LocalCutouts
 from hifrac.estimator import HIFractionEstimator
 from hifrac.metrics import detection_auc, metrics_table, score_estimates
 from hifrac.models import Model, load_model
-from hifrac.reproduce._experiment import ARCHIVE, Setting, experiment, panels
+from hifrac.reproduce._experiment import ARCHIVE, Setting, experiment, grid, panels
 from hifrac.reproduce._inputs import held_out, labels, measurements, model_note, pictures, reddening, ridge
+from hifrac.reproduce.regression import MEASURED
 
 #: M below the first is gas-poor, above the second gas-rich (Wu 2020, section 8.1).
 CLASS_LIMITS = (-0.5, 0.5)
@@ -66,7 +67,7 @@ def plot_maps(
     pairs: Mapping[str, Sequence[tuple[Explanation, Explanation]]], titles: Sequence[str]
 ) -> Figure:
     """Plot for each galaxy a picture and its two `maps`, with colour and without."""
-    figure, axes = panels(len(titles), 3 * len(pairs), 13.5, 2.5 * len(titles))
+    figure, axes = panels(len(titles), 3 * len(pairs), 9.5, 1.9 * len(titles))
     for number, (network, galaxies) in enumerate(pairs.items()):
         for line, (poor, rich), title in zip(axes, galaxies, titles, strict=True):
             trio = line[3 * number : 3 * number + 3]
@@ -85,7 +86,7 @@ def plot_fig11(table: Table, setting: Setting) -> Figure:
     rows = table[np.asarray(table["shown"], bool)]
     pairs = {network: maps(rows, name, setting) for network, (name, _) in MODELS.items()}
     classes = np.where(rows["gas_rich"], "gas-rich", "gas-poor")
-    return plot_maps(pairs, [f"{name}, M = {m:.2f}" for name, m in zip(classes, rows["truth"], strict=True)])
+    return plot_maps(pairs, [f"{name}, {m:+.2f} dex" for name, m in zip(classes, rows["truth"], strict=True)])
 
 
 @experiment(plot_fig11, shows_pictures=True)
@@ -175,17 +176,19 @@ def simple_models(seed: int) -> dict[str, Any]:
 def plot_simple(table: Table) -> Figure:
     """Plot Figure 12: a panel for each model."""
     names = [name for name in _PUBLISHED if name in table.colnames]
-    figure, (axes,) = panels(1, len(names), 2.7 * len(names), 3.2, sharey=True)
+    figure, axes = grid(len(names), 3, 8, 3, sharey=True)
     truth = np.asarray(table["truth"], float)
     span = np.array([truth.min() - 0.3, truth.max() + 0.3])
-    for name, axis in zip(names, axes, strict=True):
+    for name, axis in zip(names, axes.flat, strict=False):
         estimate = np.asarray(table[name], float)
         axis.plot(span, span, color="0.6", lw=1)
         axis.scatter(truth, np.clip(estimate, *span), s=6)
         rmse = np.sqrt(np.mean((estimate - truth) ** 2))
-        axis.set(xlim=span, ylim=span, xlabel=r"measured $M$ (dex)", aspect="equal")
+        axis.set(xlim=span, ylim=span, aspect="equal")
+        axis.set_xlabel(f"{MEASURED} (dex)", fontsize="small")
         axis.set_title(f"{name}\nRMSE {rmse:.3f} dex", fontsize="small")
-    axes[0].set_ylabel("held-out estimate (dex)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("held-out estimate (dex)")
     return figure
 
 
@@ -264,7 +267,7 @@ def injection_trials(
 def plot_injection(table: Table, pixels: np.ndarray) -> Figure:
     """Plot Figure 13: the pictures with sources of each colour, and histograms of the estimates."""
     n = len(pixels)
-    figure, axes = panels(n, len(COLOURS) + 2, 12.5, 2.4 * n, width_ratios=(1, 1, 1, 1.6, 1.6))
+    figure, axes = panels(n, len(COLOURS) + 2, 10, 2 * n, width_ratios=(1, 1, 1, 1.6, 1.6))
     for number, (picture, line) in enumerate(zip(pixels, axes, strict=True)):
         for axis, color in zip(line, COLOURS, strict=False):
             rng = np.random.RandomState(table.meta["seed"])
@@ -273,17 +276,20 @@ def plot_injection(table: Table, pixels: np.ndarray) -> Figure:
         for axis, profile in zip(line[len(COLOURS) :], PROFILES, strict=True):
             rows = table[(table["picture"] == number) & (table["profile"] == profile)]
             edges = np.linspace(min(rows["change"].min(), -0.05), max(rows["change"].max(), 0.05), 31)
-            for color in COLOURS:
+            for color, line_style in zip(COLOURS, ("-", "--", ":"), strict=True):
                 change = rows["change"][rows["color"] == color]
-                axis.hist(change, edges, histtype="step", color=f"tab:{color}", lw=1.4)
+                style = {"color": f"tab:{color}", "ls": line_style, "lw": 1.4, "label": f"{color} sources"}
+                axis.hist(change, edges, histtype="step", **style)
             axis.axvline(0, color="k", ls="--", lw=1)
             if number == 0:
                 axis.set_title(f"sources {profile.replace('-', ' ')}", fontsize="medium")
-            axis.set_yticks([])
+            axis.set(yticks=[], ylabel="trials")
             axis.locator_params(axis="x", nbins=4)
-        line[0].set_ylabel(f"M = {table.meta['truth'][number]:.2f}")
+        line[0].set_ylabel(f"measured: {table.meta['truth'][number]:+.2f} dex", fontsize="small")
     for axis in axes[-1][len(COLOURS) :]:
         axis.set_xlabel("change of the estimate (dex)")
+    handles = axes[0, -1].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper right", ncols=len(COLOURS), fontsize="small")
     return figure
 
 

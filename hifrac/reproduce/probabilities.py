@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from hifrac.catalogs import match_ids
 from hifrac.core.measurements import plain_floats
 from hifrac.metrics import detection_auc, share_interval
-from hifrac.reproduce._experiment import Setting, experiment, panels
+from hifrac.reproduce._experiment import Setting, experiment, grid, panels
 from hifrac.reproduce._inputs import answers, deep_sample, held_out, limits_of, model_note, reddening
 from hifrac.reproduce.environment import DENSITY_NOTE, galaxy_densities
 from hifrac.reproduce.regression import residual_trends
@@ -55,7 +55,7 @@ def _row_at(table: Table, threshold: float):
 
 def plot_detection(table: Table) -> Figure:
     """Plot Figure 5: the probabilities of each sample; beside it the ROC and what thresholds cost."""
-    figure, ((left, middle, right),) = panels(1, 3, 11, 3.5)
+    figure, ((left, middle), (right, errors)) = panels(2, 2, 8, 6.2)
     edges = np.linspace(0, 1, 21)
     for name, text in _SAMPLES.items():
         # p = 0 counts as above nothing: the share below the first edge joins the first bin.
@@ -75,9 +75,10 @@ def plot_detection(table: Table) -> Figure:
     middle.set_title(f"area under the curve {table.meta['auc']:.3f}")
     right.plot(table["threshold"], table["completeness"], label="completeness")
     right.plot(table["threshold"], table["purity"], label="purity, both kinds as frequent")
-    right.plot(table["threshold"], table["rmse"], color="C3", label="RMSE of those measured (dex)")
-    right.set(xlabel="threshold of the probability", ylim=(0, 1.02))
-    right.legend(fontsize="small", loc="center left")
+    right.set(xlabel="threshold of the probability", ylabel="share", ylim=(0, 1.02))
+    right.legend(fontsize="small", loc="lower center")
+    errors.plot(table["threshold"], table["rmse"], color="C3")
+    errors.set(xlabel="threshold of the probability", ylabel="RMSE of those measured (dex)", ylim=(0, None))
     return figure
 
 
@@ -206,8 +207,8 @@ def plot_reliability(table: Table) -> Figure:
     edges = [*table["low"], table["high"][-1]]
     for counts, text in ((table["n_detected"], "detected"), (table["n"] - table["n_detected"], "others")):
         lower.stairs(counts, edges, lw=1.6, label=text)
-    lower.set(xlabel="p_detect", ylabel="galaxies", yscale="log", ylim=(0.7, None))
-    lower.legend(fontsize="small")
+    lower.set(xlabel="probability of detection", ylabel="galaxies", yscale="log", ylim=(0.7, None))
+    lower.legend(fontsize="small", loc="upper center", ncols=2)
     return figure
 
 
@@ -230,8 +231,8 @@ def reliability(setting: Setting) -> Table:
 def plot_coverage(table: Table) -> Figure:
     """Plot shares inside the intervals, with Wilson errors, in a panel for each property."""
     names = list(dict.fromkeys(str(name) for name in table["property"]))
-    figure, (axes,) = panels(1, len(names), 2.9 * len(names), 3.2, sharey=True)
-    for name, axis in zip(names, axes, strict=True):
+    figure, axes = grid(len(names), 2, 7.5, 2.9, sharey=True)
+    for name, axis in zip(names, axes.flat, strict=False):
         rows = table[table["property"] == name]
         across = np.abs(rows["median"] - [rows["low"], rows["high"]])
         for nominal, colour in zip(_INTERVALS, ("C0", "C1"), strict=True):
@@ -241,8 +242,10 @@ def plot_coverage(table: Table) -> Figure:
             style = {"fmt": "o", "color": colour, "ms": 4, "elinewidth": 1}
             axis.errorbar(rows["median"], share, error, across, label=f"{nominal}% interval", **style)
         axis.set(xlabel=_PROPERTIES.get(name, name), ylim=(0.4, 1.02))
-    axes[0].set_ylabel("share of measured values inside")
-    axes[0].legend(fontsize="small", loc="lower left")
+        axis.locator_params(axis="x", nbins=6)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("measured values inside")
+    axes[0, 0].legend(fontsize="small", loc="lower left")
     return figure
 
 

@@ -6,6 +6,7 @@ And the estimates of Teimoorinia et al. (2017) beside ours: Figures 6 and 7 and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from hifrac.metrics import (
     score_estimates,
     share_interval,
 )
-from hifrac.reproduce._experiment import Setting, experiment, panels
+from hifrac.reproduce._experiment import Setting, experiment, grid, panels
 from hifrac.reproduce._inputs import deep_sample, held_out, limits_of, model_note
 
 #: Thresholds of ``p_detect`` in Table 2 of the paper.
@@ -48,6 +49,8 @@ _PROPERTIES = {
     "g_minus_i": "g - i (mag)",
     "axial_ratio": "axis ratio b/a",
 }
+#: As an axis has them.
+_LABELS = {"truth": f"{MEASURED} (dex)", "log_mstar": r"$\log_{10}(M_*/M_\odot)$"}
 _SLOPES = {
     "slope": "slope of estimate on measured value",
     "slope_inverse": "slope of measured value on estimate",
@@ -168,7 +171,7 @@ def plot_scatter(table: Table) -> Figure:
     text = f"{np.sum(~limit)} measured: RMSE {ours['rmse']:.3f} dex, offset {ours['offset']:+.3f}\n"
     text += f"slope {ours['slope']:.2f}; of measured on estimate {ours['slope_inverse']:.2f}"
     axes.set_title(text, fontsize="medium")
-    axes.set(xlabel=MEASURED, ylabel="held-out estimate")
+    axes.set(xlabel=f"{MEASURED} (dex)", ylabel="held-out estimate (dex)")
     if limit.any():
         axes.legend(loc="upper left")
     return figure
@@ -210,18 +213,21 @@ def fig4(setting: Setting) -> Table:
 def plot_residuals(table: Table) -> Figure:
     """Plot Figure 3: residuals against properties, with medians in bins of equal numbers."""
     names = [name for name in _PROPERTIES if name in table.colnames]
-    figure, (axes,) = panels(1, len(names), 2.5 * len(names), 3, sharey=True)
+    figure, axes = grid(len(names), 3, 8, 2.6, sharey=True)
     residual = plain_floats(table["residual"])
-    for name, axis in zip(names, axes, strict=True):
+    for name, axis in zip(names, axes.flat, strict=False):
         values = plain_floats(table[name])
         axis.scatter(values, residual, s=5, color="0.6")
         axis.axhline(0, color="k", lw=0.8)
         for part in np.array_split(np.argsort(values), 6):
             low, middle, high = np.percentile(residual[part], [16, 50, 84])
             error = [[middle - low], [high - middle]]
-            axis.errorbar(np.median(values[part]), middle, error, fmt="o", color="C0", ms=4)
-        axis.set_xlabel(_PROPERTIES[name])
-    axes[0].set_ylabel("estimate - measured (dex)")
+            bars = axis.errorbar(np.median(values[part]), middle, error, fmt="o", color="C0", ms=4)
+        axis.set_xlabel(_LABELS.get(name, _PROPERTIES[name]))
+    bars.set_label("median and central 68%\nof a sixth of the galaxies")
+    figure.legend(handles=[bars], loc="lower right", fontsize="small")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("estimate - measured (dex)")
     return figure
 
 
@@ -276,7 +282,7 @@ def table2(setting: Setting) -> Table:
 
 def plot_slopes(table: Table) -> Figure:
     """Plot both slopes of each sample, and the share of upper limits violated, for each cut."""
-    figure, (axes,) = panels(1, 3, 11, 3.6)
+    figure, (axes,) = panels(1, 3, 9, 3.6)
     cuts = list(dict.fromkeys(str(cut) for cut in table["cut"]))
     for axis, (name, text) in zip(axes, _SLOPES.items(), strict=True):
         for shift, colour, sample in ((-0.08, "C0", ALFALFA), (0.08, "C1", RESOLVE)):
@@ -291,11 +297,12 @@ def plot_slopes(table: Table) -> Figure:
             place = [cuts.index(cut) + shift for cut in rows["cut"]]
             axis.errorbar(place, values, error, fmt="o", ms=4, capsize=2, color=colour, label=sample)
         axis.set_xticks(range(len(cuts)), cuts)
-        axis.set(ylabel=text, xlim=(-0.5, len(cuts) - 0.5), xlabel="threshold of p_detect")
+        axis.set(xlim=(-0.5, len(cuts) - 0.5), xlabel="probability of detection")
+        axis.set_title(fill(text, 24), fontsize="medium")
     axes[0].axhline(1, color="0.6", lw=1)
     axes[1].axhline(1, color="0.6", lw=1)
     axes[2].set_ylim(-0.03, 1.03)
-    axes[0].legend(fontsize="small", loc="lower left")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize="small")
     return figure
 
 
@@ -389,7 +396,7 @@ def plot_both(table: Table) -> Figure:
         axis.scatter(rows["truth"], rows["theirs"], marker="x", s=14, color="C3", label="Teimoorinia+2017")
         axis.scatter(rows["truth"], rows["estimate"], s=10, color="C0", label="default model, held out")
         axis.axline((0, 0), slope=1, color="0.6", lw=1)
-        axis.set(xlabel=r"measured $M$ (dex)", title=f"{text} ({len(rows)})")
+        axis.set(xlabel=f"{MEASURED} (dex)", title=f"{text} ({len(rows)})")
     axes[0].set_ylabel("estimate (dex)")
     axes[0].legend(fontsize="small")
     return figure

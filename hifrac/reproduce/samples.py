@@ -25,7 +25,7 @@ _NOTE = (
     "stellar masses of Durbala+2020 (Taylor+2011), not of MPA-JHU: other counts, and no alpha.40B, "
     "which needs the metallicities of MPA-JHU"
 )
-_COLOURS = {"alpha.40A": "C0", "alpha.100": "C1", "NIBLES": "C2", "xGASS": "C3"}
+_COLOURS = {"alpha.40A": "#0072B2", "alpha.100": "#E69F00", "NIBLES": "#009E73", "xGASS": "k"}
 
 
 def sample_quantiles(samples: Mapping[str, Selection]) -> Table:
@@ -36,7 +36,10 @@ def sample_quantiles(samples: Mapping[str, Selection]) -> Table:
         if np.ma.is_masked(row["n_published"]):
             continue
         numbers[f"{row['sample']}, galaxies"] = (int(row["n"]), int(row["n_published"]))
-        numbers[f"{row['sample']}, median M (dex)"] = (float(row["q50"]), float(row["q50_published"]))
+        numbers[f"{row['sample']}, median log M_HI/M* (dex)"] = (
+            float(row["q50"]),
+            float(row["q50_published"]),
+        )
     table.meta = {"numbers": numbers, "notes": [_NOTE]}
     return table
 
@@ -50,7 +53,7 @@ def hi_fractions(samples: Mapping[str, Selection]) -> Table:
         limit = np.asarray(samples[name].table["log_mhi_limit"].filled(False))
         parts.append(Table({"log_hi_fraction": fraction[finite], "is_limit": limit[finite]}))
         parts[-1].add_column(name, 0, "sample")
-        numbers[f"{name}, share with M > 0"] = (float(np.mean(fraction[finite] > 0)), None)
+        numbers[f"{name}, share with more HI than stars"] = (float(np.mean(fraction[finite] > 0)), None)
     table = vstack(parts)
     table.meta = {"numbers": numbers, "notes": [_NOTE]}
     return table
@@ -75,7 +78,7 @@ def plot_fractions(table: Table) -> Figure:
             text = f"{name}, limits at the lowest value ({limit.sum():,} limits)"
             lowest = np.where(limit, -9, rows["log_hi_fraction"])
             axes.ecdf(lowest, color=colour, lw=1, ls="--", label=text)
-    axes.set(xlabel=r"$\log_{10}(M_\mathrm{HI}/M_*)$", ylabel="cumulative fraction", xlim=(-2.6, 2.1))
+    axes.set(xlabel=r"$\log_{10}(M_\mathrm{HI}/M_*)$ (dex)", ylabel="cumulative fraction", xlim=(-2.6, 2.1))
     figure.legend(fontsize="small", loc="outside upper center", ncols=3)
     return figure
 

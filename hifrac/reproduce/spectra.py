@@ -123,10 +123,9 @@ def plot_galaxies(table: Table, pixels: np.ndarray, titles: list[str]) -> Figure
     """Plot a row a galaxy: its picture, and ``flux`` with its band beside the spectra of `_OTHERS`."""
     import matplotlib.pyplot as plt
 
-    n_lines = -(-len(table) // 2)
-    figure = plt.figure(figsize=(15, 2.7 * n_lines), layout="constrained")
-    parts = figure.subfigures(n_lines, 2, squeeze=False).flat
-    for row, (part, title) in enumerate(zip(parts, titles, strict=False)):
+    figure = plt.figure(figsize=(8, 2.1 * len(table) + 0.8), layout="constrained")
+    parts = figure.subfigures(len(table), 1, squeeze=False).flat
+    for row, (part, title) in enumerate(zip(parts, titles, strict=True)):
         others = {
             label: result_spectrum(Table({"flux": table[name][[row]]}))
             for name, label in _OTHERS.items()
@@ -141,7 +140,7 @@ def plot_galaxies(table: Table, pixels: np.ndarray, titles: list[str]) -> Figure
         handles, labels = axes.get_legend_handles_labels()
         if (legend := axes.get_legend()) is not None:
             legend.remove()  # there is one for all
-        if row < len(table) - 2:
+        if row < len(table) - 1:
             axes.set_xlabel("")
         axes.set_ylabel("")
         part.suptitle(title, fontsize="small")
@@ -233,8 +232,9 @@ def pipeline_h_alpha(path: Path) -> float:
 
 
 def plot_legacy(table: Table, setting: Setting) -> Figure:
-    """Plot pictures of the Legacy Surveys, and spectra predicted from them beside measured ones."""
-    _, pixels = legacy_pixels(setting.root / PAIRS)
+    """Plot pictures of the Legacy Surveys, and predicted spectra beside measured ones: of six galaxies."""
+    rows = even_ranks(table["measured_h_alpha_ew"], min(6, len(table)))
+    pixels, table = legacy_pixels(setting.root / PAIRS)[1][rows], table[rows]
     middle = slice(WIDTH // 4, -WIDTH // 4)
     flags = ["OUT_OF_DISTRIBUTION" if row["out_of_distribution"] else "not flagged" for row in table]
     titles = [f"{_width_text(row)}; {flag}" for row, flag in zip(table, flags, strict=True)]

@@ -123,7 +123,7 @@ def line_scores(table: Table, *, draws: int = 1000, seed: int = 12345) -> Table:
 
 def plot_lines(table: Table) -> Figure:
     """Plot what pictures say against what real spectra do, quantity by quantity."""
-    figure, (axes,) = panels(1, 3, 13, 4.6)
+    figure, (axes,) = panels(1, 3, 10, 3.9)
     for axis, (name, title) in zip(axes, QUANTITIES.items(), strict=True):
         part = table[table["quantity"] == name]
         truth, estimate = plain_floats(part["truth"]), plain_floats(part["estimate"])
@@ -138,7 +138,8 @@ def plot_lines(table: Table) -> Figure:
         own = _figures(truth, estimate)
         text = f"Spearman {own['spearman']:.2f}, rms {own['rms']:.3f}\n{len(part)} galaxies"
         axis.text(0.97, 0.04, text, transform=axis.transAxes, ha="right", fontsize="small")
-        axis.set(xlabel=f"measured {title}", ylabel="from the picture", xlim=span)
+        axis.set(ylabel="from the picture", xlim=span)
+        axis.set_xlabel(f"measured {title}", fontsize="small")
         axis.legend(fontsize="x-small", loc="upper left")
     return figure
 
@@ -233,7 +234,7 @@ def plot_explanation(table: Table, setting: Setting) -> Figure:
     """Plot pictures and maps of galaxies from weak to strong H-alpha, and what annuli do."""
     import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=(13, 8.4), layout="constrained")
+    figure = plt.figure(figsize=(10.5, 7.2), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     top, bottom = parts
     shown = np.linspace(0, len(table) - 1, 6).round().astype(int)
@@ -250,7 +251,7 @@ def plot_explanation(table: Table, setting: Setting) -> Figure:
         image = below.imshow(own, cmap="RdBu", vmin=-limit, vmax=limit)
         for axis in (above, below):
             axis.set(xticks=[], yticks=[])
-    bar = top.colorbar(image, ax=lines, shrink=0.5)
+    bar = top.colorbar(image, ax=lines, shrink=0.8)
     bar.set_label("contribution ($\\mathrm{\\AA}$ per 4 x 4 pixels)", fontsize="small")
     _plot_annuli(bottom.subplots(1, 3), table)
     return figure
@@ -269,7 +270,7 @@ def _plot_annuli(axes: Any, table: Table) -> None:
     axes[0].set_ylabel("mean sum of the map ($\\mathrm{\\AA}$)")
     for name, style in (("measured", "ks-"), ("held-out estimate", "C0o-")):
         axes[1].plot(middle, of[name], style, ms=4, label=f"with the {name}")
-    axes[1].set_ylabel("Spearman, g / i colour and EW(H$\\alpha$)")
+    axes[1].set_ylabel("Spearman, colour and EW(H$\\alpha$)")
     axes[1].set_ylim(0, 1)
     axes[2].plot(middle, of["change"], "o-", ms=4, label="grey in the annulus")
     axes[2].axhline(table.meta["change_everywhere"], color="0.4", ls="--", label="grey everywhere")
