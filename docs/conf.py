@@ -142,7 +142,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "examples",
     "filename_pattern": _run,
-    "subsection_order": ["gallery/tutorials", "*"],
+    "subsection_order": [f"gallery/{part}" for part in ("tutorials", "paper", "wu2019", "wupeek2020")],
     "within_subsection_order": "hifrac_docs.GalleryOrder",
     "download_all_examples": False,
     "min_reported_time": 1e9,

@@ -244,7 +244,7 @@ def grid(n: int, columns: int, width: float, height: float, **options: Any) -> t
     rows = -(-n // columns)
     figure, axes = panels(rows, columns, width, height * rows, **options)
     for axis in axes.flat[n:]:
-        axis.set_axis_off()
+        axis.remove()
     return figure, axes
 
 
