@@ -11,7 +11,8 @@ Spectra from pictures of another survey
 # A predicted spectrum is a photometric template spectrum, smooth by nature, and no measured one. These
 # pictures show g, r and z instead of g, r and i, with another stretch, sharper, and half of the field. As
 # they are the estimator refuses them: they have not the size of its pictures. Here they are brought to its
-# scale, with sky around them. ``REDO`` computes the kept result anew.
+# scale, with sky around them. Six of the fourteen are drawn, from the weakest measured H-alpha to the
+# strongest. ``REDO`` computes the kept result anew.
 
 import numpy as np
 
