@@ -151,7 +151,8 @@ def _cell(value: float | None, error: float | None = None) -> str:
         return "—"
     if error is None and float(value).is_integer() and abs(value) > 1:
         return f"{value:,.0f}"
-    return written_value(value, float("nan") if error is None else error)
+    text = written_value(value, float("nan") if error is None else error)
+    return text.replace("± ", "±\N{NO-BREAK SPACE}")
 
 
 def setup(app):

@@ -15,7 +15,7 @@ pit, pit_of_all = (np.asarray(answers[name])[detected] for name in ("pit", "pit_
 estimate = np.asarray(answers["log_hi_fraction"])[detected]
 n = len(pit)
 
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.7), layout="constrained")
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9.5, 3.5), layout="constrained")
 
 # Probability integral transform: flat if the intervals are right at every level.
 n_bins = 10

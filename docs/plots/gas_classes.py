@@ -8,7 +8,7 @@ from hifrac.demo import PICTURES, sample_table
 table = sample_table()[[2, 10, 21]]
 estimator = HIFractionEstimator("gas-classes", cutouts=LocalCutouts(PICTURES, name="name"))
 poor, rich = (estimator.explain(table, method="gradcam", target=name) for name in ("gas-poor", "gas-rich"))
-figure = plt.figure(figsize=(11, 10), layout="constrained")
+figure = plt.figure(figsize=(9, 8.6), layout="constrained")
 for number, (one, other) in enumerate(zip(poor, rich, strict=True)):
     axes = [figure.add_subplot(3, 3, 3 * number + panel, projection=one.map.wcs) for panel in (1, 2, 3)]
     one.plot(other, ax=axes, title="")
