@@ -424,8 +424,8 @@ def plot_bars(table: Table) -> Figure:
     counts = table["n"][table["estimator"] == ESTIMATORS[0]]
     labels = [f"{cut}\n{n}" for cut, n in zip(cuts, counts, strict=True)]
     axes.set_xticks(np.arange(len(cuts)), labels)
-    axes.set_ylabel("RMSE (dex)")
-    axes.legend()
+    axes.set(ylabel="RMSE (dex)", ylim=(0, 1.2 * axes.get_ylim()[1]))
+    axes.legend(loc="upper center", ncols=2)
     return figure
 
 

@@ -35,9 +35,9 @@ panels["sample", "cut", "estimator", "n", "rmse", "slope", "sigma", "offset"]
 
 cnn, fcnn = (published[published["estimator"] == name] for name in regression.ESTIMATORS)
 figure, axes = plt.subplots(figsize=(5.5, 4), layout="constrained")
-for sample in dict.fromkeys(cnn["sample"]):
+for sample, marker in zip(dict.fromkeys(cnn["sample"]), "os^D", strict=True):
     chosen = cnn["sample"] == sample
-    axes.scatter(cnn["rmse"][chosen], fcnn["rmse"][chosen], label=sample)
+    axes.scatter(cnn["rmse"][chosen], fcnn["rmse"][chosen], marker=marker, label=sample)
 axes.axline((0.3, 0.3), slope=1, color="0.6", lw=1)
 axes.set(xlabel="RMSE, CNN (dex)", ylabel="RMSE, FCNN (dex)", title="as published")
 _ = axes.legend()
