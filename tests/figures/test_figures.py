@@ -89,7 +89,7 @@ def test_evidence_for_two_classes_with_colour_and_without():
     poor = random_explanation()
     rich = dataclasses.replace(poor, values=-poor.values, prediction=-poor.prediction)
     return networks.plot_maps(
-        {"colour": [(poor, rich)], "monochrome": [(poor, rich)]}, ["gas-poor, M = -0.60"]
+        {"colour": [(poor, rich)], "monochrome": [(poor, rich)]}, ["gas-poor, -0.60 dex"]
     )
 
 
