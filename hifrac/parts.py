@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import re
 import warnings
 from collections import Counter
@@ -155,8 +156,8 @@ def _share(part: tuple[int, int] | None, n_parts: int) -> range:
     if part is None:
         return range(n_parts)
     try:
-        share, of = part
-        is_share = 0 <= share < of and share == int(share) and of == int(of)
+        share, of = map(operator.index, part)
+        is_share = 0 <= share < of
     except (TypeError, ValueError):
         is_share = False
     if not is_share:

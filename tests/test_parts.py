@@ -506,6 +506,8 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_row(tmp_path, est
         ({"part": (2, 2)}, ValueError, r"part must be \(i, n\) with 0 <= i < n"),
         ({"part": (-1, 2)}, ValueError, "part must be"),
         ({"part": (0.5, 2)}, ValueError, "part must be"),
+        ({"part": (0, 2.0)}, ValueError, "part must be"),
+        ({"part": (0, np.inf)}, ValueError, "part must be"),
         ({"part": "0/2"}, ValueError, "part must be"),
         ({"part": 1}, ValueError, "part must be"),
         ({"resume": True, "overwrite": True}, ValueError, "resume and overwrite exclude"),

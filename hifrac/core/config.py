@@ -48,7 +48,7 @@ class Conf(ConfigNamespace):
     threads = _item(
         0,
         "Threads that a network computes with on the CPU, and that decode pictures; 0: as PyTorch has it.",
-        cfgtype="integer(min=0)",
+        cfgtype="integer(min=0, max=1024)",  # of a million, OpenMP ends the process
     )
     timeout = _item(
         30.0,

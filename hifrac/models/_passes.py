@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from hifrac.core.exceptions import HifracWarning
@@ -115,7 +115,7 @@ def side_by_side(work: Callable[[slice], _Part], count: int, size: int) -> list[
     return list(_pool(threads).map(one_pass, passes))
 
 
-@cache
+@lru_cache(maxsize=1)  # for another number the threads end, once they have done what they were given
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Return the threads for passes: the same all along, for what PyTorch sets up in a thread takes time."""
     return ThreadPoolExecutor(threads, thread_name_prefix="hifrac-pass")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Any
 
 from hifrac.core.config import conf
 from hifrac.core.imports import uncollected
-
-if TYPE_CHECKING:
-    import torch
 
 _lock = threading.Lock()
 
@@ -22,8 +20,9 @@ class _Process:
     """What a user has set for the whole process, while any thread computes with our settings."""
 
     users: int = 0
-    dtype: torch.dtype | None = None
     threads: int = 0
+    restored: ExitStack = field(default_factory=ExitStack)
+    is_forked: bool = False
 
 
 _process = _Process()
@@ -33,12 +32,13 @@ _process = _Process()
 def plain_torch(threads: int | None = None) -> Iterator[None]:
     """Compute in single precision, without autocast and inference mode, new tensors on the CPU.
 
-    An operation is shared among so many threads, or else `n_threads`.
+    An operation is shared among so many threads, or else `n_threads`; not in a process that was forked, where
+    OpenMP waits for threads that are not there.
 
     Also a decorator. Users set such things for their own networks: ``torch.set_default_dtype``,
-    ``torch.set_default_device``, ``torch.autocast``, ``torch.inference_mode``. The default type is of the
-    whole process, and so is the number of threads for threads that begin meanwhile: both are restored when
-    the last thread is done.
+    ``torch.set_float32_matmul_precision``, ``torch.set_default_device``, ``torch.autocast``,
+    ``torch.inference_mode``. The first two are of the whole process, and so is the number of threads for
+    threads that begin meanwhile: they are restored when the last thread is done.
     """
     with uncollected():  # for it is mostly here that PyTorch is imported
         import torch
@@ -50,7 +50,7 @@ def plain_torch(threads: int | None = None) -> Iterator[None]:
                 stack.enter_context(torch.autocast(device, enabled=False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
-        stack.enter_context(_settings(threads or n_threads()))
+        stack.enter_context(_settings(threads or (1 if _process.is_forked else n_threads())))
         yield
 
 
@@ -68,17 +68,52 @@ def _settings(threads: int) -> Iterator[None]:
     import torch
 
     with _lock:
-        before = torch.get_num_threads()
-        if _process.users == 0:
-            _process.dtype, _process.threads = torch.get_default_dtype(), before
+        process, before = _process, torch.get_num_threads()
+        if process.users == 0:
+            process.threads = before
+            process.restored.callback(torch.set_default_dtype, torch.get_default_dtype())
             torch.set_default_dtype(torch.float32)
-        _process.users += 1
+            process.restored.enter_context(_full_products())
+        process.users += 1
         torch.set_num_threads(threads)
     try:
         yield
     finally:
         with _lock:
-            _process.users -= 1
-            torch.set_num_threads(before if _process.users else _process.threads)
-            if _process.users == 0 and _process.dtype is not None:
-                torch.set_default_dtype(_process.dtype)
+            process.users -= 1
+            torch.set_num_threads(before if process.users else process.threads)
+            if process.users == 0:
+                process.restored.close()
+
+
+@contextmanager
+def _full_products() -> Iterator[None]:
+    """Multiply in single precision, where processors that have less were allowed to use it."""
+    import torch
+
+    backends: Any = torch.backends
+    if not hasattr(backends.mkldnn, "matmul"):  # before PyTorch 2.9
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        yield
+        torch.set_float32_matmul_precision(precision)
+        return
+    places = backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul
+    lowered = {place: place.fp32_precision for place in places if place.fp32_precision in ("bf16", "tf32")}
+    for place in lowered:
+        place.fp32_precision = "ieee"
+    yield
+    for place, precision in lowered.items():
+        place.fp32_precision = precision
+
+
+def _begin_anew() -> None:
+    """Restore, after a fork, what was set for threads that are not here."""
+    global _process
+    _process.restored.close()
+    _process = _Process(is_forked=True)
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_begin_anew)

@@ -62,6 +62,7 @@ def test_the_home_folder_may_be_abbreviated(bare, tmp_path):
         ("model", 3),
         ("batch_size", 0),
         ("threads", -1),
+        ("threads", 1_000_000),
         ("timeout", 0.0),
         ("timeout", -1.0),
         ("retries", -1),

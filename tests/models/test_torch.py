@@ -12,7 +12,7 @@ import torch
 
 from hifrac import HIFractionEstimator, LocalCutouts, conf
 from hifrac.demo import PICTURES, sample_table
-from hifrac.models._passes import side_by_side
+from hifrac.models._passes import _pool, side_by_side
 from hifrac.models._torch import n_threads, plain_torch
 
 TABLE = sample_table()[[3, 9]]
@@ -36,9 +36,19 @@ def default_device():
         torch.set_default_device(None)
 
 
+@contextmanager
+def products_in_less():
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 STATES = {
     "float64": lambda: default_dtype(torch.float64),
     "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "products": products_in_less,
     "device": default_device,
     "device context": lambda: torch.device("meta"),
     "inference": torch.inference_mode,
@@ -89,6 +99,15 @@ def test_the_state_is_found_again():
         assert within == (torch.float32, False)
         assert torch.zeros(1).dtype == torch.float64
         assert torch.is_autocast_enabled("cpu")
+
+
+def test_products_are_in_full_within():
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # PyTorch 2.9
+    with products_in_less():
+        with plain_torch():
+            within = torch.get_float32_matmul_precision() if matmul is None else matmul.fp32_precision
+        assert within in ("highest", "ieee")
+        assert torch.get_float32_matmul_precision() == "medium"
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -187,12 +206,65 @@ def test_the_error_of_a_pass_is_the_error_of_all():
     assert len(passes_of(40, 2)) == 3  # and the threads are still there
 
 
+def test_threads_for_another_number_end():
+    for threads in (2, 3, 4, 2):
+        assert len(passes_of(40, threads)) >= 3
+    for thread in threading.enumerate():
+        if thread.name.startswith("hifrac-pass") and thread not in _pool(2)._threads:
+            thread.join(30)
+    assert sum(thread.name.startswith("hifrac-pass") for thread in threading.enumerate()) == 2
+
+
+def in_a_fork(work, *arguments):
+    """The exit code of a forked process that does some work, and is killed if it waits for ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks where there are threads
+        child = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+        child.start()
+    child.join(60)
+    child.kill()
+    child.join()
+    return child.exitcode
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="no forks here")
 def test_there_are_passes_after_a_fork():
     passes_of(40, 2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks where there are threads
-        child = multiprocessing.get_context("fork").Process(target=passes_of, args=(40, 2))
-        child.start()
-    child.join(60)
-    assert child.exitcode == 0
+    assert in_a_fork(passes_of, 40, 2) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no forks here")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_forked_process_answers_as_its_parent(threads):
+    tested, table = estimator("default"), sample_table()
+    with conf.set_temp("threads", threads):
+        expected = columns(tested.predict(table))  # OpenMP has threads from here on
+
+        def answer():
+            np.testing.assert_allclose(columns(tested.predict(table)), expected, atol=1e-5)
+            assert np.isfinite(tested.explain(table[:1])[0].values).all()
+
+        assert in_a_fork(answer) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no forks here")
+def test_a_forked_process_has_the_settings_of_the_user():
+    entered, leave = threading.Event(), threading.Event()
+
+    def compute():
+        with plain_torch(threads=3):
+            entered.set()
+            leave.wait(30)
+
+    def look():
+        assert torch.get_default_dtype() == torch.float64
+        torch.set_num_threads(5)
+        assert n_threads() == 5
+
+    with default_dtype(torch.float64):
+        other = threading.Thread(target=compute)
+        other.start()
+        assert entered.wait(30)
+        assert in_a_fork(look) == 0
+        leave.set()
+        other.join()
