@@ -1,14 +1,13 @@
 """The HI mass function of an optical sample by three ways to add up, beside that of ALFALFA."""
 
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from astropy.table import Table
 
-import hifrac
-
-folder = Path(hifrac.__file__).parents[1] / "docs" / "plots"
+folder = Path(globals().get("__file__", sys.argv[0])).parent  # Sphinx gives a plot its arguments alone
 table = Table.read(folder / "hi_mass_function.ecsv")
 x = table["log_mhi"]
 
