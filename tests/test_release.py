@@ -74,6 +74,18 @@ def test_the_conda_recipe_has_the_dependencies_of_the_package():
     assert [f"{names.get(name, name)}>={version}" for name, version in run] == wanted
 
 
+def test_the_oldest_versions_that_are_tested_are_those_of_the_package():
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    oldest = set(project["dependencies"])
+    for lines in project["optional-dependencies"].values():
+        oldest |= {re.sub(r"\[.*\]", "", line) for line in lines}
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini")
+    pins = re.findall(r"^(\S+)==([\d.]+?)(?:\.\*)?$", tox["testenv:oldestdeps"]["deps"], re.MULTILINE)
+    assert {f"{name}>={version}" for name, version in pins} - oldest == set()
+    assert {line.partition(">=")[0] for line in project["dependencies"]} - {name for name, _ in pins} == set()
+
+
 def test_the_extras_for_users_are_on_the_installation_page():
     extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
     page = read("docs/install.rst").partition("Extras\n===")[2]
