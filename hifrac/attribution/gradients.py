@@ -152,7 +152,7 @@ class _SettableSegment(MeasuringNet):
         """Return the outputs for pictures that have these segments."""
         self.segment = segment
         try:
-            return self(pixels, *ebv)
+            return self.forward_head(self.forward_features(pixels, *ebv))
         finally:
             self.segment = None
 

@@ -203,7 +203,7 @@ class MeasuringNet(nn.Module):
             raise ValueError(f"names: no measurements are called {', '.join(sorted(unknown))}")
         return chosen
 
-    def forward(self, pixels: Tensor, ebv: Optional[Tensor] = None):  # noqa: UP045 (scripts)
+    def forward(self, pixels: Tensor, ebv: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (scripts)
         """Read a batch of pictures.
 
         Parameters
@@ -215,11 +215,12 @@ class MeasuringNet(nn.Module):
 
         Returns
         -------
-        output : NamedTuple
+        output : Tensor, shape (n, outputs)
             The outputs of the network, in the order of its card.
         """
-        # Not annotated: TorchScript finds out which tuple it is, and an annotation would hide that.
-        return self.forward_head(self.forward_features(pixels, ebv))
+        # Not the named tuple: TorchScript makes a class anew for each one that it gives to Python, and
+        # classes stay in memory until Python looks for garbage among all that is old.
+        return torch.stack(self.forward_head(self.forward_features(pixels, ebv)), 1)
 
     def forward_head(self, features: Tensor) -> tuple[Tensor, ...]:
         """Apply the heads, which a network adds, to the measurements."""

@@ -188,7 +188,7 @@ def test_they_are_those_of_captum_where_the_network_has_no_threshold(default, de
     network = gradients._with_settable_segment(default)
     network.segment = given
     found = gradients._integral(network, 0, start, pixels, (given, given), [], 20)
-    expected = IntegratedGradients(lambda x: reference(x).estimate).attribute(
+    expected = IntegratedGradients(lambda x: reference(x)[:, 0]).attribute(
         pixels, baselines=start, n_steps=20, method="gausslegendre"
     )
     np.testing.assert_allclose(found, expected.sum(1).detach(), atol=2e-5)
