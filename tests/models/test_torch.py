@@ -1,5 +1,6 @@
 """What a process has set for all of PyTorch changes nothing in the answers."""
 
+import gc
 import multiprocessing
 import sys
 import threading
@@ -99,6 +100,14 @@ def test_the_state_is_found_again():
         assert within == (torch.float32, False)
         assert torch.zeros(1).dtype == torch.float64
         assert torch.is_autocast_enabled("cpu")
+
+
+def test_what_is_new_stays_new_for_the_collection_of_garbage():
+    gc.collect()
+    new = [[]]
+    with plain_torch():
+        pass
+    assert not any(thing is new for thing in gc.get_objects(generation=2))
 
 
 def test_products_are_in_full_within():
