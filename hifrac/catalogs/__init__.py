@@ -10,7 +10,7 @@ from hifrac.catalogs.matching import count_neighbours, find_duplicates, match_id
 from hifrac.catalogs.scales import convert_h0, declare_scale
 from hifrac.catalogs.sdss import mpa_jhu, nsa, teimoorinia2017, tmrs
 from hifrac.catalogs.targeted import nibles, resolve, xgass
-from hifrac.catalogs.wu_boada import wu_boada2019
+from hifrac.catalogs.wu_boada import wu2019
 
 __all__ = [
     "CATALOGS",
@@ -34,6 +34,6 @@ __all__ = [
     "resolve",
     "teimoorinia2017",
     "tmrs",
-    "wu_boada2019",
+    "wu2019",
     "xgass",
 ]

@@ -116,9 +116,9 @@ CATALOGS = {
             "2004MNRAS.351.1151B",
         ),
         Catalog(
-            "wu_boada2019",
+            "wu2019",
             "The galaxies of Wu & Boada (2019): oxygen abundances of MPA-JHU, photometry, lines",
-            ("wu_boada2019.fits",),
+            ("wu2019.fits",),
             "SkyServer SQL",
             "GalSpecExtra, GalSpecLine, GalSpecIndx, Galaxy, SpecObj",
             0,

@@ -78,7 +78,7 @@ _FROM = "\n".join(
     )
 )
 
-#: The query of `wu_boada2019`, for the plates from ``first`` to ``last``: that of the original
+#: The query of `wu2019`, for the plates from ``first`` to ``last``: that of the original
 #: (``SDSS_sql_query.sql``) without its "top 100", which would leave a hundred galaxies.
 WU_BOADA_SQL = f"SELECT {','.join(f'{table}.{name}' for name, (table, *_) in _COLUMNS.items())}\n{_FROM}"
 _COUNT_SQL = f"SELECT COUNT(*) AS n\n{_FROM}"
@@ -111,7 +111,7 @@ _OWN = tuple(name for name in _COLUMNS if name not in ("objID", "specObjID", "ra
 _PUBLISHED = {"abundance": 142_186, "picture": 116_430, "unique": 116_428, "mass": 142_145}
 
 
-def wu_boada2019(path=None, *, data_release: int = 17) -> QTable:
+def wu2019(path=None, *, data_release: int = 17) -> QTable:
     """Read the galaxies of Wu & Boada (2019): oxygen abundances of MPA-JHU with photometry and spectroscopy.
 
     Parameters
@@ -135,7 +135,7 @@ def wu_boada2019(path=None, *, data_release: int = 17) -> QTable:
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
     """
-    catalog = CATALOGS["wu_boada2019"]
+    catalog = CATALOGS["wu2019"]
     queries = plate_queries(WU_BOADA_SQL, _COUNT_SQL, _FIRST_PLATE, LAST_PLATE, at_once=_PLATES_AT_ONCE)
     raw = load(
         catalog,
@@ -180,7 +180,7 @@ def wu_boada_samples(table: Table, *, pictures: Collection[str] | None = None) -
     Parameters
     ----------
     table : `~astropy.table.Table`
-        Any table with columns of `wu_boada2019`, by the names of its query. A cut whose columns it lacks is
+        Any table with columns of `wu2019`, by the names of its query. A cut whose columns it lacks is
         not made, and says so in its note.
     pictures : collection of str, optional
         The objIDs of which there is a picture; by default those steps are left out.
@@ -229,7 +229,7 @@ def facts_table(table: Table) -> Table:
     Parameters
     ----------
     table : `~astropy.table.Table`
-        Any table with columns of `wu_boada2019`, by the names of its query.
+        Any table with columns of `wu2019`, by the names of its query.
 
     Returns
     -------
@@ -238,7 +238,7 @@ def facts_table(table: Table) -> Table:
         with ddof=1, min, quartiles, max), ``value``, ``published`` and ``difference``. Those of
         ``lgm_tot_p50`` were printed of the 95,986 galaxies that the original trained with masses.
     """
-    published = Table.read(resources.files("hifrac") / "data" / "wu_boada2019_facts.ecsv")
+    published = Table.read(resources.files("hifrac") / "data" / "wu2019_facts.ecsv")
     rows = []
     for entry in published:
         if (name := str(entry["column"])) not in table.colnames:

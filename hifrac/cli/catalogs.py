@@ -83,7 +83,7 @@ def write(name: str, output: Path, overwrite: bool) -> None:
 @catalogs.command()
 @click.option(
     "--paper",
-    type=click.Choice(["wu2020", "wu_boada2019"]),
+    type=click.Choice(["wu2019", "wu2020"]),
     default="wu2020",
     show_default=True,
     help="Whose samples: HI mass fractions (Wu 2020), or metallicities (Wu & Boada 2019).",
@@ -98,7 +98,7 @@ def write(name: str, output: Path, overwrite: bool) -> None:
 @click.option(
     "--pictures",
     type=click.Path(exists=True, path_type=Path),
-    help="Of wu_boada2019: report of `hifrac fetch`, or folder or zip of objID.jpg: who has a picture.",
+    help="Of wu2019: report of `hifrac fetch`, or folder or zip of objID.jpg: who has a picture.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of the counts to write.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
@@ -111,9 +111,9 @@ def counts(paper: str, masses: str, pictures: Path | None, output: Path | None, 
     from hifrac.core.tables import write_table
 
     refuse_output(output, overwrite)
-    if pictures is not None and paper != "wu_boada2019":
-        raise click.UsageError("--pictures needs --paper wu_boada2019")
-    if paper == "wu_boada2019":
+    if pictures is not None and paper != "wu2019":
+        raise click.UsageError("--pictures needs --paper wu2019")
+    if paper == "wu2019":
         galaxies = _reader(paper)()
         stems = None if pictures is None else _with_picture(pictures)
         samples, others = wu_boada_samples(galaxies, pictures=stems), facts_table(galaxies)

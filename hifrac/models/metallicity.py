@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.reading import ReadingNet
 
 
@@ -62,7 +62,7 @@ class MetallicityNet(ReadingNet):
 
     def __init__(self, width: int = 128, n_heads: int = 6) -> None:
         super().__init__(width, n_heads)
-        n_inputs = self.n_features + len(QUANTITIES) + 1
+        n_inputs = self.n_features + len(PHOTOMETRIC) + 1
         self.metallicity = nn.Linear(n_inputs, 1)
         self.star_forming = nn.Linear(n_inputs, 1)
 
@@ -85,6 +85,6 @@ class MetallicityNet(ReadingNet):
         )
 
     def head_inputs(self, features: Tensor, quantities: Tensor) -> Tensor:
-        """Return what the linear heads read: measurements, ``QUANTITIES`` and the square of the mass."""
+        """Return what the linear heads read: measurements, ``PHOTOMETRIC`` and the square of the mass."""
         shown = self.standard_readings(quantities)
         return torch.cat([self.standardise(features), shown, shown[:, -1:] ** 2], 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 #: What is read off a picture, in this order: magnitudes as observed, not corrected for the Galaxy.
-QUANTITIES = ("g_minus_i", "i", "u_minus_g", "g_minus_r", "r_minus_i", "i_minus_z", "log_cz", "log_mstar")
+PHOTOMETRIC = ("g_minus_i", "i", "u_minus_g", "g_minus_r", "r_minus_i", "i_minus_z", "log_cz", "log_mstar")
 
 _HIDDEN, _DROPOUT = 96, 0.2
 
@@ -21,7 +21,7 @@ class PhotometryHead(nn.Module):
     n_features : int
         The measurements of a picture, the reddening by the Galaxy last.
     n_more : int, optional
-        How many quantities are read beside ``QUANTITIES``, after them.
+        How many quantities are read beside ``PHOTOMETRIC``, after them.
     """
 
     if TYPE_CHECKING:  # TorchScript reads no annotations that are text
@@ -32,7 +32,7 @@ class PhotometryHead(nn.Module):
 
     def __init__(self, n_features: int, n_more: int = 0) -> None:
         super().__init__()
-        n = len(QUANTITIES) + n_more
+        n = len(PHOTOMETRIC) + n_more
         self.register_buffer("input_center", torch.zeros(n_features))
         self.register_buffer("input_scale", torch.ones(n_features))
         self.register_buffer("center", torch.zeros(n))
@@ -48,7 +48,7 @@ class PhotometryHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return ``QUANTITIES``, and what is read beside them, (n, 8 + n_more), of measurements."""
+        """Return ``PHOTOMETRIC``, and what is read beside them, (n, 8 + n_more), of measurements."""
         return self.standard(self.inputs(features)) * self.scale + self.center
 
     def inputs(self, features: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 
 _DEGREE = 4
 #: Ranges of g-i, i, log10(cz) and b/a: of the galaxies that it is fitted to. Beyond, it stays as at the end.
@@ -123,6 +123,6 @@ class Residuals(nn.Module):
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
-        self.picture = Residual(n_features, len(QUANTITIES))
+        self.picture = Residual(n_features, len(PHOTOMETRIC))
         self.redshift = Residual(n_features, 1)
         self.photometry = Residual(n_features, 2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.reading import ReadingNet
 from hifrac.models.spectrum_table import LATENTS, LINE_UNIT
 from hifrac.spectra.rest_frame import N_PIXELS
@@ -15,7 +15,7 @@ from hifrac.spectra.rest_frame import N_PIXELS
 if TYPE_CHECKING:
     from hifrac.spectra import LinearLatents
 
-_N_LATENTS, _N_QUANTITIES = len(LATENTS), len(QUANTITIES)
+_N_LATENTS, _N_PHOTOMETRIC = len(LATENTS), len(PHOTOMETRIC)
 
 
 class SpectrumOutput(NamedTuple):
@@ -80,7 +80,7 @@ class SpectrumNet(ReadingNet):
 
     def __init__(self, width: int = 128, n_heads: int = 6) -> None:
         super().__init__(width, n_heads, _N_LATENTS)
-        n = _N_QUANTITIES + _N_LATENTS
+        n = _N_PHOTOMETRIC + _N_LATENTS
         self.h_alpha = nn.Linear(2 * n, 1)
         self.continuum = nn.Linear(n, 2)
         self.line_unit = LINE_UNIT

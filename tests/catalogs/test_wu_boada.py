@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from conftest import HTML, Fault
 from contract import values_of
 
@@ -16,7 +16,6 @@ from hifrac import catalogs, conf
 from hifrac.catalogs import _files, wu_boada
 from hifrac.catalogs.errors import CatalogFormatError, CatalogServiceError
 from hifrac.catalogs.wu_boada import WU_BOADA_SQL, facts_table, wu_boada_samples
-from hifrac.cli import main
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.flags import Flag
 from hifrac.cutouts._scales import column_scales
@@ -81,7 +80,7 @@ def skyserver(service):
 
 
 def pieces_of(folder):
-    return sorted(path.name for path in (folder / "wu_boada2019_pieces").glob("*"))
+    return sorted(path.name for path in (folder / "wu2019_pieces").glob("*"))
 
 
 def test_the_query_is_that_of_the_original_without_its_top_100():
@@ -94,7 +93,7 @@ def test_the_query_is_that_of_the_original_without_its_top_100():
 
 
 def test_it_is_asked_for_in_pieces_and_kept_whole(skyserver, data_folder):
-    table = catalogs.wu_boada2019()
+    table = catalogs.wu2019()
     assert table["objid"].tolist() == [str(PHOTO + number) for number in range(5)]
     np.testing.assert_array_equal(values_of(table["log_oh"]), [8.9, 9.1, 8.9, 8.9, 8.9])
     assert table["log_mstar"].mask.tolist() == [False, False, False, True, False]
@@ -103,12 +102,12 @@ def test_it_is_asked_for_in_pieces_and_kept_whole(skyserver, data_folder):
     np.testing.assert_array_equal(table["petroR90_r"].unmasked.value, 5.0)
     np.testing.assert_allclose(column_scales(table, "petroR90_r", 25.344), 5 / 25.344)
     assert table["modelMag_g"].unmasked.value[0] == 17.6
-    assert table.meta["hifrac"]["catalog"] == "wu_boada2019"
+    assert table.meta["hifrac"]["catalog"] == "wu2019"
     assert len(skyserver.requests) == PIECES + 3  # all are counted, three have rows
     assert all(len(urlencode({"cmd": query})) < 2000 for query in skyserver.requests)
-    assert [path.name for path in data_folder.iterdir()] == ["wu_boada2019_sdss.fits"]
+    assert [path.name for path in data_folder.iterdir()] == ["wu2019_sdss.fits"]
     with conf.set_temp("offline", True):
-        again = catalogs.wu_boada2019()
+        again = catalogs.wu2019()
     assert len(skyserver.requests) == PIECES + 3
     assert again.colnames == table.colnames
 
@@ -117,11 +116,11 @@ def test_an_interrupted_fetch_goes_on_where_it_was(skyserver, data_folder):
     # The first four requests are the counts and rows of two ranges of plates.
     skyserver.faults = [*[Fault()] * 4, Fault(status=400, body=b"no")]
     with pytest.raises(CatalogServiceError, match="answered 400"):
-        catalogs.wu_boada2019()
+        catalogs.wu2019()
     assert len(pieces_of(data_folder)) == 2
     assert all(name.endswith(".fits") for name in pieces_of(data_folder))
     asked = len(skyserver.requests)
-    table = catalogs.wu_boada2019()
+    table = catalogs.wu2019()
     assert len(table) == 5
     assert len(skyserver.requests) - asked == (PIECES - 2) + 1
     assert pieces_of(data_folder) == []
@@ -130,10 +129,10 @@ def test_an_interrupted_fetch_goes_on_where_it_was(skyserver, data_folder):
 def test_a_damaged_piece_is_asked_for_again(skyserver, data_folder):
     skyserver.faults = [*[Fault()] * 4, Fault(status=400, body=b"no")]
     with pytest.raises(CatalogServiceError):
-        catalogs.wu_boada2019()
-    path = data_folder / "wu_boada2019_pieces" / pieces_of(data_folder)[0]
+        catalogs.wu2019()
+    path = data_folder / "wu2019_pieces" / pieces_of(data_folder)[0]
     path.write_bytes(path.read_bytes()[:2000])
-    assert len(catalogs.wu_boada2019()) == 5
+    assert len(catalogs.wu2019()) == 5
 
 
 def test_the_pieces_stay_where_the_whole_cannot_be_kept(skyserver, data_folder, monkeypatch):
@@ -142,7 +141,7 @@ def test_the_pieces_stay_where_the_whole_cannot_be_kept(skyserver, data_folder, 
 
     monkeypatch.setattr(_files, "write_table", fail)
     with pytest.warns(catalogs.CatalogWarning, match="could not be kept: disk full"):
-        catalogs.wu_boada2019()
+        catalogs.wu2019()
     assert len(pieces_of(data_folder)) == PIECES
     monkeypatch.undo()
 
@@ -163,22 +162,22 @@ def test_the_pieces_stay_where_the_whole_cannot_be_kept(skyserver, data_folder, 
 def test_what_is_not_the_answer_is_not_kept_as_a_piece(skyserver, data_folder, fault, message):
     skyserver.faults = [*[Fault()] * 3, fault]
     with pytest.raises(CatalogServiceError, match=message):
-        catalogs.wu_boada2019()
+        catalogs.wu2019()
     assert len(pieces_of(data_folder)) == 1
 
 
 def test_a_folder_that_cannot_hold_pieces_costs_a_warning(skyserver, data_folder):
     data_folder.mkdir(parents=True)
-    (data_folder / "wu_boada2019_pieces").write_text("a file where the folder should be")
+    (data_folder / "wu2019_pieces").write_text("a file where the folder should be")
     with pytest.warns(HifracWarning, match="cannot be kept piece by piece") as caught:
-        assert len(catalogs.wu_boada2019()) == 5
+        assert len(catalogs.wu2019()) == 5
     assert len(caught) == 1
 
 
 def test_a_file_without_a_column_is_an_error(tmp_path):
     Table({"objID": [1], "oh_p50": [8.9]}).write(tmp_path / "mine.fits")
-    with pytest.raises(CatalogFormatError, match="wu_boada2019 has no column specObjID, ra, dec, z"):
-        catalogs.wu_boada2019(tmp_path / "mine.fits")
+    with pytest.raises(CatalogFormatError, match="wu2019 has no column specObjID, ra, dec, z"):
+        catalogs.wu2019(tmp_path / "mine.fits")
 
 
 # ---------------------------------------------------------------- cuts and check values
@@ -234,10 +233,10 @@ def test_the_check_values_are_those_of_the_notebook_and_compare():
 
 
 def test_the_command_fetches_counts_and_compares(skyserver, tmp_path):
-    fetched = CliRunner().invoke(main, ["catalogs", "fetch", "wu_boada2019"])
-    assert (fetched.exit_code, fetched.output) == (0, "wu_boada2019: 5 rows\n")
+    fetched = call("catalogs", "fetch", "wu2019")
+    assert (fetched.exit_code, fetched.output) == (0, "wu2019: 5 rows\n")
     output = tmp_path / "counts.ecsv"
-    done = CliRunner().invoke(main, ["catalogs", "counts", "--paper", "wu_boada2019", "-o", str(output)])
+    done = call("catalogs", "counts", "--paper", "wu2019", "-o", output)
     assert done.exit_code == 0, done.output
     counts = Table.read(output)
     assert counts["rows"][counts["step"] == "abundance"].tolist() == [5, 5]
@@ -258,8 +257,8 @@ def test_the_command_counts_the_galaxies_with_a_picture(skyserver, tmp_path, wha
         objid, flags = [PHOTO, PHOTO + 1, PHOTO + 2], [0, int(Flag.FETCH_FAILED), int(Flag.CROWDED)]
         pictures = tmp_path / "report.ecsv"
         Table({"objid": objid, "flags": flags}).write(pictures)
-    arguments = ["--paper", "wu_boada2019", "--pictures", str(pictures), "-o", str(output)]
-    done = CliRunner().invoke(main, ["catalogs", "counts", *arguments])
+    arguments = ["--paper", "wu2019", "--pictures", str(pictures), "-o", str(output)]
+    done = call("catalogs", "counts", *arguments)
     assert done.exit_code == 0, done.output
     counts = Table.read(output)
     assert counts["rows"][counts["step"] == "picture"].tolist() == [2]
@@ -270,9 +269,9 @@ def test_pictures_that_cannot_be_counted_are_refused(skyserver, tmp_path):
     path = tmp_path / "notes.ecsv"
     Table({"objid": [PHOTO]}).write(path)
     for arguments, message in (
-        (["--paper", "wu_boada2019"], "notes.ecsv has no column flags"),
-        ([], "--pictures needs --paper wu_boada2019"),
+        (["--paper", "wu2019"], "notes.ecsv has no column flags"),
+        ([], "--pictures needs --paper wu2019"),
     ):
-        done = CliRunner().invoke(main, ["catalogs", "counts", *arguments, "--pictures", str(path)])
+        done = call("catalogs", "counts", *arguments, "--pictures", path)
         assert done.exit_code != 0
         assert message in done.output

@@ -13,10 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import call
 
 from hifrac import conf, load_model
-from hifrac.cli import main
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import ModelError, ModelIntegrityError, ServiceError
 from hifrac.core.files import file_sha256
@@ -278,7 +277,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch):
 
 def test_the_folder_for_the_hub_has_a_card_in_its_form(tmp_path):
     folder = tmp_path / "out"
-    result = CliRunner().invoke(main, ["export", "gas-classes", "-o", str(folder), "--hub"])
+    result = call("export", "gas-classes", "-o", folder, "--hub")
     assert result.exit_code == 0, result.output
     digest = file_sha256(folder / "card.json")
     assert f"{digest}  card.json\n" in result.output
@@ -292,7 +291,5 @@ def test_the_folder_for_the_hub_has_a_card_in_its_form(tmp_path):
     assert f"# {card.name}\n\n{card.summary}\n" in page
     assert f'sha256="{digest}"' in page
     assert all(reference in page for reference in card.references)
-    refused = CliRunner().invoke(
-        main, ["export", "gas-classes", "-o", str(tmp_path / "x"), "--hub", "--format", "export"]
-    )
+    refused = call("export", "gas-classes", "-o", tmp_path / "x", "--hub", "--format", "export")
     assert refused.output.startswith("Error: --hub does not go with --format")

@@ -6,7 +6,7 @@ from pictures import batch, galaxy, sky
 
 from hifrac.models.architectures import build
 from hifrac.models.metallicity import MetallicityNet, MetallicityOutput
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.structure import StructureNet
 
 pytestmark = pytest.mark.numeric
@@ -46,7 +46,7 @@ def test_magnitudes_are_those_of_the_mean_of_the_heads(network):
         features = network.forward_features(pictures)
         output = network.forward_head(features)
         heads = torch.stack([head(features) for head in network.photometry]).mean(0)
-    shown = dict(zip(QUANTITIES, heads.T, strict=True))
+    shown = dict(zip(PHOTOMETRIC, heads.T, strict=True))
     for name, expected in (
         ("mag_i", shown["i"]),
         ("log_cz", shown["log_cz"]),
@@ -71,7 +71,7 @@ def test_the_estimate_is_linear_in_measurements_readings_and_the_square_of_the_m
         estimate = network.forward_head(features).estimate
         expected = network.metallicity(inputs)[:, 0]
     n = network.n_features
-    assert inputs.shape == (2, n + len(QUANTITIES) + 1)
+    assert inputs.shape == (2, n + len(PHOTOMETRIC) + 1)
     torch.testing.assert_close(inputs[:, :n], network.standardise(features))
     torch.testing.assert_close(inputs[:, -1], inputs[:, -2] ** 2)
     torch.testing.assert_close(estimate, expected)

@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from hifrac.models.photometry import QUANTITIES, PhotometryHead, bound
+from hifrac.models.photometry import PHOTOMETRIC, PhotometryHead, bound
 
 
 def test_quantities_come_in_their_units():
     torch.manual_seed(0)
     head = PhotometryHead(7).eval()
-    head.center.copy_(torch.arange(len(QUANTITIES)))
+    head.center.copy_(torch.arange(len(PHOTOMETRIC)))
     head.scale.fill_(0.1)
     features = torch.randn(5, 7)
     standard = head.linear(bound(features)) + head.deep(bound(features))

@@ -6,7 +6,7 @@ import torch
 from pictures import batch, galaxy, sky
 
 from hifrac.models.architectures import build
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.spectrum import SpectrumNet, SpectrumOutput, latents_of
 from hifrac.models.spectrum_table import LATENTS, LINE_UNIT
 
@@ -38,13 +38,13 @@ def test_what_the_heads_read(network):
         features = network.forward_features(batch(galaxy(0), galaxy(1)))
         quantities = network.quantities(features)
         inputs, output = network.head_inputs(quantities), network.forward_head(features)
-        n = len(QUANTITIES) + len(LATENTS)
+        n = len(PHOTOMETRIC) + len(LATENTS)
         assert quantities.shape == (2, n)
         torch.testing.assert_close(inputs[:, n:], inputs[:, :n] ** 2)
         lines = network.h_alpha(inputs)[:, 0]
         torch.testing.assert_close(torch.asinh(output.estimate / LINE_UNIT), lines, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(output.log_continuum_4340_5877, network.continuum(inputs[:, :n])[:, 1])
-        for column, name in enumerate(LATENTS, start=len(QUANTITIES)):
+        for column, name in enumerate(LATENTS, start=len(PHOTOMETRIC)):
             torch.testing.assert_close(getattr(output, name), quantities[:, column])
         torch.testing.assert_close(output.mag_g - output.mag_i, quantities[:, 0])
         torch.testing.assert_close(output.mag_u - output.mag_g, quantities[:, 2], atol=1e-5, rtol=1e-5)

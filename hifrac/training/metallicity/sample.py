@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.training.data import (
     ARCHIVE,
     METALLICITY,
@@ -51,7 +51,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
     galaxies : Galaxies
         ``table``, with a row for each galaxy: ``objid``; ``oh``, 12 + log(O/H) of MPA-JHU, and
         ``published``, (n, 4), the predictions of the network of Wu & Boada (2019) from pictures of
-        `PUBLISHED` pixels; ``photometry``, (n, 8), `QUANTITIES` as observed; ``star_forming``, 1 or 0 by
+        `PUBLISHED` pixels; ``photometry``, (n, 8), `PHOTOMETRIC` as observed; ``star_forming``, 1 or 0 by
         emission lines; ``ra``, ``dec`` and ``ebv``; NaN where unknown. Those of one ``group`` share a fold.
         ``pixels``, (n, width, width, 3).
 
@@ -70,7 +70,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
     table = joined(
         tables,
         ("oh", "star_forming", "ra", "dec"),
-        {"published": len(PUBLISHED), "photometry": len(QUANTITIES)},
+        {"published": len(PUBLISHED), "photometry": len(PHOTOMETRIC)},
     )
     table["group"] = sky_groups(table["objid"], table["ra"], table["dec"])
     table["ebv"] = galactic_ebv(*places(cutouts, table))

@@ -16,7 +16,7 @@ from hifrac.metrics import bootstrap_errors, coverage
 from hifrac.models.calibration import LEVELS
 from hifrac.models.detection import DetectionTable
 from hifrac.models.measuring import MeasuringNet
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.training.evaluation import SHARES, coverage_across
 from hifrac.training.metallicity.calibrate import rows_with
 from hifrac.training.metallicity.cross_validation import OutOfFold
@@ -159,7 +159,7 @@ def readings_table(answers: OutOfFold, read: np.ndarray) -> Table:
     rows = rows_with(answers.galaxies, MOST_EVIDENCE)
     truth = np.asarray(answers.galaxies["photometry"])[rows]
     table = []
-    for name, residual, true in zip(QUANTITIES, (read[rows] - truth).T, truth.T, strict=True):
+    for name, residual, true in zip(PHOTOMETRIC, (read[rows] - truth).T, truth.T, strict=True):
         row = {"quantity": name, "n": len(rows), "offset": residual.mean(), "sigma": residual.std()}
         table.append({**row, "nmad": nmad(residual), "standard_deviation": true.std()})
     return formatted(Table(rows=table), first=2)
@@ -174,7 +174,7 @@ def star_forming_table(answers: OutOfFold, detection: DetectionTable) -> Table:
     probability = detection.probability(answers.outputs["star_forming_logit"])
     truth, labelled = np.asarray(galaxies["star_forming"]), np.isfinite(galaxies["oh"])
     is_told = np.isfinite(truth)
-    columns = [QUANTITIES.index(name) for name in ("u_minus_g", "g_minus_r")]
+    columns = [PHOTOMETRIC.index(name) for name in ("u_minus_g", "g_minus_r")]
     is_red = np.asarray(galaxies["photometry"])[:, columns].sum(axis=1) > _RED
     table = []
     for name, rows in (

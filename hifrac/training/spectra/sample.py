@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.spectrum_table import LATENTS, LINE_UNIT
 from hifrac.spectra import LinearLatents
 from hifrac.spectra.rest_frame import N_PIXELS
@@ -49,7 +49,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> tuple[
     Returns
     -------
     galaxies : Galaxies
-        ``table``, with a row for each galaxy: ``objid``; ``photometry``, (n, 8), `QUANTITIES` as observed;
+        ``table``, with a row for each galaxy: ``objid``; ``photometry``, (n, 8), `PHOTOMETRIC` as observed;
         ``latents``, (n, 5), of the template spectrum fitted to magnitudes and redshift, of norm 1;
         ``lines``, (n, 3), `MEASURED` on real spectra; ``portsmouth``, 1 where these are of Thomas et al.
         (2013), else 0; ``ra``, ``dec`` and ``ebv``; NaN where unknown. Those of one ``group`` share a fold.
@@ -72,7 +72,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> tuple[
     tables = [photometry, _read_lines(cutouts, LINES, _MPA_JHU, -1.0)]
     if (cutouts / PORTSMOUTH).is_file():
         tables.append(_read_lines(cutouts, PORTSMOUTH, _THOMAS, 1.0))
-    vectors = {"photometry": len(QUANTITIES), "latents": len(LATENTS), "lines": len(MEASURED)}
+    vectors = {"photometry": len(PHOTOMETRIC), "latents": len(LATENTS), "lines": len(MEASURED)}
     table = joined(tables, ("ra", "dec", "portsmouth"), vectors)
     table["group"] = sky_groups(table["objid"], table["ra"], table["dec"])
     table["ebv"] = galactic_ebv(*places(cutouts, table))

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hifrac.metrics import bootstrap_errors, coverage
 from hifrac.models.calibration import LEVELS
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.spectrum_table import LATENTS, LINE_UNIT, RATIOS
 from hifrac.training.spectra.cross_validation import OutOfFold
 from hifrac.training.spectra.sample import MEASURED, with_lines, with_template
@@ -167,7 +167,7 @@ def readings_table(answers: OutOfFold) -> Table:
     u, g, r, i, z = (outputs[f"mag_{band}"][rows] for band in "ugriz")
     shown = [g - i, i, u - g, g - r, r - i, i - z, outputs["log_cz"][rows], outputs["log_mstar"][rows]]
     truth = np.column_stack([photometry, np.asarray(answers.galaxies["latents"])[rows]])
-    names, table = (*QUANTITIES, *LATENTS), []
+    names, table = (*PHOTOMETRIC, *LATENTS), []
     for name, read, true in zip(
         names, [*shown, *(outputs[name][rows] for name in LATENTS)], truth.T, strict=True
     ):

@@ -12,7 +12,7 @@ from astropy.table import Table, join, vstack
 from hifrac.core.measurements import C_KM_S
 from hifrac.core.reddening import galactic_ebv
 from hifrac.cutouts import SDSS_RECIPE
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.training.data import (
     ARCHIVE,
     data_folder,
@@ -59,7 +59,7 @@ class Galaxies:
     ``log_hi_fraction`` is log10(M_HI / M*), an upper limit where ``is_limit``; ``confused`` with another
     galaxy in the beam; ``resolve`` is RESOLVE's value of galaxies that ALFALFA detected. ``g_minus_i`` and
     ``i``, corrected for the foreground, ``log_cz``, ``axis_ratio``, ``log_mstar`` and ``log_mstar_gswlc`` are
-    of catalogues; ``photometry``, (n, 8), are the `QUANTITIES` of SDSS, as observed. ``ra`` and ``dec`` are
+    of catalogues; ``photometry``, (n, 8), are `PHOTOMETRIC` of SDSS, as observed. ``ra`` and ``dec`` are
     ICRS degrees, ``ebv`` and ``dec_nearby`` are known even of a field. Those of one ``group`` share a fold.
     """
 
@@ -125,7 +125,7 @@ def _rows(objid: np.ndarray, **columns: np.ndarray) -> Table:
         table[name] = columns.get(name, np.full(n, np.nan))
     for name in _SWITCHES:
         table[name] = columns.get(name, np.zeros(n, dtype=bool))
-    table["photometry"] = columns.get("photometry", np.full((n, len(QUANTITIES)), np.nan))
+    table["photometry"] = columns.get("photometry", np.full((n, len(PHOTOMETRIC)), np.nan))
     return table
 
 

@@ -11,7 +11,7 @@ from astropy.table import Table
 from sklearn.linear_model import Ridge
 
 from hifrac.core.reddening import EXTINCTION_PER_EBV
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.posterior import PHOTOMETRY_LIMITS
 from hifrac.models.structure import StructureNet
 from hifrac.training.structure.linear import (
@@ -41,7 +41,7 @@ FRACTION_GROUPS = ("circles", "growth", "segment_shape", "colour_quantiles", "re
 FEWEST_GSWLC = 20
 #: What the prior reads, as `dereddened` gives it.
 EVIDENCE_NAMES = ("g_minus_i", "i", "log_cz", "axis_ratio")
-AXIS_RATIO = len(QUANTITIES)  # its column, after the quantities of the photometry
+AXIS_RATIO = len(PHOTOMETRIC)  # its column, after the quantities of the photometry
 G_MINUS_I, MAGNITUDE, LOG_CZ = 0, 1, 6
 SHOWN = [G_MINUS_I, MAGNITUDE, LOG_CZ, AXIS_RATIO]  # of which `EVIDENCE_NAMES` are made
 
@@ -64,7 +64,7 @@ def fit_axis_ratio(network: StructureNet, features: np.ndarray, axis_ratio: np.n
 
 
 def readings(network: StructureNet, features: np.ndarray) -> np.ndarray:
-    """Return `QUANTITIES`, as observed, and the axis ratio, shape (n, 9), of pictures."""
+    """Return `PHOTOMETRIC`, as observed, and the axis ratio, shape (n, 9), of pictures."""
     raw = torch.from_numpy(features).float()
     with torch.inference_mode():
         output = network.forward_head(raw)

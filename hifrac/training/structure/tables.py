@@ -15,7 +15,7 @@ from hifrac.core.measurements import C_KM_S
 from hifrac.metrics import bootstrap_errors
 from hifrac.models.calibration import EVIDENCE_SETS, LEVELS
 from hifrac.models.density import Density
-from hifrac.models.photometry import QUANTITIES
+from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.population import Population
 from hifrac.models.structure import StructureNet
 from hifrac.training.evaluation import SHARES, coverage_across
@@ -244,7 +244,7 @@ def readings_table(answers: OutOfFold) -> Table:
     truth = np.column_stack([galaxies["photometry"], galaxies["axis_ratio"]])
     nearby = np.asarray(galaxies["log_cz"]) < NEARBY
     table = []
-    for column, name in enumerate((*QUANTITIES, "axis_ratio")):
+    for column, name in enumerate((*PHOTOMETRIC, "axis_ratio")):
         row: dict[str, Any] = {"quantity": name}
         residual = answers.read[:, column] - truth[:, column]
         for where, rows in (("", np.isfinite(residual)), ("_nearby", np.isfinite(residual) & nearby)):
