@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from hifrac.cli import main
 
 
-def call(*args):
+def call(*args, **options):
     """Run the command within this process, its two streams apart."""
     try:
         runner = CliRunner(mix_stderr=False)  # click 8.1
     except TypeError:
         runner = CliRunner()
-    return runner.invoke(main, [str(arg) for arg in args], prog_name="hifrac")
+    return runner.invoke(main, [str(arg) for arg in args], prog_name="hifrac", **options)
 
 
 def command(*args, **options):

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import votable
 from astropy.table import Table
 from astroquery import sdss
-from click.testing import CliRunner
+from commands import call
 from pictures import encode, galaxy
 from spec_files import spec_file
 from survey_services import answering, impatience
@@ -17,12 +17,11 @@ from survey_services import answering, impatience
 from hifrac import _doctor, conf
 from hifrac._doctor import ABSENT, BROKEN, GALAXY, OK, REDSHIFT, SERVICES, examine
 from hifrac.catalogs import _remote
-from hifrac.cli import main
 from hifrac.models import registry
 
 
 def run(*options):
-    result = CliRunner().invoke(main, ["doctor", *options], catch_exceptions=True)
+    result = call("doctor", *options, catch_exceptions=True)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 

@@ -5,13 +5,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from commands import call
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hifrac import _plan
 from hifrac._plan import IMAGING, plan
-from hifrac.cli import main
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -41,7 +40,7 @@ def test_a_number_that_is_none_is_refused(name, value):
 
 
 def test_the_command_refuses_in_one_line():
-    result = CliRunner().invoke(main, ["plan", "10", "--imaging", "hst"])
+    result = call("plan", "10", "--imaging", "hst")
     assert result.exit_code == 1
     assert result.output == "Error: imaging must be one of sdss, legacy, got 'hst'\n"
 
@@ -58,5 +57,5 @@ def test_the_page_shows_what_the_command_prints():
     blocks = re.findall(r"   \$ hifrac (plan .*)\n((?:   .+\n)+)", text)
     assert len(blocks) == 2
     for command, shown in blocks:
-        result = CliRunner().invoke(main, shlex.split(command), catch_exceptions=False)
+        result = call(*shlex.split(command), catch_exceptions=False)
         assert "".join(f"   {line}\n" for line in result.output.splitlines()) == shown

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.table import MaskedColumn, QTable
-from click.testing import CliRunner
+from commands import call
 from contract import assert_column_of, assert_same_estimates, assert_same_intervals, values_of
 
 import hifrac
@@ -22,7 +22,6 @@ from hifrac import (
     plot_result,
     plot_spectrum,
 )
-from hifrac.cli import main
 from hifrac.core.columns import RESULT_COLUMNS, columns_of
 from hifrac.core.evidence import Evidence
 from hifrac.core.exceptions import HifracWarning
@@ -295,20 +294,16 @@ def test_what_makes_the_continuum_is_explained(model):
 # The command line
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 def test_the_command_line_writes_spectra(result, tmp_path):
     table, output = tmp_path / "t.ecsv", tmp_path / "out.fits"
     sample_table()[:3].write(table)
     options = ("--cutouts", PICTURES, "--name", "name", "--quantity", "spectrum")
-    said = run("predict", table, "-o", output, *options)
+    said = call("predict", table, "-o", output, *options)
     assert said.exit_code == 0, said.output
     again = read_table(output)
     np.testing.assert_allclose(values_of(again["flux"]), values_of(result["flux"])[:3], atol=1e-6)
-    refused = run("predict", table, "-o", tmp_path / "out.csv", *options, "--model", "no such model")
+    refused = call("predict", table, "-o", tmp_path / "out.csv", *options, "--model", "no such model")
     assert refused.exit_code == 1
     assert "csv has one value in a cell, and flux has 1000" in refused.output  # before any work
-    gas = run("predict", table, "-o", tmp_path / "out.csv", *options, "--selection", "alfalfa")
+    gas = call("predict", table, "-o", tmp_path / "out.csv", *options, "--selection", "alfalfa")
     assert "--selection goes with --quantity hi, not with spectrum" in gas.output

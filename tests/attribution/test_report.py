@@ -9,16 +9,11 @@ import pytest
 from astropy.table import Table
 from astropy.wcs import WCS
 from browser import look_at, needs_browser
-from click.testing import CliRunner
+from commands import call
 from regions import Regions
 
 from hifrac.attribution import write_report
-from hifrac.cli import main
 from hifrac.demo import PICTURES, sample_table
-
-
-def hifrac(*arguments):
-    return CliRunner().invoke(main, list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +27,7 @@ def written(tmp_path_factory):
         shutil.copy(PICTURES / f"{source}.jpg", pictures / f"{name}.jpg")
     table = Table({"objid": ["one", "two", "three"], "ra": rows["ra"], "dec": rows["dec"]})
     table.write(folder / "in.ecsv")
-    done = hifrac("explain", folder / "in.ecsv", "-o", folder / "out", "--cutouts", pictures)
+    done = call("explain", folder / "in.ecsv", "-o", folder / "out", "--cutouts", pictures)
     assert done.exit_code == 0, done.output
     assert "3 rows, 2 explained, 1 not" in done.stdout
     return folder
@@ -169,7 +164,7 @@ def test_a_new_page_takes_the_place_of_the_files_of_the_earlier_one_and_of_no_ot
     out, own = earlier
     rows = Table.read(written / "in.ecsv")[1:]
     rows.write(out / "in.ecsv")
-    done = hifrac("explain", out / "in.ecsv", "-o", out, "--cutouts", written / "pictures", "--overwrite",
+    done = call("explain", out / "in.ecsv", "-o", out, "--cutouts", written / "pictures", "--overwrite",
                   "--no-figures")  # fmt: skip
     assert done.exit_code == 0, done.output
     new = {"maps/two.fits", "regions/two.reg", "regions/two.crtf"}
@@ -221,7 +216,7 @@ def test_a_page_is_not_replaced_unasked_and_options_that_do_not_go_together_are_
         (["--overwrite", "--target", "mass"], "target: the model 'default' has no 'mass'"),
         (["--overwrite", "--name", "id"], "--name: "),
     ):
-        done = CliRunner().invoke(main, [*map(str, arguments), *more])
+        done = call(*arguments, *more)
         assert done.exit_code == 1
         assert words in done.output
         assert "Traceback" not in done.output

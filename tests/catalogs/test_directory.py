@@ -5,20 +5,20 @@ import shutil
 import weakref
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.table import Table
 from catalog_tables import a100_table, xgass_table
-from click.testing import CliRunner
+from commands import call
 from getjpeg_server import Reply, serve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encode, galaxy, sky
 from stores import stored_pictures
 
-from hifrac import cli
 from hifrac.catalogs import durbala2020, labels
 from hifrac.catalogs.directory import central_light, copy_catalogs, in_alfalfa, write_directory
 from hifrac.core import config
@@ -393,8 +393,7 @@ def test_samples_have_the_names_of_the_command_line(kept):
         labels.sample_labels("a70")
 
 
-def call(*args):
-    return CliRunner().invoke(cli.main, ["catalogs", "cutouts", *map(str, args)])
+complete = partial(call, "catalogs", "cutouts")
 
 
 def test_one_command_makes_a_directory_that_the_experiments_read(kept, quick_service, tmp_path):
@@ -402,7 +401,7 @@ def test_one_command_makes_a_directory_that_the_experiments_read(kept, quick_ser
 
     full, table = tmp_path / "full", tmp_path / "undetected.ecsv"
     others([154, 200]).write(table)
-    result = call("a40", "-o", full, "--undetected", table)
+    result = complete("a40", "-o", full, "--undetected", table)
     assert result.exit_code == 0, result.output
     assert "5 rows, 3 with a picture, 2 not" in result.stdout
     assert "5 files of catalogues copied" in result.stdout
@@ -421,16 +420,16 @@ def test_one_command_makes_a_directory_that_the_experiments_read(kept, quick_ser
 
 def test_a_trial_goes_on_to_the_whole_sample_and_offline_nothing_is_asked(kept, quick_service, tmp_path):
     options = ("--limit", "1", "--base-url", quick_service.url, "--max-rate", "0")
-    result = call("a40", "-o", tmp_path / "full", *options)
+    result = complete("a40", "-o", tmp_path / "full", *options)
     assert result.exit_code == 0, result.output
     assert "1 rows, 1 with a picture" in result.stdout
     assert "without --undetected" in result.stdout
-    result = call("a40", "-o", tmp_path / "full", "--offline")
+    result = complete("a40", "-o", tmp_path / "full", "--offline")
     assert "3 rows, 1 with a picture, 2 not" in result.stdout
     assert len(quick_service.requests) == 1
-    assert "3 rows, 2 with a picture" in call("a40", "-o", tmp_path / "full").stdout
+    assert "3 rows, 2 with a picture" in complete("a40", "-o", tmp_path / "full").stdout
     assert asked(quick_service) == [151.0, 152.0]
-    nothing = call("a40", "-o", tmp_path / "new", "--offline", "--cache-dir", tmp_path / "empty")
+    nothing = complete("a40", "-o", tmp_path / "new", "--offline", "--cache-dir", tmp_path / "empty")
     assert nothing.exit_code == 1
     assert "hifrac catalogs fetch" in nothing.stderr
 
@@ -448,7 +447,7 @@ def test_the_papers_undetected_galaxies_come_from_mpa_jhu(kept, quick_service, t
     mpa |= {"lgm_tot_p50": [9.0, 9.0, 7.0, 9.0], "sfr_tot_p50": [0.1] * 4, "oh_p50": [8.7] * 4}
     Table(mpa).write(kept / "mpa_jhu_sdss.fits")
     a100_table().write(kept / "alfalfa_a100_vizier.fits")
-    result = call("a40", "-o", tmp_path / "full", "--undetected", "mpa_jhu")
+    result = complete("a40", "-o", tmp_path / "full", "--undetected", "mpa_jhu")
     assert result.exit_code == 0, result.output
     index = read(tmp_path / "full", "index.ecsv")
     assert index["objid"].tolist() == [objid(51), objid(52), objid(64)]

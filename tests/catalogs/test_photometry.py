@@ -9,13 +9,12 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from conftest import HTML, Fault
 
 from hifrac import HIFractionEstimator, LocalCutouts, MetallicityEstimator, conf
 from hifrac.catalogs import _remote
 from hifrac.catalogs.photometry import with_sdss_photometry
-from hifrac.cli import main
 from hifrac.core.config import cache_dir
 from hifrac.core.evidence import parse_evidence
 from hifrac.core.exceptions import HifracWarning
@@ -244,7 +243,7 @@ def test_the_command_line_has_it_as_well(skyserver, tmp_path):
         "--photometry",
         "sdss",
     ]
-    done = CliRunner().invoke(main, [*arguments, "--cutouts", str(PICTURES), "--name", "name"])
+    done = call(*arguments, "--cutouts", PICTURES, "--name", "name")
     assert done.exit_code == 0, done.output
     assert Table.read(tmp_path / "out.ecsv")["evidence"][0] == "picture+z+photometry+axis_ratio"
 

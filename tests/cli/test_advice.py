@@ -11,11 +11,10 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
-from click.testing import CliRunner
+from commands import call
 from contract import assert_same_estimates
 from tqdm import tqdm
 
-from hifrac.cli import main
 from hifrac.cli._shared import one_line_errors
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.tables import read_table
@@ -24,11 +23,6 @@ from hifrac.environment import overdensity
 
 README = Path(__file__).parents[2] / "README.md"
 LOCAL = ["--cutouts", PICTURES, "--name", "name"]
-
-
-def call(*args):
-    """Run the command within this process, its two streams together."""
-    return CliRunner().invoke(main, [str(arg) for arg in args], prog_name="hifrac")
 
 
 def shown(text):
@@ -175,14 +169,14 @@ def test_the_readme_names_the_files_that_the_demonstration_writes(tmp_path, monk
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_are_told_how_to_complete(shell):
     variables = {"_HIFRAC_COMPLETE": f"{shell}_source"}
-    done = CliRunner().invoke(main, [], prog_name="hifrac", env=variables)
+    done = call(env=variables)
     assert f"_HIFRAC_COMPLETE={shell}_complete" in done.output
 
 
 def test_commands_and_options_are_completed():
     def complete(words, number):
         variables = {"_HIFRAC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
-        return CliRunner().invoke(main, [], prog_name="hifrac", env=variables).output.split()
+        return call(env=variables).output.split()
 
     assert complete("hifrac pre", 1) == ["plain,predict"]
     assert "plain,--environment" in complete("hifrac predict --env", 2)

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from pictures import encode, galaxy
 
 from hifrac import HIFractionEstimator, LocalCutouts, conf, relations
 from hifrac.catalogs.errors import CatalogMissingError
-from hifrac.cli import main
 from hifrac.metrics import regression_metrics
 from hifrac.reproduce import benchmark
 from hifrac.reproduce._benchmark import SURVEYS
@@ -59,14 +58,6 @@ def data(tmp_path, monkeypatch):
 def row_of(table, estimator):
     (row,) = table[table["estimator"] == estimator]
     return row
-
-
-def call(*args):
-    try:
-        runner = CliRunner(mix_stderr=False)  # click 8.1
-    except TypeError:
-        runner = CliRunner()
-    return runner.invoke(main, ["benchmark", *map(str, args)])
 
 
 def test_a_relation_has_the_figures_of_its_detections_and_the_share_of_violated_limits(data):
@@ -180,14 +171,14 @@ def test_the_model_judges_pictures_that_are_there(data, tmp_path):
 
 
 def test_pictures_that_were_fetched_are_judged(data, quick_service, tmp_path):
-    written = CliRunner().invoke(main, ["catalogs", "write", "resolve", "-o", str(tmp_path / "g.ecsv")])
+    written = call("catalogs", "write", "resolve", "-o", tmp_path / "g.ecsv")
     assert written.exit_code == 0, written.output
     looks = [encode(galaxy(seed)) for seed in range(6)]  # of which each is given to 20 positions
     numbers = itertools.count()
     quick_service.pictures = lambda _: looks[next(numbers) % 6]
     with conf.set_temp("offline", False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "20 positions got one and the same picture")
-        fetched = CliRunner().invoke(main, ["fetch", str(tmp_path / "g.ecsv")])
+        fetched = call("fetch", tmp_path / "g.ecsv")
     assert fetched.exit_code == 0, fetched.output
     quick_service.requests.clear()
     row = row_of(benchmark("resolve", draws=0), "default")
@@ -299,7 +290,7 @@ def test_a_survey_without_any_photometry_is_refused(data):
 
 def test_the_command_prints_the_table_and_writes_it(data, tmp_path):
     output = tmp_path / "figures.ecsv"
-    result = call("resolve", "--draws", 20, "-o", output)
+    result = call("benchmark", "resolve", "--draws", 20, "-o", output)
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0] == f"resolve: {N} galaxies, {N} with HI mass fraction, of which {LIMITS} upper limits"
@@ -310,7 +301,7 @@ def test_the_command_prints_the_table_and_writes_it(data, tmp_path):
     table = Table.read(output)
     assert f"{row_of(table, 'eckert2015_gr')['rmse']:.3f} ±" in line
     assert table["rmse"].description == "root mean square of estimate minus measured value (dex)"
-    again = call("resolve", "-o", output)
+    again = call("benchmark", "resolve", "-o", output)
     assert (again.exit_code, again.stdout) == (1, "")
     assert again.stderr == f"Error: {output} exists already; say --overwrite to replace it\n"
 
@@ -327,7 +318,7 @@ def test_the_command_prints_the_table_and_writes_it(data, tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_one_line(data, args, words):
-    result = call(*args)
+    result = call("benchmark", *args)
     assert result.exit_code == 1
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -336,7 +327,7 @@ def test_what_cannot_be_done_is_one_line(data, args, words):
 
 
 def test_no_draws_give_figures_without_errors(data):
-    result = call("resolve", "--draws", "0")
+    result = call("benchmark", "resolve", "--draws", "0")
     assert result.exit_code == 0, result.output
     assert "eckert2015_gr" in result.stdout
 

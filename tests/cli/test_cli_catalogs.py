@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 
 from hifrac.catalogs import CATALOGS, plain_values
-from hifrac.cli import main
 
 XGASS = {
     "GASS": [11834, 11892],
@@ -34,17 +33,9 @@ def data(tmp_path, monkeypatch):
         yield folder
 
 
-def call(*args):
-    try:
-        runner = CliRunner(mix_stderr=False)  # click 8.1
-    except TypeError:
-        runner = CliRunner()
-    return runner.invoke(main, ["catalogs", *map(str, args)])
-
-
 def test_the_list_says_what_is_here_as_published_or_as_fetched(data):
     (data / "2mrs_radec_cz.csv").write_text("ra,dec,cz\n1,2,3\n")
-    result = call("list")
+    result = call("catalogs", "list")
     assert result.exit_code == 0
     states = {line.split()[0]: line.split()[1] for line in result.stdout.splitlines()}
     assert set(states) == set(CATALOGS)
@@ -53,17 +44,17 @@ def test_the_list_says_what_is_here_as_published_or_as_fetched(data):
 
 def test_a_catalogue_is_written_with_the_columns_that_all_share(data, tmp_path):
     output = tmp_path / "xgass.ecsv"
-    result = call("write", "xgass", "-o", output)
+    result = call("catalogs", "write", "xgass", "-o", output)
     assert result.exit_code == 0, result.stderr
     assert result.stdout == f"xgass: 2 rows\nwritten to {output}\n"
     table = Table.read(output)
     assert table["log_mhi_limit"].tolist() == [False, True]
     assert plain_values(table, "log_hi_fraction").tolist() == [-1.106, -1.799]
     assert table.meta["hifrac"]["catalog"] == "xgass"
-    again = call("write", "xgass", "-o", output)
+    again = call("catalogs", "write", "xgass", "-o", output)
     assert again.exit_code == 1
     assert again.stderr == f"Error: {output} exists already; say --overwrite to replace it\n"
-    assert call("write", "xgass", "-o", output, "--overwrite").exit_code == 0
+    assert call("catalogs", "write", "xgass", "-o", output, "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -78,7 +69,7 @@ def test_a_catalogue_is_written_with_the_columns_that_all_share(data, tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_one_line(data, args, words):
-    result = call(*args)
+    result = call("catalogs", *args)
     assert result.exit_code == 1
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -87,19 +78,19 @@ def test_what_cannot_be_done_is_one_line(data, args, words):
 
 
 def test_a_name_that_is_wrong_is_found_before_anything_is_fetched(data):
-    assert "xgass" not in call("fetch", "xgass", "nibbles").stdout
+    assert "xgass" not in call("catalogs", "fetch", "xgass", "nibbles").stdout
 
 
 def test_a_damaged_file_is_one_line(data):
     path = data / "xgass_vizier.fits"
     path.write_bytes(path.read_bytes()[:3000])
-    result = call("fetch", "xgass")
+    result = call("catalogs", "fetch", "xgass")
     assert result.exit_code == 1
     assert "xgass_vizier.fits is damaged" in result.stderr
 
 
 def test_what_is_on_the_disk_is_counted(data):
-    done = call("fetch", "xgass")
+    done = call("catalogs", "fetch", "xgass")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "xgass: 2 rows\n", "")
 
 
@@ -107,7 +98,7 @@ def test_what_is_on_the_disk_is_counted(data):
 @pytest.mark.real_data
 @pytest.mark.filterwarnings("default::hifrac.catalogs.CatalogWarning")
 def test_the_counts_stand_beside_the_published_ones(tmp_path):
-    result = call("counts", "-o", tmp_path / "counts.ecsv")
+    result = call("catalogs", "counts", "-o", tmp_path / "counts.ecsv")
     assert result.exit_code == 0, result.stderr
     table = Table.read(tmp_path / "counts.ecsv")
     exact = {(row["sample"], row["step"]): row["rows"] for row in table if row["difference"] == 0}

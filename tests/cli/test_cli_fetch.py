@@ -5,19 +5,15 @@ import shutil
 import astroquery.sdss
 import pytest
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from getjpeg_server import OUTSIDE, Reply
 from pictures import encode, galaxy
 from stores import change_picture, stored_pictures
 
-from hifrac import cli, conf
+from hifrac import conf
 from hifrac.core.config import cache_dir
 from hifrac.cutouts import SkyServerCutouts
 from hifrac.demo import PICTURES, sample_table
-
-
-def call(*args, **options):
-    return CliRunner().invoke(cli.main, [str(arg) for arg in args], **options)
 
 
 @pytest.fixture

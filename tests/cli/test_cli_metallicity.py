@@ -3,21 +3,16 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from click.testing import CliRunner
+from commands import call
 from contract import assert_same_results
 
 from hifrac import Flag, LocalCutouts, MetallicityEstimator
-from hifrac.cli import main
 from hifrac.core.columns import columns_of
 from hifrac.core.tables import read_table, write_table
 from hifrac.demo import PICTURES, sample_table
 
 LOCAL = ("--cutouts", str(PICTURES), "--name", "name")
 METALLICITY = (*LOCAL, "--quantity", "metallicity")
-
-
-def call(*args):
-    return CliRunner().invoke(main, [str(arg) for arg in args], prog_name="hifrac")
 
 
 @pytest.fixture

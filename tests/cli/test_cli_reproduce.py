@@ -1,14 +1,14 @@
 """``hifrac reproduce`` on a small data directory, and on the real one."""
 
 import json
+from functools import partial
 from importlib import resources
 
 import pytest
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from reproduce_data import write_data
 
-from hifrac.cli import main
 from hifrac.reproduce import EXPERIMENTS
 
 
@@ -18,8 +18,7 @@ def data(tmp_path):
     return ["--data", str(tmp_path / "data"), "--model", str(tmp_path / "model")]
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, ["reproduce", *map(str, arguments)])
+run = partial(call, "reproduce")
 
 
 def test_the_list_says_what_each_one_lacks(data):

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from survey_services import answering, fits_file, impatience, only_cutout
 
 from hifrac import Flag, conf
-from hifrac.cli import main
 from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, OutOfFootprintError
 from hifrac.cutouts import (
     SDSS_RECIPE,
@@ -294,12 +293,12 @@ def test_the_command_line_fetches_five_bands(tmp_path):
     Table({"ra": [184.0], "dec": [5.0]}, units={"ra": "deg", "dec": "deg"}).write(path)
     options = ["--survey", "panstarrs", "--bands", "grizy", "--width", "224", "--max-rate", "0"]
     with answering(panstarrs()) as service:
-        result = CliRunner().invoke(main, ["fetch", str(path), *options, "--base-url", service.url])
+        result = call("fetch", path, *options, "--base-url", service.url)
         assert result.exit_code == 0, result.output
         with conf.set_temp("offline", True):
             _, flags = read_fluxes(PanSTARRSCutouts(WU_PEEK_RECIPE), [184.0], [5.0])
     assert flags.tolist() == [0]
-    refused = CliRunner().invoke(main, ["fetch", str(path), "--survey", "sdss", "--bands", "grizy"])
+    refused = call("fetch", path, "--survey", "sdss", "--bands", "grizy")
     assert "Error: recipe must have three bands, got g, r, i, z, y" in refused.output
 
 

@@ -10,7 +10,7 @@ import pytest
 from astropy import units as u
 from astropy.table import MaskedColumn, Table
 from astropy.wcs.utils import proj_plane_pixel_scales
-from click.testing import CliRunner
+from commands import call
 from getjpeg_server import serve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ from pictures import encode, galaxy
 from sdss_frames import write_field
 from stores import shards, stored_pictures
 
-from hifrac import Flag, HIFractionEstimator, LocalCutouts, ModelCard, SkyServerCutouts, cli, conf, images
+from hifrac import Flag, HIFractionEstimator, LocalCutouts, ModelCard, SkyServerCutouts, conf, images
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import BadCoordinateError, BadScaleError, HifracWarning
 from hifrac.cutouts import (
@@ -558,10 +558,6 @@ def test_frames_are_cut_at_the_scale_of_the_row(tmp_path):
 
 
 # The command line
-
-
-def call(*args):
-    return CliRunner().invoke(cli.main, [str(arg) for arg in args])
 
 
 def test_the_pictures_of_the_paper_are_fetched_by_one_option(service, tmp_path):

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from PIL import Image
 
 from hifrac import decode_flags
-from hifrac.cli import main
 from hifrac.core.columns import columns_of
 from hifrac.demo import PICTURES, run_demo, sample_table
 
@@ -16,7 +15,7 @@ from hifrac.demo import PICTURES, run_demo, sample_table
 def demo(tmp_path_factory):
     """The folder of one run, the table it wrote, and what it said."""
     folder = tmp_path_factory.mktemp("demo") / "new" / "folder"
-    done = CliRunner().invoke(main, ["demo", "-o", str(folder)])
+    done = call("demo", "-o", folder)
     assert done.exit_code == 0, done.output
     return folder, Table.read(folder / "result.ecsv"), done.output
 
@@ -80,7 +79,7 @@ def test_what_is_no_galaxy_is_flagged(demo):
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("precious")
-    done = CliRunner().invoke(main, ["demo", "-o", str(tmp_path / "file")])
+    done = call("demo", "-o", tmp_path / "file")
     assert done.exit_code == 2
     assert "is a file" in done.output
     assert (tmp_path / "file").read_text() == "precious"

@@ -2,21 +2,16 @@
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import call
 from contract import assert_same_results
 from hats_catalogs import lsdb
 
 from hifrac import Flag
-from hifrac.cli import main
 from hifrac.core.shapes import as_table
 from hifrac.core.tables import write_table
 from hifrac.demo import PICTURES, sample_table
 
 LOCAL = ("--cutouts", str(PICTURES), "--name", "name")
-
-
-def call(*args):
-    return CliRunner().invoke(main, [str(arg) for arg in args], prog_name="hifrac")
 
 
 @pytest.mark.numeric

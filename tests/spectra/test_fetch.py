@@ -11,12 +11,11 @@ import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, QTable, Table
 from astroquery import sdss  # here: its logger takes over the warnings that are caught when it is imported
-from click.testing import CliRunner
+from commands import call
 from spec_files import LOGLAM, spec_file
 from survey_services import answering, failing_first, impatience
 
 from hifrac import conf
-from hifrac.cli import main
 from hifrac.core.exceptions import HifracWarning
 from hifrac.cutouts._turns import turns_of
 from hifrac.spectra import SpectrumFlag, fetch_spectra, normalise, read_sdss_spectrum, rest_wavelength
@@ -300,7 +299,7 @@ def run(service, table, folder, *options):
     path = folder.parent / "galaxies.ecsv"
     table.write(path, overwrite=True)
     address = ["--base-url", service.url, "--max-rate", "0"]
-    return CliRunner().invoke(main, ["spectra", "fetch", str(path), "-o", str(folder), *address, *options])
+    return call("spectra", "fetch", path, "-o", folder, *address, *options)
 
 
 def test_the_command_line_writes_one_table_that_a_training_reads(asking):

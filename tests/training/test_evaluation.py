@@ -6,12 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Column, Table
-from click.testing import CliRunner
+from commands import call
 from pictures import encode, galaxy
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from hifrac import ModelCard, load_model
-from hifrac.cli import main
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.reddening import galactic_ebv
 from hifrac.models.registry import bundled_models
@@ -169,11 +168,11 @@ def test_the_command_judges_classes_and_names_what_is_wrong(classifier, folder, 
     ]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*learned from", HifracWarning)
-        done = CliRunner().invoke(main, [*command, "--target", "blue"])
+        done = call(*command, "--target", "blue")
         assert done.exit_code == 0, done.output
         assert "accuracy" in done.stdout
         assert "rmse" not in done.stdout
-        wrong = CliRunner().invoke(main, [*command, "--target", "blueness"])
+        wrong = call(*command, "--target", "blueness")
         assert wrong.exit_code == 1
         assert "target: blueness must hold the classes 0 and 1" in wrong.stderr
 

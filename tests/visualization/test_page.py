@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from astropy.table import Table, vstack
 from browser import look_at, needs_browser
-from click.testing import CliRunner
+from commands import call
 from PIL import Image
 
 from hifrac import HIFractionEstimator, LocalCutouts
-from hifrac.cli import main
 from hifrac.core.flags import UNSERVED, Flag
 from hifrac.demo import PICTURES, sample_table
 from hifrac.visualization import result_page
@@ -278,7 +277,7 @@ def test_some_thousands_of_rows_stay_usable(result, tmp_path):
 
 
 def predict(*arguments):
-    return CliRunner().invoke(main, ["predict", *map(str, arguments)])
+    return call("predict", *arguments)
 
 
 @pytest.fixture

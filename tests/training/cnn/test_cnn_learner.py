@@ -13,13 +13,12 @@ import pandas as pd
 import pytest
 import torch
 from astropy.table import MaskedColumn, Table
-from click.testing import CliRunner
+from commands import call
 from contract import DEX
 from pictures import encode, galaxy
 from torchvision.models import resnet18
 
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
-from hifrac.cli import main
 from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, ModelError
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.metrics import coverage, detection_auc, regression_metrics
@@ -104,10 +103,6 @@ def with_labels(config, labels, tmp_path, **columns):
 
 #: Of tests that judge a model on galaxies that it learned from.
 known = pytest.mark.filterwarnings("ignore:'.*' learned from .* of the .* galaxies")
-
-
-def call(*args):
-    return CliRunner().invoke(main, [str(one) for one in args])
 
 
 # What is written

@@ -9,13 +9,12 @@ import pytest
 import torch
 from astropy import units as u
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from lightning.pytorch.callbacks import Callback
 from pictures import encode, galaxy
 from torch import nn
 
 from hifrac import ModelCard
-from hifrac.cli import main
 from hifrac.core.exceptions import HifracWarning, ModelError
 from hifrac.training.cnn import learner as run
 from hifrac.training.cnn.learner import train_network
@@ -68,8 +67,8 @@ def command(output, *more, target="size", config="paper"):
     return [*words, *more]
 
 
-def call(output, *more, **options):
-    return CliRunner().invoke(main, command(output, *more, **options))
+def train(output, *more, **options):
+    return call(*command(output, *more, **options))
 
 
 class Stop(Callback):
@@ -115,7 +114,7 @@ def interrupt(output, step, *more):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "fit_network", stopped)
-        done = call(output, *more)
+        done = train(output, *more)
     return done.exit_code, done.stderr
 
 
@@ -128,7 +127,7 @@ def straight(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("straight") / "model"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        done = call(output)
+        done = train(output)
     assert done.exit_code == 0, done.output
     return output
 
@@ -141,7 +140,7 @@ def test_a_training_interrupted_in_its_first_epoch_is_started_anew(straight, tmp
         "interrupted; the first epoch was not done, and nothing is kept: the same command starts anew"
     )
     assert (tmp_path / "model" / "config.json").is_file()
-    again = call(tmp_path / "model", *more)
+    again = train(tmp_path / "model", *more)
     assert again.exit_code == 0, again.output
     assert ModelCard.read(tmp_path / "model") == ModelCard.read(straight)
     assert (tmp_path / "model" / "log.csv").read_text() == (straight / "log.csv").read_text()
@@ -151,10 +150,10 @@ def test_a_training_interrupted_later_is_resumed(straight, tmp_path):
     code, said = interrupt(tmp_path / "model", 7)
     assert code == 130
     assert said == "interrupted; the epochs that are done are kept: say --resume to go on\n"
-    refused = call(tmp_path / "model")
+    refused = train(tmp_path / "model")
     assert refused.exit_code == 1
     assert "holds a training already: resume it (--resume), or give another folder" in refused.stderr
-    resumed = call(tmp_path / "model", "--resume")
+    resumed = train(tmp_path / "model", "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert ModelCard.read(tmp_path / "model") == ModelCard.read(straight)
 
@@ -180,7 +179,7 @@ def test_a_finished_model_without_checkpoints_is_neither_replaced_nor_resumed(co
 
 
 def test_a_target_must_not_take_the_place_of_another_column(config, tmp_path):
-    refused = call(tmp_path / "model", target="flags")
+    refused = train(tmp_path / "model", target="flags")
     assert refused.exit_code == 1
     assert refused.stderr.startswith("Error: data.target must not be 'flags': ")
     wrong = config.changed(data={"column": "p_detect", "table": "nowhere.ecsv"})
@@ -212,7 +211,7 @@ def test_of_absolute_paths_the_card_has_the_last_part(straight, folder, tmp_path
     )
     options = ["--from", straight, "--split", straight / "splits.ecsv", "--seed", 4]
     words = ["train", tmp_path / "mine.toml", "-o", tmp_path / "model", *options]
-    done = CliRunner().invoke(main, [str(one) for one in words])
+    done = call(*words)
     assert done.exit_code == 0, done.output
     card = ModelCard.read(tmp_path / "model")
     assert card.command == "hifrac train mine.toml --from model --split splits.ecsv -o OUTPUT --seed 4"
@@ -226,7 +225,7 @@ def test_of_classes_the_card_promises_no_interval_and_from_python_no_command(con
     assert card.protocol.endswith("; the last of 2 epochs, chosen by nothing; a class has no interval")
     assert card.command == "train_network of hifrac.training, with the configuration in config.json"
     more = ["--set", "split.held_out=0.4", "--set", "optimizer.batch_size=8"]
-    detections = call(tmp_path / "other", *more, target="big", config="paper-recognition")
+    detections = train(tmp_path / "other", *more, target="big", config="paper-recognition")
     assert detections.exit_code == 0, detections.output
     card = ModelCard.read(tmp_path / "other")
     assert card.protocol.endswith("chosen by nothing; p_detect is calibrated on the same pictures")

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from astropy.table import MaskedColumn, Table
-from click.testing import CliRunner
+from commands import call
 from pictures import encode, galaxy
 
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
-from hifrac.cli import main
 from hifrac.core.exceptions import BadImageError, HifracWarning
 from hifrac.cutouts import WU_PEEK_RECIPE
 from hifrac.models import export_model
@@ -59,10 +58,6 @@ def config_of(folder, *settings, target=TARGETS, table="latents.ecsv"):
 def trained(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("trained") / "model"
     return output, train_network(config_of(folder), output)
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def source_of(folder, bands="yzirg"):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from scipy.stats import spearmanr
 
 from hifrac import ModelCard, load_model
-from hifrac.cli import main
 from hifrac.core import HifracWarning
 from hifrac.models.evidence_table import READINGS
 from hifrac.models.metallicity import MetallicityNet, MetallicityOutput
@@ -114,7 +113,7 @@ def test_what_is_strange_is_flagged(trained_metals):
 def test_the_same_command_makes_the_same_model(trained_metals, metal_folder, quick, tmp_path):
     folder, tables = trained_metals
     command = ["train", "metallicity", "-o", tmp_path, "--data-dir", metal_folder, "--seed", "7"]
-    said = CliRunner().invoke(main, list(map(str, command)))
+    said = call(*command)
     assert said.exit_code == 0, said.output
     assert f"written to {tmp_path}" in said.output
     one, other = ModelCard.read(folder), ModelCard.read(tmp_path)
@@ -126,7 +125,7 @@ def test_the_same_command_makes_the_same_model(trained_metals, metal_folder, qui
 
 
 def test_options_that_do_not_go_with_it(tmp_path):
-    said = CliRunner().invoke(main, ["train", "metallicity", "-o", str(tmp_path), "--set", "run.seed=1"])
+    said = call("train", "metallicity", "-o", tmp_path, "--set", "run.seed=1")
     assert said.exit_code != 0
     assert "--set does not go with the configuration 'metallicity', which is fixed" in said.output
 

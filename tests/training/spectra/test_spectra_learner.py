@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from scipy.stats import spearmanr
 
 from hifrac import HIFractionEstimator, ModelCard, load_model
-from hifrac.cli import main
 from hifrac.models.spectrum import SpectrumNet, SpectrumOutput, latents_of
 from hifrac.models.spectrum_table import LATENTS, SpectrumTable
 from hifrac.training import train_spectra
@@ -160,7 +159,7 @@ def test_what_is_strange_is_flagged(trained):
 def test_the_same_command_makes_the_same_model(trained, spectra_folder, quick, tmp_path):
     folder, tables = trained
     command = ["train", "spectra", "-o", tmp_path, "--data-dir", spectra_folder, "--seed", "7"]
-    said = CliRunner().invoke(main, list(map(str, command)))
+    said = call(*command)
     assert said.exit_code == 0, said.output
     one, other = ModelCard.read(folder), ModelCard.read(tmp_path)
     assert other.name == "spectra"

@@ -10,13 +10,12 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 from astropy.table import Table
-from click.testing import CliRunner
+from commands import call
 from pictures import encode, galaxy
 from PIL import Image
 from scipy.special import logit
 
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
-from hifrac.cli import main
 from hifrac.core.exceptions import BadImageError, HifracWarning, ModelError
 from hifrac.metrics import regression_metrics
 from hifrac.training.evaluation import evaluate
@@ -60,7 +59,7 @@ def blue(galaxies, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "blue"
     arguments = ["train", "--from", "default", "--table", str(galaxies / "labels.ecsv"), "--name", "id"]
     arguments += ["--cutouts", str(galaxies / "pictures"), "--target", "blueness", "-o", str(folder)]
-    done = CliRunner().invoke(main, arguments)
+    done = call(*arguments)
     assert done.exit_code == 0, done.output
     assert "rmse" in done.output
     said = " ".join(done.output.split())
@@ -294,6 +293,6 @@ def test_only_a_structure_network_is_refitted(galaxies, tmp_path, monkeypatch):
     ],
 )
 def test_half_a_command_is_refused(arguments, message, tmp_path):
-    done = CliRunner().invoke(main, ["train", *arguments, "-o", str(tmp_path / "m")])
+    done = call("train", *arguments, "-o", tmp_path / "m")
     assert done.exit_code == 1
     assert message in done.output
