@@ -26,10 +26,10 @@ def main(seeds: int, output: Path) -> None:
     from astropy.table import Table
 
     from hifrac.models.structure import StructureNet
+    from hifrac.training.measuring.measurements import measure, with_ebv
     from hifrac.training.splits import draw_folds
-    from hifrac.training.structure.galaxies import read_sample
     from hifrac.training.structure.heads import FRACTION_GROUPS
-    from hifrac.training.structure.measurements import measure, with_ebv
+    from hifrac.training.structure.sample import read_sample
 
     sample = read_sample()
     seen = np.asarray(sample.table["detected"])

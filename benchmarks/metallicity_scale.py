@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models.measuring import MeasuringNet
 from hifrac.training.data import decode_all
+from hifrac.training.measuring.measurements import measure
 from hifrac.training.splits import draw_folds, sky_groups
-from hifrac.training.structure.measurements import measure
 
 SEEDS = range(5)
 #: The pictures, by their labels and archive.

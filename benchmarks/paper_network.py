@@ -33,7 +33,7 @@ def main(output, epochs, width, precision, accelerator, folds, orientations, see
     from hifrac.training.config import read_config
     from hifrac.training.data import LabelledPictures
     from hifrac.training.splits import assign_folds
-    from hifrac.training.structure.galaxies import read_sample
+    from hifrac.training.structure.sample import read_sample
 
     config = read_config("paper").changed(
         optimizer={"epochs": epochs},

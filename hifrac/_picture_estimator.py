@@ -235,7 +235,7 @@ class PictureEstimator:
             made = make_column(column, values[name], ~served if name == "evidence" else mask)
             result.add_column(made, name=name, copy=False)
         result.meta["hifrac"] = {
-            **self._provenance(on_error=on_error, overwrite=overwrite, samples=samples, ra=ra, dec=dec),
+            **self.provenance(on_error=on_error, overwrite=overwrite, samples=samples, ra=ra, dec=dec),
             **({"input": result.meta["hifrac"]} if "hifrac" in result.meta else {}),
         }
         if density is not None:
@@ -366,7 +366,7 @@ class PictureEstimator:
                 stacklevel=3,
             )
 
-    def _names(self, table: Table) -> Any:
+    def names_of(self, table: Table) -> Any:
         """Return the column that names each row's picture, where the source wants one."""
         if self.cutouts.name_column is None:
             return None
@@ -445,7 +445,7 @@ class PictureEstimator:
             from hifrac.catalogs.photometry import with_sdss_photometry
 
             evidence = with_sdss_photometry(evidence, positions, ebv, self._uses)
-        names = self._names(positions.table)
+        names = self.names_of(positions.table)
         if samples is not None:
             shares = random_shares(positions, names, samples)
         scales = scales_of_model(self.model.card.recipe, self.cutouts, positions.table)
@@ -529,7 +529,7 @@ class PictureEstimator:
 
         return {"photometry": SDSS_PHOTOMETRY}
 
-    def _provenance(self, **arguments: Any) -> dict[str, Any]:
+    def provenance(self, **arguments: Any) -> dict[str, Any]:
         """Return what made a result, in plain types; of the arguments those that were given."""
         import torch
 

@@ -124,11 +124,11 @@ def predict_catalog(
     require_at_hand(estimator, allow_fetch=allow_fetch)
     arguments: dict[str, Any] = {"samples": samples, "replace_columns": replace_columns}
     meta = result_meta(estimator.model.card, rows.meta, **arguments)
-    estimator._names(Table(names=list(rows.columns)))  # a ValueError if it has no column that names pictures
+    estimator.names_of(Table(names=list(rows.columns)))  # a ValueError if no column names pictures
     output = Path(output)
     _require_apart(rows, output)
     info = rows.hc_structure.catalog_info
-    record = estimator._provenance(**arguments)
+    record = estimator.provenance(**arguments)
     facts = {**lasting_facts(record), "input": _facts(rows)}
     if begin(output, facts, resume=resume, overwrite=overwrite):
         client = client_at_hand(client)

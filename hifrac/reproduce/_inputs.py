@@ -179,7 +179,7 @@ def pictures(objid: Iterable[str], setting: Setting) -> np.ndarray:
 def measurements(pixels: np.ndarray) -> np.ndarray:
     """Measure pictures as the structure network does, float64 of shape (n, measurements)."""
     from hifrac.models.structure import StructureNet
-    from hifrac.training.structure.measurements import measure
+    from hifrac.training.measuring.measurements import measure
 
     return measure(StructureNet(WIDTH).eval(), pixels)
 
@@ -192,8 +192,8 @@ def reddening(table: Table) -> np.ndarray:
 def fraction_features(table: Table, setting: Setting) -> np.ndarray:
     """Return what the default model reads the HI fraction from: measurements of pictures, and reddening."""
     from hifrac.models.structure import StructureNet
+    from hifrac.training.measuring.measurements import with_ebv
     from hifrac.training.structure.heads import FRACTION_GROUPS
-    from hifrac.training.structure.measurements import with_ebv
 
     features = with_ebv(measurements(pictures(table["objid"], setting)), reddening(table))
     return features[:, StructureNet.columns(FRACTION_GROUPS)]

@@ -195,7 +195,7 @@ def plot_simple(table: Table) -> Figure:
 @experiment(plot_simple)
 def fig12(setting: Setting) -> Table:
     """Make Figure 12: held-out estimates of the labelled galaxies, in the folds of the default model."""
-    from hifrac.training.structure.measurements import radial_colours
+    from hifrac.training.measuring.measurements import radial_colours
 
     rows = held_out(setting)
     truth, fold = plain_floats(rows["truth"]), np.asarray(rows["fold"], int)

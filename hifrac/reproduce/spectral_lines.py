@@ -205,7 +205,7 @@ def annuli() -> np.ndarray:
 
 def colour_correlations(setting: Setting) -> dict[str, list[float]]:
     """Return rank correlations of the colour in each annulus with H-alpha, measured and held out."""
-    from hifrac.training.structure.measurements import radial_colours
+    from hifrac.training.measuring.measurements import radial_colours
 
     table = spectra(setting)
     table = table[np.isfinite(table["measured_h_alpha_ew"])]

@@ -1,9 +1,9 @@
 """How a model is made: labels and pictures read, galaxies split, a network fitted, judged and written.
 
-Four learners share one core: ``structure`` fits the heads of the structure network (the default model) in
-closed form, ``metallicity`` those of the metallicity network, ``spectra`` those of the network of spectra,
-``cnn`` trains convolutional networks by steps of an optimizer. ``latents`` finds what few numbers say of
-spectra. They need the extra ``train``.
+Four learners: ``structure`` fits the heads of the structure network (the default model) in closed form,
+``metallicity`` those of the metallicity network, ``spectra`` those of the network of spectra, which all
+share ``measuring``; ``cnn`` trains convolutional networks by steps of an optimizer. ``latents`` finds what
+few numbers say of spectra. They need the extra ``train``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PLACES = {
     "fit_nmf": "latents",
     "fit_pca": "latents",
     "read_config": "config",
-    "read_sample": "structure.galaxies",
+    "read_sample": "structure.sample",
     "read_split": "splits",
     "refit": "structure.refit",
     "train_metallicity": "metallicity.learner",

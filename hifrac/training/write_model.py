@@ -44,6 +44,23 @@ def measuring_card(objid: np.ndarray, fold: np.ndarray, seed: int, **facts: Any)
     )
 
 
+def write_measuring(
+    folder: str | Path,
+    network: nn.Module,
+    card: ModelCard,
+    pixels: np.ndarray,
+    tables: Mapping[str, Table],
+    out_of_fold: Table,
+    *,
+    obsolete: Sequence[str] = (),
+) -> None:
+    """Write a network that measures pictures; its tables say by which protocol galaxies were held out."""
+    for table in tables.values():
+        table.meta = {"protocol": card.protocol}
+    tables = {**tables, "out_of_fold": out_of_fold}
+    write_model(Path(folder), network, card, pixels[:64], tables=tables, obsolete=obsolete)
+
+
 def write_model(
     folder: Path,
     network: nn.Module,

@@ -327,7 +327,7 @@ def test_the_area_of_alfalfa():
 
 
 def test_training_reads_such_a_directory(source, tmp_path):
-    from hifrac.training.structure.galaxies import read_sample
+    from hifrac.training.structure.sample import read_sample
 
     write_directory(label_rows([150, 151, 152]), source, tmp_path, undetected=others([153, 154]))
     sample = read_sample(tmp_path)

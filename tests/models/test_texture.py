@@ -9,7 +9,7 @@ from pictures import galaxy, sky
 
 from hifrac.models.structure import StructureNet
 from hifrac.models.texture import N_TEXTURE, texture
-from hifrac.training.structure.ood import AUGMENTATIONS_OOD
+from hifrac.training.measuring.ood import AUGMENTATIONS_OOD
 
 pytestmark = pytest.mark.numeric
 

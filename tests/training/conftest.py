@@ -15,15 +15,17 @@ from pictures import jpeg_of, objid
 
 from hifrac.models.structure import StructureNet
 from hifrac.training import tables as shared_tables
+from hifrac.training.measuring import measurements, photometry
+from hifrac.training.measuring.galaxies import Galaxies
+from hifrac.training.measuring.measurements import Measurements, augmented_features, measure, measure_all
 from hifrac.training.splits import assign_folds
 from hifrac.training.structure import catalogs as reading
-from hifrac.training.structure import cross_validation, measurements, photometry, priors, tables
+from hifrac.training.structure import cross_validation, priors, tables
 from hifrac.training.structure import learner as training
 from hifrac.training.structure.catalogs import add_photometry
 from hifrac.training.structure.cross_validation import OutOfFold
-from hifrac.training.structure.galaxies import Galaxies, read_sample
-from hifrac.training.structure.measurements import Measurements, augmented_features, measure, measure_all
 from hifrac.training.structure.priors import Catalogs, read_catalogs
+from hifrac.training.structure.sample import read_sample
 
 N_DETECTED, N_UNDETECTED, N_NEW, N_FIELD = 46, 46, 14, 400
 SCATTER = 0.1

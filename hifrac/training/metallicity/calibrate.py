@@ -11,9 +11,9 @@ from sklearn.linear_model import RidgeCV
 
 from hifrac.models.evidence_table import READINGS
 from hifrac.models.metallicity_table import MetallicityTable
+from hifrac.training.measuring.evidence import EVIDENCE, evidence_of, fit_differences
+from hifrac.training.measuring.linear import PENALTIES
 from hifrac.training.metallicity.heads import with_photometry, without_label
-from hifrac.training.structure.evidence import EVIDENCE, evidence_of, fit_differences
-from hifrac.training.structure.linear import PENALTIES
 
 #: Standard deviations beyond which residuals do not widen the unit.
 _CORNER = 3.0

@@ -10,13 +10,13 @@ from astropy.table import Table
 from hifrac.models.calibration import LEVELS
 from hifrac.models.metallicity import MetallicityNet
 from hifrac.models.metallicity_table import MetallicityTable
+from hifrac.training.measuring.distances import EDGE_PERCENTILES, distances_of, fit_distances, set_edge
+from hifrac.training.measuring.evidence import EVIDENCE, evidence_of
+from hifrac.training.measuring.linear import outputs_of
+from hifrac.training.measuring.measurements import Measurements
+from hifrac.training.measuring.ood import HARMLESS
 from hifrac.training.metallicity.calibrate import fit_table
 from hifrac.training.metallicity.heads import fit_heads, fit_metallicity
-from hifrac.training.structure.distances import EDGE_PERCENTILES, distances_of, fit_distances, set_edge
-from hifrac.training.structure.evidence import EVIDENCE, evidence_of
-from hifrac.training.structure.linear import outputs_of
-from hifrac.training.structure.measurements import Measurements
-from hifrac.training.structure.ood import HARMLESS
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def cross_validate(
         held_out, rest = fold == number, fold != number
         tables.append(_table_without(network, galaxies, fold, features, rest & labelled))
         fit_heads(network, features[rest], galaxies[rest])
-        fit_distances(network, features[rest], labelled[rest], measured.augmented_of(rest))
+        fit_distances(network, measured, labelled, rest)
         distances[held_out] = distances_of(network, features[held_out])
         altered = measured.augmented_of(held_out)
         harmless += [distances_of(network, altered[name]) for name in HARMLESS]

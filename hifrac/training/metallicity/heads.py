@@ -9,7 +9,7 @@ from sklearn.linear_model import RidgeCV
 
 from hifrac.core.exceptions import warn_caller
 from hifrac.models.metallicity import MetallicityNet
-from hifrac.training.structure.linear import (
+from hifrac.training.measuring.linear import (
     PENALTIES,
     fit_logistic,
     fit_scale,
@@ -17,7 +17,7 @@ from hifrac.training.structure.linear import (
     set_state,
     without_texture,
 )
-from hifrac.training.structure.photometry import fit_photometries, readings
+from hifrac.training.measuring.photometry import fit_photometries, readings
 
 #: The area under the curve is the same to 0.003 from 0.01 to 0.3, in folds of other seeds.
 STAR_FORMING_INVERSE_PENALTY = 0.01

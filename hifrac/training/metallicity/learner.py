@@ -14,6 +14,9 @@ from hifrac.models.detection import DetectionTable
 from hifrac.models.metallicity import MetallicityNet, MetallicityOutput
 from hifrac.models.metallicity_table import MetallicityTable
 from hifrac.training.evaluation import fit_detection
+from hifrac.training.measuring.distances import fit_distances, ood_tests_table, percentiles_of
+from hifrac.training.measuring.measurements import largest_reddening, measure_all
+from hifrac.training.measuring.photometry import readings
 from hifrac.training.metallicity import tables as figures
 from hifrac.training.metallicity.cross_validation import OutOfFold, calibrate, cross_validate, set_edges
 from hifrac.training.metallicity.heads import (
@@ -25,11 +28,8 @@ from hifrac.training.metallicity.heads import (
 )
 from hifrac.training.metallicity.sample import read_sample
 from hifrac.training.splits import SEPARATION, assign_folds
-from hifrac.training.structure.distances import fit_distances, ood_tests_table, percentiles_of
-from hifrac.training.structure.measurements import largest_reddening, measure_all
-from hifrac.training.structure.photometry import readings
 from hifrac.training.tables import network_figures, targets_table
-from hifrac.training.write_model import measuring_card, write_model
+from hifrac.training.write_model import measuring_card, write_measuring
 
 log = logging.getLogger(__name__)
 
@@ -104,19 +104,10 @@ def train_metallicity(
     tables["targets"] = targets_table(tables, figures.TARGETS)
     log.info("cross-validated: %s", network_figures(tables["cross_validation"]))
     fit_heads(network, measured.features, table)
-    fit_distances(
-        network, measured.features, labelled, measured.augmented_of(np.ones(len(table), dtype=bool))
-    )
+    fit_distances(network, measured, labelled)
     card = _card(name, seed, answers, tables, calibrate(answers), detection)
-    for values in tables.values():
-        values.meta = {"protocol": PROTOCOL}
-    write_model(
-        Path(output),
-        network,
-        card,
-        galaxies.pixels[:64],
-        tables={**tables, "out_of_fold": figures.out_of_fold_table(answers, probability)},
-    )
+    out_of_fold = figures.out_of_fold_table(answers, probability)
+    write_measuring(output, network, card, galaxies.pixels, tables, out_of_fold)
     return tables
 
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
-from hifrac.core.reddening import galactic_ebv
-from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.training.data import (
-    ARCHIVE,
     METALLICITY,
     data_folder,
-    decode_all,
     numbers_of,
     read_data_table,
 )
-from hifrac.training.splits import sky_groups
-from hifrac.training.structure.galaxies import PHOTOMETRY, Galaxies, joined, places, read_photometry
+from hifrac.training.measuring.galaxies import PHOTOMETRY, Galaxies, joined, read_photometry, with_pictures
 
 # Files that tell by emission lines whether a galaxy forms stars, which a data directory may lack: the columns
 # of that, and of the position.
@@ -72,10 +66,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
         ("oh", "star_forming", "ra", "dec"),
         {"published": len(PUBLISHED), "photometry": len(PHOTOMETRIC)},
     )
-    table["group"] = sky_groups(table["objid"], table["ra"], table["dec"])
-    table["ebv"] = galactic_ebv(*places(cutouts, table))
-    pixels = decode_all(table["objid"], cutouts / ARCHIVE, replace(SDSS_RECIPE, width=width))
-    return Galaxies(table, pixels)
+    return with_pictures(table, cutouts, width)
 
 
 def _read_labels(cutouts: Path) -> Table:
@@ -94,7 +85,7 @@ def _read_labels(cutouts: Path) -> Table:
 
 def _read_photometry(cutouts: Path) -> Table:
     """Read magnitudes, redshifts and stellar masses of SDSS, and what its pipeline calls the spectra."""
-    table = read_photometry(cutouts)["objid", "ra", "dec", "photometry"]
+    table = Table(read_photometry(cutouts))["objid", "ra", "dec", "photometry"]
     spectra = read_data_table(cutouts, PHOTOMETRY, ["subclass", "broadline_agn"])
     names = np.ma.filled(np.ma.asarray(spectra["subclass"]).astype(str), "")
     is_sf = np.array([_SUBCLASSES.get(str(name), np.nan) for name in names])

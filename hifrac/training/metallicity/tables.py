@@ -18,11 +18,11 @@ from hifrac.models.detection import DetectionTable
 from hifrac.models.measuring import MeasuringNet
 from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.training.evaluation import SHARES, coverage_across
+from hifrac.training.measuring.evidence import EVIDENCE
+from hifrac.training.measuring.measurements import radial_colours
 from hifrac.training.metallicity.calibrate import rows_with
 from hifrac.training.metallicity.cross_validation import OutOfFold
 from hifrac.training.metallicity.sample import PUBLISHED
-from hifrac.training.structure.evidence import EVIDENCE
-from hifrac.training.structure.measurements import radial_colours
 from hifrac.training.tables import (
     COVERAGE_TARGETS,
     MOST_EVIDENCE,

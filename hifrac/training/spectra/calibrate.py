@@ -11,8 +11,8 @@ from hifrac.models.calibration import SCORE_LEVELS, conformal_quantiles
 from hifrac.models.evidence_table import READINGS
 from hifrac.models.spectrum_table import LATENTS, RATIOS, SpectrumTable
 from hifrac.spectra import LinearLatents
+from hifrac.training.measuring.evidence import EVIDENCE, evidence_of, fit_differences, limited
 from hifrac.training.spectra.sample import FEWEST, with_template
-from hifrac.training.structure.evidence import EVIDENCE, evidence_of, fit_differences, limited
 
 #: One pixel of so many is looked at: templates are smooth.
 STEP = 20

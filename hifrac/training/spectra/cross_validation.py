@@ -11,14 +11,14 @@ from hifrac.models.calibration import LEVELS
 from hifrac.models.spectrum import SpectrumNet
 from hifrac.models.spectrum_table import RATIOS, SpectrumTable
 from hifrac.spectra import LinearLatents
+from hifrac.training.measuring.distances import EDGE_PERCENTILES, distances_of, fit_distances, set_edge
+from hifrac.training.measuring.evidence import EVIDENCE, evidence_of
+from hifrac.training.measuring.linear import outputs_of
+from hifrac.training.measuring.measurements import Measurements
+from hifrac.training.measuring.ood import HARMLESS
 from hifrac.training.spectra.calibrate import fit_table
 from hifrac.training.spectra.heads import fit_heads, fit_lines, lines_of
 from hifrac.training.spectra.sample import MEASURED, with_lines
-from hifrac.training.structure.distances import EDGE_PERCENTILES, distances_of, fit_distances, set_edge
-from hifrac.training.structure.evidence import EVIDENCE, evidence_of
-from hifrac.training.structure.linear import outputs_of
-from hifrac.training.structure.measurements import Measurements
-from hifrac.training.structure.ood import HARMLESS
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def cross_validate(
         held_out, rest = fold == number, fold != number
         offsets = fit_heads(network, features[rest], galaxies[rest])
         truth[held_out] -= np.nan_to_num(np.asarray(galaxies["portsmouth"]))[held_out, None] * offsets
-        fit_distances(network, features[rest], labelled[rest], measured.augmented_of(rest))
+        fit_distances(network, measured, labelled, rest)
         distances[held_out] = distances_of(network, features[held_out])
         altered = measured.augmented_of(held_out)
         harmless += [distances_of(network, altered[name]) for name in HARMLESS]

@@ -10,9 +10,9 @@ from sklearn.linear_model import Ridge
 from hifrac.models.spectrum import SpectrumNet
 from hifrac.models.spectrum_table import LINE_UNIT, RATIOS
 from hifrac.spectra import LinearLatents
+from hifrac.training.measuring.linear import fit_scale, set_state
+from hifrac.training.measuring.photometry import fit_photometries, readings
 from hifrac.training.spectra.sample import MEASURED, with_lines, with_template
-from hifrac.training.structure.linear import fit_scale, set_state
-from hifrac.training.structure.photometry import fit_photometries, readings
 
 #: In folds of other seeds errors are the same to 1.5% from 0.3 to 10.
 LINE_PENALTY = 1.0

@@ -13,15 +13,15 @@ from hifrac.models import ModelCard
 from hifrac.models.detection import DetectionTable
 from hifrac.models.spectrum import SpectrumNet, SpectrumOutput
 from hifrac.models.spectrum_table import SpectrumTable
+from hifrac.training.measuring.distances import fit_distances, ood_tests_table, percentiles_of
+from hifrac.training.measuring.measurements import largest_reddening, measure_all
 from hifrac.training.spectra import tables as figures
 from hifrac.training.spectra.cross_validation import OutOfFold, cross_validate
 from hifrac.training.spectra.heads import fit_heads, set_space
 from hifrac.training.spectra.sample import read_sample, require_labels, with_lines, with_template
 from hifrac.training.splits import SEPARATION, assign_folds
-from hifrac.training.structure.distances import fit_distances, ood_tests_table, percentiles_of
-from hifrac.training.structure.measurements import largest_reddening, measure_all
 from hifrac.training.tables import targets_table
-from hifrac.training.write_model import measuring_card, write_model
+from hifrac.training.write_model import measuring_card, write_measuring
 
 log = logging.getLogger(__name__)
 
@@ -91,19 +91,10 @@ def train_spectra(
     tables["targets"] = targets_table(tables, figures.TARGETS, model=figures.JUDGED)
     log.info("cross-validated: %s", figures.card_figures(tables))
     fit_heads(network, measured.features, table)
-    fit_distances(
-        network, measured.features, labelled, measured.augmented_of(np.ones(len(table), dtype=bool))
-    )
+    fit_distances(network, measured, labelled)
     card = _card(name, seed, answers, tables, calibration, detection)
-    for values in tables.values():
-        values.meta = {"protocol": PROTOCOL}
-    write_model(
-        Path(output),
-        network,
-        card,
-        galaxies.pixels[:64],
-        tables={**tables, "out_of_fold": figures.out_of_fold_table(answers)},
-    )
+    out_of_fold = figures.out_of_fold_table(answers)
+    write_measuring(output, network, card, galaxies.pixels, tables, out_of_fold)
     return tables
 
 

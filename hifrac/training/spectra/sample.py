@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
-from hifrac.core.reddening import galactic_ebv
-from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.spectrum_table import LATENTS, LINE_UNIT
 from hifrac.spectra import LinearLatents
 from hifrac.spectra.rest_frame import N_PIXELS
-from hifrac.training.data import ARCHIVE, data_folder, decode_all, numbers_of, read_data_table
+from hifrac.training.data import data_folder, numbers_of, read_data_table
 from hifrac.training.latents import fit_pca
-from hifrac.training.splits import sky_groups
-from hifrac.training.structure.galaxies import PHOTOMETRY, Galaxies, joined, places, read_photometry
+from hifrac.training.measuring.galaxies import PHOTOMETRY, Galaxies, joined, read_photometry, with_pictures
 
 #: Where the templates are, beside the folder of the pictures: an array ``kcorrect5`` of 5 by 1000 pixels.
 TEMPLATES = Path("spectra") / "galaxy_spectral_bases.npz"
@@ -74,15 +70,12 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> tuple[
         tables.append(_read_lines(cutouts, PORTSMOUTH, _THOMAS, 1.0))
     vectors = {"photometry": len(PHOTOMETRIC), "latents": len(LATENTS), "lines": len(MEASURED)}
     table = joined(tables, ("ra", "dec", "portsmouth"), vectors)
-    table["group"] = sky_groups(table["objid"], table["ra"], table["dec"])
-    table["ebv"] = galactic_ebv(*places(cutouts, table))
-    pixels = decode_all(table["objid"], cutouts / ARCHIVE, replace(SDSS_RECIPE, width=width))
-    return Galaxies(table, pixels), space
+    return with_pictures(table, cutouts, width), space
 
 
 def _read_templates(cutouts: Path) -> tuple[Table, LinearLatents]:
     """Read photometry and template spectra; and find the principal components of these."""
-    table = read_photometry(cutouts)["objid", "ra", "dec", "photometry"]
+    table = Table(read_photometry(cutouts))["objid", "ra", "dec", "photometry"]
     fitted = read_data_table(cutouts, PHOTOMETRY, _COEFFICIENTS)
     coefficients = np.stack([numbers_of(fitted, name) for name in _COEFFICIENTS], axis=1)
     path = cutouts.parent / TEMPLATES

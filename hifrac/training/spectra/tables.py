@@ -16,11 +16,11 @@ from hifrac.metrics import bootstrap_errors, coverage
 from hifrac.models.calibration import LEVELS
 from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.spectrum_table import LATENTS, LINE_UNIT, RATIOS
+from hifrac.training.measuring.evidence import EVIDENCE
+from hifrac.training.measuring.linear import PENALTIES
+from hifrac.training.measuring.measurements import radial_colours
 from hifrac.training.spectra.cross_validation import OutOfFold
 from hifrac.training.spectra.sample import MEASURED, with_lines, with_template
-from hifrac.training.structure.evidence import EVIDENCE
-from hifrac.training.structure.linear import PENALTIES
-from hifrac.training.structure.measurements import radial_colours
 from hifrac.training.tables import (
     MOST_EVIDENCE,
     N_BOOTSTRAP,

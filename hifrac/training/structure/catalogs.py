@@ -12,7 +12,7 @@ from hifrac.catalogs.columns import plain_values
 from hifrac.catalogs.matching import match_ids
 from hifrac.core.measurements import C_KM_S
 from hifrac.models.selection import distance_modulus, taylor_mass
-from hifrac.training.structure.linear import fit_robust
+from hifrac.training.measuring.linear import fit_robust
 
 #: SDSS runs, and parts of the sky (lowest and highest right ascension and declination, in degrees), from
 #: which the pictures of the data directory are.

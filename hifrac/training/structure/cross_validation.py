@@ -18,13 +18,16 @@ from hifrac.models.posterior import Posterior, PosteriorModel
 from hifrac.models.selection import relative_noise
 from hifrac.models.structure import StructureNet
 from hifrac.training.evaluation import fit_detection
-from hifrac.training.structure.distances import (
+from hifrac.training.measuring.distances import (
     EDGE_PERCENTILES,
     distances_of,
     fit_distances,
     percentiles_of,
     set_edge,
 )
+from hifrac.training.measuring.linear import fit_scale, outputs_of, standardised
+from hifrac.training.measuring.measurements import Measurements, largest_reddening
+from hifrac.training.measuring.ood import HARMLESS
 from hifrac.training.structure.heads import (
     SHOWN,
     CrossReadings,
@@ -34,9 +37,6 @@ from hifrac.training.structure.heads import (
     fit_heads,
     fit_residuals,
 )
-from hifrac.training.structure.linear import fit_scale, outputs_of, standardised
-from hifrac.training.structure.measurements import Measurements, largest_reddening
-from hifrac.training.structure.ood import HARMLESS
 from hifrac.training.structure.priors import Catalogs, fit_population, label_samples, noise_slope
 
 #: What a table may say, by what it is called; the first four are what the calibration knows.
@@ -150,10 +150,11 @@ def fit_all(
     ``read`` are readings of all pictures, of these rows by heads that did not see them. Returns the weight
     of the posterior's log odds beside the network's.
     """
+    detected = np.asarray(galaxies["detected"])
     features, galaxies, read = measured.features[rows], galaxies[rows], read[rows]
     fit_heads(network, features, galaxies, read)
     fit_population(network.population, [*catalogs.samples, *label_samples(galaxies, read)])
-    fit_distances(network, features, np.asarray(galaxies["detected"]), measured.augmented_of(rows))
+    fit_distances(network, measured, detected, rows)
     shown = dict(zip(("g_minus_i", "i", "log_cz", "axis_ratio"), read[:, SHOWN].T, strict=True))
     posterior = PosteriorModel.from_network(network, UNCALIBRATED).infer(
         {**shown, "estimate": np.zeros(len(read))}, np.asarray(galaxies["ebv"]), evidence_of(galaxies, ())

@@ -14,7 +14,7 @@ from hifrac.core.reddening import EXTINCTION_PER_EBV
 from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.posterior import PHOTOMETRY_LIMITS
 from hifrac.models.structure import StructureNet
-from hifrac.training.structure.linear import (
+from hifrac.training.measuring.linear import (
     fit_logistic,
     fit_scale,
     set_head,
@@ -22,7 +22,7 @@ from hifrac.training.structure.linear import (
     standardised,
     without_texture,
 )
-from hifrac.training.structure.photometry import fit_photometry
+from hifrac.training.measuring.photometry import fit_photometry
 
 # Penalties, chosen in repeated cross-validation on folds of other seeds: the error of the HI fraction is the
 # same to 1% from 12 to 80, and to choose anew in each fold costs 0.002 dex.

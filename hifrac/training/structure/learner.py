@@ -15,6 +15,8 @@ from hifrac.models.calibration import PosteriorTable
 from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.training.data import BRIGHT
+from hifrac.training.measuring.distances import ood_tests_table
+from hifrac.training.measuring.measurements import measure_all
 from hifrac.training.splits import SEPARATION, assign_folds
 from hifrac.training.structure import tables as figures
 from hifrac.training.structure.catalogs import add_photometry
@@ -29,17 +31,15 @@ from hifrac.training.structure.cross_validation import (
     learning_curve,
     set_edges,
 )
-from hifrac.training.structure.distances import ood_tests_table
-from hifrac.training.structure.galaxies import read_sample
 from hifrac.training.structure.heads import FEWEST_GSWLC, fit_readings, require_labels
-from hifrac.training.structure.measurements import measure_all
 from hifrac.training.structure.priors import (
     Catalogs,
     fit_catalogs,
     read_catalogs,
 )
+from hifrac.training.structure.sample import read_sample
 from hifrac.training.tables import network_figures, targets_table
-from hifrac.training.write_model import measuring_card, write_model
+from hifrac.training.write_model import measuring_card, write_measuring
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +129,8 @@ def train_structure(
     weight = fit_all(network, table, every, measured, answers.read, catalogs)
     detection = replace(detection, posterior_slope=detection.slope * weight)
     card = _card(name, seed, answers, tables, calibration, detection)
-    for values in tables.values():
-        values.meta = {"protocol": PROTOCOL}
-    write_model(
-        Path(output),
-        network,
-        card,
-        galaxies.pixels[:64],
-        tables={**tables, "out_of_fold": figures.out_of_fold_table(answers, scores["p_detect"])},
-        obsolete=TABLES,
-    )
+    out_of_fold = figures.out_of_fold_table(answers, scores["p_detect"])
+    write_measuring(output, network, card, galaxies.pixels, tables, out_of_fold, obsolete=TABLES)
     return tables
 
 

@@ -24,9 +24,9 @@ from hifrac.models.selection import (
     width_inputs,
 )
 from hifrac.models.structure import StructureNet
+from hifrac.training.measuring.linear import fit_robust, set_state
 from hifrac.training.structure.catalogs import read_alfalfa_sdss, read_xgass
 from hifrac.training.structure.heads import EVIDENCE_NAMES, dereddened
-from hifrac.training.structure.linear import fit_robust, set_state
 
 #: Residuals, in dex, beyond which a galaxy counts less: of the prior, and of the width.
 PRIOR_CORNER, WIDTH_CORNER = 0.45, 0.2

@@ -25,9 +25,9 @@ from hifrac.models.detection import DetectionTable
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.training.data import LabelledPictures, read_labelled, require_finite
 from hifrac.training.evaluation import coverage_across
+from hifrac.training.measuring.linear import PENALTIES, set_head, set_state, without_texture
+from hifrac.training.measuring.measurements import measure, with_ebv
 from hifrac.training.splits import draw_folds, galaxy_groups
-from hifrac.training.structure.linear import PENALTIES, set_head, set_state, without_texture
-from hifrac.training.structure.measurements import measure, with_ebv
 from hifrac.training.write_model import CARD, write_model
 
 log = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from hifrac.models.photometry import PHOTOMETRIC
 from hifrac.models.population import Population
 from hifrac.models.structure import StructureNet
 from hifrac.training.evaluation import SHARES, coverage_across
+from hifrac.training.measuring.measurements import radial_colours
 from hifrac.training.structure.cross_validation import (
     EVIDENCE,
     Distributions,
@@ -27,7 +28,6 @@ from hifrac.training.structure.cross_validation import (
     summary,
 )
 from hifrac.training.structure.heads import G_MINUS_I, MAGNITUDE
-from hifrac.training.structure.measurements import radial_colours
 from hifrac.training.structure.priors import Catalogs, Sample, fit_population
 from hifrac.training.tables import (
     COVERAGE_TARGETS,

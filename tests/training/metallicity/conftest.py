@@ -10,9 +10,9 @@ from astropy.table import Table
 from pictures import jpeg_of, objid
 
 from hifrac.training import tables as shared_tables
+from hifrac.training.measuring import measurements, photometry
 from hifrac.training.metallicity import learner, tables
 from hifrac.training.metallicity.sample import read_sample
-from hifrac.training.structure import measurements, photometry
 
 # With a metallicity, of which some have no photometry; with photometry alone; of the last some have lines.
 N_LABELLED, N_WITHOUT, N_OTHERS, N_PASSIVE = 66, 12, 70, 48

@@ -15,6 +15,8 @@ from hifrac.models.evidence_table import READINGS
 from hifrac.models.metallicity import MetallicityNet, MetallicityOutput
 from hifrac.models.metallicity_table import MetallicityTable
 from hifrac.training import train_metallicity
+from hifrac.training.measuring.evidence import EVIDENCE, evidence_of
+from hifrac.training.measuring.measurements import measure_all
 from hifrac.training.metallicity import learner
 from hifrac.training.metallicity.cross_validation import cross_validate
 from hifrac.training.metallicity.heads import (
@@ -27,8 +29,6 @@ from hifrac.training.metallicity.heads import (
     without_label,
 )
 from hifrac.training.splits import assign_folds
-from hifrac.training.structure.evidence import EVIDENCE, evidence_of
-from hifrac.training.structure.measurements import measure_all
 
 pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 

@@ -9,9 +9,9 @@ from astropy.table import Table
 
 from hifrac.simulate import SimulatedGalaxy, encode_jpeg, render
 from hifrac.training import tables as shared_tables
+from hifrac.training.measuring import measurements, photometry
 from hifrac.training.spectra import learner, tables
 from hifrac.training.spectra.sample import read_sample
-from hifrac.training.structure import measurements, photometry
 
 # With lines and photometry; with lines of Thomas et al. (2013) and nothing else; with photometry alone.
 N_MPA_JHU, N_THOMAS, N_OTHERS = 44, 12, 70

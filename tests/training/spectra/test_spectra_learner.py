@@ -14,9 +14,9 @@ from hifrac import HIFractionEstimator, ModelCard, load_model
 from hifrac.models.spectrum import SpectrumNet, SpectrumOutput, latents_of
 from hifrac.models.spectrum_table import LATENTS, SpectrumTable
 from hifrac.training import train_spectra
+from hifrac.training.measuring.measurements import measure, with_ebv
 from hifrac.training.spectra.heads import fit_heads, fit_lines, fit_readings, set_space
 from hifrac.training.spectra.sample import FEWEST, read_sample, require_labels, with_lines, with_template
-from hifrac.training.structure.measurements import measure, with_ebv
 
 pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 # As in the folder of the tests.

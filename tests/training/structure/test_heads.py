@@ -12,9 +12,12 @@ from scipy.stats import spearmanr
 from hifrac.metrics import detection_auc
 from hifrac.models.photometry import PhotometryHead
 from hifrac.models.structure import NetworkOutput, StructureNet
+from hifrac.training.measuring.distances import EDGE_PERCENTILES, balanced, fit_distances
+from hifrac.training.measuring.measurements import augmented_features, measure
+from hifrac.training.measuring.ood import AUGMENTATIONS_OOD, HARMLESS, as_read
+from hifrac.training.measuring.photometry import fit_photometry
 from hifrac.training.splits import assign_folds
 from hifrac.training.structure.cross_validation import cross_validate, learning_curve, set_edges
-from hifrac.training.structure.distances import EDGE_PERCENTILES, balanced, fit_distances
 from hifrac.training.structure.heads import (
     cross_readings,
     fit_detection_head,
@@ -22,9 +25,6 @@ from hifrac.training.structure.heads import (
     fit_readings,
     readings,
 )
-from hifrac.training.structure.measurements import augmented_features, measure
-from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS, as_read
-from hifrac.training.structure.photometry import fit_photometry
 from hifrac.training.structure.priors import fit_catalogs
 
 pytestmark = pytest.mark.numeric

@@ -11,8 +11,8 @@ from hifrac.models.population import Population
 from hifrac.models.prior import Prior
 from hifrac.models.selection import Selection, relative_noise
 from hifrac.models.structure import StructureNet
+from hifrac.training.measuring.linear import fit_robust
 from hifrac.training.structure import priors
-from hifrac.training.structure.linear import fit_robust
 from hifrac.training.structure.priors import (
     Sample,
     fit_catalogs,

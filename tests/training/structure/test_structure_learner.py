@@ -20,12 +20,12 @@ from hifrac.models.calibration import PosteriorTable
 from hifrac.models.structure import NetworkOutput, StructureNet
 from hifrac.training import write_model
 from hifrac.training.evaluation import COMPLETENESS
+from hifrac.training.measuring import measurements
+from hifrac.training.measuring.distances import OOD_PERCENTILE
 from hifrac.training.splits import assign_folds, split_hash
 from hifrac.training.structure import learner as training
-from hifrac.training.structure import measurements
 from hifrac.training.structure.cross_validation import calibrate, distributions
-from hifrac.training.structure.distances import OOD_PERCENTILE
-from hifrac.training.structure.galaxies import read_sample
+from hifrac.training.structure.sample import read_sample
 from hifrac.training.write_model import require_same_answers
 
 pytestmark = [pytest.mark.numeric, pytest.mark.slow]

@@ -11,6 +11,7 @@ from scipy.stats import kstest, norm
 
 from hifrac.models.calibration import EVIDENCE_SETS, LEVELS, ConformalTable
 from hifrac.training.evaluation import coverage_across
+from hifrac.training.measuring.measurements import radial_colours
 from hifrac.training.structure import tables
 from hifrac.training.structure.cross_validation import (
     EVIDENCE,
@@ -19,7 +20,6 @@ from hifrac.training.structure.cross_validation import (
     calibrate_across,
     distributions,
 )
-from hifrac.training.structure.measurements import radial_colours
 from hifrac.training.structure.tables import (
     detection_table,
     learning_curve_table,

@@ -13,8 +13,9 @@ from scipy.cluster.hierarchy import DisjointSet
 from hifrac.core.config import conf
 from hifrac.core.exceptions import BadImageError, FetchError, OutOfFootprintError
 from hifrac.simulate import encode_jpeg
+from hifrac.training.measuring.galaxies import PHOTOMETRY
 from hifrac.training.splits import sky_groups
-from hifrac.training.structure.galaxies import MANGA, PHOTOMETRY, RESOLVE, read_sample
+from hifrac.training.structure.sample import MANGA, RESOLVE, read_sample
 
 ZIP, LABELS, INDEX = "sdss_cutouts.zip", "hi_labels.ecsv", "index.ecsv"
 

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table, join, vstack
+from astropy.table import Table, vstack
 
-from hifrac.core.measurements import C_KM_S
 from hifrac.core.reddening import galactic_ebv
-from hifrac.cutouts import SDSS_RECIPE
 from hifrac.models.photometry import PHOTOMETRIC
-from hifrac.training.data import (
-    ARCHIVE,
-    data_folder,
-    decode_all,
-    numbers_of,
-    read_alfalfa,
-    read_data_table,
-    read_index,
-)
-from hifrac.training.splits import sky_groups
+from hifrac.training.data import data_folder, numbers_of, read_alfalfa, read_data_table
+from hifrac.training.measuring.galaxies import PHOTOMETRY, Galaxies, read_photometry, with_pictures
 
 #: Label files that a data directory may lack.
-RESOLVE, MANGA, PHOTOMETRY = "resolve_labels.ecsv", "himanga_labels.ecsv", "photometry_labels.ecsv"
+RESOLVE, MANGA = "resolve_labels.ecsv", "himanga_labels.ecsv"
 _ALFALFA = {
     "ra": "ra",
     "dec": "dec",
@@ -41,30 +29,9 @@ _RESOLVE = (
     *("is_limit", "confused", "alfalfa_detected"),
 )
 _MANGA = ("objid", "OBJRA", "OBJDEC", "VOPT", "LOGMSTARS", "LOGMHI", "LOGHILIM200KMS", "conflag")
-_PHOTOMETRY = (
-    *("objid", "ra", "dec", "redshift", "log_mstar_taylor", "extinction_g", "extinction_i"),
-    *(f"modelmag_{band}" for band in "ugriz"),
-)
 #: RESOLVE's g-i is corrected for dust inside the galaxy. Constant, slope in it and in log10(a/b) of the
 #: colour before that, fitted to the 57 galaxies that have SDSS colours too; their scatter is 0.12 mag.
 _RESOLVE_COLOUR = (0.203, 0.940, 0.320)
-
-
-@dataclass(frozen=True, eq=False)
-class Galaxies:
-    """Pictures, uint8 (n, width, width, 3), and a table with a row for each, NaN where something is unknown.
-
-    The columns: ``objid``; ``detected`` by ALFALFA; ``undetected`` although bright and in its footprint;
-    ``missed`` by ALFALFA, and measured by RESOLVE; ``manga``, measured for HI-MaNGA alone.
-    ``log_hi_fraction`` is log10(M_HI / M*), an upper limit where ``is_limit``; ``confused`` with another
-    galaxy in the beam; ``resolve`` is RESOLVE's value of galaxies that ALFALFA detected. ``g_minus_i`` and
-    ``i``, corrected for the foreground, ``log_cz``, ``axis_ratio``, ``log_mstar`` and ``log_mstar_gswlc`` are
-    of catalogues; ``photometry``, (n, 8), are `PHOTOMETRIC` of SDSS, as observed. ``ra`` and ``dec`` are
-    ICRS degrees, ``ebv`` and ``dec_nearby`` are known even of a field. Those of one ``group`` share a fold.
-    """
-
-    table: Table
-    pixels: np.ndarray
 
 
 def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxies:
@@ -80,8 +47,14 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
     Returns
     -------
     galaxies : Galaxies
-        ``table``, with a row for each galaxy, the detections first, and columns such as ``objid``,
-        ``detected``, ``log_hi_fraction`` (NaN where unknown), ``ra``, ``dec``, ``ebv``; and ``pixels``,
+        ``table``, with a row for each galaxy, the detections first: ``objid``; ``detected`` by ALFALFA;
+        ``undetected`` although bright and in its footprint; ``missed`` by ALFALFA, and measured by RESOLVE;
+        ``manga``, measured for HI-MaNGA alone. ``log_hi_fraction`` is log10(M_HI / M*), an upper limit where
+        ``is_limit``; ``confused`` with another galaxy in the beam; ``resolve`` is RESOLVE's value of galaxies
+        that ALFALFA detected. ``g_minus_i`` and ``i``, corrected for the foreground, ``log_cz``,
+        ``axis_ratio``, ``log_mstar`` and ``log_mstar_gswlc`` are of catalogues; ``photometry``, (n, 8), are
+        `PHOTOMETRIC` of SDSS, as observed; ``ra``, ``dec`` and ``ebv``; NaN where unknown. ``ebv`` and
+        ``dec_nearby`` are known even of a field. Those of one ``group`` share a fold. ``pixels``,
         (n, width, width, 3).
 
     Raises
@@ -96,7 +69,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
     cutouts = data_folder(folder)
     table, nearby = _read_alfalfa(cutouts)
     # Of two files that say the same of a galaxy, the first counts.
-    for name, read in ((PHOTOMETRY, read_photometry), (RESOLVE, _read_resolve), (MANGA, _read_manga)):
+    for name, read in ((PHOTOMETRY, _read_photometry), (RESOLVE, _read_resolve), (MANGA, _read_manga)):
         if (cutouts / name).is_file():
             table = _join(table, read(cutouts))
     nearby = np.pad(nearby, ((0, 0), (0, len(table) - nearby.shape[1])), constant_values=np.nan)
@@ -105,9 +78,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
     places = [np.where(np.isfinite(table[name]), table[name], near) for name, near in pairs]
     table["ebv"] = galactic_ebv(*places)
     table["dec_nearby"] = places[1]
-    table["group"] = sky_groups(table["objid"], table["ra"], table["dec"])
-    pixels = decode_all(table["objid"], cutouts / ARCHIVE, replace(SDSS_RECIPE, width=width))
-    return Galaxies(table, pixels)
+    return with_pictures(table, cutouts, width)
 
 
 _NUMBERS = (
@@ -118,7 +89,7 @@ _SWITCHES = ("detected", "undetected", "missed", "manga", "is_limit", "confused"
 
 
 def _rows(objid: np.ndarray, **columns: np.ndarray) -> Table:
-    """Make rows with all columns of `Galaxies`, empty where not given."""
+    """Make rows with all columns of the sample, empty where not given."""
     n = len(objid)
     table = Table({"objid": np.asarray(objid, dtype=str)})
     for name in _NUMBERS:
@@ -195,46 +166,6 @@ def _read_manga(cutouts: Path) -> Table:
     )
 
 
-def read_photometry(cutouts: Path) -> Table:
+def _read_photometry(cutouts: Path) -> Table:
     """Read magnitudes and redshifts of SDSS."""
-    table = read_data_table(cutouts, PHOTOMETRY, _PHOTOMETRY)
-    u, g, r, i, z = (numbers_of(table, f"modelmag_{band}") for band in "ugriz")
-    log_cz = np.log10(C_KM_S * np.maximum(numbers_of(table, "redshift"), 1e-3))
-    mass = numbers_of(table, "log_mstar_taylor")
-    return _rows(
-        table["objid"],
-        ra=numbers_of(table, "ra"),
-        dec=numbers_of(table, "dec"),
-        log_cz=log_cz,
-        g_minus_i=g - i - numbers_of(table, "extinction_g") + numbers_of(table, "extinction_i"),
-        i=i - numbers_of(table, "extinction_i"),
-        photometry=np.stack([g - i, i, u - g, g - r, r - i, i - z, log_cz, mass], axis=1),
-    )
-
-
-def joined(tables: Iterable[Table], names: Iterable[str], vectors: Mapping[str, int]) -> Table:
-    """Make a row of each galaxy, with columns of numbers, and of vectors of some length.
-
-    Of tables, each with ``objid`` first, that say the same of a galaxy, the first counts.
-    """
-    tables = list(tables)
-    objid = np.concatenate([np.asarray(part["objid"], dtype=str) for part in tables])
-    table = Table({"objid": np.array(list(dict.fromkeys(objid.tolist())))})
-    row_of = {name: row for row, name in enumerate(table["objid"])}
-    for name in names:
-        table[name] = np.full(len(table), np.nan)
-    for name, size in vectors.items():
-        table[name] = np.full((len(table), size), np.nan)
-    for part in tables:
-        rows = np.array([row_of[name] for name in part["objid"]], dtype=int)
-        for name in part.colnames[1:]:
-            own = np.asarray(table[name][rows])
-            table[name][rows] = np.where(np.isfinite(own), own, part[name])
-    return table
-
-
-def places(cutouts: Path, table: Table) -> list[np.ndarray]:
-    """Return right ascension and declination, to a tenth of a degree where no better is known."""
-    nearby = join(table["objid",], read_index(cutouts), keys="objid", join_type="left", keep_order=True)
-    names = ("ra", "dec")
-    return [np.where(np.isfinite(table[name]), table[name], numbers_of(nearby, name)) for name in names]
+    return _rows(**read_photometry(cutouts))

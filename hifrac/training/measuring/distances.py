@@ -11,10 +11,10 @@ from sklearn.covariance import LedoitWolf
 
 from hifrac.models.detection import DetectionTable
 from hifrac.models.measuring import MeasuringNet
-from hifrac.training.structure.galaxies import Galaxies
-from hifrac.training.structure.linear import fit_logistic, set_state
-from hifrac.training.structure.measurements import Measurements, measure
-from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS, as_read, ood_pictures
+from hifrac.training.measuring.galaxies import Galaxies
+from hifrac.training.measuring.linear import fit_logistic, set_state
+from hifrac.training.measuring.measurements import Measurements, measure
+from hifrac.training.measuring.ood import AUGMENTATIONS_OOD, HARMLESS, as_read, ood_pictures
 from hifrac.training.tables import formatted
 
 # Inverse penalties of what tells augmented pictures: swapped bands, and other pixel scales. These and the
@@ -33,12 +33,14 @@ PERCENTILES = (*range(100), 99.5, 99.9, 100)
 
 
 def fit_distances(
-    network: MeasuringNet, features: np.ndarray, labelled: np.ndarray, augmented: dict[str, np.ndarray]
+    network: MeasuringNet, measured: Measurements, labelled: np.ndarray, rows: np.ndarray | None = None
 ) -> None:
     """Fit the distances from the training set, in place; labelled galaxies weigh as much as the rest.
 
-    ``augmented``, by name (k, measurements), are as of `Measurements`: harmless ones belong to the rest.
+    Of some rows, a mask, or of all. Harmless augmented pictures belong to the rest.
     """
+    rows = np.ones(len(labelled), dtype=bool) if rows is None else rows
+    features, labelled, augmented = measured.features[rows], labelled[rows], measured.augmented_of(rows)
     harmless = np.concatenate([augmented[name] for name in HARMLESS])
     features = np.concatenate([features[:, : network.n_measured], harmless])
     labelled = np.concatenate([labelled, np.zeros(len(harmless), dtype=bool)])
@@ -131,7 +133,7 @@ def ood_tests_table(
     ``labelled`` is a mask; ``held_out`` are distances of real galaxies, by what they are.
     """
     rest = fold != OOD_FOLD
-    fit_distances(network, measured.features[rest], labelled[rest], measured.augmented_of(rest))
+    fit_distances(network, measured, labelled, rest)
     pixels = galaxies.pixels[measured.augmented_rows[~rest[measured.augmented_rows]]]
     rng = np.random.default_rng(0)
     made = {name: make(pixels) for name, make in HARMLESS.items()} | ood_pictures(pixels, rng)

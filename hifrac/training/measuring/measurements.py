@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from hifrac.models.measuring import MeasuringNet
-from hifrac.training.structure.galaxies import Galaxies
-from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS, as_read
+from hifrac.training.measuring.galaxies import Galaxies
+from hifrac.training.measuring.ood import AUGMENTATIONS_OOD, HARMLESS, as_read
 
 #: Unlabelled galaxies whose augmented pictures the distance learns from, beside all labelled ones.
 N_AUGMENTED = 700

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from hifrac.models.photometry import PhotometryHead
 from hifrac.models.reading import ReadingNet
-from hifrac.training.structure.linear import set_state
+from hifrac.training.measuring.linear import set_state
 
 # Chosen of two configurations on other folds: 64 wide, 30 epochs, 0.1 dropout is 2% worse.
 EPOCHS, BATCH, RATE, DECAY = 40, 128, 3e-3, 0.03

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from hifrac.cutouts import SDSS_RECIPE
 from hifrac.simulate import SimulatedGalaxy, render
-from hifrac.training.structure.ood import AUGMENTATIONS_OOD, HARMLESS, SURROUNDINGS, as_read, ood_pictures
+from hifrac.training.measuring.ood import AUGMENTATIONS_OOD, HARMLESS, SURROUNDINGS, as_read, ood_pictures
 
 KINDS = (
     "white noise, colour", "white noise, grey", "uniform picture", "sky without an object", "smooth noise",

@@ -1,0 +1,1 @@
+"""What learners of measuring networks share: galaxies, measurements, readings, distances, evidence."""
