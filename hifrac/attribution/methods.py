@@ -109,6 +109,11 @@ def resolve_method(model: Model, method: str, options: Iterable[str] = ()) -> st
 def _method_of(model: Model, method: str) -> str:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if not model.card.recipe.is_picture:
+        bands = ", ".join(model.card.recipe.bands)
+        raise ModelError(
+            f"model: {model.card.name!r} reads fluxes of {bands}, and maps are of pictures of three bands"
+        )
     if method == "occlusion":
         return OCCLUSION
     if model.runtime not in _GRADIENTS_OF:

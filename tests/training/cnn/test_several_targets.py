@@ -10,7 +10,7 @@ from commands import call
 from pictures import encode, galaxy
 
 from hifrac import HIFractionEstimator, LocalCutouts, ModelCard, load_model
-from hifrac.core.exceptions import BadImageError, HifracWarning
+from hifrac.core.exceptions import BadImageError, HifracWarning, ModelError
 from hifrac.cutouts import WU_PEEK_RECIPE
 from hifrac.models import export_model
 from hifrac.models.calibration import ConformalTable, ConformalTables
@@ -154,6 +154,18 @@ def test_rows_without_their_bands_are_flagged_and_stop_no_others(trained, folder
         result = HIFractionEstimator(trained[0], cutouts=source_of(tmp_path), device="cpu").predict(labels)
     assert list(result["flags"] == 0) == [True, False, True]
     assert list(result["VAE2"].mask) == [False, True, False]
+
+
+@no_units
+def test_a_model_of_fluxes_is_not_explained(trained, folder, tmp_path):
+    labels = folder / "latents.ecsv"
+    estimator = HIFractionEstimator(trained[0], cutouts=source_of(folder), device="cpu")
+    with pytest.raises(ModelError, match=r"^model: 'spectra-paper-.*' reads fluxes of g, r, i, z, y"):
+        estimator.explain(Table.read(labels), method="occlusion")
+    options = ["--cutouts", folder / "planes", "--name", "SpecObjID", "--bands", "yzirg"]
+    refused = call("explain", labels, "-o", tmp_path / "out", "--model", trained[0], *options)
+    assert refused.stderr.startswith("Error: model: 'spectra-paper-VAE1-VAE2-VAE3' reads fluxes of")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_model_can_be_exported(trained, folder, tmp_path):
