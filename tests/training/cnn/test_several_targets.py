@@ -162,8 +162,8 @@ def test_a_model_of_fluxes_is_not_explained(trained, folder, tmp_path):
     estimator = HIFractionEstimator(trained[0], cutouts=source_of(folder), device="cpu")
     with pytest.raises(ModelError, match=r"^model: 'spectra-paper-.*' reads fluxes of g, r, i, z, y"):
         estimator.explain(Table.read(labels), method="occlusion")
-    options = ["--cutouts", folder / "planes", "--name", "SpecObjID", "--bands", "yzirg"]
-    refused = call("explain", labels, "-o", tmp_path / "out", "--model", trained[0], *options)
+    options = ["--model", trained[0], "--cutouts", folder / "planes", "--name", "SpecObjID"]
+    refused = call("explain", labels, "-o", tmp_path / "out", *options)
     assert refused.stderr.startswith("Error: model: 'spectra-paper-VAE1-VAE2-VAE3' reads fluxes of")
     assert not (tmp_path / "out").exists()
 

@@ -283,7 +283,7 @@ def test_held_out_pictures_are_near_and_their_augmentations_far(galaxies, measur
     rest = np.arange(len(galaxies)) % 2 == 0
     network = StructureNet(128)
     detected = np.asarray(galaxies["detected"])
-    fit_distances(network, measured.features[rest], detected[rest], measured.augmented_of(rest))
+    fit_distances(network, measured, detected, rest)
     false = np.concatenate([measured.augmented_of(~rest)[name] for name in AUGMENTATIONS_OOD])
     with torch.inference_mode():
         real, false = (
