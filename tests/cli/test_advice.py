@@ -1,6 +1,5 @@
 """What the commands say without being asked: of units, of nothing, of what comes next; and completion."""
 
-import re
 import subprocess
 import sys
 import warnings
@@ -150,17 +149,6 @@ def test_a_missing_place_for_results_is_said_before_any_data_are_read(tmp_path):
     done = call("reproduce", "fig2", "--data", tmp_path / "no-such-folder")
     assert done.exit_code == 2
     assert "-o OUTPUT: say where the results go" in done.output
-
-
-# The README and the demonstration
-
-
-def test_the_readme_names_the_files_that_the_demonstration_writes(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert call("demo").exit_code == 0
-    written = {path.as_posix() for path in Path().rglob("*.*")}
-    said = re.findall(r"`(hifrac-demo/[^`]+)`", README.read_text(encoding="utf-8"))
-    assert set(said) == written
 
 
 # Completion

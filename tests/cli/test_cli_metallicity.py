@@ -1,6 +1,5 @@
 """Metallicities on the command line: one option, and what goes with it."""
 
-import numpy as np
 import pytest
 from astropy.io import fits
 from commands import call
@@ -81,19 +80,3 @@ def test_what_does_not_go_together_is_refused_in_one_line(galaxies, tmp_path, co
     (line,) = done.output.splitlines()
     assert line.startswith(f"Error: {message}")
     assert not output.exists()
-
-
-def test_the_demonstration_shows_both(tmp_path):
-    done = call("demo", "-o", tmp_path)
-    assert done.exit_code == 0, done.output
-    heading = done.output.splitlines()[1].split()
-    assert {"log_hi_fraction", "p_detect", "oh", "oh_p16", "oh_p84", "p_star_forming"} <= set(heading)
-    result = read_table(tmp_path / "result.ecsv")
-    assert result.colnames[-7:] == [
-        *("log_mhi_p95", "oh", "oh_p16", "oh_p84", "oh_p05", "oh_p95", "p_star_forming")
-    ]
-    is_passive = np.asarray(result["flags"]) & int(Flag.NOT_STAR_FORMING) > 0
-    assert is_passive[:3].all()
-    assert not is_passive[8:18].any()
-    assert result.meta["hifrac"]["metallicity"]["model"] == "metallicity"
-    assert {path.name for path in tmp_path.iterdir()} == {"result.ecsv", "overview.png", "metallicity.png"}

@@ -1,23 +1,30 @@
 """The demonstration: hifrac demo."""
 
+import contextlib
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.table import Table
 from commands import call
 from PIL import Image
 
-from hifrac import decode_flags
+from hifrac import Flag, decode_flags
 from hifrac.core.columns import columns_of
 from hifrac.demo import PICTURES, run_demo, sample_table
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """The folder of one run, the table it wrote, and what it said."""
-    folder = tmp_path_factory.mktemp("demo") / "new" / "folder"
-    done = call("demo", "-o", folder)
-    assert done.exit_code == 0, done.output
-    return folder, Table.read(folder / "result.ecsv"), done.output
+    home = tmp_path_factory.mktemp("demo")
+    with contextlib.chdir(home):
+        done = call("demo")
+        assert done.exit_code == 0, done.output
+    return home / "hifrac-demo", Table.read(home / "hifrac-demo" / "result.ecsv"), done.output
 
 
 def test_the_sample_has_a_picture_for_every_row():
@@ -50,8 +57,27 @@ def test_it_says_what_it_found_and_where_it_is(demo):
         assert name in said
     assert "27 rows, 26 estimated, 1 not" in said
     assert "OUT_OF_DISTRIBUTION" in said
-    assert str(folder / "result.ecsv") in said
-    assert str(folder / "overview.png") in said
+    assert str(Path(folder.name) / "result.ecsv") in said
+    assert str(Path(folder.name) / "overview.png") in said
+
+
+def test_it_shows_metallicities_as_well(demo):
+    _, result, said = demo
+    heading = said.splitlines()[1].split()
+    assert {"log_hi_fraction", "p_detect", "oh", "oh_p16", "oh_p84", "p_star_forming"} <= set(heading)
+    assert result.colnames[-7:] == [
+        *("log_mhi_p95", "oh", "oh_p16", "oh_p84", "oh_p05", "oh_p95", "p_star_forming")
+    ]
+    is_passive = np.asarray(result["flags"]) & int(Flag.NOT_STAR_FORMING) > 0
+    assert is_passive[:3].all()
+    assert not is_passive[8:18].any()
+    assert result.meta["hifrac"]["metallicity"]["model"] == "metallicity"
+
+
+def test_the_readme_names_the_files_that_it_writes(demo):
+    folder, _, _ = demo
+    names = re.findall(r"`(hifrac-demo/[^`]+)`", README.read_text(encoding="utf-8"))
+    assert set(names) == {f"hifrac-demo/{path.name}" for path in folder.iterdir()}
 
 
 def test_the_estimates_rise_from_ellipticals_to_clumpy_dwarfs(demo):
@@ -85,11 +111,14 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_it_replaces_an_earlier_run(tmp_path):
+def test_it_makes_a_folder_and_replaces_an_earlier_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("hifrac.demo.sample_table", lambda: sample_table()[:2])  # fewer are as good here
+    folder = tmp_path / "new" / "folder"
+    run_demo(folder)
     for name in ("result.ecsv", "overview.png", "metallicity.png"):
-        (tmp_path / name).write_text("old")
-    result, paths = run_demo(tmp_path)
-    assert len(result) == 27
+        (folder / name).write_text("old")
+    result, paths = run_demo(folder)
+    assert len(result) == 2
     assert [path.name for path in paths] == ["result.ecsv", "overview.png", "metallicity.png"]
     assert paths[0].read_text().startswith("# %ECSV")
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths[1:])
