@@ -1,9 +1,12 @@
 """The scripts of the gallery, as text: the build of the documentation runs them."""
 
 import ast
+import importlib.util
+import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -174,6 +177,34 @@ def test_each_figure_and_table_of_the_paper_has_a_page(name):
 def test_no_page_is_of_a_figure_that_does_not_exist():
     pages = {within(path) for path in PAPER if re.match(r"(fig|table)\d", path.name)}
     assert pages <= {page_of(name) for name in OF_THE_PAPER}
+
+
+def test_a_notebook_has_links_in_place_of_roles(tmp_path):
+    pytest.importorskip("sphinx", reason="Sphinx is not installed")
+    spec = importlib.util.spec_from_file_location("hifrac_docs", ROOT / "docs" / "_ext" / "hifrac_docs.py")
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    before = (
+        "``a`` (:doc:`/fetching_many`), :doc:`own <own_labels>`, `other`, `interval`, :func:`~hifrac.a.b`"
+    )
+    path = tmp_path / "examples" / "tutorials" / "page.ipynb"
+    path.parent.mkdir(parents=True)
+    cells = [{"cell_type": name, "source": [before]} for name in ("markdown", "code")]
+    path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    titles = ("fetching_many", "examples/tutorials/own_labels")
+    domain = SimpleNamespace(labels={"interval": ("concepts", "interval", "The interval")})
+    env = SimpleNamespace(
+        titles={name: SimpleNamespace(astext=lambda name=name: f"Title of {name}") for name in titles},
+        get_domain={"std": domain}.get,
+    )
+    extension.link_notebooks(SimpleNamespace(srcdir=tmp_path), env)
+    text, code = ("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
+    docs = "https://github.com/hifrac/hifrac/blob/main/docs"
+    assert text == (
+        f"``a`` ([Title of fetching_many]({docs}/fetching_many.rst)), "
+        f"[own]({docs}/gallery/tutorials/own_labels.py), `other`, [The interval]({docs}/concepts.rst), `b`"
+    )
+    assert code == before
 
 
 _OFFLINE = """

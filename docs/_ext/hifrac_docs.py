@@ -17,14 +17,18 @@
 `GalleryOrder` is the order of the scripts in the gallery; `save_last_figure` shows figures unknown to pyplot.
 
 The page ``changes`` gets the change log of the repository appended, and the fragments of the next one.
+The notebooks of the gallery get links in place of roles, which Markdown does not know.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import json
+import posixpath
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import ClassVar
@@ -49,7 +53,8 @@ from hifrac.spectra import flags as spectrum_flags
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 CHANGE_LOG = Path(__file__).parents[2] / "CHANGES.rst"
-
+#: Where this documentation is read by those who have a notebook alone.
+SOURCES = "https://github.com/hifrac/hifrac/blob/main/docs"
 
 #: The first part of the gallery, and its tutorials.
 GUIDE = (
@@ -547,6 +552,35 @@ def append_change_log(_app, docname: str, source: list[str]) -> None:
     source[0] += "\n" + text.replace(".. towncrier release notes start\n", unreleased)
 
 
+#: A role with its text, or what sphinx-gallery leaves of ``:ref:``; no literal.
+_ROLE = re.compile(r"(?::(\w+):)?(?<!`)`(?:([^`<]+) <)?([^`<>]+)>?`(?!`)")
+
+
+def link_notebooks(app, env) -> None:
+    """Put links in the place of roles in the notebooks of the gallery."""
+    for path in Path(app.srcdir, "examples").rglob("*.ipynb"):
+        folder = path.parent.relative_to(app.srcdir).as_posix()
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "markdown":
+                text = "".join(cell["source"])
+                cell["source"] = [_ROLE.sub(partial(_in_markdown, env=env, folder=folder), text)]
+        path.write_text(json.dumps(notebook, indent=2), encoding="utf-8")
+
+
+def _in_markdown(match: re.Match, env, folder: str) -> str:
+    role, text, target = match.groups()
+    if role == "doc":
+        page = posixpath.normpath(posixpath.join("/", folder, target))[1:]
+        title = env.titles[page].astext()
+    elif role is None and target in env.get_domain("std").labels:
+        page, _, title = env.get_domain("std").labels[target]
+    else:
+        return f"`{target.rpartition('.')[2] if target.startswith('~') else target}`" if role else match[0]
+    file = f"gallery/{page.removeprefix('examples/')}.py" if page.startswith("examples/") else f"{page}.rst"
+    return f"[{text or title}]({SOURCES}/{file})"
+
+
 def edit_docstring(_app, _what, _name, obj, _options, lines) -> None:
     """Point from the flags to their page; leave out what Python says of fields of named tuples."""
     if obj is flags.Flag:
@@ -579,4 +613,5 @@ def setup(app):
         app.add_directive(name, directive)
     app.connect("source-read", append_change_log)
     app.connect("autodoc-process-docstring", edit_docstring)
+    app.connect("env-updated", link_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
