@@ -155,6 +155,7 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib", "hifrac_docs.save_last_figure"),
     "ignore_repr_types": r"matplotlib\.figure",
     "parallel": True,  # as many scripts at once as sphinx-build -j says
+    "reset_modules": ("matplotlib", "hifrac_docs.let_spawn"),
     "default_thumb_file": str(Path(__file__).parent / "_static" / "in_and_out.png"),
     "doc_module": ("hifrac",),
     "backreferences_dir": None,

@@ -14,7 +14,8 @@
 ``command-help``
     From the command line.
 
-`GalleryOrder` is the order of the scripts in the gallery; `save_last_figure` shows figures unknown to pyplot.
+`GalleryOrder` is the order of the scripts in the gallery; `save_last_figure` shows figures unknown to pyplot;
+`let_spawn` lets scripts start processes.
 
 The page ``changes`` gets the change log of the repository appended, and the fragments of the next one.
 The notebooks of the gallery get links in place of roles, which Markdown does not know.
@@ -25,6 +26,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import multiprocessing
 import posixpath
 import re
 from collections.abc import Iterable
@@ -97,6 +99,11 @@ def save_last_figure(block, block_vars: dict, gallery_conf: dict) -> str:
     path = next(block_vars["image_path_iterator"])
     figure.savefig(path)
     return figure_rst([path], gallery_conf["src_dir"])
+
+
+def let_spawn(_conf, _script) -> None:
+    """Let a script of the gallery start processes: the way of the gallery's own ones is unknown to theirs."""
+    multiprocessing.set_start_method("spawn", force=True)
 
 
 def _literal(value: object) -> str:

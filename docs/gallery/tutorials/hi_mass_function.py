@@ -3,7 +3,7 @@ From an optical sample to an HI mass function
 =============================================
 
 **Objective:** weigh an optical sample by the volumes that it sees, and count draws, not medians.
-**Data:** a *simulated* survey, drawn by this script from published functions of stellar mass.
+**Data:** a *simulated* survey, drawn here from published functions of stellar mass.
 
 How many galaxies of each HI mass are there, if no radio telescope has looked? A picture gives each galaxy a
 *distribution* of HI masses. The sum of these, each divided by the volume in which its galaxy would have been
