@@ -44,7 +44,8 @@ def local_cluster(n_workers: int | None = None, gpus: int = 0) -> distributed.Lo
     again, the memory of every batch of pictures: that takes longer than the pictures. Workers started here
     have it not; they have ``MALLOC_ARENA_MAX=1``, for memory that is free in each thread's store adds up.
 
-    A script that calls this needs ``if __name__ == "__main__":``, for each worker imports it.
+    A script that calls this needs ``if __name__ == "__main__":``, for each worker imports it. A notebook does
+    not: it is no file that they could import.
 
     Examples
     --------
