@@ -53,7 +53,7 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
         ``is_limit``; ``confused`` with another galaxy in the beam; ``resolve`` is RESOLVE's value of galaxies
         that ALFALFA detected. ``g_minus_i`` and ``i``, corrected for the foreground, ``log_cz``,
         ``axis_ratio``, ``log_mstar`` and ``log_mstar_gswlc`` are of catalogues; ``photometry``, (n, 8), are
-        `PHOTOMETRIC` of SDSS, as observed; ``ra``, ``dec`` and ``ebv``; NaN where unknown. ``ebv`` and
+        ``PHOTOMETRIC`` of SDSS, as observed; ``ra``, ``dec`` and ``ebv``; NaN where unknown. ``ebv`` and
         ``dec_nearby`` are known even of a field. Those of one ``group`` share a fold. ``pixels``,
         (n, width, width, 3).
 
