@@ -179,9 +179,8 @@ def _headline(explanation: Explanation) -> str:
         parts.append(f"{symbol} = {answers['estimate']:.2f}{interval}")
     else:
         name = explanation.target.name
-        parts.append(
-            f"{f'log {ratio}' if (ratio := _continua(name)) else name}: {explanation.prediction:+.2f}"
-        )
+        ratio = _continua(name)
+        parts.append(f"{f'log {ratio}' if ratio else name}: {explanation.prediction:+.2f}")
     for name, probability in PROBABILITIES.items():
         if name in answers:
             parts.append(f"p({probability.event}) = {answers[name]:.2f}")

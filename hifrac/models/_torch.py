@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,8 +40,7 @@ def plain_torch(threads: int | None = None) -> Iterator[None]:
     ``torch.inference_mode``. The first two are of the whole process, and so is the number of threads for
     threads that begin meanwhile: they are restored when the last thread is done.
     """
-    # It is mostly here that PyTorch is imported. Later, what is new must not count as old: that stays.
-    with nullcontext() if "torch" in sys.modules else uncollected():
+    with uncollected():  # for it is mostly here that PyTorch is imported
         import torch
 
     with ExitStack() as stack:
