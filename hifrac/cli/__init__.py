@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-from contextlib import suppress
 
 import click
 
@@ -24,10 +22,6 @@ from hifrac.cli.training import evaluate, export, models, train
 __all__ = ["main"]
 
 
-#: M_ARENA_MAX of <malloc.h>.
-_ARENA_MAX = -8
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(hifrac.__version__, prog_name="hifrac")
 def main() -> None:
@@ -35,9 +29,6 @@ def main() -> None:
     # Before PyTorch is loaded: threads of OpenMP that wait in a loop take the processor from others, and on a
     # busy machine from those that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # Memory from one store: the GNU C library has one for each thread, and what is free in each adds up.
-    with suppress(OSError, TypeError, AttributeError):  # elsewhere there is no such setting
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 for command in (

@@ -13,7 +13,7 @@ from hifrac.core.exceptions import warn_caller
 if TYPE_CHECKING:
     import distributed
 
-_TRIM, _ARENAS = "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"
+_TRIM = "MALLOC_TRIM_THRESHOLD_"
 
 
 def local_cluster(n_workers: int | None = None, gpus: int = 0) -> distributed.LocalCluster:
@@ -42,7 +42,7 @@ def local_cluster(n_workers: int | None = None, gpus: int = 0) -> distributed.Lo
     -----
     Dask sets ``MALLOC_TRIM_THRESHOLD_`` for its workers, after which the C library gives back, and fetches
     again, the memory of every batch of pictures: that takes longer than the pictures. Workers started here
-    have it not; they have ``MALLOC_ARENA_MAX=1``, for memory that is free in each thread's store adds up.
+    have it not.
 
     A script that calls this needs ``if __name__ == "__main__":``, for each worker imports it. A notebook does
     not: it is no file that they could import.
@@ -62,8 +62,7 @@ def local_cluster(n_workers: int | None = None, gpus: int = 0) -> distributed.Lo
     import dask
     from distributed import LocalCluster
 
-    environment = "distributed.nanny.pre-spawn-environ"
-    with dask.config.set({f"{environment}.{_TRIM}": None, f"{environment}.{_ARENAS}": 1}):
+    with dask.config.set({f"distributed.nanny.pre-spawn-environ.{_TRIM}": None}):
         if not gpus:
             return LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
         try:

@@ -13,7 +13,7 @@ from hifrac.hats._cluster import client_at_hand, count_hosts, import_lsdb
 
 
 def test_workers_have_one_thread_and_keep_their_memory(client):
-    wanted = {"MALLOC_TRIM_THRESHOLD_": None, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
+    wanted = {"MALLOC_TRIM_THRESHOLD_": None, "OMP_NUM_THREADS": "1"}
     found = client.run(lambda: {name: os.environ.get(name) for name in wanted})
     assert list(found.values()) == [wanted] * 2
     assert set(client.nthreads().values()) == {1}
