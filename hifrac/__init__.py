@@ -1,4 +1,4 @@
-"""HI mass fractions and metallicities of galaxies, with an honest error, from their pictures."""
+"""HI mass fractions, metallicities and spectra of galaxies from their pictures, with calibrated errors."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(hifrac.__version__, prog_name="hifrac")
 def main() -> None:
-    """HI mass fractions of galaxies, with an honest error, from their pictures."""
+    """HI mass fractions, metallicities and spectra of galaxies from pictures, with calibrated errors."""
     # Before PyTorch is loaded: threads of OpenMP that wait in a loop take the processor from others, and on a
     # busy machine from those that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
