@@ -37,7 +37,9 @@ def survey(ra, dec):
 
 
 density = overdensity(reference, reference["z"], reference, footprint=survey)
-density[:3]
+few = density[:3]
+few.round(2)
+few
 
 # %%
 # What can be known of the rows. Those of ``EDGE`` have a density that is too low, and do not enter the

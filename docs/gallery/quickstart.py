@@ -26,9 +26,8 @@ estimator
 # The result has one row for each row of the table. One that cannot be served has a flag, and a warning
 # says so.
 result = estimator.predict(galaxies)
-first = result["name", "log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "flags"][
-    :5
-]
+columns = ["name", "log_hi_fraction", "log_hi_fraction_p16", "log_hi_fraction_p84", "p_detect", "flags"]
+first = result[columns][:5]
 first.round(2)
 first
 
@@ -69,5 +68,6 @@ with TemporaryDirectory() as folder:
     again = read_table(Path(folder) / "result.ecsv")
 
 print(again["log_hi_fraction"].description, "masked:", again["log_hi_fraction"].mask.sum())
-for key in ("version", "model", "recipe", "source", "references"):
+for key in ("version", "model", "recipe", "source"):
     print(f"{key}:", again.meta["hifrac"][key])
+print("references:", *again.meta["hifrac"]["references"], sep="\n  ")

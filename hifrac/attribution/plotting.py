@@ -69,9 +69,9 @@ def _check(explanation: Explanation, prefix: str = "") -> None:
 
 def _new_figure(explanation: Explanation) -> tuple[Figure, list[Axes]]:
     """Make three panels side by side, with coordinates if the picture has them."""
-    from matplotlib.figure import Figure
+    from hifrac.core.figures import NotebookFigure
 
-    figure = Figure(figsize=(10.5, 4.1), dpi=120, facecolor="white")
+    figure = NotebookFigure(figsize=(10.5, 4.1), dpi=120, facecolor="white")
     on_sky = {} if explanation.wcs is None else {"projection": explanation.map.wcs}
     return figure, [
         figure.add_axes((0.065 + 0.30 * number, 0.12, 0.255, 0.70), **on_sky) for number in range(3)

@@ -62,14 +62,17 @@ def local_cluster(n_workers: int | None = None, gpus: int = 0) -> distributed.Lo
     import dask
     from distributed import LocalCluster
 
+    from hifrac.hats._plugin import EndAtOnce
+
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "plugins": (EndAtOnce(),)}
     with dask.config.set({f"distributed.nanny.pre-spawn-environ.{_TRIM}": None}):
         if not gpus:
-            return LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
+            return LocalCluster(n_workers=n_workers, **options)
         try:
             from dask_cuda import LocalCUDACluster
         except ImportError as error:
             raise ImportError("gpus: workers with a GPU need dask-cuda (pip install dask-cuda)") from error
-        return LocalCUDACluster(n_workers=gpus, threads_per_worker=1, dashboard_address=":0")
+        return LocalCUDACluster(n_workers=gpus, **options)
 
 
 def import_lsdb():

@@ -64,10 +64,10 @@ def plot_result(
         raise ValueError("result has no rows")
     names = row_names(result, names)
     if ax is None:
-        from matplotlib.figure import Figure
+        from hifrac.core.figures import NotebookFigure
 
         height = 1.2 + _ROW_HEIGHT * min(max(n_rows, 8), _MOST_NAMES)
-        ax = Figure(figsize=(7.5, height), layout="constrained").add_subplot()
+        ax = NotebookFigure(figsize=(7.5, height), layout="constrained").add_subplot()
     _draw_intervals(ax, estimates)
     ax.set(xlabel=estimates.quantity.axis, ylim=(n_rows - 0.4, -0.6))
     if n_rows <= _MOST_NAMES:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hifrac.core.counts import require_count
+from hifrac.core.figures import NotebookFigure
 from hifrac.core.flags import UNSERVED, decode_flags
 from hifrac.core.measurements import plain_floats
 from hifrac.cutouts import CutoutSource
@@ -94,7 +95,7 @@ def plot_overview(
     _check(result, columns, limits)
     names = row_names(result, names)
     grid = _Grid(min(columns, len(result)), estimates)
-    figure = Figure(figsize=(grid.width, grid.height), dpi=150, facecolor="white")
+    figure = NotebookFigure(figsize=(grid.width, grid.height), dpi=150, facecolor="white")
     quantity = estimates.quantity
     has_probability = quantity.probability in result.colnames
     unknown = np.full(len(result), np.nan)

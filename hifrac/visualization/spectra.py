@@ -85,7 +85,7 @@ def plot_spectrum(
     >>> figure = plot_spectrum(None, result_spectrum(spectra, 0))
     >>> figure.savefig("spectrum.png")  # doctest: +SKIP
     """
-    from matplotlib.figure import Figure
+    from hifrac.core.figures import NotebookFigure
 
     if others is not None and not isinstance(others, Mapping):
         raise TypeError(f"others must be spectra by name, a dict, got {type(others).__name__}")
@@ -93,7 +93,7 @@ def plot_spectrum(
     meaning = made_by.get("flux") if isinstance(made_by, Mapping) else None
     if label is None:
         label = "from the picture" if meaning else "spectrum"
-    figure = Figure(figsize=(10, 3), layout="constrained")
+    figure = NotebookFigure(figsize=(10, 3), layout="constrained")
     draw_spectrum(figure, picture, spectrum, others=others, label=label)
     if title is not None:
         figure.suptitle(title)

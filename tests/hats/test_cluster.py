@@ -1,6 +1,7 @@
 """The workers of this computer."""
 
 import builtins
+import gc
 import os
 import sys
 import types
@@ -41,6 +42,17 @@ def test_one_worker_a_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_cuda", module)
     options = local_cluster(gpus=2)
     assert (options["n_workers"], options["threads_per_worker"]) == (2, 1)
+
+
+def test_a_worker_ends_without_a_search_for_garbage(client):
+    def freeze(dask_worker):
+        (plugin,) = (one for one in dask_worker.plugins.values() if type(one).__name__ == "EndAtOnce")
+        plugin.teardown(dask_worker)
+        n_frozen = gc.get_freeze_count()
+        gc.unfreeze()
+        return n_frozen
+
+    assert all(n_frozen > 100_000 for n_frozen in client.run(freeze).values())
 
 
 @pytest.mark.parametrize(

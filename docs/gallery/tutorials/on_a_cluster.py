@@ -62,7 +62,7 @@ if __name__ == "__main__":
 # The parts, and all of them as one table. ``read_table`` refuses a folder that lacks one. Jobs may differ in
 # speed and computer: the rows and their order are those of the input.
 if __name__ == "__main__":
-    print(*sorted(path.name for path in (shared / "parts").iterdir()))
+    print(*sorted(path.name for path in (shared / "parts").iterdir()), sep="\n")
     by_jobs = read_table(shared / "parts")
     print(f"{len(by_jobs)} rows, in order: {bool(np.all(by_jobs['objid'] == galaxies['objid']))}")
 
