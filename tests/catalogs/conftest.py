@@ -159,6 +159,7 @@ def service(tmp_path, monkeypatch, data_folder):
         sdss.conf.set_temp("skyserver_baseurl", server.url),
         conf.set_temp("retries", 2),
         conf.set_temp("retry_backoff", 0.01),
+        conf.set_temp("max_rate", 0.0),
     ):
         yield server
     server.httpd.shutdown()

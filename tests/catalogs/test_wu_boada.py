@@ -13,7 +13,7 @@ from conftest import HTML, Fault
 from contract import values_of
 
 from hifrac import catalogs, conf
-from hifrac.catalogs import _files, wu_boada
+from hifrac.catalogs import _files, sdss, wu_boada
 from hifrac.catalogs.errors import CatalogFormatError, CatalogServiceError
 from hifrac.catalogs.wu_boada import WU_BOADA_SQL, facts_table, wu_boada_samples
 from hifrac.core.exceptions import HifracWarning
@@ -21,7 +21,8 @@ from hifrac.core.flags import Flag
 from hifrac.cutouts._scales import column_scales
 
 PHOTO, SPEC = 1237648000000000000, 300000000000000000
-PIECES = 28
+PIECES = 3  # where LAST_PLATE is the last one
+LAST_PLATE = 402
 #: A galaxy that passes all cuts, and one change each for galaxies that do not.
 GOOD = {
     "petroMag_r": 17.0,
@@ -49,14 +50,15 @@ BAD = (
 
 
 def rows_of_database():
-    """Plates 266, 301, 302 and 2974; the second row of plate 302 has no mass."""
-    rows = [(plate, dict(GOOD)) for plate in (266, 301, 302, 302, 2974)]
+    """Plates 266, 301, 302 and LAST_PLATE; the second row of plate 302 has no mass."""
+    rows = [(plate, dict(GOOD)) for plate in (266, 301, 302, 302, LAST_PLATE)]
     rows[1][1]["oh_p50"] = 9.1
     return rows + [(266, GOOD | {name: value}) for name, value in BAD]
 
 
 @pytest.fixture
-def skyserver(service):
+def skyserver(service, monkeypatch):
+    monkeypatch.setattr(wu_boada, "LAST_PLATE", LAST_PLATE)
     tables = {"S": "SpecObj", "G": "Galaxy", "GSL": "GalSpecLine", "GSI": "GalSpecInfo", "GSX": "GalSpecIndx",
               "GSE": "GalSpecExtra"}  # fmt: skip
     with sqlite3.connect(service.database_file) as database:
@@ -92,7 +94,9 @@ def test_the_query_is_that_of_the_original_without_its_top_100():
         assert f" {cut}" in WU_BOADA_SQL
 
 
-def test_it_is_asked_for_in_pieces_and_kept_whole(skyserver, data_folder):
+def test_it_is_asked_for_in_pieces_and_kept_whole(skyserver, data_folder, monkeypatch):
+    monkeypatch.setattr(wu_boada, "LAST_PLATE", sdss.LAST_PLATE)
+    pieces = 28
     table = catalogs.wu2019()
     assert table["objid"].tolist() == [str(PHOTO + number) for number in range(5)]
     np.testing.assert_array_equal(values_of(table["log_oh"]), [8.9, 9.1, 8.9, 8.9, 8.9])
@@ -103,12 +107,12 @@ def test_it_is_asked_for_in_pieces_and_kept_whole(skyserver, data_folder):
     np.testing.assert_allclose(column_scales(table, "petroR90_r", 25.344), 5 / 25.344)
     assert table["modelMag_g"].unmasked.value[0] == 17.6
     assert table.meta["hifrac"]["catalog"] == "wu2019"
-    assert len(skyserver.requests) == PIECES + 3  # all are counted, three have rows
+    assert len(skyserver.requests) == pieces + 3  # all are counted, three have rows
     assert all(len(urlencode({"cmd": query})) < 2000 for query in skyserver.requests)
     assert [path.name for path in data_folder.iterdir()] == ["wu2019_sdss.fits"]
     with conf.set_temp("offline", True):
         again = catalogs.wu2019()
-    assert len(skyserver.requests) == PIECES + 3
+    assert len(skyserver.requests) == pieces + 3
     assert again.colnames == table.colnames
 
 
