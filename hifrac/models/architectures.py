@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -151,9 +151,10 @@ def build(architecture: str, options: Mapping[str, Any] | None = None) -> nn.Mod
 
 def closest(names: set[str]) -> str | None:
     """Find the architecture whose weights have exactly these names, or None."""
-    for architecture in ARCHITECTURES:
-        with torch.device("meta"):  # names are wanted, not numbers
-            network = build(architecture)
-        if set(network.state_dict()) == names:
-            return architecture
-    return None
+    return next((name for name in ARCHITECTURES if _weight_names(name) == names), None)
+
+
+@cache
+def _weight_names(architecture: str) -> frozenset[str]:
+    with torch.device("meta"):  # names are wanted, not numbers
+        return frozenset(build(architecture).state_dict())

@@ -116,7 +116,9 @@ def test_an_architecture_that_is_none():
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_weights_tell_their_architecture(architecture):
-    assert closest(set(build(architecture, OPTIONS[architecture]).state_dict())) == architecture
+    with torch.device("meta"):  # their values do not matter
+        network = build(architecture, OPTIONS[architecture])
+    assert closest(set(network.state_dict())) == architecture
     assert closest({"weight", "bias"}) is None
 
 
