@@ -2,11 +2,11 @@
 
 import os
 import struct
-import subprocess
 import sys
 
 import pytest
 
+from hifrac.cli import main
 from hifrac.core.progress import progress_reports
 from hifrac.demo import PICTURES, sample_table
 
@@ -58,7 +58,7 @@ def test_what_is_neither_is_named():
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals are those of POSIX")
 @pytest.mark.parametrize(("command", "label"), [("predict", "estimating"), ("explain", "explaining")])
-def test_a_command_shows_a_bar_on_a_terminal(command, label, tmp_path):
+def test_a_command_shows_a_bar_on_a_terminal(command, label, tmp_path, monkeypatch):
     import fcntl
     import pty
     import termios
@@ -71,14 +71,12 @@ def test_a_command_shows_a_bar_on_a_terminal(command, label, tmp_path):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
     try:
-        subprocess.run(
-            [sys.executable, "-m", "hifrac", *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=120,
-        )  # fmt: skip
-        shown = os.read(ours, 100_000).decode()
+        with open(theirs, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", terminal)
+            main(list(map(str, arguments)), standalone_mode=False)
+            shown = os.read(ours, 100_000).decode()
     finally:
         os.close(ours)
-        os.close(theirs)
     assert f"\r{label}:   0%|" in shown
     assert "0/2 [" in shown
     assert shown.rstrip("\r\n").rpartition("\r")[2].strip() == ""
