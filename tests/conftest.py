@@ -75,14 +75,18 @@ def pytest_collection_modifyitems(items):
             item.add_marker(skip)
 
 
+#: Files that share costly fixtures of the session, or the import of a large library.
+_TOGETHER = (("tests/training/structure/",), ("tests/hats/", "docs/clusters.rst", "hifrac/hats/"))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file's tests stay with one worker, and so do all files that share a costly fixture of the session."""
+    """A file's tests stay with one worker, and so do all files that share something costly."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            shared = "tests/training/structure/"
-            return shared if nodeid.startswith(shared) else super()._split_scope(nodeid)
+            shared = next((starts for starts in _TOGETHER if nodeid.startswith(starts)), None)
+            return shared[0] if shared else super()._split_scope(nodeid)
 
     return Scheduling(config, log)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from astropy.table import QTable
 
 from hifrac import LocalCutouts
+from hifrac.core.exceptions import HifracWarning
 from hifrac.core.shapes import as_table
 from hifrac.demo import PICTURES, sample_table
 from hifrac.hats._cluster import import_lsdb
-
-lsdb = import_lsdb()
 
 
 def galaxies(n_rows: int) -> pd.DataFrame:
@@ -43,9 +43,9 @@ def estimates(estimator, frame: pd.DataFrame) -> QTable:
     return estimator.predict(table)
 
 
-def write_catalog(frame: pd.DataFrame, folder: Path, *, rows: int = 5, margin: float | None = None) -> Path:
+def write_catalog(frame: pd.DataFrame, folder: Path, *, rows: int = 10, margin: float | None = None) -> Path:
     """Write a catalogue in HATS, or with a margin (arcsec) a collection, with partitions of so many rows."""
-    catalog = lsdb.from_dataframe(
+    catalog = import_lsdb().from_dataframe(
         frame,
         catalog_name=folder.name,
         lowest_order=2,
@@ -57,6 +57,11 @@ def write_catalog(frame: pd.DataFrame, folder: Path, *, rows: int = 5, margin: f
     return folder
 
 
+def open_catalog(folder: Path):
+    """Open a catalogue. LSDB takes seconds to import: what only collects tests does without it."""
+    return import_lsdb().open_catalog(folder)
+
+
 def written(folder: Path) -> dict[str, int]:
     """Return the partitions that are marked as done, and when their files were written (ns)."""
     marks = [path.name.removesuffix("_done").split("_") for path in folder.glob("done/*_done")]
@@ -64,6 +69,23 @@ def written(folder: Path) -> dict[str, int]:
         f"{order}/{pixel}": f"dataset/Norder={order}/Dir=*/Npix={pixel}.parquet" for order, pixel in marks
     }
     return {name: next(folder.glob(path)).stat().st_mtime_ns for name, path in paths.items()}
+
+
+def says_why():
+    """Expect the warning of the two rows without a picture."""
+    return pytest.warns(HifracWarning, match="2 of 36 rows have no estimate\n  2 FETCH_FAILED: ")
+
+
+def rows_of(catalog):
+    """The rows of a catalogue in the order of objid."""
+    return as_table(catalog.compute(progress_bar=False).sort_values("objid").reset_index(drop=True))
+
+
+def wait_for(condition, seconds=300.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 class WatchedCutouts(LocalCutouts):

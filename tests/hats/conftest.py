@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from hifrac import HIFractionEstimator, LocalCutouts
 from hifrac.demo import PICTURES
 from hifrac.hats import local_cluster
+
+# LSDB's functions are compiled for longer than they run on so few rows.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 if find_spec("lsdb") is None:  # as with the oldest versions of what it needs
     collect_ignore_glob = ["test_*.py"]
@@ -18,12 +22,12 @@ if find_spec("lsdb") is None:  # as with the oldest versions of what it needs
 def frame():
     from hats_catalogs import galaxies
 
-    return galaxies(60)
+    return galaxies(36)
 
 
 @pytest.fixture(scope="session")
 def catalog(frame, tmp_path_factory):
-    """The folder of a catalogue with a dozen partitions."""
+    """The folder of a catalogue with six partitions."""
     from hats_catalogs import write_catalog
 
     return write_catalog(frame, tmp_path_factory.mktemp("hats") / "galaxies")
@@ -42,8 +46,8 @@ def at_once(frame, estimator):
     return estimates(estimator, frame)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client():
-    """Two workers, each a process."""
+    """Two workers, each a process; while they are there, all work without a client is theirs."""
     with local_cluster(2) as cluster, cluster.get_client() as client:
         yield client
