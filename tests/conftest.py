@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 
@@ -28,9 +29,20 @@ settings.load_profile("repeatable")
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory):
+    return tmp_path_factory.mktemp("caches")
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HIFRAC_CACHE_DIR", str(tmp_path / "cache"))
+def _own_cache(_caches, monkeypatch, request):
+    # Most tests need neither a folder nor a cache: none is made for them.
+    wants_folder = "tmp_path" in request.fixturenames
+    folder = request.getfixturevalue("tmp_path") / "cache" if wants_folder else _caches / str(next(_numbers))
+    monkeypatch.setenv("HIFRAC_CACHE_DIR", str(folder))
 
 
 @pytest.fixture
