@@ -45,10 +45,23 @@ def test_the_mean_of_a_class_activation_map_and_the_bias_are_the_answer(pooled, 
     assert maps.details["native_shape"] == [16, 16]
 
 
+@pytest.fixture(scope="module")
+def cropping(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "xresnet34"
+    write(folder, "xresnet34")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def several_layers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "resnet18_concat_pool"
+    write(folder, "resnet18_concat_pool")
+    return folder
+
+
 @pytest.mark.parametrize("runtime", ["torchscript", "eager"])
-def test_a_network_that_crops_has_a_map_of_the_part_that_it_sees(tmp_path, blobs, runtime):
-    write(tmp_path, "xresnet34")
-    model = load_model(tmp_path, runtime=runtime)
+def test_a_network_that_crops_has_a_map_of_the_part_that_it_sees(cropping, blobs, runtime):
+    model = load_model(cropping, runtime=runtime)
     maps = heat_maps(model, blobs)
     assert maps.values.shape == (len(blobs), 64, 64)
     beyond = np.ones((64, 64), dtype=bool)
@@ -66,15 +79,14 @@ class ConcatPool(torch.nn.Module):
 
 
 @pytest.mark.parametrize("runtime", ["torchscript", "eager"])
-def test_a_head_of_several_layers_has_grad_cam_and_no_additive_map(tmp_path, blobs, runtime):
-    write(tmp_path, "resnet18_concat_pool")
-    model = load_model(tmp_path, runtime=runtime)
+def test_a_head_of_several_layers_has_grad_cam_and_no_additive_map(several_layers, blobs, runtime):
+    model = load_model(several_layers, runtime=runtime)
     maps = heat_maps(model, blobs, method="gradcam")
     assert maps.values.shape == blobs.shape[:3]
     assert np.isfinite(maps.values).all()
     assert np.isnan(maps.offset).all()
     assert np.isnan(maps.gap).all()
-    network = load_model(tmp_path, runtime="eager").network
+    network = load_model(several_layers, runtime="eager").network
     pixels = torch.from_numpy(blobs).permute(0, 3, 1, 2)
     backbone = network.backbone
     whole = torch.nn.Sequential(backbone.features, ConcatPool(), backbone.head)

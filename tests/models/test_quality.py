@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.table import Table
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pictures import encode
@@ -92,6 +92,7 @@ def test_a_galaxy_that_is_larger_than_the_picture_is_flagged():
     assert ((flags_of(*pixels) & Flag.FILLS_FRAME) != 0).tolist() == [False, False, False, True]
 
 
+@settings(max_examples=25)
 @given(arrays(np.uint8, (3, 128, 128, 3), elements=st.integers(0, 255), fill=st.integers(0, 255)))
 def test_any_picture_has_a_quality_of_its_own(pixels):
     quality = measure_quality(torch.from_numpy(pixels))
