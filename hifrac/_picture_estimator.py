@@ -295,6 +295,15 @@ class PictureEstimator:
             unknown, the model does not have ``target``, or ``steps`` is below 1.
         ~hifrac.core.ModelError
             If the model cannot do ``method``.
+
+        Examples
+        --------
+        >>> from hifrac import HIFractionEstimator, LocalCutouts
+        >>> from hifrac.demo import PICTURES, sample_table
+        >>> estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+        >>> explanation = estimator.explain(sample_table())[0]
+        >>> explanation.method, explanation.map.unit
+        ('integrated gradients', Unit("dex / pix"))
         """
         from hifrac.attribution import Explanations
 

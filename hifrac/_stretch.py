@@ -32,6 +32,14 @@ class Stretch:
         The weighted flux that is shown black.
     source : str
         Where the numbers are from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.images import STRETCHES
+    >>> i, r, g = np.full((64, 64), 0.5), np.full((64, 64), 0.4), np.full((64, 64), 0.2)  # nanomaggies
+    >>> STRETCHES["sdss"].rgb(i, r, g)[0, 0].tolist()
+    [107, 98, 63]
     """
 
     weights: tuple[float, float, float]
@@ -127,6 +135,14 @@ def lupton_rgb(
     Lupton et al. 2004, PASP 116, 133, equations 1 and 2, in single precision; the result is that of
     `astropy.visualization.make_lupton_rgb` to within one level. It is not the stretch of SkyServer's
     JPEG pictures (`STRETCHES` has that): a model trained on these sees a different recipe.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.images import lupton_rgb
+    >>> i, r, g = np.full((64, 64), 0.5), np.full((64, 64), 0.4), np.full((64, 64), 0.2)  # nanomaggies
+    >>> lupton_rgb(i, r, g)[0, 0].tolist()
+    [106, 84, 42]
     """
     planes = [_as_float(plane) for plane in (red, green, blue)]
     if planes[0].ndim != 2 or len({plane.shape for plane in planes}) != 1:

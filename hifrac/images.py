@@ -86,6 +86,14 @@ def decode(
         have the side ``width``, or does not cover as much sky.
     ~hifrac.core.OutOfFootprintError
         If the picture is blank; see ``is_blank``.
+
+    Examples
+    --------
+    >>> from hifrac.demo import PICTURES
+    >>> from hifrac.images import decode
+    >>> pixels = decode((PICTURES / "sim-01-elliptical.jpg").read_bytes(), width=128)
+    >>> pixels.shape, pixels.dtype
+    ((128, 128, 3), dtype('uint8'))
     """
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"data must be bytes, got {type(data).__name__}")

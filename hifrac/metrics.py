@@ -72,6 +72,13 @@ def regression_metrics(truth, estimate) -> dict[str, float]:
     ValueError
         If the lengths differ, there are fewer than 3 rows, a value is masked
         or not finite, or truth or estimate is constant.
+
+    Examples
+    --------
+    >>> from hifrac.metrics import regression_metrics
+    >>> figures = regression_metrics([-0.5, 0.0, 0.4], [-0.4, 0.1, 0.3])
+    >>> {name: round(value, 3) for name, value in figures.items()}
+    {'rmse': 0.1, 'slope': 0.787, 'slope_inverse': 1.231, 'sigma': 0.115, 'offset': 0.033, 'nmad': 0.0}
     """
     truth, estimate = _pair(truth, estimate, ("truth", "estimate"))
     if truth.size < 3:
@@ -144,6 +151,12 @@ def pit(truth, quantiles, levels) -> np.ndarray:
     ValueError
         If shapes do not fit, levels or quantiles do not increase, the outermost two quantiles on a side
         coincide, or a value is masked or not finite.
+
+    Examples
+    --------
+    >>> from hifrac.metrics import pit
+    >>> pit([0.0, 0.3], [[-0.3, 0.0, 0.3], [-0.3, 0.0, 0.3]], [0.16, 0.5, 0.84]).round(2)
+    array([0.5 , 0.84])
     """
     from scipy.special import ndtr, ndtri
 
@@ -205,6 +218,14 @@ def bootstrap_errors(
     ------
     ValueError
         If the lengths differ, there is no row, one is masked, or ``draws`` is below 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.metrics import bootstrap_errors
+    >>> residuals = np.random.default_rng(0).normal(0, 0.25, 400)  # dex
+    >>> round(bootstrap_errors(np.mean, residuals, draws=200), 3)
+    0.013
     """
     if any(np.any(getattr(column, "mask", False)) for column in columns):
         raise ValueError("columns must not be masked: select the rows first")
@@ -272,6 +293,14 @@ def score_estimates(
         If values are not numbers.
     ValueError
         If lengths differ, or one of ``lower`` and ``upper`` is missing.
+
+    Examples
+    --------
+    >>> from hifrac.metrics import score_estimates
+    >>> truth, estimate = [-0.5, 0.0, 0.4, -1.2], [-0.4, 0.1, 0.3, -1.0]
+    >>> figures = score_estimates(truth, estimate, is_limit=[False, False, False, True], draws=0)
+    >>> figures["n"], round(figures["rmse"], 3), figures["n_limits"], figures["limits_violated"]
+    (3, 0.1, 1, 1.0)
     """
     from hifrac.core.measurements import parse_numbers
 
@@ -347,6 +376,15 @@ def metrics_table(rows: Mapping[str, Mapping[str, float]]) -> Table:
     ------
     ValueError
         If there are no rows.
+
+    Examples
+    --------
+    >>> from hifrac.metrics import metrics_table, regression_metrics
+    >>> truth = [-0.5, 0.0, 0.4]
+    >>> estimates = {"network": [-0.4, 0.1, 0.3], "colour": [0.0, 0.0, 0.1]}
+    >>> rows = {name: regression_metrics(truth, values) for name, values in estimates.items()}
+    >>> metrics_table(rows)["rmse"].round(3).tolist()
+    [0.1, 0.337]
     """
     if not rows:
         raise ValueError("rows must have the figures of at least one estimator")
@@ -374,6 +412,16 @@ def format_metrics(table: Table, *, decimals: int = 3) -> str:
     -------
     text : str
         A line for the names, then one for each row. What is NaN is "--".
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> from hifrac.metrics import format_metrics
+    >>> table = Table({"estimator": ["network"], "n": [400], "rmse": [0.2531], "rmse_error": [0.0093]})
+    >>> print(format_metrics(table))
+    estimator  n       rmse
+    --------- --- -------------
+    network   400 0.253 ± 0.009
     """
     shown = Table()
     for name in table.colnames:
@@ -424,6 +472,17 @@ def published_metrics() -> Table:
         Teimoorinia et al. 2017), ``n``, ``rmse``, ``slope``, ``sigma``, ``offset``, and ``consistent``:
         False for the one row of which ``rmse``\ :sup:`2` is not ``sigma``\ :sup:`2` (n - 1)/n +
         ``offset``\ :sup:`2` within rounding, a misprint. Upper limits of xGASS count as values here.
+
+    Examples
+    --------
+    >>> from hifrac.metrics import published_metrics
+    >>> print(published_metrics()["sample", "estimator", "n", "rmse", "slope"][:3])
+      sample  estimator  n    rmse  slope
+                              dex
+    --------- --------- ---- ------ ------
+    alpha.40A       CNN 7128 0.2335 0.8427
+    alpha.100       CNN 6087 0.2975 0.7325
+       NIBLES       CNN  899 0.3705 0.8395
     """
     from importlib import resources
 
@@ -451,6 +510,12 @@ def detection_auc(detected, score) -> float:
     ValueError
         If the lengths differ, a value is masked, a score is not finite, or one
         kind is missing.
+
+    Examples
+    --------
+    >>> from hifrac.metrics import detection_auc
+    >>> detection_auc([True, True, False, False], [0.9, 0.4, 0.6, 0.1])
+    0.75
     """
     from scipy.stats import rankdata
 

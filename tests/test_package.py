@@ -2,8 +2,10 @@
 
 import ast
 import configparser
+import enum
 import importlib
 import inspect
+import operator
 import re
 import subprocess
 import sys
@@ -287,6 +289,37 @@ def test_public_names_are_documented(room):
         if inspect.isfunction(value) and inspect.signature(value).parameters:
             described = "Parameters\n----------" in inspect.getdoc(value)
             assert described, f"{name}: its parameters are not described"
+
+
+#: What has no example in its docstring, and where there is one. Exceptions, flags and enumerations need none.
+EXAMPLE_ELSEWHERE = {
+    "HeatMaps": "attribution.heat_maps",
+    "Latents": "spectra.LinearLatents",
+    "ObservedSpectrum": "spectra.read_sdss_spectrum",
+    "Target": "attribution.resolve_target",
+    "main": "cli.main.commands",  # text for a terminal: an example is a line of the shell, in docs/cli.rst
+}
+
+
+@pytest.mark.parametrize("room", ["", *ROOMS])
+def test_public_names_have_an_example(room):
+    if room == "training":
+        pytest.importorskip("sklearn")
+    module = importlib.import_module(f"hifrac.{room}".rstrip("."))
+    public = {name: getattr(module, name) for name in module.__all__}
+    public = {name: value for name, value in public.items() if callable(value)}
+    estimators = [name for name in public if name.endswith("Estimator")]
+    public |= {f"{name}.explain": public[name].explain for name in estimators}  # those of the classes predict
+    for name, value in public.items():
+        if inspect.isclass(value) and issubclass(value, (Exception, enum.Enum)):
+            continue
+        has_example = "Examples\n--------\n" in inspect.getdoc(value) and ">>> " in inspect.getdoc(value)
+        if name not in EXAMPLE_ELSEWHERE:
+            assert has_example, f"{name}: no example"
+            continue
+        assert not has_example, f"{name} has an example: it is no exception"
+        place, _, other = EXAMPLE_ELSEWHERE[name].partition(".")
+        assert operator.attrgetter(other)(importlib.import_module(f"hifrac.{place}"))
 
 
 def test_there_are_few_public_names():

@@ -78,6 +78,17 @@ def heat_maps(
         ``pixels`` are of another type or shape.
     ~hifrac.core.ModelError
         If the model does not support ``method``; the message names both.
+
+    Examples
+    --------
+    >>> from hifrac import load_model
+    >>> from hifrac.attribution import heat_maps
+    >>> from hifrac.demo import PICTURES
+    >>> from hifrac.images import decode
+    >>> picture = decode((PICTURES / "sim-01-elliptical.jpg").read_bytes())
+    >>> maps = heat_maps(load_model("default"), picture[None], steps=32)
+    >>> maps.values.shape, abs(maps.offset + maps.values.sum((1, 2)) - maps.prediction).round(2)
+    ((1, 128, 128), array([0.]))
     """
     output = resolve_target(model.card, target)
     name = resolve_method(model, method, options)

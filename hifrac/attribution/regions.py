@@ -59,6 +59,16 @@ def contours(
         If ``image`` is no `~astropy.nddata.NDData`.
     ValueError
         If ``image`` is not two-dimensional, a level is zero or not finite, or ``smoothing`` is negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.nddata import NDData
+    >>> from hifrac.attribution import contours
+    >>> y, x = np.mgrid[:64, :64]
+    >>> blob = NDData(np.exp(-((x - 40) ** 2 + (y - 20) ** 2) / 50), unit="dex")
+    >>> [region.meta["text"] for region in contours(blob, [0.2, 0.5])]
+    ['+0.2', '+0.5']
     """
     from regions import PixCoord, PolygonPixelRegion, Regions
     from skimage.measure import find_contours
@@ -114,6 +124,17 @@ def evidence_blobs(
         If ``image`` is no `~astropy.nddata.NDData`.
     ValueError
         If ``threshold`` is not between 0 and 1, ``smoothing`` negative, or ``min_pixels`` below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.nddata import NDData
+    >>> from hifrac.attribution import evidence_blobs
+    >>> y, x = np.mgrid[:64, :64]
+    >>> blob = NDData(np.exp(-((x - 40) ** 2 + (y - 20) ** 2) / 50), unit="dex")
+    >>> table, regions = evidence_blobs(blob)
+    >>> table["x"].round(1).tolist(), table["y"].round(1).tolist(), table["share"].round(2).tolist()
+    ([40.0], [20.0], [0.54])
     """
     from regions import EllipsePixelRegion, PixCoord, Regions
     from skimage.measure import label, regionprops
@@ -168,6 +189,19 @@ def write_regions(regions: Regions, path: str | Path, *, overwrite: bool = False
         If there is such a file.
     ValueError
         If the name ends otherwise.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from regions import CirclePixelRegion, PixCoord, Regions
+    >>> from hifrac.attribution import write_regions
+    >>> with TemporaryDirectory() as folder:
+    ...     write_regions(Regions([CirclePixelRegion(PixCoord(40, 20), 5)]), f"{folder}/blob.reg")
+    ...     print(Path(folder, "blob.reg").read_text())
+    # Region file format: DS9 astropy/regions
+    image
+    circle(41.00000000,21.00000000,5.00000000)
     """
     path = Path(path)
     if path.suffix not in _FORMATS:

@@ -93,6 +93,19 @@ def write_report(
     ------
     ValueError
         If ``names`` are fewer than ``explanations``.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from hifrac import HIFractionEstimator, LocalCutouts
+    >>> from hifrac.attribution import write_report
+    >>> from hifrac.demo import PICTURES, sample_table
+    >>> galaxies = sample_table()[:2]
+    >>> estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+    >>> with TemporaryDirectory() as folder:
+    ...     page = write_report(estimator.explain(galaxies), folder, names=galaxies["name"], figures=False)
+    ...     page.name, sorted(path.name for path in page.parent.glob("maps/*"))
+    ('index.html', ['sim-01-elliptical.fits', 'sim-02-elliptical.fits'])
     """
     folder = Path(folder)
     parts = ("maps", "regions", *(["figures"] if figures else []))

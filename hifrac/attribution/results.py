@@ -83,6 +83,17 @@ class Explanation:
         Model, its sha256, parameters of the method.
     ra, dec : float
         ICRS position of the row, in degrees; NaN where unknown.
+
+    Examples
+    --------
+    >>> from hifrac import HIFractionEstimator, LocalCutouts
+    >>> from hifrac.demo import PICTURES, sample_table
+    >>> estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+    >>> explanation = estimator.explain(sample_table())[0]
+    >>> explanation.map.unit, explanation.map.shape
+    (Unit("dex / pix"), (128, 128))
+    >>> abs(round(explanation.gap, 2))
+    0.0
     """
 
     row: int
@@ -283,6 +294,17 @@ class Explanations(Sequence):
         If the method has no such option.
     ~hifrac.core.ModelError
         If the model does not support ``method``.
+
+    Examples
+    --------
+    >>> from hifrac import HIFractionEstimator, LocalCutouts
+    >>> from hifrac.demo import PICTURES, sample_table
+    >>> estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+    >>> explanations = estimator.explain(sample_table()[:3], target="p_detect")
+    >>> len(explanations), explanations[0].target.output
+    (3, 'detection_logit')
+    >>> explanations.summary().colnames[:4]
+    ['name', 'ra', 'dec', 'morphology']
     """
 
     def __init__(

@@ -94,6 +94,15 @@ def resolve_target(card: ModelCard, target: str | None = None) -> Target:
     ``"gas-rich"`` and ``"gas-poor"`` are the two classes of a model that has them (``gas_rich_logit``, the
     classes of Wu 2020, section 8.1); the map of one is the negative of the other's. What the default model
     explains is its estimate from the picture alone, of a galaxy that ALFALFA detects.
+
+    Examples
+    --------
+    >>> from hifrac import list_models
+    >>> from hifrac.attribution import resolve_target
+    >>> card = next(card for card in list_models() if card.name == "default")
+    >>> target = resolve_target(card)
+    >>> target.name, target.unit
+    ('log_hi_fraction', Unit("dex"))
     """
     targets = _targets(card)
     target = card.target_column if target is None else target

@@ -131,6 +131,15 @@ def alfalfa_a40(path=None, *, labels: Mapping[str, str] | None = None) -> QTable
     ------
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
+
+    Examples
+    --------
+    With a network, or the files of the survey:
+
+    >>> from hifrac import catalogs
+    >>> a40 = catalogs.alfalfa_a40()  # doctest: +REMOTE_DATA
+    >>> len(a40), int((~a40["objid_dr7"].mask).sum())  # doctest: +REMOTE_DATA
+    (15855, 12468)
     """
     catalog = CATALOGS["alfalfa_a40"]
     raw = load_published(catalog, path, _A40_FIELDS, _A40_CROSS_FIELDS)
@@ -165,6 +174,16 @@ def alfalfa_a100(path=None, *, labels: Mapping[str, str] | None = None) -> QTabl
     ------
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
+
+    Examples
+    --------
+    With a network, or the file of the survey; without sources that are no galaxies, and blends of a prior:
+
+    >>> from hifrac import catalogs
+    >>> a100 = catalogs.alfalfa_a100()  # doctest: +REMOTE_DATA
+    >>> secure = a100[a100["catalog_flags"] == 0]  # doctest: +REMOTE_DATA
+    >>> len(a100), len(secure)  # doctest: +REMOTE_DATA
+    (31502, 25066)
     """
     catalog = CATALOGS["alfalfa_a100"]
     raw = load_published(catalog, path, _A100_FIELDS)
@@ -203,6 +222,18 @@ def durbala2020(path=None, *, mass: str = "taylor", labels: Mapping[str, str] | 
         If the catalogue is not there, cannot be fetched, or is not what it should be.
     ValueError
         If ``mass`` is none of the three.
+
+    Examples
+    --------
+    With a network, or the files of the catalogue; the median of log M_HI/M* on two scales of mass:
+
+    >>> import numpy as np
+    >>> from hifrac import catalogs
+    >>> for mass in ("taylor", "gswlc"):  # doctest: +REMOTE_DATA
+    ...     table = catalogs.durbala2020(mass=mass)
+    ...     print(mass, np.nanmedian(catalogs.plain_values(table, "log_hi_fraction")).round(2))
+    taylor 0.16
+    gswlc -0.02
     """
     if mass not in _METHODS:
         raise ValueError(f"mass must be one of {', '.join(_METHODS)}, got {mass!r}")

@@ -174,6 +174,14 @@ def plain_values(table: Table, name: str) -> np.ndarray:
         If the table has no such column.
     TypeError, ValueError, ~astropy.units.UnitConversionError
         If it does not hold numbers, a number a row, or is in a unit of another quantity.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.table import QTable
+    >>> from hifrac import catalogs
+    >>> catalogs.plain_values(QTable({"distance": [16500.0, 70000.0] * u.kpc}), "distance")  # Mpc
+    array([16.5, 70. ])
     """
     if name not in table.colnames:
         raise KeyError(f"the table has no column {name}")

@@ -61,6 +61,17 @@ def match_positions(
         If the radius is not positive, or is more than a degree.
     KeyError
         If a table lacks a column that is needed.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.coordinates import SkyCoord
+    >>> from hifrac import catalogs
+    >>> hi = SkyCoord([150.0, 170.0] * u.deg, [2.0, 2.0] * u.deg)
+    >>> optical = SkyCoord([120.0, 150.001] * u.deg, [2.0, 2.0] * u.deg)
+    >>> match = catalogs.match_positions(hi, optical, 5 * u.arcsec)
+    >>> match["row"].tolist(), match["separation"][0].round(1)
+    ([1, None], <MaskedQuantity 3.6 arcsec>)
     """
     arcsec = _radius(radius)
     n_left, n_right = _length(left, "left"), _length(right, "right")
@@ -105,6 +116,13 @@ def match_ids(left: Any, right: Any) -> QTable:
     TypeError
         If one is text and the other numbers, or if they are floats: an SDSS
         identifier has more digits than a float.
+
+    Examples
+    --------
+    >>> from hifrac import catalogs
+    >>> objid = [1237648720693755918, 1237648720693755919]
+    >>> catalogs.match_ids(objid, [1237648720693755919, 1237651273508978748])["row"].tolist()
+    [None, 0]
     """
     left_ids, left_valid = _identifiers(left, "left")
     right_ids, right_valid = _identifiers(right, "right")
@@ -153,6 +171,15 @@ def find_duplicates(positions: Any, radius: u.Quantity) -> np.ndarray:
     ------
     TypeError, ValueError, KeyError
         As `match_positions`.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.coordinates import SkyCoord
+    >>> from hifrac import catalogs
+    >>> positions = SkyCoord([150.0, 170.0, 150.0005] * u.deg, [2.0, 2.0, 2.0] * u.deg)
+    >>> catalogs.find_duplicates(positions, 3 * u.arcsec)
+    array([ 0, -1,  0])
     """
     arcsec, n = _radius(radius), _length(positions, "positions")
     position = _position(positions, "positions")
@@ -198,6 +225,17 @@ def count_neighbours(
     ------
     TypeError, ValueError, KeyError
         As `match_positions`.
+
+    Examples
+    --------
+    Galaxies in one beam of Arecibo, at one velocity:
+
+    >>> from astropy import units as u
+    >>> from astropy.table import Table
+    >>> from hifrac import catalogs
+    >>> table = Table({"ra": [150.0, 150.02, 150.01], "dec": [2.0, 2.0, 2.0], "v": [5000.0, 5100.0, 9000.0]})
+    >>> catalogs.count_neighbours(table, radius=1.9 * u.arcmin, max_velocity_difference=500 * u.km / u.s)
+    array([1, 1, 0])
     """
     arcsec, n = _radius(radius), _length(positions, "positions")
     itself = others is None

@@ -51,6 +51,14 @@ def declare_scale(table: QTable, *, h0: float | None = None, imf: str | None = N
     ------
     ValueError
         If ``h0`` is no Hubble constant (20 to 200), or ``imf`` is not known.
+
+    Examples
+    --------
+    >>> from astropy.table import QTable
+    >>> from hifrac import catalogs
+    >>> table = QTable({"log_mhi": [9.5], "log_mstar": [10.2]})
+    >>> catalogs.declare_scale(table, h0=100, imf="Salpeter").meta["hifrac"]
+    {'h0': 100.0, 'imf': 'Salpeter'}
     """
     changes: dict[str, float | str] = {}
     if h0 is not None:
@@ -88,6 +96,16 @@ def convert_h0(table: QTable, h0: float = 70) -> QTable:
         If ``h0`` is no Hubble constant (20 to 200).
     ~hifrac.catalogs.CatalogError
         If the table does not tell its own.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.table import QTable
+    >>> from hifrac import catalogs
+    >>> table = QTable({"distance": [70.0] * u.Mpc, "log_mhi": [9.5]})
+    >>> converted = catalogs.convert_h0(catalogs.declare_scale(table, h0=75), 70)
+    >>> converted["distance"][0].round(1), converted["log_mhi"][0].round(2)
+    (<MaskedQuantity 75. Mpc>, np.float64(9.56))
     """
     own = table.meta.get("hifrac", {}).get("h0")
     if own is None:

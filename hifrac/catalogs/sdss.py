@@ -156,6 +156,14 @@ def mpa_jhu(path=None, *, data_release: int = 17, labels: Mapping[str, str] | No
     ------
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
+
+    Examples
+    --------
+    From a file of the query, for SkyServer's answer takes long; the galaxies with a measured abundance:
+
+    >>> from hifrac import catalogs
+    >>> table = catalogs.mpa_jhu("mpa_jhu.fits")  # doctest: +SKIP
+    >>> table = table[~table["log_oh"].mask]  # doctest: +SKIP
     """
     catalog = CATALOGS["mpa_jhu"]
     raw = load(
@@ -195,6 +203,14 @@ def nsa(path=None, *, columns: Sequence[str] = ()) -> QTable:
     ------
     ~hifrac.catalogs.CatalogError
         If the file is not there, or is not what it should be.
+
+    Examples
+    --------
+    With the file of the atlas; its disks by their Sersic index:
+
+    >>> from hifrac import catalogs
+    >>> table = catalogs.nsa("nsa_v1_0_1.fits", columns=["SERSIC_N"])  # doctest: +SKIP
+    >>> disks = table[table["nsa_sersic_n"] < 2]  # doctest: +SKIP
     """
     catalog = CATALOGS["nsa"]
     raw = load(catalog, path, parts=1, fetch=lambda _: [], read=lambda paths: [_read_nsa(paths[0], columns)])
@@ -295,6 +311,14 @@ def teimoorinia2017(path=None, *, labels: Mapping[str, str] | None = None) -> QT
     ------
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
+
+    Examples
+    --------
+    With a network, or the file; the galaxies that ALFALFA would detect:
+
+    >>> from hifrac import catalogs
+    >>> table = catalogs.teimoorinia2017()  # doctest: +REMOTE_DATA
+    >>> table = table[table["p_detect"] > 0.5]  # doctest: +REMOTE_DATA
     """
     catalog = CATALOGS["teimoorinia2017"]
     raw = load_published(catalog, path, _TEIMOORINIA_FIELDS)
@@ -322,6 +346,14 @@ def tmrs(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     ------
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
+
+    Examples
+    --------
+    With a network, or the file:
+
+    >>> from hifrac import catalogs
+    >>> len(catalogs.tmrs())  # doctest: +REMOTE_DATA
+    43533
     """
     catalog = CATALOGS["tmrs"]
     raw = load_published(catalog, path, _TMRS_FIELDS)

@@ -115,6 +115,15 @@ def xgass(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     ------
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
+
+    Examples
+    --------
+    With a network, or the file of the survey:
+
+    >>> from hifrac import catalogs
+    >>> xgass = catalogs.xgass()  # doctest: +REMOTE_DATA
+    >>> len(xgass), int(xgass["log_mhi_limit"].sum())  # doctest: +REMOTE_DATA
+    (1179, 375)
     """
     catalog = CATALOGS["xgass"]
     raw = load_published(catalog, path, _XGASS_FIELDS)
@@ -161,6 +170,16 @@ def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, 
     -----
     ~hifrac.catalogs.CatalogWarning
         If signs were lost and remain unknown.
+
+    Examples
+    --------
+    With a network, or the files; the signs of declinations from two other surveys:
+
+    >>> from hifrac import catalogs
+    >>> others = [catalogs.alfalfa_a100(), catalogs.tmrs()]  # doctest: +REMOTE_DATA
+    >>> nibles = catalogs.nibles(signs_from=others)  # doctest: +REMOTE_DATA +IGNORE_WARNINGS
+    >>> nibles.meta["hifrac"]["declination_signs"]  # doctest: +REMOTE_DATA
+    'lost in the file; 101 turned and 889 confirmed after 2 catalogue(s), 273 unknown'
     """
     catalog = CATALOGS["nibles"]
     raw = load_published(catalog, path, _NIBLES_FIELDS)
@@ -220,6 +239,14 @@ def resolve(path=None, *, labels: Mapping[str, str] | None = None) -> QTable:
     ------
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
+
+    Examples
+    --------
+    With a network, or the file; the detections:
+
+    >>> from hifrac import catalogs
+    >>> table = catalogs.resolve()  # doctest: +REMOTE_DATA
+    >>> table = table[~table["log_mhi_limit"]]  # doctest: +REMOTE_DATA
     """
     catalog = CATALOGS["resolve"]
 

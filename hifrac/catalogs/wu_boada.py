@@ -134,6 +134,14 @@ def wu2019(path=None, *, data_release: int = 17) -> QTable:
     ------
     ~hifrac.catalogs.CatalogError
         If the catalogue is not there, cannot be fetched, or is not what it should be.
+
+    Examples
+    --------
+    With a network, for some minutes, or the file:
+
+    >>> from hifrac import catalogs
+    >>> table = catalogs.wu2019()  # doctest: +SKIP
+    >>> table["log_oh", "log_mstar", "petroR90_r"]  # doctest: +SKIP
     """
     catalog = CATALOGS["wu2019"]
     queries = plate_queries(WU_BOADA_SQL, _COUNT_SQL, _FIRST_PLATE, LAST_PLATE, at_once=_PLATES_AT_ONCE)

@@ -64,6 +64,13 @@ class ResultColumn:
         Column of the estimate with which alone it stands; empty if with any.
     size : int
         How many numbers are in a cell, of single precision; 0 for one, or as many as are asked for.
+
+    Examples
+    --------
+    >>> from hifrac.core import RESULT_COLUMNS
+    >>> column = RESULT_COLUMNS["log_hi_fraction"]
+    >>> print(column.unit, "-", column.description)
+    dex - HI mass fraction log10(M_HI/M*): the estimate, the median
     """
 
     name: str

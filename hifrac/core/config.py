@@ -121,6 +121,12 @@ def data_dir() -> Path | None:
     -------
     path : `pathlib.Path` or None
         ``HIFRAC_DATA_DIR``, else ``conf.data_dir``, else None.
+
+    Examples
+    --------
+    >>> from hifrac.core import data_dir
+    >>> print("data directory:", data_dir())
+    data directory: ...
     """
     folder = os.environ.get("HIFRAC_DATA_DIR") or conf.data_dir
     return Path(folder).expanduser() if folder else None
@@ -152,6 +158,12 @@ def cache_dir() -> Path:
     path : `pathlib.Path`
         ``HIFRAC_CACHE_DIR``, else ``conf.cache_dir``, else ``hifrac`` in the
         user's cache folder (XDG base directory specification).
+
+    Examples
+    --------
+    >>> from hifrac.core import cache_dir
+    >>> print("pictures are kept in", cache_dir())
+    pictures are kept in ...
     """
     folder = os.environ.get("HIFRAC_CACHE_DIR") or conf.cache_dir
     if folder:

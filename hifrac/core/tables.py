@@ -71,7 +71,7 @@ def read_table(
     table: int | str | None = None,
     text_columns: Collection[str] = (),
 ) -> Table:
-    """Read a table, in whatever format and dialect it is.
+    r"""Read a table, in whatever format and dialect it is.
 
     Parameters
     ----------
@@ -98,6 +98,20 @@ def read_table(
         If it is another folder.
     ValueError
         If it is no table, or several of which none was chosen; or a folder that lacks parts.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from hifrac.core import read_table
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "galaxies.csv"
+    ...     _ = path.write_text("objid,ra,dec,z\n000123,150.1,2.2,0.03\n000124,150.2,2.3,null\n")
+    ...     print(read_table(path, text_columns=["objid"]))
+    objid    ra  dec  z
+    ------ ----- --- ----
+    000123 150.1 2.2 0.03
+    000124 150.2 2.3   --
     """
     path = Path(path)
     if path.is_dir():
@@ -343,6 +357,22 @@ def write_table(table: Table, path: str | Path, *, overwrite: bool = False) -> N
         If the format is not known, or cannot hold the table.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from astropy import units as u
+    >>> from astropy.table import QTable
+    >>> from hifrac.core import read_table, write_table
+    >>> table = QTable({"distance": [16.5, 70.0] * u.Mpc})
+    >>> with TemporaryDirectory() as folder:
+    ...     write_table(table, f"{folder}/galaxies.ecsv")
+    ...     print(read_table(f"{folder}/galaxies.ecsv"))
+    distance
+      Mpc
+    --------
+        16.5
+        70.0
     """
     _write(table, Path(path), overwrite=overwrite, keep=True)
 

@@ -40,6 +40,14 @@ class Cutout:
     ------
     ValueError
         If both ``data`` and ``error`` are given, or neither.
+
+    Examples
+    --------
+    >>> from hifrac.cutouts import Cutout
+    >>> from hifrac.demo import PICTURES
+    >>> cutout = Cutout((PICTURES / "sim-01-elliptical.jpg").read_bytes())
+    >>> cutout.pixels is None, cutout.error is None
+    (True, True)
     """
 
     data: bytes | None = None
@@ -79,6 +87,23 @@ class CutoutSource(Protocol):
     name_column : str or None
         The input column whose values `fetch` wants as ``names``; None when
         positions are enough.
+
+    Examples
+    --------
+    An archive in memory, whose pictures have names:
+
+    >>> from hifrac.core import FetchError
+    >>> from hifrac.cutouts import Cutout, CutoutSource
+    >>> class Archive(dict):
+    ...     recipe, name_column = None, "objid"
+    ...     def fetch(self, ra, dec, names=None):
+    ...         for name in names:
+    ...             error = None if name in self else FetchError(f"no picture of {name}")
+    ...             yield Cutout(self.get(name), error)
+    ...     def describe(self):
+    ...         return "pictures in memory"
+    >>> isinstance(Archive(), CutoutSource)
+    True
     """
 
     @property

@@ -57,6 +57,17 @@ def download(
     Notes
     -----
     An interruption loses nothing: call it again with the same table.
+
+    Examples
+    --------
+    With a network:
+
+    >>> from astropy.table import Table
+    >>> from hifrac import SkyServerCutouts
+    >>> from hifrac.cutouts import download
+    >>> galaxies = Table({"ra": [184.957, 150.09], "dec": [5.1215, 2.21]}, units=["deg", "deg"])
+    >>> report = download(galaxies, SkyServerCutouts())  # doctest: +SKIP
+    >>> missing = report[report["flags"] != 0]  # doctest: +SKIP
     """
     if not isinstance(source, RemoteCutouts):
         raise TypeError(f"source must be a survey service, such as SkyServerCutouts(), got {source!r}")

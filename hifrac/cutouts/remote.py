@@ -62,6 +62,13 @@ class RemoteCutouts:
     ValueError
         If ``recipe`` is not one that the service can give, or ``base_url`` has another scheme than http and
         https, or no host.
+
+    Examples
+    --------
+    >>> from hifrac import SkyServerCutouts
+    >>> from hifrac.cutouts import RemoteCutouts
+    >>> isinstance(SkyServerCutouts(offline=True), RemoteCutouts)
+    True
     """
 
     title: ClassVar[str]

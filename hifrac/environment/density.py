@@ -316,9 +316,17 @@ def overdensity(
     --------
     The environments of a sample with respect to itself, as the paper prints it, and as it was computed:
 
+    >>> import numpy as np
+    >>> from astropy.coordinates import SkyCoord
     >>> from hifrac.environment import AS_CODED, AS_PRINTED, overdensity
-    >>> printed = overdensity(coords, z, reference, **AS_PRINTED)  # doctest: +SKIP
-    >>> coded = overdensity(coords, z, reference, **AS_CODED)  # doctest: +SKIP
+    >>> rng = np.random.default_rng(0)
+    >>> coords = SkyCoord(rng.uniform(150, 160, 500), rng.uniform(0, 10, 500), unit="deg")
+    >>> z = rng.uniform(0.02, 0.03, 500)
+    >>> for settings in (AS_PRINTED, AS_CODED):
+    ...     table = overdensity(coords, z, (coords, z), **settings)
+    ...     print(np.percentile(table["log_overdensity"], [16, 84]).round(2))
+    [-0.28  0.24]
+    [-0.25  0.27]
     """
     if median not in ("exact", "grid"):
         raise ValueError(f"median must be 'exact' or 'grid', got {median!r}")

@@ -51,6 +51,17 @@ class RandomPoints:
     -----
     Circles that would hold fewer than 200 points are judged by the circle that
     does: the share is uncertain by 7% there, and less in larger ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.coordinates import SkyCoord
+    >>> from hifrac.environment import RandomPoints
+    >>> rng = np.random.default_rng(0)
+    >>> ra, dec = rng.uniform(140, 160, 5000), rng.uniform(-5, 5, 5000)
+    >>> footprint = RandomPoints(SkyCoord(ra, dec, unit="deg"))
+    >>> footprint.coverage(np.array([150.0, 120.0]), np.zeros(2), np.radians([2.0, 2.0])).round(1)
+    array([0.9, 0. ])
     """
 
     def __init__(self, points: SkyCoord | Table, *, density: u.Quantity | None = None) -> None:
@@ -119,6 +130,14 @@ class Region:
     ------
     TypeError
         If it is neither.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.environment import Region
+    >>> footprint = Region(lambda ra, dec: dec > 0)
+    >>> footprint.coverage(np.array([150.0, 150.0]), np.array([0.0, 5.0]), np.radians([2.0, 2.0])).round(1)
+    array([0.5, 1. ])
     """
 
     def __init__(self, region: Any) -> None:

@@ -55,6 +55,16 @@ class Answer:
         Draws from each distribution, if they were asked for.
     more : dict of str to `~numpy.ndarray` of float, shape (n,) or (n, k)
         What else the model says, by the names of the result columns: of one of spectra the spectrum.
+
+    Examples
+    --------
+    >>> from hifrac import load_model
+    >>> from hifrac.demo import PICTURES
+    >>> from hifrac.images import decode
+    >>> picture = decode((PICTURES / "sim-01-elliptical.jpg").read_bytes())
+    >>> answer = load_model("default").answer(picture[None])
+    >>> answer.estimate.shape, answer.probability_column, sorted(answer.quantiles)
+    ((1,), 'p_detect', [0.05, 0.16, 0.84, 0.95])
     """
 
     estimate: np.ndarray

@@ -85,6 +85,15 @@ class ConformalTable:
     ValueError
         If levels and values differ in length, are not increasing, or a value
         is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.models import ConformalTable
+    >>> residuals = np.linspace(-0.5, 0.5, 101)  # dex
+    >>> table = ConformalTable.from_residuals(residuals)
+    >>> table.quantile({"estimate": np.array([-0.3])}, 0.84).round(2)
+    array([0.05])
     """
 
     n: int
@@ -271,6 +280,13 @@ class PosteriorTable:
     ValueError
         If a set of evidence is missing, lengths differ, levels do not increase or do not lie between 0 and 1,
         scores decrease, or a number is not finite or is negative where it must not be.
+
+    Examples
+    --------
+    >>> from hifrac import list_models
+    >>> card = next(card for card in list_models() if card.name == "default")
+    >>> sorted(card.calibration.scores)
+    ['picture', 'picture+photometry', 'picture+z', 'picture+z+photometry']
     """
 
     n: int

@@ -42,6 +42,14 @@ class DetectionTable:
     ValueError
         If percentiles and distances differ in length, are not increasing, or
         the percentiles do not run from 0 to 100; or if a number is not finite.
+
+    Examples
+    --------
+    >>> from hifrac.models import DetectionTable
+    >>> table = DetectionTable(slope=1.0, intercept=0.0, threshold=0.1, percentiles=(0, 50, 100),
+    ...                        distances=(1.0, 2.0, 4.0), ood_threshold=99.0)
+    >>> table.probability([0.0, 2.0]).round(2), table.ood_score([2.0, 3.0])
+    (array([0.5 , 0.88]), array([50., 75.]))
     """
 
     slope: float

@@ -56,6 +56,16 @@ def export_model(
         If there is no such model.
     ~hifrac.core.ModelError
         If it cannot be loaded.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from hifrac.models import export_model
+    >>> with TemporaryDirectory() as folder:
+    ...     card = export_model("default", folder, formats=["safetensors"])
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['card.json', 'weights.safetensors']
     """
     from hifrac.models import _artifact
 

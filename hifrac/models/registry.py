@@ -115,6 +115,15 @@ class Model:
         Takes the card's ``inputs`` on that device, the pixels as uint8 (n, 3, width, width).
     folder : pathlib.Path or None
         Where it was loaded from. Pickled, a model is that and no more: another process loads it again.
+
+    Examples
+    --------
+    >>> from hifrac import load_model
+    >>> model = load_model("default", device="cpu")
+    >>> model
+    <Model 'default': torchscript on cpu>
+    >>> print(model.card.recipe)
+    sdss DR16 getjpeg (i, r, g), 128 x 128 px at 0.4 arcsec/px
     """
 
     card: ModelCard

@@ -45,6 +45,13 @@ class LinearRelation:
         The least and the greatest value of each measurement in the fit.
     rows, left_out : int
         How many galaxies the fit used, and how many it could not.
+
+    Examples
+    --------
+    >>> from hifrac.relations import fit_linear_relation
+    >>> fit = fit_linear_relation([0.9, 0.52, 0.08, -0.3], g_minus_r=[0.1, 0.3, 0.5, 0.7])
+    >>> fit.predict(g_minus_r=[0.4, 1.2])["log_hi_fraction"].round(2).tolist()
+    [0.3, None]
     """
 
     names: tuple[str, ...]

@@ -239,6 +239,13 @@ def eckert2015_density(
     ------
     TypeError, ValueError, ~astropy.units.UnitConversionError
         If the colour is not numbers or in another unit, the band unknown, or the resolution out of range.
+
+    Examples
+    --------
+    >>> from hifrac.relations import eckert2015_density
+    >>> log_hi_fraction, density = eckert2015_density([0.3, 0.6])
+    >>> log_hi_fraction[density.argmax(axis=1)].round(2)
+    <Quantity [ 0.25, -0.83] dex>
     """
     _, values, flags = _eckert_input(color, band)
     y = _eckert_grid(resolution)

@@ -108,6 +108,14 @@ def benchmark(
         ``common`` no galaxy is left.
     ~hifrac.catalogs.CatalogError
         If a catalogue cannot be had.
+
+    Examples
+    --------
+    With a data directory:
+
+    >>> from hifrac.metrics import format_metrics
+    >>> from hifrac.reproduce import benchmark
+    >>> print(format_metrics(benchmark("xgass")))  # doctest: +SKIP
     """
     if survey not in SURVEYS:
         raise ValueError(f"survey must be one of {', '.join(SURVEYS)}, got {survey!r}")

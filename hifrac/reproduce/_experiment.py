@@ -130,6 +130,13 @@ def setting(
         If it does not exist.
     ~hifrac.core.UnknownModelError
         If there is no such model.
+
+    Examples
+    --------
+    >>> from hifrac.reproduce import setting
+    >>> where = setting(needs_folder=False, draws=200)
+    >>> where.model.name, where.seed, where.draws
+    ('default', 12345, 200)
     """
     if draws < 2:
         raise ValueError(f"draws must be at least 2, got {draws}")

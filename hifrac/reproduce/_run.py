@@ -93,6 +93,14 @@ def reproduce(
     -----
     ~hifrac.core.HifracWarning
         If the summary of the folder cannot be read; it is then that of this run alone.
+
+    Examples
+    --------
+    With a data directory:
+
+    >>> from hifrac.reproduce import reproduce, setting
+    >>> entries = reproduce(["fig01", "fig02"], setting(), "figures")  # doctest: +SKIP
+    >>> {name: entry["status"] for name, entry in entries.items()}  # doctest: +SKIP
     """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -135,6 +143,13 @@ def result(name: str, *, where: Setting | None = None, redo: bool = False) -> Ta
         If some of what it reads is missing.
     RuntimeError
         If it fails.
+
+    Examples
+    --------
+    With a data directory:
+
+    >>> from hifrac.reproduce import numbers_table, result
+    >>> print(numbers_table(result("fig01")))  # doctest: +SKIP
     """
     (experiment,) = select([name])
     entry, files = _attempt(experiment, where or setting(), redo)
@@ -157,6 +172,16 @@ def numbers_table(table: Table) -> Table:
     -------
     numbers : `~astropy.table.Table`
         ``quantity``, ``ours``, ``published`` (masked where the paper says none).
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> from hifrac.reproduce import numbers_table
+    >>> print(numbers_table(Table(meta={"numbers": {"rmse": (0.234, 0.23), "n": (400, None)}})))
+    quantity   ours  published
+    -------- ------- ---------
+        rmse   0.234     0.230
+           n 400.000        --
     """
     numbers = table.meta.get("numbers") or table.meta.get("hifrac", {}).get("numbers", {})
     published = np.array([pair[1] for pair in numbers.values()], dtype=float)  # None is NaN

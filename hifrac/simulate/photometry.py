@@ -77,6 +77,12 @@ def observed_colour(g_minus_i: Any, *, abs_i: Any, axial_ratio: Any, ebv: Any) -
     -------
     colour : array of float, shape (n,)
         In mag; NaN where something is not known.
+
+    Examples
+    --------
+    >>> from hifrac.simulate import observed_colour
+    >>> observed_colour([0.6, 0.6], abs_i=[-21.0, -21.0], axial_ratio=[0.9, 0.3], ebv=[0.02, 0.1]).round(2)
+    array([0.65, 1.  ])
     """
     absolute, ratio = plain_floats(abs_i), plain_floats(axial_ratio)
     internal = {band: np.maximum(np.polyval(line, absolute), 0.0) for band, line in _INTERNAL.items()}
@@ -136,11 +142,19 @@ def galaxy_from_photometry(
     Returns
     -------
     galaxy : `SimulatedGalaxy`
+        Bluer than ``g_minus_i`` by 0.155 mag: then its picture has the colours of real ones.
 
     Raises
     ------
     TypeError, ValueError
         If a value is no finite number or out of its range.
+
+    Examples
+    --------
+    >>> from hifrac.simulate import galaxy_from_photometry
+    >>> galaxy = galaxy_from_photometry(i_mag=15.0, g_minus_i=0.6, r50=6.0, axial_ratio=0.5, rng=1)
+    >>> galaxy.i_mag, round(galaxy.bulge_fraction, 2), galaxy.n_clumps
+    (15.0, 0.02, 20)
     """
     check_number("g_minus_i", g_minus_i)
     g_minus_r, r_minus_i = (float(colour) for colour in split_colour(g_minus_i))

@@ -40,6 +40,16 @@ def model_flux(
     ------
     ValueError
         If ``recipe`` shows other bands.
+
+    Examples
+    --------
+    The magnitudes in i, r and g of the whole picture:
+
+    >>> import numpy as np
+    >>> from hifrac.simulate import SimulatedGalaxy, model_flux
+    >>> galaxy = SimulatedGalaxy(i_mag=15.2, g_minus_r=0.45, r_minus_i=0.2, r50=4.0, axial_ratio=0.7)
+    >>> (22.5 - 2.5 * np.log10(model_flux(galaxy, rng=1).sum(axis=(0, 1)))).round(1)
+    array([15.2, 15.4, 15.9])
     """
     check_recipe(recipe)
     flux = light.galaxy_flux(
@@ -80,6 +90,14 @@ def render(
     ------
     ValueError
         If ``recipe`` shows other bands.
+
+    Examples
+    --------
+    >>> from hifrac.simulate import SimulatedGalaxy, render
+    >>> galaxy = SimulatedGalaxy(i_mag=15.2, g_minus_r=0.45, r_minus_i=0.2, r50=4.0, axial_ratio=0.7)
+    >>> picture = render(galaxy, rng=1)
+    >>> picture.shape, bool(picture[64, 64].mean() > picture[0, 0].mean())
+    ((128, 128, 3), True)
     """
     rng = np.random.default_rng(rng)
     flux = model_flux(galaxy, rng=rng, recipe=recipe)
@@ -112,6 +130,13 @@ def render_star(
     ------
     TypeError, ValueError
         If a magnitude or colour is no finite number, or ``recipe`` shows other bands.
+
+    Examples
+    --------
+    >>> from hifrac.simulate import render_star
+    >>> picture = render_star(i_mag=16.0, g_minus_r=0.5, r_minus_i=0.2, rng=1)
+    >>> bool(picture[64, 64].mean() > picture[0, 0].mean())
+    True
     """
     check_recipe(recipe)
     for name, value in (("i_mag", i_mag), ("g_minus_r", g_minus_r), ("r_minus_i", r_minus_i)):
@@ -135,6 +160,13 @@ def render_sky(
     Returns
     -------
     picture : `~numpy.ndarray` of uint8, shape (width, width, 3)
+
+    Examples
+    --------
+    >>> from hifrac.simulate import render_sky
+    >>> picture = render_sky(rng=1, field=False)
+    >>> picture.shape, picture.dtype
+    ((128, 128, 3), dtype('uint8'))
     """
     check_recipe(recipe)
     dark = np.zeros((recipe.width, recipe.width, 3))
@@ -158,6 +190,13 @@ def encode_jpeg(picture: np.ndarray) -> bytes:
     ------
     TypeError, ValueError
         If ``picture`` is no uint8 array, or its shape is not (h, w, 3).
+
+    Examples
+    --------
+    >>> from hifrac.images import decode
+    >>> from hifrac.simulate import encode_jpeg, render_sky
+    >>> decode(encode_jpeg(render_sky(rng=1))).shape
+    (128, 128, 3)
     """
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
         raise TypeError("picture must be an array of uint8")

@@ -153,6 +153,17 @@ class NetworkLatents:
     ------
     ValueError
         If ``mean`` has not the pixels of the network.
+
+    Examples
+    --------
+    A network as it is before its training, by `hifrac.training.fit_info_vae`:
+
+    >>> import numpy as np
+    >>> from hifrac.models.info_vae import InfoVAE
+    >>> from hifrac.spectra import NetworkLatents
+    >>> space = NetworkLatents(InfoVAE(n_pixels=100, n_latents=2, hidden=(16, 8)), np.zeros(100))
+    >>> space.encode(np.ones((3, 100))).shape
+    (3, 2)
     """
 
     def __init__(self, network: InfoVAE, mean: ArrayLike) -> None:
@@ -196,6 +207,13 @@ class RotatedLatents:
     ------
     ValueError
         If the shapes do not fit, or the axes are not orthonormal.
+
+    Examples
+    --------
+    >>> from hifrac.spectra import LinearLatents, RotatedLatents
+    >>> space = LinearLatents([[1, 1, 1, 1], [0, 1, 2, 3]])
+    >>> RotatedLatents(space, center=[2, 1], axes=[[0.6, 0.8]]).decode([[0.5]])
+    array([[2.3, 3.7, 5.1, 6.5]])
     """
 
     def __init__(self, space: Latents, center: ArrayLike, axes: ArrayLike) -> None:
@@ -238,6 +256,13 @@ class StandardisedLatents:
     ------
     ValueError
         If the shapes do not fit, or a scale is not positive.
+
+    Examples
+    --------
+    >>> from hifrac.spectra import LinearLatents, StandardisedLatents
+    >>> space = LinearLatents([[1, 1, 1, 1], [0, 1, 2, 3]])
+    >>> StandardisedLatents(space, center=[2, 1], scale=[0.5, 0.1]).decode([[1, 0]])
+    array([[2.5, 3.5, 4.5, 5.5]])
     """
 
     def __init__(self, space: Latents, center: ArrayLike, scale: ArrayLike) -> None:

@@ -182,6 +182,14 @@ def normalise(flux: ArrayLike, ivar: ArrayLike | None = None) -> tuple[np.ndarra
         If something does not hold numbers.
     ValueError
         If the shapes differ, or there is no axis of pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.spectra import normalise
+    >>> flux, ivar, norm = normalise([[3.0, 4.0, np.nan]])
+    >>> flux.round(2), norm.round(2)
+    (array([[0.49, 0.65,  nan]]), array([6.12]))
     """
     flux, ivar = good_pixels(flux, ivar)
     is_good = ivar > 0

@@ -88,6 +88,14 @@ def read_sdss_spectrum(file: str | Path | bytes) -> ObservedSpectrum:
         If the file cannot be opened.
     BadSpectrumError
         If it is damaged or no such file.
+
+    Examples
+    --------
+    With a file of the survey at hand:
+
+    >>> from hifrac.spectra import read_sdss_spectrum
+    >>> spectrum = read_sdss_spectrum("spec-0266-51630-0215.fits")  # doctest: +SKIP
+    >>> flux, ivar = spectrum.to_rest_frame()  # doctest: +SKIP
     """
     data = file if isinstance(file, bytes) else Path(file).read_bytes()
     name = "the file" if isinstance(file, bytes) else str(file)

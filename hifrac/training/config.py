@@ -301,6 +301,15 @@ class TrainingConfig(_Section):
     ------
     ValueError
         If a value is wrong, or two sections contradict each other.
+
+    Examples
+    --------
+    >>> from hifrac.training import read_config
+    >>> config = read_config("paper")
+    >>> print(config.pictures)
+    sdss DR16 getjpeg (i, r, g), 128 x 128 px at 0.4 arcsec/px
+    >>> config.changed(optimizer={"epochs": 20}).optimizer.epochs
+    20
     """
 
     name: Annotated[_Text, _must("not be empty", bool)]
@@ -443,7 +452,15 @@ _BUNDLED = Path(str(resources.files("hifrac.training") / "configs"))
 
 
 def bundled_configs() -> list[str]:
-    """Return the names of the bundled configurations."""
+    """Return the names of the bundled configurations.
+
+    Examples
+    --------
+    >>> from hifrac.training import bundled_configs
+    >>> [name for name in bundled_configs() if name.startswith("metallicity")]
+    ['metallicity-paper', 'metallicity-paper-as-written', 'metallicity-paper-demo',
+    'metallicity-paper-revised', 'metallicity-xresnet34']
+    """
     return sorted(path.stem for path in _BUNDLED.glob("*.toml"))
 
 

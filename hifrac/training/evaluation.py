@@ -199,6 +199,24 @@ def evaluate(
     ~hifrac.core.HifracWarning
         If the model learned from some of the galaxies that it is scored on, or corrects for a reddening
         that is not known.
+
+    Examples
+    --------
+    The simulated galaxies have no measured gas: in its place what a relation gives for the stellar mass.
+
+    >>> from hifrac import load_model
+    >>> from hifrac.demo import PICTURES, sample_table
+    >>> from hifrac.training import evaluate
+    >>> table = sample_table()
+    >>> table["log_hi_fraction"] = 6.0 - 0.6 * table["log_mstar"]
+    >>> figures = evaluate(load_model("default"), table, PICTURES, name="name", target="log_hi_fraction")
+    >>> print(figures["sample", "n"])
+        sample     n
+    ------------- ---
+              all  24
+     lowest third   8
+     middle third   8
+    highest third   8
     """
     model.require(selection=selection)
     if orientations not in (1, N_DIHEDRAL):

@@ -93,6 +93,14 @@ def fit_pca(flux: ArrayLike, ivar: ArrayLike | None = None, *, n_latents: int = 
     ValueError
         If the shapes do not fit, a pixel is good in no spectrum, there are fewer spectra or pixels than
         latents, or all spectra are the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.training import fit_pca
+    >>> flux = np.random.default_rng(0).normal(1, 0.1, (50, 200))
+    >>> fit_pca(flux, n_latents=3).encode(flux).shape
+    (50, 3)
     """
     filled = fill_gaps(flux, ivar, n_components=n_latents)
     _require_enough(filled, n_latents)
@@ -130,6 +138,16 @@ def fit_nmf(
     ------
     ValueError
         As of `fit_pca`; but spectra may be the same, and one must have light.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.training import fit_nmf
+    >>> rng = np.random.default_rng(0)
+    >>> flux = rng.uniform(0, 1, (50, 2)) @ rng.uniform(0, 1, (2, 200))
+    >>> space = fit_nmf(flux, n_latents=2)
+    >>> bool((space.basis >= 0).all())
+    True
     """
     filled = np.maximum(fill_gaps(flux, ivar, n_components=n_latents), 0)
     _require_enough(filled, n_latents)
@@ -187,6 +205,14 @@ def fit_info_vae(
     ValueError
         If the shapes do not fit, a pixel is good in no spectrum, or too few spectra are left to train or to
         judge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.training import fit_info_vae
+    >>> flux = np.random.default_rng(0).normal(1, 0.1, (64, 100))
+    >>> fit_info_vae(flux, n_latents=2, hidden=(16, 8), epochs=1).encode(flux).shape
+    (64, 2)
     """
     original = good_pixels(flux, ivar)[1] > 0
     filled = fill_gaps(flux, ivar, n_components=n_latents)

@@ -94,6 +94,14 @@ def draw_roles(objid: np.ndarray, group: np.ndarray, *, held_out: float = 0.2, s
     ------
     ValueError
         If a side would be empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.training import draw_roles
+    >>> split = draw_roles(np.arange(10).astype(str), np.arange(10) // 2, held_out=0.2, seed=0)
+    >>> int((split["role"] == "held_out").sum())
+    2
     """
     group = np.asarray(group)
     wanted = math.floor(held_out * len(objid))
@@ -135,6 +143,14 @@ def draw_folds(objid: np.ndarray, group: np.ndarray, *, n_folds: int = 5, seed: 
     ------
     ValueError
         If there are fewer groups than folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hifrac.training import draw_folds
+    >>> split = draw_folds(np.arange(10).astype(str), np.arange(10) // 2, n_folds=5, seed=0)
+    >>> np.bincount(split["fold"])
+    array([2, 2, 2, 2, 2])
     """
     from sklearn.model_selection import GroupKFold
 
@@ -273,6 +289,16 @@ def write_split(split: Table, path: str | Path) -> Path:
     -------
     path : `pathlib.Path`
         The file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from hifrac.training import draw_roles, write_split
+    >>> with TemporaryDirectory() as folder:
+    ...     split = draw_roles(np.arange(10).astype(str), np.arange(10) // 2, seed=0)
+    ...     write_split(split, f"{folder}/split.ecsv").name
+    'split.ecsv'
     """
     path = Path(path)
     with whole_file(path) as partial:
@@ -311,6 +337,17 @@ def read_split(
     -----
     ~hifrac.core.HifracWarning
         Instead of the last, where the rule in its ``meta`` is one of the paper's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from hifrac.training import draw_folds, read_split, write_split
+    >>> objid = np.arange(10).astype(str)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_split(draw_folds(objid, np.arange(10) // 2, seed=0), f"{folder}/folds.ecsv")
+    ...     read_split(path, objid[::-1])["objid"][:3].tolist()
+    ['9', '8', '7']
     """
     path = Path(path)
     if not path.is_file():

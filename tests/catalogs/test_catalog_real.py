@@ -1,5 +1,7 @@
 """The real catalogues: published numbers of rows, limits, medians and quantiles."""
 
+import doctest
+
 import numpy as np
 import pytest
 
@@ -126,6 +128,16 @@ def test_resolve_labels_have_their_limits():
     assert resolve["log_mhi_limit"].sum() == 23
     fraction = plain_values(resolve, "log_mhi") - plain_values(resolve, "log_mstar")
     np.testing.assert_allclose(plain_values(resolve, "log_hi_fraction"), fraction, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["alfalfa_a40", "alfalfa_a100", "durbala2020", "nibles", "tmrs", "xgass"])
+def test_the_example_of_a_reader(name):
+    # The run of docstrings leaves it out, for it knows of no data.
+    reader = getattr(catalogs, name)
+    (example,) = doctest.DocTestFinder(recurse=False).find(reader, name, globs={})
+    runner = doctest.DocTestRunner(optionflags=doctest.REPORT_ONLY_FIRST_FAILURE)
+    assert runner.run(example) == (0, len(example.examples))
 
 
 @pytest.mark.slow

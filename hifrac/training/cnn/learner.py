@@ -118,6 +118,14 @@ def train_network(
     ~hifrac.core.ModelError
         If ``init_from`` or the checkpoint is of another architecture, there is no memory for a
         batch, or the written model does not answer as the trained one.
+
+    Examples
+    --------
+    With a data directory; longer training needs a GPU:
+
+    >>> from hifrac.training import read_config, train_network
+    >>> config = read_config("paper").with_settings(["optimizer.epochs=5"])
+    >>> figures = train_network(config, "my-model", data="/data/hifrac")  # doctest: +SKIP
     """
     folder = Path(output)
     _require_columns(config)

@@ -78,6 +78,14 @@ def train_metallicity(
         If the data directory lacks labels or pictures, or has too few galaxies.
     ~hifrac.core.ModelError
         If the written files disagree with the network.
+
+    Examples
+    --------
+    With a data directory:
+
+    >>> from hifrac.training import train_metallicity
+    >>> tables = train_metallicity("my-model", data="/data/hifrac")  # doctest: +SKIP
+    >>> tables["cross_validation"]  # doctest: +SKIP
     """
     galaxies = read_sample(data, width=SDSS_RECIPE.width)
     table = galaxies.table

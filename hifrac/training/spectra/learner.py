@@ -68,6 +68,14 @@ def train_spectra(
         If the data directory lacks labels, templates or pictures, or has too few galaxies.
     ~hifrac.core.ModelError
         If the written files disagree with the network.
+
+    Examples
+    --------
+    With a data directory:
+
+    >>> from hifrac.training import train_spectra
+    >>> tables = train_spectra("my-model", data="/data/hifrac")  # doctest: +SKIP
+    >>> tables["lines"]  # doctest: +SKIP
     """
     galaxies, space = read_sample(data, width=SDSS_RECIPE.width)
     table = galaxies.table

@@ -99,6 +99,14 @@ def train_structure(
         If ALFALFA, ALFALFA-SDSS or xGASS is not there and cannot be fetched.
     ~hifrac.core.ModelError
         If the written files disagree with the network.
+
+    Examples
+    --------
+    With a data directory:
+
+    >>> from hifrac.training import train_structure
+    >>> tables = train_structure("my-model", data="/data/hifrac")  # doctest: +SKIP
+    >>> tables["cross_validation"]  # doctest: +SKIP
     """
     galaxies = read_sample(data, width=SDSS_RECIPE.width)
     catalogs = read_catalogs(data, seed)

@@ -98,6 +98,14 @@ def refit(
     -----
     ~hifrac.core.HifracWarning
         If more than a quarter of the pictures are unlike those that ``model`` was trained on.
+
+    Examples
+    --------
+    With pictures and measurements of your own:
+
+    >>> from hifrac.training import refit
+    >>> figures = refit("default", "bars.csv", "pictures", "my-model", target="bar_length")  # doctest: +SKIP
+    >>> round(figures["rmse"], 3)  # doctest: +SKIP
     """
     folder = Path(output)
     if (folder / CARD).exists():

@@ -65,6 +65,14 @@ def read_sample(folder: str | Path | None = None, *, width: int = 128) -> Galaxi
         If ``hi_labels.ecsv``, ``index.ecsv`` or the pictures are missing.
     ~hifrac.core.RowError
         If a picture is missing or damaged: training takes all or nothing.
+
+    Examples
+    --------
+    With a data directory:
+
+    >>> from hifrac.training import read_sample
+    >>> galaxies = read_sample("/data/hifrac")  # doctest: +SKIP
+    >>> galaxies.table["objid", "log_hi_fraction", "is_limit"]  # doctest: +SKIP
     """
     cutouts = data_folder(folder)
     table, nearby = _read_alfalfa(cutouts)
