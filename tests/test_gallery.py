@@ -1,9 +1,10 @@
-"""The scripts of the gallery, as text: the build of the documentation runs them."""
+"""The scripts of the gallery, as text: the build of the documentation runs them. And its plots, drawn."""
 
 import ast
 import importlib.util
 import json
 import re
+import runpy
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from hifrac.reproduce._experiment import TIERS
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "docs" / "gallery"
+PLOTS = sorted(ROOT.glob("docs/plots/*.py"))
 TUTORIALS = sorted(GALLERY.glob("tutorials/*.py"))
 GUIDE = sorted(GALLERY.glob("*.py")) + TUTORIALS
 PAPER = sorted(path for path in GALLERY.glob("*/*.py") if path not in TUTORIALS)
@@ -205,6 +207,19 @@ def test_a_notebook_has_links_in_place_of_roles(tmp_path):
         f"[own]({docs}/gallery/tutorials/own_labels.py), `other`, [The interval]({docs}/concepts.rst), `b`"
     )
     assert code == before
+
+
+@pytest.mark.parametrize("path", PLOTS, ids=lambda path: path.name)
+def test_a_plot_of_a_page_is_drawn(path, monkeypatch):
+    from matplotlib import pyplot
+
+    pages = "".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/*.rst"))
+    monkeypatch.setattr(pyplot, "show", lambda: None)
+    try:
+        runpy.run_path(str(path))
+        assert bool(pyplot.get_fignums()) == (f"\n.. plot:: plots/{path.name}\n" in pages)
+    finally:
+        pyplot.close("all")
 
 
 _OFFLINE = """
