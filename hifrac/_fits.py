@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from hifrac.core.exceptions import BadImageError
+from hifrac.core.exceptions import BadImageError, silenced
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
 
 # Refused before anything is decoded; Pillow itself warns from 89 million pixels on.
 _MAX_PIXELS = 8192 * 8192
-
-#: Held while astropy reads headers: the warnings filters are those of the whole process.
-FITS_LOCK = threading.Lock()
 
 
 def is_fits(data: bytes) -> bool:
@@ -44,13 +39,9 @@ def check_size(columns: int, rows: int, width: int | None) -> None:
 def open_fits(data: bytes) -> Iterator[Any]:
     """Open a FITS file, without the warnings of Astropy about it; data must be read while it is open."""
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
 
-    # The lock keeps our own threads from restoring each other's filters.
-    with FITS_LOCK, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=AstropyWarning)
-        with fits.open(io.BytesIO(data), mode="readonly", memmap=False) as hdus:
-            yield hdus
+    with silenced(), fits.open(io.BytesIO(data), mode="readonly", memmap=False) as hdus:
+        yield hdus
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import warnings
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,7 +24,7 @@ from hifrac.core.config import conf
 from hifrac.core.counts import require_count
 from hifrac.core.draws import random_shares
 from hifrac.core.evidence import Evidence, parse_evidence
-from hifrac.core.exceptions import BadCoordinateError, FetchError, HifracWarning, RowError
+from hifrac.core.exceptions import BadCoordinateError, FetchError, RowError, warn_caller
 from hifrac.core.failures import Failures
 from hifrac.core.flags import UNSERVED, Flag
 from hifrac.core.input import Positions, parse
@@ -369,11 +369,7 @@ class PictureEstimator:
         """Warn of another data release: the same sky and stretch, but not the same reduction."""
         mine, theirs = self.model.card.recipe, self.cutouts.recipe
         if theirs is not None and theirs.data_release != mine.data_release:
-            warnings.warn(
-                f"pictures of {theirs.data_release} for a model trained on {mine.data_release}",
-                HifracWarning,
-                stacklevel=3,
-            )
+            warn_caller(f"pictures of {theirs.data_release} for a model trained on {mine.data_release}")
 
     def names_of(self, table: Table) -> Any:
         """Return the column that names each row's picture, where the source wants one."""
@@ -431,7 +427,8 @@ class PictureEstimator:
                 if len(batch) == len(pixels) and row + 1 < n:  # the last one needs no thread
                     if running is not None:
                         running.result()
-                    running = network.submit(self._run, request, batch, pixels, values, flags)
+                    run = partial(self._run, request, batch, pixels, values, flags)
+                    running = network.submit(copy_context().run, run)  # which says where warnings go
                     batch, pixels, spare = [], spare, pixels
                 if row + 1 - reported >= 32 or row + 1 == n:
                     progress(row + 1 - reported)

@@ -16,7 +16,6 @@ import zlib
 import numpy as np
 import simplejpeg
 
-from hifrac._fits import FITS_LOCK as FITS_LOCK  # what is said so is taken from here by other rooms
 from hifrac._fits import check_size, read_fits
 from hifrac._fits import first_image as first_image
 from hifrac._fits import flip_wcs as flip_wcs

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import operator
 import re
-import warnings
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from astropy.table import QTable, Table
 
 from hifrac._picture_estimator import PictureEstimator, require_count
 from hifrac.core.arrow import to_arrow
-from hifrac.core.exceptions import HifracWarning, warn_caller
+from hifrac.core.exceptions import warn_caller, warnings_to, without_warnings
 from hifrac.core.failures import count_unserved, failures_text
 from hifrac.core.flags import UNSERVED, Flag
 from hifrac.core.manifest import (
@@ -174,8 +174,7 @@ class _Call:
 
     def facts(self, rows: Rows, rows_per_part: int) -> dict[str, Any]:
         """Return the manifest, which no row decides; raise what is wrong with columns or arguments."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", HifracWarning)  # they come with the first part
+        with without_warnings():  # they come with the first part
             empty, given = rows.read(0, 0)
             result = self.estimator.predict(empty, **self.options)
         columns = self.arrow(result, given).schema
@@ -329,23 +328,17 @@ class _Said:
         self._first = ""
         self._counts: Counter[int] = Counter()  # of rows, by what their flags are
 
-    @contextmanager
-    def listen(self, start: int) -> Iterator[None]:
+    def listen(self, start: int) -> AbstractContextManager[None]:
         """Collect the warnings of a part that begins with a row."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                yield
-            finally:
-                self._add(caught, start)
 
-    def _add(self, caught: Sequence[warnings.WarningMessage], start: int) -> None:
-        for warning in caught:
-            text = re.sub(r"\brow (\d+)\b", lambda row: f"row {int(row[1]) + start}", str(warning.message))
+        def receive(message: str, category: type[Warning]) -> None:
+            text = re.sub(r"\brow (\d+)\b", lambda row: f"row {int(row[1]) + start}", message)
             if match := _NO_ESTIMATE.match(text):
                 self._first = self._first or match[1]
             else:  # one that counts rows is said of the first part that has it
-                self._texts.setdefault(re.sub(r"\d+", "", text), (text, warning.category))
+                self._texts.setdefault(re.sub(r"\d+", "", text), (text, category))
+
+        return warnings_to(receive)
 
     def count(self, flags: np.ndarray) -> None:
         """Count the rows of a part."""
@@ -362,8 +355,11 @@ class _Said:
 @contextmanager
 def _counted_from(start: int) -> Iterator[None]:
     """Count the rows that the log of estimators names through the whole table."""
+    thread = threading.get_ident()
 
     def shift(record: logging.LogRecord) -> bool:
+        if record.thread != thread:  # of another call
+            return True
         if isinstance(record.args, tuple) and record.args and isinstance(record.args[0], int):
             record.args = (record.args[0] + start, *record.args[1:])
         return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from hifrac.catalogs.errors import (
     CatalogWarning,
 )
 from hifrac.core.config import cache_dir, conf, data_dir
+from hifrac.core.exceptions import warn_caller
 from hifrac.core.files import file_sha256
 from hifrac.core.tables import read_table, write_table
 
@@ -62,10 +62,9 @@ class Raw:
             for path in self.places:
                 if path.is_file():
                     path.unlink()
-            warnings.warn(
+            warn_caller(
                 f"{self.places[0].name} could not be kept: {first_line(reason)}",
                 CatalogWarning,
-                stacklevel=4,
             )
         else:
             if self.pieces is not None:

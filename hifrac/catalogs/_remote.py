@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import io
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,7 +21,7 @@ from astropy.table import Table, vstack
 
 from hifrac.catalogs.errors import CatalogServiceError
 from hifrac.core.config import conf
-from hifrac.core.exceptions import warn_caller
+from hifrac.core.exceptions import silenced, warn_caller
 from hifrac.core.retry import ask_patiently, retry_after
 from hifrac.core.tables import read_table, read_text_table, write_table
 from hifrac.cutouts._turns import turns_of
@@ -74,8 +73,7 @@ def _parse_votable(response: requests.Response, address: str) -> dict[str, Table
     if not response.content.lstrip().startswith(b"<?xml"):
         raise error(f"did not answer with a VOTable: {_beginning(response)}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # VizieR's labels are not all valid VOTable identifiers
+        with silenced():  # VizieR's labels are not all valid VOTable identifiers
             tree = votable.parse(io.BytesIO(response.content), verify="ignore")
     except Exception as reason:  # each layer of the parser raises errors of its own
         raise error(f"answered with a damaged VOTable: {reason}") from reason
@@ -85,8 +83,7 @@ def _parse_votable(response: requests.Response, address: str) -> dict[str, Table
             raise error(f"answered {info.value}: {info.content or 'no reason given'}")
     tables: dict[str, Table] = {}
     for part in tree.iter_tables():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silenced():
             table = part.to_table(use_names_over_ids=True)
         table.meta.clear()
         if part.nrows is not None and part.nrows != len(table):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hifrac.catalogs._harmonise import Field, Values, assemble, expect_rows, ext
 from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs.columns import CatalogFlag
 from hifrac.catalogs.errors import CatalogFormatError, CatalogWarning
+from hifrac.core.exceptions import silenced, warn_caller
 
 _NO_OBJID = (-9223372036854775808, 0, -9999)
 
@@ -292,8 +292,7 @@ def _lines(path: Path) -> list[str]:
 def _cds_table(lines: list[str], readme: Path, name: str) -> Table:
     from astropy.io import ascii as text_tables
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with silenced():
         reader = text_tables.get_reader(text_tables.Cds, readme=str(readme))
         reader.data.table_name = name
         return reader.read(lines)
@@ -326,10 +325,9 @@ def _check_w20(values: Values) -> str:
     if not wrong:
         return "corrected release of 2019-08-08"
     values.put("w20", w20, np.ones(values.rows, bool))
-    warnings.warn(
+    warn_caller(
         f"W20 of {wrong} of {len(telling)} galaxies are not those of the corrected alpha.100 of 2019-08-08, "
         "so this is an earlier release, whose W20 are wrong: w20 is masked",
         CatalogWarning,
-        stacklevel=3,
     )
     return "masked: not the corrected release of 2019-08-08"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs._remote import skyserver_sql
 from hifrac.catalogs.columns import CatalogFlag
 from hifrac.catalogs.errors import CatalogFormatError
+from hifrac.core.exceptions import silenced
 from hifrac.core.measurements import C_KM_S
 
 _FROM = """
@@ -259,8 +259,7 @@ _NSA_FIELDS = (
 
 def _read_nsa(path: Path, columns: Sequence[str]) -> Table:
     try:
-        with warnings.catch_warnings(), fits.open(path, memmap=True) as file:
-            warnings.simplefilter("ignore")  # a file cut off is found below
+        with silenced(), fits.open(path, memmap=True) as file:  # a file cut off is found below
             data = file[1].data
             size = file[1].header["NAXIS1"] * file[1].header["NAXIS2"]
             names = {name.upper(): name for name in file[1].columns.names}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from hifrac.catalogs._registry import CATALOGS
 from hifrac.catalogs._remote import vizier_tables
 from hifrac.catalogs.columns import CatalogFlag, plain_values
 from hifrac.catalogs.errors import CatalogFormatError, CatalogWarning
+from hifrac.core.exceptions import warn_caller
 from hifrac.core.measurements import C_KM_S
 
 _XGASS_FIELDS = (
@@ -200,11 +200,10 @@ def nibles(path=None, *, signs_from: Sequence[Table] = (), labels: Mapping[str, 
         signs = f"lost in the file; {counts}"
         unknown = np.count_nonzero(flags & int(CatalogFlag.DEC_SIGN_UNKNOWN))
         if unknown:
-            warnings.warn(
+            warn_caller(
                 f"nibles: the file has lost the signs of its declinations; {unknown} of {values.rows} remain "
                 "unknown, flagged DEC_SIGN_UNKNOWN, and may be mirror images (signs_from=... tells more)",
                 CatalogWarning,
-                stacklevel=2,
             )
     flags |= np.where(derived, int(CatalogFlag.DERIVED_FRACTION), 0)
     return assemble(

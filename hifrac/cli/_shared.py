@@ -247,6 +247,8 @@ def exit_unless_complete(
 @contextmanager
 def first_failures() -> Iterator[dict]:
     """Collect the first message of each flag from the log of the estimator, for `count_outcomes`."""
+    from hifrac.core.exceptions import without_warnings
+
     first: dict = {}
 
     class FirstMessages(logging.Handler):
@@ -258,8 +260,7 @@ def first_failures() -> Iterator[dict]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")  # the summary says it
+        with without_warnings(r"\d+ of \d+ rows have no estimate"):  # the summary says it
             yield first
     finally:
         logger.setLevel(level)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,13 +60,14 @@ def fetch(
     reasons. Files that are in FOLDER already are not asked for, so an
     interrupted or partly failed run is finished by running it again.
     """
+    from hifrac.core.exceptions import without_warnings
     from hifrac.core.tables import read_table, write_table
     from hifrac.spectra import fetch_spectra
 
     rows = read_table(table, format=input_format, text_columns=["run2d", "objid", "specobjid"])
-    # The summary says it in more words.
-    warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no spectrum")
     with ExitStack() as stack:
+        # The summary says it in more words.
+        stack.enter_context(without_warnings(r"\d+ of \d+ rows have no spectrum"))
         stack.enter_context(temporary_settings(max_rate=max_rate, offline=offline))
         stack.enter_context(exit_on_interrupt(fetching=True, what="spectra"))
         if base_url is not None:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import ClassVar
 
 from astropy.utils.exceptions import AstropyUserWarning
 
 from hifrac.core.flags import Flag
+from hifrac.core.forks import hold_at_fork
+
+# The filters of `warnings.catch_warnings` are those of all threads, and the last one to leave it restores
+# what it met. So warnings of this package are told to whoever listens in their own context, and filters are
+# changed for those of libraries alone, by one thread at a time.
+_Receiver = Callable[[str, type[Warning]], object]
+_receiver: ContextVar[_Receiver | None] = ContextVar("_receiver", default=None)
+_filters_lock = threading.RLock()
+hold_at_fork(_filters_lock)
 
 
 class HifracWarning(AstropyUserWarning):
@@ -17,10 +31,49 @@ class HifracWarning(AstropyUserWarning):
 
 def warn_caller(message: str, category: type[Warning] = HifracWarning) -> None:
     """Warn, and point to the first line that is outside of this package."""
+    if (receive := _receiver.get()) is not None:
+        receive(message, category)
+        return
     frame, stacklevel = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "hifrac":
         frame, stacklevel = frame.f_back, stacklevel + 1
     warnings.warn(message, category, stacklevel=stacklevel)
+
+
+@contextmanager
+def warnings_to(receive: _Receiver | None) -> Iterator[None]:
+    """Tell warnings of this package to a function: those of this thread, and of what it gives its context."""
+    token = _receiver.set(receive)
+    try:
+        yield
+    finally:
+        _receiver.reset(token)
+
+
+@contextmanager
+def without_warnings(beginning: str = "") -> Iterator[None]:
+    """Leave out warnings of this package that begin as a regular expression says."""
+    outer = _receiver.get()
+
+    def receive(message: str, category: type[Warning]) -> None:
+        if not re.match(beginning, message):
+            with warnings_to(outer):
+                warn_caller(message, category)
+
+    with warnings_to(receive):
+        yield
+
+
+@contextmanager
+def silenced(*beginnings: str) -> Iterator[None]:
+    """Silence what libraries warn of, or what of it begins as regular expressions say.
+
+    To be left soon, and without waiting for other threads: these may wait for it.
+    """
+    with _filters_lock, warnings.catch_warnings():
+        for beginning in beginnings or ("",):
+            warnings.filterwarnings("ignore", beginning)
+        yield
 
 
 class HifracError(Exception):

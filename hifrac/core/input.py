@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.table import MaskedColumn, QTable, Table
+from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 
 from hifrac.core.columns import is_logarithm, plain_logarithm
-from hifrac.core.exceptions import HifracWarning, warn_caller
+from hifrac.core.exceptions import warn_caller, without_warnings
 from hifrac.core.measurements import find_column, find_measurement, parse_measurement
 from hifrac.core.positions import NoPositionsError, coord_degrees, table_positions
 from hifrac.core.shapes import as_table
@@ -127,10 +126,7 @@ def parse_labelled(table: Table, *measurements: str) -> Positions:
     says, and nothing to warn of. The ``table`` of the result is the one that was given.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "(ra|dec|ra and dec) (has|have) no unit: ", HifracWarning
-            )  # in any case
+        with without_warnings("(?i)(ra|dec|ra and dec) (has|have) no unit: "):
             ra, dec = _valid(*table_positions(table))
     except NoPositionsError:
         ra, dec = np.full(len(table), np.nan), np.full(len(table), np.nan)
@@ -173,7 +169,22 @@ def _carried(table: Table) -> QTable:
             column = Masked(quantity_class(np.asarray(column.data.data, dtype=float), unit), mask=column.mask)
             column.info.description, column.info.format = info.description, info.format
             column.info.meta = copy.deepcopy(info.meta)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="column .* has a unit but is kept as a")
-            result[name] = column
+        is_plain = unit is not None and not _can_be_quantity(column)
+        if is_plain:
+            column = column.copy()
+            column.unit = None
+        result[name] = column
+        if is_plain:
+            result[name].unit = unit
     return result
+
+
+def _can_be_quantity(column: Any) -> bool:
+    """Return whether QTable makes a quantity of a column with a unit, and does not warn that it cannot."""
+    if not isinstance(column, Column) or column.dtype.kind in "fiu":
+        return True
+    try:
+        u.Quantity(column.data, column.unit, subok=True)
+    except Exception:  # as QTable has it
+        return False
+    return True

@@ -16,6 +16,7 @@ from astropy.utils.data import get_readable_fileobj
 
 from hifrac.core.arrow import from_arrow
 from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
+from hifrac.core.exceptions import silenced
 from hifrac.core.files import whole_file
 from hifrac.core.parts import read_parts
 from hifrac.core.plain_columns import holds_vectors, suited_table
@@ -119,8 +120,7 @@ def read_table(
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silenced():
             # A file that was cut off is an error: half a table is none.
             warnings.filterwarnings("error", message=".*truncated.*")
             result = _read(path, format, table, text_columns)
@@ -388,9 +388,7 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
     require_vectors(path, (name for name in table.colnames if np.ndim(table[name]) > 1))
     options = {"serialize_meta": True, "path": "result"} if file_format == "hdf5" else {}
     try:
-        with whole_file(path, keep=keep, sync=True) as partial, warnings.catch_warnings():
-            for message in _FORMAT_LIMITS:
-                warnings.filterwarnings("ignore", message=message, category=Warning)
+        with whole_file(path, keep=keep, sync=True) as partial, silenced(*_FORMAT_LIMITS):
             plain = suited_table(table, file_format)
             plain.write(partial, format=file_format, overwrite=True, **options)
     except OSError as error:  # would name the partial file

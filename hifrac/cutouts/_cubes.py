@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hifrac import images
-from hifrac.core.exceptions import BadImageError, OutOfFootprintError
+from hifrac.core.exceptions import BadImageError, OutOfFootprintError, silenced
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -169,8 +168,7 @@ def compose(
     """
     from astropy.wcs import WCS
 
-    with images.FITS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with silenced():
         sky = WCS(header).celestial.to_header()
     sky["BUNIT"] = "nanomaggy"
     for answer in source:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hifrac.core.forks import tell_of_forks
+
 try:
     import fcntl
 except ImportError:  # not a POSIX system
@@ -36,13 +38,24 @@ T = TypeVar("T")
 
 
 class Database:
-    """A SQLite file of tables with rowids, made when first written to. Thread-safe."""
+    """A SQLite file of tables with rowids, made when first written to. Thread-safe.
+
+    SQLite's connections and locks must not be carried across a fork: they are closed before one.
+    """
 
     def __init__(self, path: Path, schema: str) -> None:
         self._path, self._schema = path, schema
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # which one the connection was opened to
+        tell_of_forks(self)
+
+    def _before_fork(self) -> None:
+        self._lock.acquire()
+        self.close()
+
+    def _after_fork(self, is_child: bool) -> None:  # noqa: ARG002
+        self._lock.release()
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query; none where there is no file, or nothing legible in it."""

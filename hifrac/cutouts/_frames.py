@@ -10,7 +10,6 @@ import bz2
 import gzip
 import os
 import re
-import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,8 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hifrac.core.angles import unit_vectors
-from hifrac.core.exceptions import BadImageError, FetchError, HifracWarning, RowError
-from hifrac.images import FITS_LOCK
+from hifrac.core.exceptions import BadImageError, FetchError, RowError, silenced, warn_caller
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -88,7 +86,7 @@ class FrameIndex:
         vectors = unit_vectors(*np.moveaxis(outlines, -1, 0))
         self._radius = float(np.linalg.norm(vectors[:, 1:] - vectors[:, :1], axis=-1).max())
         self._tree = cKDTree(vectors[:, 0])
-        self._renew()
+        self.renew()
 
     def _read_headers(self) -> None:
         files = [(field, band) for field, suffixes in enumerate(self._suffixes) for band in suffixes]
@@ -108,11 +106,9 @@ class FrameIndex:
         placed = set(self._placed.tolist())
         nowhere = [fault for (field, _), fault in self._faults.items() if field not in placed]
         if nowhere:
-            warnings.warn(
+            warn_caller(
                 f"{len(nowhere)} files in {self._folder} cannot be read, and no other band tells where they "
-                f"belong; the first: {nowhere[0]}",
-                HifracWarning,
-                stacklevel=5,
+                f"belong; the first: {nowhere[0]}"
             )
         if not self._placed.size:
             raise ValueError(f"path has no frame that can be read: {nowhere[0]}")
@@ -178,8 +174,6 @@ class FrameIndex:
             raise type(fault)(str(fault))
         if not self._headers["offset"][field, band]:
             raise FetchError(f"the frame is missing: {self.path(field, band)}")
-        if self._process != os.getpid():
-            self._renew()  # after a fork: locks may be held by threads that are not here
         recent = self._unpacked if self._suffixes[field][band] else self._mapped
         # Threads that want the same frame wait for one reading.
         with self._locks[(3 * field + band) % len(self._locks)]:
@@ -188,9 +182,9 @@ class FrameIndex:
             raise BadImageError(str(pixels))
         return pixels
 
-    def _renew(self) -> None:
-        """Forget the pixels of all frames."""
-        self._process, self._locks = os.getpid(), [Lock() for _ in range(64)]
+    def renew(self) -> None:
+        """Forget the pixels of all frames, and locks that threads may hold which a forked process has not."""
+        self._locks = [Lock() for _ in range(64)]
         self._mapped, self._unpacked = lru_cache(MAPPED)(self._load), lru_cache(UNPACKED)(self._load)
 
     def _load(self, field: int, band: int) -> np.ndarray | BadImageError:
@@ -335,6 +329,5 @@ def parse_header(text: bytes) -> tuple[np.void, WCS | None]:
     from astropy.io import fits
     from astropy.wcs import WCS
 
-    with FITS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with silenced():
         return header, WCS(fits.Header.fromstring(text))

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hifrac.core.forks import hold_at_fork, tell_of_forks
+
 log = logging.getLogger(__name__)
 
 # Intervals are stretched by this: a request that arrives some milliseconds late must
@@ -49,6 +51,15 @@ class Turns:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._alone_until = 0.0
+        tell_of_forks(self)
+
+    def _before_fork(self) -> None:
+        self._lock.acquire()
+        if self._path is not None and not self._alone_until:
+            self._close()  # SQLite's connections to files must not be carried across a fork
+
+    def _after_fork(self, is_child: bool) -> None:  # noqa: ARG002
+        self._lock.release()
 
     def reserve(self, rate: float) -> float:
         """Take the next turn, and return the seconds until then; ``rate`` is per second, 0 for no limit."""
@@ -111,17 +122,17 @@ class Turns:
             self._connection = None
 
 
-_TURNS: dict[tuple[int, str], Turns] = {}
+_TURNS: dict[str, Turns] = {}
 _TURNS_LOCK = threading.Lock()
+hold_at_fork(_TURNS_LOCK)
 
 
 def turns_of(host: str) -> Turns:
     """Return the turns of a host: the same for all threads."""
     with _TURNS_LOCK:
-        key = os.getpid(), host  # by process: a connection must not be used on both sides of a fork
-        if key not in _TURNS:
-            _TURNS[key] = Turns(host, _shared_path())
-        return _TURNS[key]
+        if host not in _TURNS:
+            _TURNS[host] = Turns(host, _shared_path())
+        return _TURNS[host]
 
 
 def _shared_path() -> Path | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hifrac import images
 from hifrac.core.exceptions import BadScaleError, OutOfFootprintError, RowError
+from hifrac.core.forks import tell_of_forks
 from hifrac.cutouts._frames import FrameIndex, Show
 from hifrac.cutouts._positions import bad_coordinate, on_sphere
 from hifrac.cutouts._scales import checked_scales
@@ -116,6 +117,7 @@ class FrameCutouts:
         self._lock = threading.Lock()
         self._index: FrameIndex | None = None
         self._closed = False
+        tell_of_forks(self)
         # World coordinates are worked out at three by three nodes of a picture. Parabolas lead from there to
         # all pixels, to much better than a hundredth of one.
         centre = (recipe.width - 1) / 2
@@ -123,6 +125,15 @@ class FrameCutouts:
         self._nodes = centre + reach * np.array([-1.0, 0.0, 1.0])
         steps = np.vander((np.arange(recipe.width) - centre) / reach, 3)
         self._weights = (steps @ np.linalg.inv(np.vander([-1.0, 0.0, 1.0], 3))).astype(np.float32)
+
+    def _before_fork(self) -> None:
+        pass
+
+    def _after_fork(self, is_child: bool) -> None:
+        if is_child:
+            self._lock = threading.Lock()
+            if self._index is not None:
+                self._index.renew()
 
     def __reduce__(self) -> tuple:
         # Another process reads the headers itself.

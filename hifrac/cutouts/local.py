@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hifrac.core.exceptions import BadImageError, FetchError, RowError
+from hifrac.core.forks import tell_of_forks
 from hifrac.cutouts._archives import Collection, Folder, TarArchive, ZipArchive, is_tar
 from hifrac.cutouts._cubes import display_order, join_bands, parse_bands, reorder_cube
 from hifrac.cutouts._scales import (
@@ -33,6 +34,9 @@ _BANDS_RANK = {"fits": 0, "npy": 1}
 
 # Of one file, where no recipe says how large a picture is: three planes of fluxes with 3,000 pixels a side.
 _MOST_BYTES = 2**27
+
+# Of the parent process. Never closed: that waits for threads which read at the fork, and are not here.
+_inherited: list[Collection | None] = []
 
 
 class LocalCutouts:
@@ -166,6 +170,15 @@ class LocalCutouts:
         self._index: dict[str, Any] = {}
         self._twins: dict[str, tuple[str, str]] = {}
         self._closed = False
+        tell_of_forks(self)
+
+    def _before_fork(self) -> None:
+        pass
+
+    def _after_fork(self, is_child: bool) -> None:
+        if is_child:  # which must not share the place in an open archive: it opens it itself
+            _inherited.append(self._collection)
+            self._lock, self._collection = threading.Lock(), None
 
     def __reduce__(self) -> tuple:
         # Another process opens the collection itself.

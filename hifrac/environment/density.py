@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +14,7 @@ from astropy.table import QTable, Table
 
 import hifrac
 from hifrac.core.counts import require_count
-from hifrac.core.exceptions import HifracWarning, warn_caller
+from hifrac.core.exceptions import warn_caller, without_warnings
 from hifrac.core.measurements import C_KM_S, parse_numbers, plain_floats
 from hifrac.environment._median import sliding_median
 from hifrac.environment._neighbours import nearest_in_window
@@ -445,8 +444,7 @@ def _reference_densities(
     positive = z[z > 0]
     if positive.size == 0:
         return np.empty(0), np.empty(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", HifracWarning)  # the densities of the targets have warned
+    with without_warnings():  # the densities of the targets have warned
         catalogue, _ = parse_reference(reference)
         reach = width / 2 + _GRID
         rows = (catalogue.z > max(positive.min() - reach, 0)) & (catalogue.z < positive.max() + reach)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hifrac.core.exceptions import warn_caller
+from hifrac.core.exceptions import silenced, warn_caller
 
 if TYPE_CHECKING:
     import distributed
@@ -77,11 +77,8 @@ def local_cluster(n_workers: int | None = None, gpus: int = 0) -> distributed.Lo
 
 def import_lsdb():
     """Return the module ``lsdb``; an ImportError says where it comes from."""
-    import warnings
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it sets an option of pandas that is none any more
+        with silenced():  # it sets an option of pandas that is none any more
             import lsdb
     except ImportError as error:
         raise ImportError(f"catalogues in HATS need LSDB (pip install 'hifrac[hats]'): {error}") from error

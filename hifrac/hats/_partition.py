@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from astropy.table import Table
@@ -10,6 +9,7 @@ from astropy.table import Table
 from hifrac.core.arrow import to_arrow
 from hifrac.core.columns import ResultColumn, make_room
 from hifrac.core.config import conf
+from hifrac.core.exceptions import without_warnings
 from hifrac.cutouts.remote import RemoteCutouts
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def predict_partition(
     names = _renamed(card, frame, samples, replace_columns)
     result = frame[list(names)].rename(columns=names)
     plain = result[[name for name in result.columns if not _holds_lists(result.dtypes[name])]]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* no unit: read as degrees")  # a DataFrame has no units
+    with without_warnings(".* no unit: read as degrees"):  # a DataFrame has no units
         table = estimator.predict(plain.reset_index(drop=True), ra=ra, dec=dec, samples=samples)
     added = [name for name in meta.columns if name not in result.columns]
     arrow = to_arrow(table[added])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 import uuid
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from hifrac.core.config import conf, temporary_settings
-from hifrac.core.exceptions import ModelError
+from hifrac.core.exceptions import ModelError, without_warnings
 from hifrac.hats._partition import predict_partition
 from hifrac.models import load_model
 from hifrac.models.registry import bundled_models
@@ -27,6 +26,19 @@ if TYPE_CHECKING:
 #: The estimator of this process for the catalogue at work, by the token of what was sent.
 _made: dict[str, PictureEstimator] = {}
 _lock = threading.Lock()
+_changed = threading.Condition()
+
+
+@dataclass
+class _InForce:
+    """Whose settings are those of this process, and how many threads estimate with them."""
+
+    token: str = ""
+    users: int = 0
+    restored: ExitStack = field(default_factory=ExitStack)
+
+
+_in_force = _InForce()
 
 
 @dataclass(frozen=True)
@@ -66,10 +78,27 @@ class ShippedEstimator:
 
     def predict(self, frame: pd.DataFrame, **options: Any) -> pd.DataFrame:
         """Estimate a partition in this process; of rows without an estimate is warned at the end, once."""
-        changed = {name: value for name, value in self.settings.items() if getattr(conf, name) != value}
-        with temporary_settings(**changed), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")
+        with self._settings(), without_warnings(r"\d+ of \d+ rows have no estimate"):
             return predict_partition(frame, self._estimator(), allow_fetch=True, **options)
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """Set the settings until the last thread that estimates with them is done; other ones wait."""
+        with _changed:
+            _changed.wait_for(lambda: _in_force.users == 0 or _in_force.token == self.token)
+            if _in_force.users == 0:
+                other = {n: value for n, value in self.settings.items() if getattr(conf, n) != value}
+                _in_force.restored.enter_context(temporary_settings(**other))
+                _in_force.token = self.token
+            _in_force.users += 1
+        try:
+            yield
+        finally:
+            with _changed:
+                _in_force.users -= 1
+                if _in_force.users == 0:
+                    _in_force.restored.close()
+                    _changed.notify_all()
 
     def _estimator(self) -> PictureEstimator:
         """Return the estimator of this process."""

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from hifrac.core.exceptions import ModelError, ModelIntegrityError
+from hifrac.core.exceptions import ModelError, ModelIntegrityError, silenced
 from hifrac.core.files import file_sha256, write_whole
 from hifrac.models.cards import ModelCard
 
@@ -36,13 +34,8 @@ _MOST_CHANNELS = 256
 _MOST = 65536
 
 
-@contextmanager
-def _deprecations_of_jit_silenced() -> Iterator[None]:
-    """Silence PyTorch on TorchScript, which it deprecates: it is asked for, and portable from 2.8 on."""
-    with warnings.catch_warnings():
-        for category in (DeprecationWarning, FutureWarning):
-            warnings.filterwarnings("ignore", message=r".*torch\.jit\.", category=category)
-        yield
+# What PyTorch says of TorchScript, which it deprecates: it is asked for, and portable from 2.8 on.
+_DEPRECATION_OF_JIT = r".*torch\.jit\."
 
 
 class _Columns(nn.Module):
@@ -137,7 +130,7 @@ def save(
     write_whole(folder / WEIGHTS, safetensors.torch.save(weights))
     written = [WEIGHTS]
     if "torchscript" in formats:
-        with _deprecations_of_jit_silenced(), torch.no_grad():
+        with silenced(_DEPRECATION_OF_JIT), torch.no_grad():
             torch.jit.save(torch.jit.script(fold_for_inference(network).cpu()), folder / SCRIPT)
         written.append(SCRIPT)
     if "export" in formats and width is not None:
@@ -215,7 +208,7 @@ def load_script(folder: Path, card: ModelCard) -> nn.Module:
     """Load the TorchScript network."""
     data = _verified(folder, SCRIPT, card)
     try:
-        with _deprecations_of_jit_silenced():
+        with silenced(_DEPRECATION_OF_JIT):
             return torch.jit.load(io.BytesIO(data), map_location="cpu").eval()
     except RuntimeError as error:
         raise ModelError(f"model {card.name!r}: {SCRIPT} cannot be loaded: {error}") from error

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
-from hifrac.core.exceptions import HifracWarning
+from hifrac.core.exceptions import warn_caller
 from hifrac.models._torch import n_threads, plain_torch
 
 if TYPE_CHECKING:
@@ -77,11 +76,7 @@ def in_parts(
         room[:] = [size]
         if torch.device(device).type == "cuda":
             torch.cuda.empty_cache()
-        warnings.warn(
-            f"out of memory on {device} with {tried} pictures at once: going on with {size}{advice}",
-            HifracWarning,
-            stacklevel=3,
-        )
+        warn_caller(f"out of memory on {device} with {tried} pictures at once: going on with {size}{advice}")
     return parts
 
 

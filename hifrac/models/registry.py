@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -14,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hifrac.core.config import conf
-from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
+from hifrac.core.exceptions import (
+    ModelError,
+    ModelIntegrityError,
+    UnknownModelError,
+    warn_caller,
+)
 from hifrac.core.reprs import html_facts, html_rows
 from hifrac.models._passes import in_parts, side_by_side
 from hifrac.models._torch import plain_torch
@@ -504,7 +508,7 @@ def _network(folder: Path, card: ModelCard, runtime: str | None, place: str) -> 
         except ModelError as error:
             if runtime is not None:
                 raise
-            warnings.warn(f"{error}; the Python network takes its place", HifracWarning, stacklevel=4)
+            warn_caller(f"{error}; the Python network takes its place")
     network = _artifact.load_eager(folder, card)
     if runtime in ("openvino", "half"):
         from hifrac.models import runtimes

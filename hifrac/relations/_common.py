@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from astropy.table import Column, QTable
 
 import hifrac
 from hifrac.core.columns import RESULT_COLUMNS, ResultColumn, make_column
-from hifrac.core.exceptions import HifracWarning
+from hifrac.core.exceptions import warn_caller
 from hifrac.core.flags import BitFlag
 
 _SIGMA_84 = 0.994458  # normal deviate of 84%, the upper of the two percentiles
@@ -89,11 +88,9 @@ def check(inputs: dict[str, np.ndarray], relation: Relation) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             is_outside = (values < low) | (values > high)
         if np.any(is_outside) and np.all(is_outside[~np.isnan(values)]):
-            warnings.warn(
+            warn_caller(
                 f"{name}: all values are outside {low:g} to {high:g}, for instance "
-                f"{values[is_outside][0]:g}: is it measured as {relation.name} wants it? ({relation.system})",
-                HifracWarning,
-                stacklevel=4,
+                f"{values[is_outside][0]:g}: is it measured as {relation.name} wants it? ({relation.system})"
             )
         outside |= is_outside
     flags = np.where(missing, int(RelationFlag.MISSING_INPUT), 0)

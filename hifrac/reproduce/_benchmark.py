@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from hifrac.catalogs import CatalogFlag, _files, match_ids, match_positions, pla
 from hifrac.catalogs.columns import CATALOG_COLUMNS, catalog_column
 from hifrac.catalogs.samples import with_stellar_mass
 from hifrac.core import config
+from hifrac.core.exceptions import without_warnings
 from hifrac.core.measurements import plain_floats
 from hifrac.cutouts import CutoutSource, LocalCutouts, source_for
 from hifrac.estimator import HIFractionEstimator
@@ -353,8 +353,8 @@ def _pictures(name: str, table: QTable, notes: list[str], cutouts: str | Path | 
     new = (objid != "") & ~learned & np.isfinite(plain_values(table, "log_hi_fraction"))
     answers = {"": dict.fromkeys(("estimate", "lower", "upper"), np.full(len(table), np.nan))}
     if new.any():
-        with _source_of(loaded, cutouts) as source, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"\d+ of \d+ rows have no estimate")  # they are counted
+        # Rows without an estimate are counted.
+        with _source_of(loaded, cutouts) as source, without_warnings(r"\d+ of \d+ rows have no estimate"):
             estimator = HIFractionEstimator(loaded, cutouts=source, selection=selection)
             result = estimator.predict(table["ra", "dec", "objid"][new])
         place = np.cumsum(new) - 1

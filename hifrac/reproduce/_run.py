@@ -7,7 +7,6 @@ import logging
 import platform
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache
@@ -23,7 +22,7 @@ from joblib import Memory
 
 import hifrac
 from hifrac.core.config import cache_dir, conf
-from hifrac.core.exceptions import HifracWarning
+from hifrac.core.exceptions import warn_caller
 from hifrac.core.files import file_sha256, write_whole
 from hifrac.core.plain_columns import plain_table
 from hifrac.core.tables import read_table, write_table
@@ -294,7 +293,7 @@ def _write_summary(entries: dict[str, dict[str, Any]], path: Path) -> None:
             others = earlier[~np.isin(earlier["experiment"], list(entries))]
             summary = vstack([others, summary]) if len(others) else summary
         except (KeyError, ValueError) as error:
-            warnings.warn(f"{path} cannot be read, and is replaced: {error}", HifracWarning, stacklevel=3)
+            warn_caller(f"{path} cannot be read, and is replaced: {error}")
     write_table(summary, path, overwrite=True)
 
 

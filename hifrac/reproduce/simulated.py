@@ -6,7 +6,6 @@ over from sample to sample as far as brightness, colour, size and shape go. It i
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +14,9 @@ from astropy import units as u
 from astropy.table import Table, vstack
 from matplotlib.figure import Figure
 
-from hifrac.catalogs import CatalogWarning, durbala2020, match_positions
+from hifrac.catalogs import durbala2020, match_positions
 from hifrac.catalogs.samples import paper_samples
+from hifrac.core.exceptions import without_warnings
 from hifrac.core.files import file_sha256
 from hifrac.core.measurements import plain_floats
 from hifrac.metrics import regression_metrics
@@ -75,9 +75,8 @@ def _draw_rows(table: Table, largest: int, seed: int) -> Table:
 def _samples(setting: Setting) -> list[Table]:
     """Return the photometry of galaxies that the model had no label of, after that of the labelled ones."""
     photometry = durbala2020(setting.root)
-    with warnings.catch_warnings():
-        # Of declinations of unknown sign: those that meet a galaxy of ALFALFA are right.
-        warnings.filterwarnings("ignore", "nibles: ", CatalogWarning)
+    # Of declinations of unknown sign: those that meet a galaxy of ALFALFA are right.
+    with without_warnings("nibles: "):
         paper = {name: selection.table for name, selection in paper_samples(folder=setting.root).items()}
     own, trained = labels(setting), answers(setting.model)
     with_label = vstack([own["ra", "dec"], deep_sample(setting)["ra", "dec"]], metadata_conflicts="silent")

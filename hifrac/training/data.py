@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from astropy.table import Table
 from torch import Tensor
 
 from hifrac.core.config import data_dir
-from hifrac.core.exceptions import HifracWarning, RowError
+from hifrac.core.exceptions import RowError, warn_caller
 from hifrac.core.input import parse_labelled
 from hifrac.cutouts import LocalCutouts
 from hifrac.cutouts.recipe import CutoutRecipe
@@ -197,11 +196,9 @@ def read_labelled(
         raise ValueError(f"{name}: {str(unique[count > 1][0])!r} stands in the table {count.max()} times")
     positions = parse_labelled(table, "ebv")
     if not np.isfinite(positions.ra).any():
-        warnings.warn(
+        warn_caller(
             "table has no valid positions, ra and dec for instance: the split may part galaxies closer than "
-            "90 arcsec, and predict will need positions",
-            HifracWarning,
-            stacklevel=2,
+            "90 arcsec, and predict will need positions"
         )
     values = np.stack([numbers_of(table, column) for column in targets], axis=1)
     pixels = decode_all(table[name], cutouts, recipe, name, **files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -15,7 +14,7 @@ from astropy.table import Table, vstack
 
 from hifrac.core.config import conf
 from hifrac.core.evidence import Evidence, parse_evidence
-from hifrac.core.exceptions import HifracWarning, RowError
+from hifrac.core.exceptions import RowError, warn_caller
 from hifrac.core.input import parse_labelled
 from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
@@ -313,11 +312,9 @@ def _evidence(model: Model, table: Table, labelled: np.ndarray) -> tuple[np.ndar
     positions = parse_labelled(table, "ebv")
     ebv = galactic_ebv(positions.ra, positions.dec, positions.ebv)
     if count := int(np.sum(np.isnan(ebv[labelled]))):
-        warnings.warn(
+        warn_caller(
             f"table: {count} of {len(labelled)} rows have neither a valid position nor ebv, the "
-            f"reddening: {model.card.name!r} takes it to be the typical one",
-            HifracWarning,
-            stacklevel=3,
+            f"reddening: {model.card.name!r} takes it to be the typical one"
         )
     return ebv, parse_evidence(table, ebv, positions.dec) if model.uses_evidence else None
 
@@ -385,11 +382,9 @@ def _count_learned(model: Model, table: Table, column: str) -> dict[str, int]:
     unseen = [names for names in rows if learned.isdisjoint(names)]
     untold = sum(not any(name and _sky_version(name) in comparable for name in names) for names in unseen)
     if count := len(rows) - len(unseen):
-        warnings.warn(
+        warn_caller(
             f"{model.card.name!r} learned from {count} of the {len(rows)} galaxies that it is judged on: of "
-            "these the figures are optimistic; those of held-out galaxies are in its card",
-            HifracWarning,
-            stacklevel=3,
+            "these the figures are optimistic; those of held-out galaxies are in its card"
         )
     return {"learned_from": count, "perhaps_learned_from": untold}
 

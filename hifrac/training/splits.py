@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from astropy.table import Table
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from hifrac.core.exceptions import HifracWarning
+from hifrac.core.exceptions import warn_caller
 from hifrac.core.files import whole_file
 
 TRAIN, HELD_OUT = "train", "held_out"
@@ -407,4 +406,4 @@ def require_apart(split: Table, objid: np.ndarray, ra: np.ndarray, dec: np.ndarr
     )
     if not str(split.meta.get("rule", "")).startswith("paper-"):
         raise ValueError(message)
-    warnings.warn(message, HifracWarning, stacklevel=3)
+    warn_caller(message)

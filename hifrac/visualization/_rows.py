@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 
 from hifrac import images
-from hifrac.core.exceptions import HifracWarning, RowError
+from hifrac.core.exceptions import RowError, without_warnings
 from hifrac.core.flags import UNSERVED
 from hifrac.core.input import parse
 from hifrac.core.measurements import find_column, plain_floats
@@ -98,9 +97,7 @@ def places_of(result: Table) -> tuple[np.ndarray, np.ndarray]:
     """Return the ICRS degrees of a result's rows, NaN where unknown."""
     arguments = result.meta.get("hifrac", {}).get("arguments", {})
     axes = {axis: arguments[axis] for axis in ("ra", "dec") if arguments.get(axis) in result.colnames}
-    with warnings.catch_warnings():
-        # predict has said all this of the same table.
-        warnings.simplefilter("ignore", HifracWarning)
+    with without_warnings():  # predict has said all this of the same table
         try:
             positions = parse(result, **axes)
         except NoPositionsError:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from hifrac.core.exceptions import silenced
 from hifrac.models.measuring import MeasuringNet
 
 #: The penalties of ridge regressions, of which the best is taken.
@@ -37,8 +36,7 @@ def fit_logistic(
 ) -> tuple[float, np.ndarray]:
     """Fit intercept and coefficients; both classes count alike unless there are weights."""
     balance = "balanced" if weights is None else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with silenced("lbfgs failed to converge"):
         fitted = LogisticRegression(class_weight=balance, C=inverse_penalty, max_iter=3000).fit(
             inputs, is_class, sample_weight=weights
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -13,7 +12,7 @@ import torch
 from astropy.table import Table
 from sklearn.linear_model import RidgeCV
 
-from hifrac.core.exceptions import HifracWarning, ModelError
+from hifrac.core.exceptions import ModelError, warn_caller
 from hifrac.core.reddening import galactic_ebv
 from hifrac.core.tables import read_table
 from hifrac.cutouts._scales import scale_text
@@ -207,13 +206,11 @@ def _warn_of_unlike(card: ModelCard, distance: np.ndarray) -> None:
         return
     unlike = int(np.count_nonzero(detection.ood_score(distance) >= detection.ood_threshold))
     if unlike > MOST_UNLIKE * len(distance):
-        warnings.warn(
+        warn_caller(
             f"cutouts: {unlike} of {len(distance)} pictures are unlike those that {card.name!r} was "
             f"trained on (ood_score {detection.ood_threshold:g} or more), and estimates from such pictures "
             f"will be flagged: have they {scale_text(recipe)} arcsec a pixel, and the bands "
-            f"{', '.join(recipe.bands)} of {recipe.survey}?",
-            HifracWarning,
-            stacklevel=4,
+            f"{', '.join(recipe.bands)} of {recipe.survey}?"
         )
 
 
