@@ -1,6 +1,5 @@
 """Processes that were forked: what the parent has open is not shared, and no lock is held for ever."""
 
-import multiprocessing
 import os
 import tarfile
 import threading
@@ -10,6 +9,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from forked import Child
 
 from hifrac import LocalCutouts
 from hifrac.core.exceptions import silenced
@@ -21,26 +21,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has 
 _COUNTING = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000) SELECT MAX(i) FROM n"
 )
-
-
-class Child:
-    """A process that was forked, and what it returned; killed if that takes long."""
-
-    def __init__(self, work):
-        context = multiprocessing.get_context("fork")
-        self._end, end = context.Pipe(duplex=False)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-            self._process = context.Process(target=lambda: end.send(work()), daemon=True)
-            self._process.start()
-        end.close()
-
-    def result(self):
-        assert self._end.poll(10), "the child does not end"
-        result = self._end.recv()
-        self._process.join()
-        self._end.close()
-        return result
 
 
 def archive(path):
