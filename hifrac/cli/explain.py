@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hifrac.cli._setup import Setup, setup_options
-from hifrac.cli._shared import on_terminal, one_line_errors
+from hifrac.cli._shared import count_outcomes, on_terminal, one_line_errors
 
 
 @click.command()
@@ -61,7 +61,7 @@ def explain(
         explanations = estimator.explain(
             rows, **setup.axes, method=method, target=target, steps=steps, progress=on_terminal()
         )
-        recorder = _FlagRecorder(explanations)
+        recorder = _Recorder(explanations)
         page = write_report(
             recorder,
             output,
@@ -69,29 +69,23 @@ def explain(
             title=f"{explanations.target.name} by {explanations.method}",
             figures=not no_figures,
         )
-    _report_outcome(recorder.flags, page)
-
-
-def _report_outcome(all_flags: list[int], page: Path) -> None:
-    """Print how many rows were explained; exit with status 1 if none was."""
-    from hifrac.core.flags import UNSERVED
-
-    n_rows = len(all_flags)
-    n_unserved = sum((flags & int(UNSERVED)) != 0 for flags in all_flags)
-    click.echo(f"{n_rows} rows, {n_rows - n_unserved} explained, {n_unserved} not")
-    click.echo(f"written to {page}")
-    if n_rows and n_unserved == n_rows:
+    lines, n_explained = count_outcomes({"flags": recorder.flags}, recorder.first, served="explained")
+    click.echo("\n".join([*lines, f"written to {page}"]))
+    if recorder.flags and not n_explained:
         raise SystemExit(1)
 
 
-class _FlagRecorder:
-    """Explanations that are passed on, and their flags."""
+class _Recorder:
+    """Explanations that are passed on, their flags, and the first message of each flag."""
 
     def __init__(self, explanations) -> None:
         self.explanations = explanations
         self.flags: list[int] = []
+        self.first: dict = {}
 
     def __iter__(self):
         for explanation in self.explanations:
             self.flags.append(explanation.flags)
+            if (error := explanation.error) is not None:
+                self.first.setdefault(error.flag, f"row {explanation.row}: {error}")
             yield explanation

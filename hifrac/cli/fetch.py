@@ -134,7 +134,8 @@ def fetch(
     click.echo("\n".join(lines))
     if output is not None:
         click.echo(f"written to {output}")
-    exit_unless_complete(report, stored, fetching=True, offline=recipe_and_service["offline"])
+    again = "" if output is None else "with --overwrite"
+    exit_unless_complete(report, stored, fetching=True, offline=recipe_and_service["offline"], again=again)
 
 
 @click.group()

@@ -124,4 +124,7 @@ def _predict_at_once(
         written = visuals.write(result, estimator.cutouts, f"Estimates of {setup.table.name}")
     lines, n_estimated = count_outcomes(result, first)
     click.echo("\n".join([*lines, f"written to {output}", *written]))
-    exit_unless_complete(result, n_estimated, fetching=not setup.is_local, offline=setup.offline)
+    fetching = not setup.is_local
+    exit_unless_complete(
+        result, n_estimated, fetching=fetching, offline=setup.offline, again="with --overwrite"
+    )

@@ -29,7 +29,8 @@ def written(tmp_path_factory):
     table.write(folder / "in.ecsv")
     done = call("explain", folder / "in.ecsv", "-o", folder / "out", "--cutouts", pictures)
     assert done.exit_code == 0, done.output
-    assert "3 rows, 2 explained, 1 not" in done.stdout
+    assert "3 rows, 2 explained, 1 not\n        1  OUT_OF_FOOTPRINT: " in done.stdout
+    assert "first in row 2: the picture is blank" in done.stdout
     return folder
 
 
