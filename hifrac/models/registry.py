@@ -490,6 +490,8 @@ def _folder_of(model: str | PathLike[str], runtime: str | None, sha256: str | No
             f"model: no model named {str(model)!r} and no folder of that name with a {FILE_NAME}; "
             f"bundled models: {', '.join(bundled)}"
         )
+    if model in bundled and (Path(model) / FILE_NAME).is_file():
+        warn_caller(f"model: the bundled {model!r} is meant, not the folder; say './{model}' for that one")
     if sha256 is not None:
         hub.require_digest(folder / FILE_NAME, sha256)
     return folder

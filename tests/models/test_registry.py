@@ -18,7 +18,7 @@ import torch
 from contract import assert_same_estimates, assert_same_outputs
 
 from hifrac import conf, images, list_models, load_model
-from hifrac.core.exceptions import ModelError, ModelIntegrityError, UnknownModelError
+from hifrac.core.exceptions import HifracWarning, ModelError, ModelIntegrityError, UnknownModelError
 from hifrac.demo import PICTURES
 from hifrac.models import _artifact, registry
 from hifrac.models.structure import NetworkOutput, StructureNet
@@ -297,6 +297,16 @@ def test_the_setting_names_the_model(folder):
     edit(folder, name="mine")
     with conf.set_temp("model", str(folder)):
         assert load_model(device="cpu").card.name == "mine"
+
+
+def test_a_folder_named_as_a_bundled_model_is_not_taken_without_a_word(tmp_path, monkeypatch):
+    shutil.copytree(registry.bundled_models()["gas-classes"], tmp_path / "default")
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(
+        HifracWarning, match="'default' is meant, not the folder; say './default' for that one"
+    ):
+        assert load_model("default").card.name == "default"
+    assert load_model("./default").card.name == "gas-classes"
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "", "weights/default", "default/", "DEFAULT"])
