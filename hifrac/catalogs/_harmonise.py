@@ -76,12 +76,6 @@ class Values(dict):
         values = np.asarray(values)
         self[name] = (values, np.zeros(self.rows, bool) if mask is None else np.asarray(mask, bool))
 
-    def take(self, rows: np.ndarray) -> Values:
-        """Return some rows, by their numbers or by a mask."""
-        result = Values({name: (values[rows], mask[rows]) for name, (values, mask) in self.items()})
-        result.rows = int(np.count_nonzero(rows)) if rows.dtype == bool else len(rows)
-        return result
-
 
 def extract(
     table: Table,

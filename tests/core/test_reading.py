@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,51 @@ def test_every_dialect_in_every_encoding(tmp_path, name, encoding):
     (tmp_path / name).write_bytes(TEXTS[name].replace("\n", "\r\n").encode(encoding))
     table = read_table(tmp_path / name)
     assert [str(table["name"][0]), float(table["ra"][0]), float(table["dec"][0])] == ["M 31", 150.5, 5.0]
+
+
+ECSV = """# %ECSV 1.0
+# ---
+# datatype:
+# - {name: id, datatype: string}
+# - {name: z, datatype: float64}
+id z
+"M ""31""\" 0.5
+null null
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("thrice.csv", "z,z,z,\n1,2,3,4\n", {"z": 1, "z_2": 2, "z_3": 3, "col4": 4}),
+        (
+            "vector.cat",
+            "# 1 ID\n# 2 MAG [mag]\n# 4 X\n1 15 16 7\n",
+            {"ID": 1, "MAG": 15, "MAG_2": 16, "X": 7},
+        ),
+        ("huge.csv", "id,ra\n123456789012345678901,150.5\n", {"id": "123456789012345678901", "ra": 150.5}),
+        ("nulls.ecsv", ECSV, {"id": 'M "31"', "z": 0.5}),
+        ("sky.csv", "#Table1\nplate,mjd\n266,51630\n#Table2\nra,dec\n150.5,5.0\n", {"ra": 150.5, "dec": 5.0}),
+    ],
+)
+def test_what_programs_write(tmp_path, name, text, expected):
+    (tmp_path / name).write_text(text)
+    table = read_table(tmp_path / name)
+    assert table.colnames == list(expected)
+    assert table[0].as_void().tolist() == tuple(expected.values())
+
+
+def test_names_without_rows():
+    assert read_cells("# ra dec\n").colnames == ["ra", "dec"]
+
+
+def test_a_format_by_name(tmp_path):
+    (tmp_path / "t").write_text("ra|dec;z\n1|2;3\n")
+    assert read_table(tmp_path / "t").colnames == ["ra|dec", "z"]
+    assert read_table(tmp_path / "t", format="csv").colnames == ["ra|dec;z"]
+    assert read_table(tmp_path / "t", format="fixed_width").colnames == ["ra", "dec;z"]
+    with pytest.raises(ValueError, match=r"format must be one of .*csv.*, got 'excel'"):
+        read_table(tmp_path / "t", format="excel")
 
 
 @pytest.mark.parametrize("word", ["", "null", "NULL", "None", "NA", "N/A", "--"])
@@ -154,6 +200,8 @@ def test_units_as_archives_spell_them(text, unit):
         {"objid": [OBJID], "ra": [155.125], "dec": [12.5]},
         {"objid": OBJID, "ra": 155.125, "dec": 12.5},
         [{"objid": OBJID, "ra": 155.125, "dec": 12.5}],
+        pd.Series({"objid": OBJID, "ra": 155.125, "dec": 12.5}, dtype=object),
+        [SkyCoord(155.125, 12.5, unit="deg")],
         np.array([(OBJID, 155.125, 12.5)], dtype=[("objid", int), ("ra", float), ("dec", float)]),
         [(155.125, 12.5)],
         np.array([[155.125, 12.5]]),
