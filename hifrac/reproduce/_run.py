@@ -98,7 +98,7 @@ def reproduce(
     With a data directory:
 
     >>> from hifrac.reproduce import reproduce, setting
-    >>> entries = reproduce(["fig01", "fig02"], setting(), "figures")  # doctest: +SKIP
+    >>> entries = reproduce(["fig1", "table1"], setting(), "figures")  # doctest: +SKIP
     >>> {name: entry["status"] for name, entry in entries.items()}  # doctest: +SKIP
     """
     output = Path(output)
@@ -148,7 +148,7 @@ def result(name: str, *, where: Setting | None = None, redo: bool = False) -> Ta
     With a data directory:
 
     >>> from hifrac.reproduce import numbers_table, result
-    >>> print(numbers_table(result("fig01")))  # doctest: +SKIP
+    >>> print(numbers_table(result("table1")))  # doctest: +SKIP
     """
     (experiment,) = select([name])
     entry, files = _attempt(experiment, where or setting(), redo)
