@@ -85,17 +85,17 @@ def predict_catalog(
     FileExistsError
         If ``output`` exists, and is neither to be gone on with nor replaced.
     ValueError
-        If ``estimator`` would fetch and ``allow_fetch`` is false; if ``output`` is ``catalog`` itself, or
-        something other than a result in HATS; or, to go on with it, was begun by another model, with other
-        pictures, or of another catalogue.
+        If ``estimator`` would fetch and ``allow_fetch`` is false, or is true and ``client`` has no workers;
+        if ``output`` is ``catalog`` itself, or something other than a result in HATS; or, to go on with it,
+        was begun by another model, with other pictures, or of another catalogue.
     RuntimeError
         If a partition fails as a whole; what others have written is kept for ``resume``.
 
     Warns
     -----
     ~hifrac.core.HifracWarning
-        If rows have no estimate: once, how many and why. If the workers have
-        ``MALLOC_TRIM_THRESHOLD_`` in their environment.
+        If rows have no estimate: once, how many and why. If ``client`` has no workers, which are waited for.
+        If the workers have ``MALLOC_TRIM_THRESHOLD_`` in their environment.
 
     Notes
     -----
@@ -132,7 +132,10 @@ def predict_catalog(
     facts = {**lasting_facts(record), "input": _facts(rows)}
     if begin(output, facts, resume=resume, overwrite=overwrite):
         client = client_at_hand(client)
-        rate, offline = conf.max_rate / count_hosts(client), conf.offline or not allow_fetch
+        hosts, offline = count_hosts(client), conf.offline or not allow_fetch
+        if not hosts and not offline:
+            raise ValueError("client has no workers, among which conf.max_rate is divided: start them first")
+        rate = conf.max_rate / max(hosts, 1)
         with work_of(client), shipping(estimator, offline=offline, max_rate=rate) as shipped:
             predict = partial(shipped.predict, ra=info.ra_column, dec=info.dec_column, **arguments)
             predicted = rows.map_partitions(predict, meta=meta)

@@ -13,7 +13,7 @@ from hifrac.core.exceptions import silenced, warn_caller
 if TYPE_CHECKING:
     import distributed
 
-_TRIM = "MALLOC_TRIM_THRESHOLD_"
+TRIM = "MALLOC_TRIM_THRESHOLD_"
 
 
 def local_cluster(n_workers: int | None = None, gpus: int = 0) -> distributed.LocalCluster:
@@ -62,16 +62,16 @@ def local_cluster(n_workers: int | None = None, gpus: int = 0) -> distributed.Lo
     import dask
     from distributed import LocalCluster
 
-    from hifrac.hats._plugin import EndAtOnce
+    from hifrac.hats._plugin import EndAtOnce, PlainNanny
 
     options = {"threads_per_worker": 1, "dashboard_address": ":0", "plugins": (EndAtOnce(),)}
-    with dask.config.set({f"distributed.nanny.pre-spawn-environ.{_TRIM}": None}):
-        if not gpus:
-            return LocalCluster(n_workers=n_workers, **options)
-        try:
-            from dask_cuda import LocalCUDACluster
-        except ImportError as error:
-            raise ImportError("gpus: workers with a GPU need dask-cuda (pip install dask-cuda)") from error
+    if not gpus:
+        return LocalCluster(n_workers=n_workers, worker_class=PlainNanny, **options)
+    try:
+        from dask_cuda import LocalCUDACluster
+    except ImportError as error:
+        raise ImportError("gpus: workers with a GPU need dask-cuda (pip install dask-cuda)") from error
+    with dask.config.set({f"distributed.nanny.pre-spawn-environ.{TRIM}": None}):
         return LocalCUDACluster(n_workers=gpus, **options)
 
 
@@ -98,17 +98,22 @@ def client_at_hand(client: distributed.Client | None) -> distributed.Client | No
 
 
 def count_hosts(client: distributed.Client | None) -> int:
-    """Return on how many computers the workers are; warn if they give their memory back."""
+    """Return on how many computers the workers are; warn if there are none, or they give memory back."""
     if client is None:
         return 1
-    trims = client.run(os.environ.get, _TRIM)
+    trims = client.run(os.environ.get, TRIM)
+    if not trims:
+        warn_caller(
+            "client has no workers: the partitions wait for some, which client.cluster.scale(2), a queue of "
+            "jobs or the command dask worker may start"
+        )
     if any(value is not None for value in trims.values()):
         warn_caller(
-            f"workers have {_TRIM} in their environment, which Dask sets: it doubles their work; set "
-            f"distributed.nanny.pre-spawn-environ.{_TRIM} to null in Dask's configuration, or use "
+            f"workers have {TRIM} in their environment, which Dask sets: it doubles their work; set "
+            f"distributed.nanny.pre-spawn-environ.{TRIM} to null in Dask's configuration, or use "
             "hifrac.hats.local_cluster"
         )
-    return max(1, len({urlsplit(address).hostname for address in trims}))
+    return len({urlsplit(address).hostname for address in trims})
 
 
 @contextmanager

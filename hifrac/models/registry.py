@@ -526,13 +526,16 @@ def _resolve_device(device: str) -> str:
     import torch
 
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         place = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}") from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device: {device!r} was asked for, but PyTorch finds no CUDA device here")
+    if place.type == "cuda" and place.index is None:
+        # The current one is that of this thread; others, in which batches are run, have their own.
+        place = torch.device("cuda", torch.cuda.current_device())
     try:
         torch.zeros(1, device=place).cpu()
     except (AssertionError, ImportError, RuntimeError) as error:  # what it raises depends on the kind

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from hats_catalogs import (
 )
 
 import hifrac
-from hifrac import HIFractionEstimator, LocalCutouts
-from hifrac.core.exceptions import HifracWarning
+from hifrac import HIFractionEstimator, LocalCutouts, conf
+from hifrac.core.exceptions import HifracWarning, warnings_to
 from hifrac.demo import PICTURES
 from hifrac.hats import predict_catalog
 
@@ -171,6 +172,35 @@ def test_what_is_there_is_not_lost_by_mistake(catalog, estimator, tmp_path):
     with says_why():
         result = predict_catalog(catalog, output, estimator=other, overwrite=True)
     assert result.hc_structure.catalog_info.extra_dict()["hifrac_selection"] == "alfalfa"
+
+
+@pytest.fixture
+def idle():
+    """A cluster without workers, which has some in this process when it is asked to."""
+    from distributed import LocalCluster
+
+    options = {"threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    with LocalCluster(n_workers=0, **options) as cluster:
+        yield cluster
+
+
+def test_workers_are_waited_for_aloud(frame, catalog, estimator, idle, tmp_path):
+    heard = []
+
+    def receive(message, category):
+        heard.append(message)
+        idle.scale(1)
+
+    with idle.get_client() as client, warnings_to(receive):
+        result = predict_catalog(catalog, tmp_path / "estimates", estimator=estimator, client=client)
+        with conf.set_temp("offline", False):
+            idle.scale(0)
+            while client.nthreads():
+                time.sleep(0.05)
+            with pytest.raises(ValueError, match="client has no workers, among which"):
+                predict_catalog(catalog, tmp_path / "e", estimator=estimator, client=client, allow_fetch=True)
+    assert len(result) == len(frame)
+    assert "client has no workers: the partitions wait for some, which client.cluster.scale(2)" in heard[0]
 
 
 def test_pictures_that_are_not_there_stop_nothing(catalog, tmp_path):

@@ -127,6 +127,14 @@ def test_workers_that_give_their_memory_back_are_warned_of(monkeypatch):
     assert caught[0].filename == __file__
 
 
+@pytest.mark.slow
+def test_workers_that_come_later_keep_their_memory():
+    with local_cluster(1) as cluster, cluster.get_client() as client:
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=60)
+        assert list(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == [None] * 2
+
+
 def test_one_worker_a_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
     with pytest.raises(ImportError, match="pip install dask-cuda"):

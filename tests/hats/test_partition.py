@@ -3,6 +3,8 @@
 import pickle
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -115,6 +117,32 @@ def test_an_estimator_travels_as_a_name_and_parameters(estimator_class):
     assert pickle.loads(data)._estimator() is arrived  # made once
     with shipping(estimator) as shipped:
         assert pickle.loads(pickle.dumps(shipped))._estimator() is estimator  # in the same process
+
+
+def test_settings_are_in_force_until_the_last_thread_is_done(frame, estimator):
+    """One partition begins within another, and ends after it."""
+    began, ended = threading.Event(), threading.Event()
+    settings = []
+
+    class Waiting(LocalCutouts):
+        def fetch(self, ra, *args, **options):
+            if len(ra) == 1:
+                began.set()
+                assert ended.wait(10)
+            assert began.wait(10)
+            settings.append((conf.offline, conf.max_rate))
+            return super().fetch(ra, *args, **options)
+
+    waiting = HIFractionEstimator(estimator.model, cutouts=Waiting(PICTURES, name="name"))
+    before = conf.offline, conf.max_rate
+    with shipping(waiting, offline=True, max_rate=3.0) as shipped, ThreadPoolExecutor(2) as threads:
+        first = threads.submit(shipped.predict, frame.iloc[:2])
+        second = threads.submit(shipped.predict, frame.iloc[:1])
+        assert len(first.result()) == 2
+        ended.set()
+        assert len(second.result()) == 1
+    assert settings == [(True, 3.0)] * 2
+    assert (conf.offline, conf.max_rate) == before
 
 
 def test_the_model_of_a_folder_travels_as_its_path(tmp_path, monkeypatch, estimator):
