@@ -26,7 +26,7 @@ _HUB = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)"
 
 def is_address(model: object) -> bool:
     """Return whether the name of a model is an address on the network."""
-    return isinstance(model, str) and model.startswith(("hf://", "https://", "http://"))
+    return isinstance(model, str) and model.lower().startswith(("hf://", "https://", "http://"))
 
 
 def require_digest(path: Path, sha256: str) -> None:
@@ -63,8 +63,9 @@ def fetched(address: str, sha256: str | None = None) -> Path:
     ImportError
         If huggingface_hub is needed, and not installed.
     """
-    place, digest = _split(address, sha256)
+    place, _, fragment = address.partition("#")
     read = _reader(place)
+    digest = _wanted_digest(place, fragment, sha256)
     folder = cache_dir() / "models" / digest
     if _is_whole(folder, digest):
         return folder
@@ -132,9 +133,8 @@ def _cell(value: object) -> str:
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
-def _split(address: str, sha256: str | None) -> tuple[str, str]:
-    """Return the address alone, and the digest that stands behind it or beside it."""
-    place, _, fragment = address.partition("#")
+def _wanted_digest(place: str, fragment: str, sha256: str | None) -> str:
+    """Return the digest that stands behind an address or beside it."""
     given = fragment.removeprefix("sha256=") if fragment else sha256
     if given is None:
         raise ValueError(
@@ -143,8 +143,8 @@ def _split(address: str, sha256: str | None) -> tuple[str, str]:
         )
     digest = _checked_digest(given)
     if sha256 is not None and _checked_digest(sha256) != digest:
-        raise ValueError(f"sha256: {address} names another one than {sha256!r}")
-    return place, digest
+        raise ValueError(f"sha256: {place} names another one, {digest}, than {sha256!r}")
+    return digest
 
 
 def _checked_digest(sha256: str) -> str:
@@ -178,9 +178,15 @@ def _reader(place: str) -> Callable[[str], bytes]:
         return partial(_from_hub, match["repository"], match["revision"])
     if place.startswith("hf://"):
         raise ValueError(f"model must be hf://OWNER/NAME@REVISION, got {place!r}")
-    parts = urlsplit(place)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query:
-        raise ValueError(f"model must be an address by https, without name or query, got {place!r}")
+    try:
+        parts = urlsplit(place)
+        is_public = parts.scheme == "https" and parts.hostname and parts.port != 0
+    except ValueError:  # whose text may be a part of a password
+        raise ValueError("model must be an address by https; the host or port of this one is none") from None
+    if not is_public or "@" in parts.netloc or parts.query:
+        # Without the name, password and query, which may be secrets.
+        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        raise ValueError(f"model must be an address by https, without name or query, got {address!r}")
     return partial(_from_web, place.rstrip("/"))
 
 

@@ -200,12 +200,26 @@ A, B = "a" * 64, "b" * 64
         ("http://example.org/m", {"sha256": A}, "must be an address by https"),
         ("https://me:secret@example.org/m", {"sha256": A}, "must be an address by https"),
         ("https://example.org/m?token=x", {"sha256": A}, "must be an address by https"),
+        ("HTTP://example.org/m", {"sha256": A}, "must be an address by https"),
+        ("https://[::1/m", {"sha256": A}, "the host or port of this one is none"),
+        ("https://example.org:port/m", {"sha256": A}, "the host or port of this one is none"),
         ("https://example.org/m", {"sha256": A, "runtime": "torchscript"}, "no script is fetched"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_asked(model, options, message):
     with pytest.raises(ValueError, match=message):
         load_model(model, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"sha256": A}])
+@pytest.mark.parametrize(
+    "address",
+    ["https://me:letmein@example.org/m", "https://me:let/letmein@example.org/m", "https://b.org/m?t=letmein"],
+)
+def test_no_message_has_a_secret_of_the_address(address, options):
+    with pytest.raises(ValueError, match="must be an address by https") as caught:
+        load_model(address, **options)
+    assert "let" not in str(caught.value)
 
 
 def test_offline_nothing_is_asked(service, exported):
