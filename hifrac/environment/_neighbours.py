@@ -64,7 +64,7 @@ def nearest_in_window(
     rows = np.argsort(z, kind="stable")
     z, half_width = z[rows], half_width[rows]
     search = _Search(vectors[rows], z, reference[order], reference_z[order], n, half_width)
-    chords[rows] = _search_slabs(search, chords)
+    chords[rows] = _search_slabs(search, chords).copy()  # NumPy 1.26 mixed the rows of one array
     return chords
 
 
