@@ -517,7 +517,11 @@ class PictureEstimator:
     ) -> None:
         """Write the model's answer to one batch to its rows."""
         options = self._options(request, rows)
-        answer = self.model.answer(pixels[: len(rows)], request.ebv[rows], in_place=True, **options)
+        try:
+            answer = self.model.answer(pixels[: len(rows)], request.ebv[rows], in_place=True, **options)
+        except Exception as error:
+            error.add_note(f"in a batch of rows {rows[0]} to {rows[-1]} of data")
+            raise
         for name, column in answer.columns(self.model.card.target_column).items():
             if name in values:
                 values[name][rows] = column

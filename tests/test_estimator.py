@@ -514,6 +514,17 @@ def test_rows_that_fail_are_warned_of_once_with_reason_and_advice(quick_model):
     assert np.asarray(result["log_hi_fraction"].mask).sum() == 3
 
 
+def test_an_error_in_a_thread_names_its_rows(model, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("of the network")
+
+    monkeypatch.setattr(type(model), "answer", fail)
+    with pytest.raises(RuntimeError, match="of the network") as caught:
+        HIFractionEstimator(model, cutouts=Source([GOOD] * 3), batch_size=2).predict(sky(3))
+    assert caught.value.__notes__ == ["in a batch of rows 0 to 1 of data"]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("hifrac-network")]
+
+
 def test_rows_that_are_served_are_not_warned_of(quick_model, recwarn):
     HIFractionEstimator(quick_model, cutouts=Source([GOOD, GOOD])).predict(sky(2))
     assert [str(warning.message) for warning in recwarn] == []

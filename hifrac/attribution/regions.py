@@ -11,6 +11,8 @@ from astropy import units as u
 from astropy.nddata import NDData
 from astropy.table import QTable
 
+from hifrac.core.files import new_file
+
 if TYPE_CHECKING:
     from regions import Region, Regions
 
@@ -186,7 +188,7 @@ def write_regions(regions: Regions, path: str | Path, *, overwrite: bool = False
     Raises
     ------
     OSError
-        If there is such a file.
+        If there is such a file, or it cannot be written.
     ValueError
         If the name ends otherwise.
 
@@ -206,7 +208,8 @@ def write_regions(regions: Regions, path: str | Path, *, overwrite: bool = False
     path = Path(path)
     if path.suffix not in _FORMATS:
         raise ValueError(f"path must end in {' or '.join(_FORMATS)}, got {path.name}")
-    regions.write(path, format=_FORMATS[path.suffix], overwrite=overwrite)
+    with new_file(path, overwrite=overwrite) as partial:
+        regions.write(partial, format=_FORMATS[path.suffix])
 
 
 def _map_values(image: NDData, smoothing: float) -> np.ndarray:

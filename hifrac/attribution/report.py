@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hifrac.attribution.regions import contours, evidence_blobs, write_regions
 from hifrac.attribution.results import Explanation, map_sums
+from hifrac.core.files import new_file, write_whole
 from hifrac.core.flags import decode_flags
 from hifrac.visualization.page import (
     DEC,
@@ -91,6 +93,8 @@ def write_report(
 
     Raises
     ------
+    OSError
+        If something cannot be written.
     ValueError
         If ``names`` are fewer than ``explanations``.
 
@@ -109,10 +113,8 @@ def write_report(
     """
     folder = Path(folder)
     parts = ("maps", "regions", *(["figures"] if figures else []))
-    for part in parts:
-        (folder / part).mkdir(parents=True, exist_ok=True)
     # In the same folder, for files are only moved within one file system.
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
+    with _folders(folder, parts), tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
         staged = Path(name)
         for part in parts:
             (staged / part).mkdir()
@@ -123,12 +125,28 @@ def write_report(
             for column in _COLUMNS
             if column not in PROBABILITY_COLUMNS or any(column.key in row.values for row in rows)
         ]
-        page.write_text(render_page(title, columns, rows, intro=[_INTRO], about=about), encoding="utf-8")
+        write_whole(page, render_page(title, columns, rows, intro=[_INTRO], about=about))
         _remove_earlier(folder)
         for row in rows:
             for path in filter(None, (*row.files.values(), row.figure)):
                 (staged / path).replace(folder / path)
         return page.replace(folder / PAGE)
+
+
+@contextmanager
+def _folders(folder: Path, parts: Iterable[str]) -> Iterator[None]:
+    """Make a folder and those in it; after an error, those that are new and empty go away."""
+    paths = [folder, *(folder / part for part in parts)]
+    new = [path for path in paths if not path.exists()]
+    try:
+        for path in paths:
+            path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in reversed(new):
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def _write_rows(
@@ -188,7 +206,8 @@ def _write_files(explanation: Explanation, folder: Path, stem: str, figures: boo
             write_regions(regions, folder / files[label], overwrite=True)
     if figures:
         files["figure"] = f"figures/{stem}.png"
-        explanation.plot().savefig(folder / files["figure"], dpi=90)
+        with new_file(folder / files["figure"], overwrite=True) as partial:
+            explanation.plot().savefig(partial, dpi=90)
     return files
 
 

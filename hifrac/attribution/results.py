@@ -20,6 +20,7 @@ from hifrac.attribution.methods import heat_maps, resolve_method
 from hifrac.attribution.regions import SMOOTHING
 from hifrac.attribution.targets import Target, resolve_target
 from hifrac.core.exceptions import BadImageError, RowError
+from hifrac.core.files import new_file
 from hifrac.core.flags import Flag, decode_flags
 from hifrac.core.progress import progress_reports
 from hifrac.core.reprs import html_facts
@@ -174,7 +175,8 @@ class Explanation:
         """
         if not self.served:
             raise ValueError(f"row {self.row} has no map: {self.error}")
-        self.map.write(path, format="fits", overwrite=overwrite)
+        with new_file(Path(path), overwrite=overwrite) as partial:
+            self.map.write(partial, format="fits")
 
     def plot(
         self,

@@ -41,12 +41,12 @@ class Visuals:
         if self.overview is not None and not len(result):
             lines.append("no overview: there are no rows")
         elif self.overview is not None:
-            from hifrac.core.files import whole_file
+            from hifrac.core.files import new_file
             from hifrac.visualization import overview
 
             shown = result[: overview.MOST_ROWS]
             figure = overview.plot_overview(shown, cutouts, title=title)
-            with whole_file(self.overview) as partial:
+            with new_file(self.overview, overwrite=True) as partial:
                 figure.savefig(partial, dpi=110)
             lines.append(f"overview of {_share(len(shown), len(result))} written to {self.overview}")
         if self.html is not None:

@@ -45,6 +45,24 @@ def whole_file(path: Path, *, keep: bool = True, sync: bool = False) -> Iterator
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a path as `whole_file`; an OSError names the file, also one that is there and is to stay."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already")
+    with naming(path), whole_file(path) as partial:
+        yield partial
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError name a file or folder, where it would name a partial one or none."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
+
+
 def _sync(path: Path) -> None:
     """Wait until a file, or what a folder says of its files, is on the disk."""
     # Windows syncs only what is open for writing; folders are opened for reading alone.
@@ -56,6 +74,6 @@ def _sync(path: Path) -> None:
 
 
 def write_whole(path: Path, data: bytes | str, *, sync: bool = False) -> None:
-    """Write bytes, or text as UTF-8, to a file: no reader ever finds half of it."""
-    with whole_file(path, sync=sync) as partial:
+    """Write bytes, or text as UTF-8, to a file: no reader ever finds half of it; an OSError names it."""
+    with naming(path), whole_file(path, sync=sync) as partial:
         partial.write_bytes(data.encode() if isinstance(data, str) else data)

@@ -68,3 +68,6 @@ def _pixels_or_error(
         return decode(row, cutout)
     except RowError as error:
         return error
+    except Exception as error:
+        error.add_note(f"in row {row} of data")
+        raise

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from hifrac.core.config import cache_dir
 from hifrac.core.exceptions import BadImageError, OutOfFootprintError, RowError
-from hifrac.core.files import write_whole
+from hifrac.core.files import whole_file, write_whole
 from hifrac.cutouts._answers import Attempt
 from hifrac.cutouts._database import Database
 from hifrac.cutouts._old_store import OldStore
@@ -229,7 +229,8 @@ class PictureStore:
         if self.recipe.scale_column is not None:
             names, units = [*names, "pixel_scale"], {**units, "pixel_scale": "arcsec"}
         table = Table(rows=rows, names=names, units=units, dtype=["U48", *[float] * (len(names) - 1)])
-        table.write(folder / "positions.ecsv", overwrite=True)
+        with whole_file(folder / "positions.ecsv") as partial:
+            table.write(partial)
         return len(rows)
 
     def verify(self, *, repair: bool = False, progress: Any = None) -> StoreReport:

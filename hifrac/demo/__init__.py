@@ -56,6 +56,7 @@ def run_demo(folder: str | Path) -> tuple[QTable, list[Path]]:
         Table and figures.
     """
     import hifrac
+    from hifrac.core.files import new_file
     from hifrac.core.flags import Flag
     from hifrac.core.quantities import QUANTITIES
     from hifrac.core.tables import write_table
@@ -69,7 +70,9 @@ def run_demo(folder: str | Path) -> tuple[QTable, list[Path]]:
         cutouts = hifrac.LocalCutouts(PICTURES, name="name")
         result = getattr(hifrac, quantity.estimator)(cutouts=cutouts).predict(sample_table())
         title = f"{quantity.title} of simulated galaxies"
-        hifrac.plot_overview(result, cutouts, columns=9, title=title).savefig(path, dpi=110)
+        figure = hifrac.plot_overview(result, cutouts, columns=9, title=title)
+        with new_file(path, overwrite=True) as partial:
+            figure.savefig(partial, dpi=110)
         results.append(result)
     result, metallicity = results
     for name in metallicity.colnames:

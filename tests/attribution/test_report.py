@@ -10,9 +10,9 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from browser import look_at, needs_browser
 from commands import call
-from regions import Regions
+from regions import CirclePixelRegion, PixCoord, Regions
 
-from hifrac.attribution import write_report
+from hifrac.attribution import write_regions, write_report
 from hifrac.demo import PICTURES, sample_table
 
 
@@ -192,6 +192,37 @@ def test_a_run_that_fails_leaves_the_earlier_page_and_its_files(earlier, default
         write_report(stopped(), out, names=["one", "new"], figures=False)
     assert {path: (out / path).read_bytes() for path in files_of(out)} == before
     assert files_referred(out) <= files_of(out)
+
+
+def test_a_run_that_is_interrupted_leaves_no_folder(tmp_path):
+    def stopped():
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        write_report(stopped(), tmp_path / "explained")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_on_a_full_disk_is_named_and_not_there(tmp_path, default):
+    resource = pytest.importorskip("resource")
+    from hifrac import HIFractionEstimator, LocalCutouts
+
+    estimator = HIFractionEstimator(default, cutouts=LocalCutouts(PICTURES, name="name"))
+    (explanation,) = estimator.explain(sample_table()[:1])
+    regions = Regions([CirclePixelRegion(PixCoord(40, row), 5) for row in range(200)])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"map\.fits cannot be written: "):
+            explanation.write(tmp_path / "map.fits")
+        with pytest.raises(OSError, match=r"map\.reg cannot be written: "):
+            write_regions(regions, tmp_path / "map.reg")
+        with pytest.raises(OSError, match=r"maps.0\.fits cannot be written: "):
+            write_report([explanation], tmp_path / "explained")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_page_of_the_user_s_own_costs_no_files(tmp_path, default):

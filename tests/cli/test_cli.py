@@ -537,3 +537,14 @@ def test_a_process_on_a_terminal_shows_a_bar(galaxies, output):
     assert b"0/5" in shown
     assert said.startswith(b"5 rows, 4 estimated, 1 not\n")
     assert b"\r" not in said
+
+
+@pytest.mark.parametrize("step", ["hifrac.core.shapes.read_input", "hifrac.core.tables.write_table"])
+def test_an_interrupt_at_any_moment_has_one_exit_status(galaxies, tmp_path, monkeypatch, step):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(step, interrupt)
+    done = call("predict", galaxies, "-o", tmp_path / "out.fits", *LOCAL)
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (130, "interrupted")
+    assert list(tmp_path.iterdir()) == [galaxies]

@@ -1,11 +1,12 @@
 """Files are whole or not there."""
 
+import errno
 import hashlib
 import os
 
 import pytest
 
-from hifrac.core.files import file_sha256, whole_file, write_whole
+from hifrac.core.files import file_sha256, new_file, whole_file, write_whole
 
 
 def test_the_hash_is_that_of_the_bytes(tmp_path):
@@ -54,3 +55,19 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         partial.write_bytes(b"tried")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_errors_name_the_file_and_not_its_partial_one(tmp_path):
+    path = tmp_path / "a.fits"
+    with (
+        pytest.raises(OSError, match=r"a\.fits cannot be written: No space left"),
+        new_file(path, overwrite=False),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match=r"there.a\.fits cannot be written: No such file"):
+        write_whole(tmp_path / "there" / "a.fits", b"new")
+    path.write_bytes(b"old")
+    with pytest.raises(FileExistsError, match=r"a\.fits exists already"), new_file(path, overwrite=False):
+        pass
+    assert path.read_bytes() == b"old"

@@ -51,8 +51,9 @@ def test_other_errors_are_raised():
         raise KeyError(row)
 
     for n_threads in (1, 3):
-        with pytest.raises(KeyError):
-            list(decoded([(0, Cutout(data=b"0"))], fail, n_threads))
+        with pytest.raises(KeyError) as caught:
+            list(decoded([(7, Cutout(data=b"0"))], fail, n_threads))
+        assert caught.value.__notes__ == ["in row 7 of data"]
 
 
 @pytest.mark.parametrize(("n_threads", "most"), [(1, 1), (2, 32), (3, 40)])
