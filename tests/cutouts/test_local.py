@@ -609,11 +609,11 @@ def bomb(path, kind):
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("good.jpg", encode(galaxy()))
             with archive.open("bomb.jpg", "w", force_zip64=True) as file:
-                for _ in range(40):
+                for _ in range(200):
                     file.write(zeros)
         return
     with tarfile.open(path, f"w:{kind}") as archive:
-        for name, data in (("bomb.jpg", 40 * zeros), ("good.jpg", encode(galaxy()))):
+        for name, data in (("bomb.jpg", 80 * zeros), ("good.jpg", encode(galaxy()))):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
