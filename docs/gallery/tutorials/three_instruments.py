@@ -76,7 +76,7 @@ figure
 # %%
 # Where each has looked
 # ---------------------
-# ``explain`` is the same for all three. Violet pixels raise the answer, orange ones lower it, each map in the
+# ``explain`` is the same for all three. Purple pixels raise the answer, orange ones lower it, each map in the
 # unit of its own answer; a title has their sum, which is what sets this galaxy apart from the mean one.
 import matplotlib.pyplot as plt
 
