@@ -8,7 +8,6 @@ server, and from the files in the store.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -222,6 +221,8 @@ class Trial:
 
     def _is_locked(self) -> bool:
         """Tell whether some process opens or writes a file of the store."""
+        import fcntl  # not on Windows
+
         time.sleep(0.05)  # a signal takes its time
         files = list(self.cache.rglob("*.sqlite"))
         try:

@@ -285,7 +285,8 @@ def _read_cds(paths: list[Path]) -> list[Table]:
 def _lines(path: Path) -> list[str]:
     import gzip
 
-    with gzip.open(path, "rt", encoding="ascii") if path.suffix == ".gz" else path.open() as file:
+    open_text = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8") as file:
         return file.read().splitlines()
 
 

@@ -77,8 +77,9 @@ def wait_for_parts(process, folder, n):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_whatever_ends_it_only_the_part_at_work_is_made_again(tmp_path, table, whole, number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_whatever_ends_it_only_the_part_at_work_is_made_again(tmp_path, table, whole, name):
+    number = getattr(signal, name)
     folder = tmp_path / "out"
     command = (table, "-o", folder, *LOCAL, "--rows-per-part", PER_PART)
     with start(*command) as process:

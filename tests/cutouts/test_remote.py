@@ -123,6 +123,7 @@ def test_a_store_that_cannot_be_written_stops_a_download_and_only_warns_a_reader
 
 def test_a_full_disk_is_said_and_nothing_is_half_written(quick_service, tmp_path):
     # A limit of the size of a file is a full disk to the one who writes.
+    pytest.importorskip("resource")
     script = """
         import resource, signal, sys
         import numpy as np
@@ -356,7 +357,7 @@ def test_a_connection_that_is_given_back_is_closed():
 def _established(port: int) -> int:
     """Connections of this computer to a port, by /proc/net/tcp."""
     try:
-        with open("/proc/net/tcp") as table:
+        with open("/proc/net/tcp", encoding="ascii") as table:
             rows = [line.split() for line in table][1:]
     except OSError:
         pytest.skip("no /proc/net/tcp")

@@ -3,6 +3,7 @@
 The long version, with ten thousand rows, is ``benchmarks/survival.py``.
 """
 
+import os
 import signal
 import sqlite3
 from collections import Counter
@@ -15,7 +16,7 @@ from survival import CONNECTIONS, SurveyProcess, Trial, positions
 from hifrac import images
 from hifrac.core.exceptions import RowError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
 
 
 def trial_of(folder, rows, rate=80):

@@ -1,5 +1,6 @@
 """Spectra from an archive that runs here: what is asked, kept, flagged; failures; real files."""
 
+import os
 import re
 import signal
 import subprocess
@@ -330,6 +331,7 @@ CLIENT = (
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_run_that_is_interrupted_keeps_what_it_has(tmp_path):
     fibers = range(1, 81)
     good = archive({("26", 266, 51630, fiber): spec_file(FIBERID=fiber) for fiber in fibers})

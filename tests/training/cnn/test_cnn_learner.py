@@ -388,6 +388,7 @@ def test_another_architecture_is_no_start(trained, config, tmp_path):
 # Going on
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_killed_training_is_resumed_to_the_same_model(trained, galaxies, tmp_path):
     whole, _ = trained
     folder = tmp_path / "model"

@@ -132,6 +132,7 @@ def straight(folder, tmp_path_factory):
     return output
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("more", [(), ("--resume",)])
 def test_a_training_interrupted_in_its_first_epoch_is_started_anew(straight, tmp_path, more):
     code, said = interrupt(tmp_path / "model", 3) if more else press(tmp_path / "model")
