@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,11 +15,20 @@ from hifrac import ModelCard, load_model
 from hifrac.core.exceptions import HifracWarning
 from hifrac.core.reddening import galactic_ebv
 from hifrac.models.registry import bundled_models
+from hifrac.training import evaluation
 from hifrac.training.cnn.learner import train_network
 from hifrac.training.config import read_config
 from hifrac.training.evaluation import evaluate
 
 N = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _answers_are_read_once():
+    """The held-out answers of the bundled model are thousands of rows, read for each judgement."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "held_out_answers", cache(evaluation.held_out_answers))
+        yield
 
 
 @pytest.fixture(scope="module")
