@@ -52,8 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
         owner.asked.append((self.command, self.path))
         status, body, headers = owner.answer(self.path)
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers.items():
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if with_body:
@@ -183,6 +182,22 @@ def test_a_redirect_to_where_it_is_less_safe_is_not_followed_to_the_end(service,
         service.changed["card.json"] = 302, b"", {"Location": f"{plain.url}/card.json"}
         with pytest.raises(ModelError, match="which is not by https"):
             load_model(f"{service.url}/m", sha256=exported[1])
+    assert not (cache_dir() / "models").exists()
+
+
+def test_a_redirect_by_https_is_followed(service, exported):
+    service.changed["card.json"] = 302, b"", {"Location": f"{service.url}/elsewhere/moved.json"}
+    service.changed["moved.json"] = 200, (exported[0] / "card.json").read_bytes(), {}
+    assert load_model(f"{service.url}/m", sha256=exported[1], device="cpu").folder.is_dir()
+
+
+@pytest.mark.parametrize("name", ["card.json", "weights.safetensors"])
+def test_an_answer_that_is_cut_off_is_asked_for_again_and_not_kept(service, exported, name):
+    body = (exported[0] / name).read_bytes()
+    service.changed[name] = 200, body[:100], {"Content-Length": str(len(body)), "Connection": "close"}
+    with pytest.raises(ServiceError, match=rf"no {name}: \S+ gave no complete answer"):
+        load_model(f"{service.url}/m", sha256=exported[1])
+    assert [path.rpartition("/")[2] for _, path in service.asked].count(name) == 2
     assert not (cache_dir() / "models").exists()
 
 
