@@ -589,11 +589,12 @@ def _in_markdown(match: re.Match, env, folder: str) -> str:
 
 
 def edit_docstring(_app, _what, _name, obj, _options, lines) -> None:
-    """Point from the flags to their page; leave out what Python says of fields of named tuples."""
+    """Point from the flags to their page, and link errors; leave out what Python says of named tuples."""
     if obj is flags.Flag:
         lines += ["", "What each bit means, and what follows: :doc:`/flags`.", ""]
     elif lines and lines[0].startswith("Alias for field number"):
         lines.clear()  # the class docstring says it better
+    lines[:] = [re.sub(r"(?<![\w`])~(?:hifrac|astropy)\.[\w.]+", r"`\g<0>`", line) for line in lines]
 
 
 def setup(app):
