@@ -255,7 +255,11 @@ class SettingsTable(_Generated):
 
     def text(self) -> str:
         rows = (
-            (_literal(item.name), _literal(repr(item.defaultvalue)), item.description.strip())
+            (
+                _literal(item.name),
+                _literal(repr(item.defaultvalue)),
+                re.sub(r"\b\w+(?:\.\w+){2,}", r"``\g<0>``", item.description.strip()),
+            )
             for item in vars(config.Conf).values()
             if isinstance(item, ConfigItem)
         )
@@ -597,6 +601,15 @@ def edit_docstring(_app, _what, _name, obj, _options, lines) -> None:
     lines[:] = [re.sub(r"(?<![\w`])~(?:hifrac|astropy)\.[\w.]+", r"`\g<0>`", line) for line in lines]
 
 
+def let_names_break(_app, _page, _template, context: dict, _doctree) -> None:
+    """Let a narrow column break a literal after its signs, and a digest anywhere, and no word."""
+    context["body"] = re.sub(
+        r'(?<=<span class="pre">)[^<]+',
+        lambda text: re.sub(r"(?<=[_(/=,+.-])(?=[A-Za-z])|(?<=[0-9a-f]{8})(?=[0-9a-f]{8})", "<wbr>", text[0]),
+        context.get("body", ""),
+    )
+
+
 def setup(app):
     for name, directive in (
         ("result-columns", ResultColumns),
@@ -622,4 +635,5 @@ def setup(app):
     app.connect("source-read", append_change_log)
     app.connect("autodoc-process-docstring", edit_docstring)
     app.connect("env-updated", link_notebooks)
+    app.connect("html-page-context", let_names_break)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
