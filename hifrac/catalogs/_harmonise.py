@@ -301,6 +301,8 @@ def _convert(column: Any, entry: Field, what: str) -> tuple[np.ndarray, np.ndarr
             [text.decode() if isinstance(text, bytes) else str(text) for text in values], dtype=str
         )
     if dtype is str:
+        if values.dtype.kind == "f" and np.any(np.abs(np.where(mask, 0, values)) >= 2**53):
+            raise CatalogFormatError(f"{what} has lost digits of its identifiers: a float cannot hold them")
         text = np.char.strip(values.astype(str))
         none = np.isin(text, ["nan", *NULL_WORDS, *(str(value) for value in entry.missing)])
         return text, mask | none | (np.char.strip(text, ".-") == "")

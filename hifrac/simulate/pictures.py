@@ -161,6 +161,11 @@ def render_sky(
     -------
     picture : `~numpy.ndarray` of uint8, shape (width, width, 3)
 
+    Raises
+    ------
+    ValueError
+        If ``recipe`` shows other bands.
+
     Examples
     --------
     >>> from hifrac.simulate import render_sky

@@ -454,6 +454,11 @@ _BUNDLED = Path(str(resources.files("hifrac.training") / "configs"))
 def bundled_configs() -> list[str]:
     """Return the names of the bundled configurations.
 
+    Returns
+    -------
+    names : list of str
+        Each is a ``source`` for `read_config`.
+
     Examples
     --------
     >>> from hifrac.training import bundled_configs

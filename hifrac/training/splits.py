@@ -128,10 +128,14 @@ def draw_folds(objid: np.ndarray, group: np.ndarray, *, n_folds: int = 5, seed: 
 
     Parameters
     ----------
-    objid, group, seed
-        Names, groups that stay together, and what fixes the draw.
+    objid : array of str, shape (n,)
+        Names of galaxies.
+    group : array of int, shape (n,)
+        Galaxies of one group stay together.
     n_folds : int, optional
         Number of folds, at least 2.
+    seed : int
+        Fixes the draw.
 
     Returns
     -------

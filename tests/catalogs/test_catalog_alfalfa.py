@@ -96,6 +96,31 @@ def test_a_number_that_is_text_is_an_error_that_names_the_column(tmp_path):
         catalogs.alfalfa_a100(tmp_path / "a100.csv")
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("PhotoObjID", [5.877405894814255e17, 1e17], "PhotoObjID has lost digits of its identifiers"),
+        ("rmodelmag", [[15.1, 15.2], [14.7, 14.8]], "rmodelmag has more than one number in a row"),
+        ("AGCNr", [11, 11], "agc occurs more than once in the second table"),
+    ],
+)
+def test_a_cross_match_that_says_nothing_is_refused(tmp_path, column, values, message):
+    hi, cross = a40_tables()
+    cross[column] = values
+    paths = tmp_path / "hi.fits", tmp_path / "cross.fits"
+    for table, path in zip((hi, cross), paths, strict=True):
+        table.write(path)
+    with pytest.raises(CatalogFormatError, match=message):
+        catalogs.alfalfa_a40(paths)
+
+
+def test_whole_numbers_with_gaps_are_read_as_such(tmp_path):
+    table = a100_table()
+    table["AGCNr"] = [105367.0, 333313.0, np.nan, 400.0]
+    table.write(tmp_path / "a100.fits")
+    assert catalogs.alfalfa_a100(tmp_path / "a100.fits")["agc"].tolist() == [105367, 333313, None, 400]
+
+
 def test_a_table_without_rows_is_refused(tmp_path):
     a100_table()[:0].write(tmp_path / "a100.csv", format="ascii.csv")
     with pytest.raises(CatalogFormatError, match="has no rows"):

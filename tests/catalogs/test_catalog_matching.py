@@ -206,6 +206,19 @@ def test_integers_of_two_kinds_are_not_compared_as_floats(types):
     assert match_ids(np.array([-1]), np.array([2**64 - 1], np.uint64))["row"][0] is np.ma.masked
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (np.array([7, None, 8], dtype=object), [8, 7]),
+        (np.array([b"7", b"", b"8"]), ["8", "7"]),
+        (np.array(["7", None, "8"], dtype=object), ["8", "7"]),
+    ],
+    ids=["integers and gaps", "bytes", "text and gaps"],
+)
+def test_identifiers_as_other_programs_hold_them(left, right):
+    assert match_ids(left, right)["row"].tolist() == [1, None, 0]
+
+
 @pytest.mark.parametrize("word", ["null", "NULL", "None", "N/A", "--", ""])
 def test_a_word_for_nothing_is_no_identifier(word):
     assert match_ids([word], [word])["row"][0] is np.ma.masked
