@@ -194,16 +194,14 @@ def write_regions(regions: Regions, path: str | Path, *, overwrite: bool = False
 
     Examples
     --------
-    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> from regions import CirclePixelRegion, PixCoord, Regions
     >>> from hifrac.attribution import write_regions
+    >>> blob = CirclePixelRegion(PixCoord(40, 20), radius=5)
     >>> with TemporaryDirectory() as folder:
-    ...     write_regions(Regions([CirclePixelRegion(PixCoord(40, 20), 5)]), f"{folder}/blob.reg")
-    ...     print(Path(folder, "blob.reg").read_text())
-    # Region file format: DS9 astropy/regions
-    image
-    circle(41.00000000,21.00000000,5.00000000)
+    ...     write_regions(Regions([blob]), f"{folder}/blob.reg")
+    ...     Regions.read(f"{folder}/blob.reg")[0].radius
+    5.0
     """
     path = Path(path)
     if path.suffix not in _FORMATS:
