@@ -177,7 +177,8 @@ def _regridded(wcs: WCS, origin: np.ndarray, step: np.ndarray) -> WCS:
     """
     from astropy.wcs import DistortionLookupTable, Sip
 
-    regridded = wcs.deepcopy()
+    with silenced():  # for Astropy changes the filters of warnings for it
+        regridded = wcs.deepcopy()
     regridded.wcs.crpix = (wcs.wcs.crpix - origin) / step
     # World = cdelt * pc * pixel, or rotation * cdelt * pixel: a column of the matrix is a pixel axis.
     if wcs.wcs.has_cd():

@@ -209,7 +209,7 @@ def _plain_wcs() -> WCS:
     """Return world coordinates of a plain gnomonic projection, without its numbers."""
     from astropy.wcs import WCS
 
-    wcs = WCS(naxis=2)
+    wcs = WCS(naxis=2, fix=False)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     return wcs
 

@@ -213,7 +213,7 @@ class CutoutRecipe:
         """
         from astropy.wcs import WCS
 
-        wcs = WCS(naxis=2)
+        wcs = WCS(naxis=2, fix=False)  # else Astropy changes the filters of warnings of all threads
         wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
         wcs.wcs.cunit = "deg", "deg"
         wcs.wcs.radesys = "ICRS"

@@ -2,14 +2,24 @@
 
 import ast
 import threading
+import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from astropy import units as u
+from astropy.table import Column, MaskedColumn
 
 from hifrac import HIFractionEstimator, LocalCutouts, predict_parts
-from hifrac.core.exceptions import HifracWarning, silenced, warn_caller, warnings_to, without_warnings
+from hifrac.core.exceptions import (
+    HifracWarning,
+    _filters_lock,
+    silenced,
+    warn_caller,
+    warnings_to,
+    without_warnings,
+)
 from hifrac.demo import PICTURES, sample_table
 
 PACKAGE = Path(__file__).parents[2] / "hifrac"
@@ -66,6 +76,33 @@ def test_filters_are_changed_in_one_place():
         if "catch_warnings" in names:
             places.add(path.relative_to(PACKAGE).as_posix())
     assert places == ALONE
+
+
+def test_neither_estimates_nor_maps_change_filters(monkeypatch):
+    """Not even by way of a library, which would not ask for our lock."""
+    estimator = HIFractionEstimator(cutouts=LocalCutouts(PICTURES, name="name"))
+    table = sample_table()[:3]
+    table["magnitude"] = MaskedColumn([17.0, 16.0, 15.0], unit=u.mag, mask=[False, True, False])
+    table["text"] = Column(["a", "b", "c"], unit="m")
+
+    def work():
+        result = estimator.predict(table)
+        estimator.explain(table)[0].map.wcs.to_header()
+        return result
+
+    work()  # what is imported on the way may
+    changes = []
+    enter = warnings.catch_warnings.__enter__
+
+    def note(catching):
+        if not _filters_lock._is_owned():
+            changes.append("".join(traceback.format_stack()))
+        return enter(catching)
+
+    monkeypatch.setattr(warnings.catch_warnings, "__enter__", note)
+    result = work()
+    assert not changes, changes[0]
+    assert (result["text"].unit, result["text"].tolist()) == (u.m, ["a", "b", "c"])
 
 
 def test_calls_at_the_same_time_keep_their_warnings_apart(tmp_path):
