@@ -602,10 +602,11 @@ def edit_docstring(_app, _what, _name, obj, _options, lines) -> None:
 
 
 def let_names_break(_app, _page, _template, context: dict, _doctree) -> None:
-    """Let a narrow column break a literal after its signs, and a digest anywhere, and no word."""
+    """Let a narrow column break a literal after its signs, and a digest after each eight digits."""
+    places = re.compile(r"[_(/=,+.-](?=[A-Za-z])|[0-9a-f]{8}(?=[0-9a-f]{8})")
     context["body"] = re.sub(
         r'(?<=<span class="pre">)[^<]+',
-        lambda text: re.sub(r"(?<=[_(/=,+.-])(?=[A-Za-z])|(?<=[0-9a-f]{8})(?=[0-9a-f]{8})", "<wbr>", text[0]),
+        lambda text: places.sub(r"\g<0><wbr>", text[0]),
         context.get("body", ""),
     )
 
