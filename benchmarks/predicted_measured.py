@@ -19,7 +19,7 @@ from hifrac.models import ModelCard
 from hifrac.models.registry import bundled_models
 
 DOCS = Path(__file__).parents[1] / "docs"
-HI_RANGE = (-2.9, 1.6)
+HI_RANGE = (-2.9, 2.0)
 DETECTED, MISSED, LIMIT = "#0b6e99", "#e07b39", "0.55"
 #: Equivalent widths, of both signs and over three decades, are compared as asinh(EW / 3 Angstrom).
 SOFTENING = 3.0
@@ -71,11 +71,11 @@ def main(output: Path) -> None:
     ]
     others = _metallicity(), _h_alpha()
     instruments = _draw_instruments((hi[0], hi[2]), *others)
-    instruments.savefig(output / "_static" / "evidence.png", dpi=120)
+    _save(instruments, output / "_static" / "evidence.png", dpi=120)
     for panel, name in zip(instruments.axes[1:], ("metallicity", "h_alpha"), strict=True):
         box = panel.get_tightbbox().transformed(instruments.dpi_scale_trans.inverted()).padded(0.05)
         instruments.savefig(output / "_static" / f"evidence_{name}.png", dpi=140, bbox_inches=box)
-    _draw_hi(hi).savefig(output / "_static" / "predicted_measured.png", dpi=100)
+    _save(_draw_hi(hi), output / "_static" / "predicted_measured.png", dpi=100)
     _binned((*hi, *others)).write(output / "predicted_measured.ecsv", overwrite=True)
 
 
@@ -132,7 +132,7 @@ def _draw_instruments(hi: Iterable[Points], metallicity: Points, h_alpha: Points
     ticks = [0, 3, 10, 30, 100]
     for axis in (panels[2].xaxis, panels[2].yaxis):
         axis.set_ticks(np.arcsinh(np.divide(ticks, SOFTENING)), ticks)
-    edges = np.arcsinh(np.array([-2, 250]) / SOFTENING)
+    edges = np.arcsinh(np.array([-4, 250]) / SOFTENING)
     panels[2].set(xlim=edges, ylim=edges)
     ranks = spearmanr(h_alpha.measured, h_alpha.median).statistic
     notes = (
@@ -185,6 +185,16 @@ def _draw(axes: Axes, points: Points) -> None:
         arrow = {"marker": r"$\leftarrow$", "ls": "", "ms": 8, "color": LIMIT}
         axes.plot(points.measured[limits], points.median[limits], **arrow, label="upper limits")
     axes.axline((0, 0), slope=1, color="0.3", lw=1)
+
+
+def _save(figure: plt.Figure, path: Path, dpi: int) -> None:
+    """Save a figure, unless it leaves a galaxy out of its frames."""
+    for axes in figure.axes:
+        for line in axes.lines:
+            places = line.get_xydata()
+            if line.get_marker() != "None" and axes.viewLim.count_contains(places) < len(places):
+                raise ValueError(f"{path.name}: galaxies of {line.get_label()!r} are outside of the frame")
+    figure.savefig(path, dpi=dpi)
 
 
 def _binned(samples: Iterable[Points]) -> Table:
