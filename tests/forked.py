@@ -19,7 +19,7 @@ class Child:
         end.close()
 
     def result(self):
-        assert self._end.poll(10), "the child does not end"
+        assert self._end.poll(60), "the child does not end"
         result = self._end.recv()
         self._process.join()
         self._end.close()
