@@ -41,9 +41,6 @@ def one_line_errors(command: Callable) -> Callable:
             warnings.showwarning = show
             try:
                 return command(*args, **kwargs)
-            except KeyboardInterrupt:  # click would end with another exit status
-                click.echo("interrupted", err=True)
-                raise SystemExit(130) from None
             except BrokenPipeError:  # of `hifrac ... | head`: click ends quietly
                 raise
             except (
