@@ -80,7 +80,7 @@ def plot_masses(table: Table) -> Figure:
     """Plot Figure 5: masses of pictures, and metallicities of the relation at these."""
     figure, ((left, right),) = panels(1, 2, 10, 4.8)
     mass, estimate = plain_floats(table["log_mstar"]), plain_floats(table["estimate"])
-    span = np.array([7.9, 11.9])
+    span = np.array([min(np.min(mass), np.min(estimate)) - 0.1, max(np.max(mass), np.max(estimate)) + 0.1])
     left.plot(span, span, color="0.6", lw=1)
     left.scatter(mass, estimate, s=2, color="0.75")
     bins = running(mass, estimate, estimate - mass, _MASS_BINS, _MASS_STEP)
