@@ -7,6 +7,7 @@ import pytest
 from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from hifrac.core import write_table
 from hifrac.core.rows import open_rows
@@ -30,6 +31,7 @@ def test_any_rows_in_any_order(opened, ranges):
         assert arrow["x"].to_pylist() == list(range(start, stop))
 
 
+@pytest.mark.skipif(Version(pa.__version__) < Version("23"), reason="before, Arrow decoded more")
 def test_no_more_is_decoded_than_is_asked_for(tmp_path):
     path = tmp_path / "long.parquet"
     n = 400_000

@@ -35,6 +35,8 @@ def default_device():
         yield
     finally:
         torch.set_default_device(None)
+        # PyTorch 2.8 and 2.9 keep its place, over which get_default_device falls.
+        vars(torch._GLOBAL_DEVICE_CONTEXT).pop("device_context", None)
 
 
 @contextmanager

@@ -136,6 +136,7 @@ def test_a_limit_far_above_costs_nothing_and_one_below_pushes_the_mean_down():
     assert output.grad[1, 1] < 0
 
 
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")  # inside LBFGS of PyTorch 2.8
 def test_the_likelihood_finds_mean_and_scatter_behind_a_limit():
     rng = np.random.default_rng(3)
     truth = rng.normal(-0.4, 0.5, 4000)
