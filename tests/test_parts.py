@@ -443,6 +443,29 @@ def test_rows_that_lack_pictures_are_asked_for_again(tmp_path, quick_service):
 
 # Trouble
 
+
+@pytest.mark.parametrize("options", [{"resume": True}, {"overwrite": True}])
+def test_a_second_process_that_begins_with_the_same_folder_costs_nothing(
+    tmp_path, monkeypatch, estimator, whole, options
+):
+    write, begun = pq.write_table, []
+    call = {"estimator": estimator, "rows_per_part": 10, "samples": 3}
+
+    def write_while_another_begins(*args, **keywords):
+        write(*args, **keywords)
+        if len(begun) < 2:
+            begun.append(True)
+            predict_parts(
+                sample_table(), tmp_path, estimator=estimator, rows_per_part=10, samples=3, **options
+            )
+
+    monkeypatch.setattr(pq, "write_table", write_while_another_begins)
+    predict_parts(sample_table(), tmp_path, **call)
+    assert len(begun) == 2
+    assert_same_results(read_table(tmp_path), whole)
+    assert len(names_in(tmp_path)) == 4
+
+
 _FULL_DISK = """
 import resource, sys
 from hifrac import HIFractionEstimator, LocalCutouts, predict_parts

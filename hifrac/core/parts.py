@@ -37,8 +37,15 @@ def write_part(part: pyarrow.Table, path: Path) -> None:
     """Write a part whole or not at all, on the disk when this returns; OSError if that fails."""
     import pyarrow.parquet
 
-    with whole_file(path, sync=True) as partial:
-        pyarrow.parquet.write_table(part, partial, write_page_checksum=True)
+    def write() -> None:
+        with whole_file(path, sync=True) as partial:
+            pyarrow.parquet.write_table(part, partial, write_page_checksum=True)
+
+    try:
+        write()
+    except FileNotFoundError:
+        # Another process that begins with the same folder takes the partial file for one of a killed process.
+        write()
 
 
 def is_whole_part(path: Path, rows: int, facts: Mapping[str, Any]) -> bool:
