@@ -11,6 +11,7 @@ import pytest
 from astropy import units as u
 from astropy.table import Column, MaskedColumn
 
+import hifrac
 from hifrac import HIFractionEstimator, LocalCutouts, predict_parts
 from hifrac.core.exceptions import (
     HifracWarning,
@@ -22,7 +23,7 @@ from hifrac.core.exceptions import (
 )
 from hifrac.demo import PICTURES, sample_table
 
-PACKAGE = Path(__file__).parents[2] / "hifrac"
+PACKAGE = Path(hifrac.__file__).parent
 # What a command does is done by its process alone; training sets more than filters for all of a process.
 ALONE = {"core/exceptions.py", "cli/_shared.py", "cli/doctor.py", "training/cnn/trainer.py"}
 
