@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +61,10 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
+        reason = error.strerror or str(error)
+        if re.fullmatch(r"\d+ requested and \d+ written", reason):  # by NumPy, of a file that cannot grow
+            reason = f"is the disk full? {reason}"
+        raise type(error)(f"{path} cannot be written: {reason}") from error
 
 
 def _sync(path: Path) -> None:

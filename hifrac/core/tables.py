@@ -17,7 +17,7 @@ from astropy.utils.data import get_readable_fileobj
 from hifrac.core.arrow import from_arrow
 from hifrac.core.columns import DEC_ALIASES, RA_ALIASES, RESULT_COLUMNS
 from hifrac.core.exceptions import silenced
-from hifrac.core.files import whole_file
+from hifrac.core.files import naming, whole_file
 from hifrac.core.parts import read_parts
 from hifrac.core.plain_columns import holds_vectors, suited_table
 from hifrac.core.text_tables import decode_text, dialect_of, parts_of, read_cells, without_nulls
@@ -388,16 +388,11 @@ def _write(table: Table, path: Path, *, overwrite: bool, keep: bool) -> None:
     require_vectors(path, (name for name in table.colnames if np.ndim(table[name]) > 1))
     options = {"serialize_meta": True, "path": "result"} if file_format == "hdf5" else {}
     try:
-        with whole_file(path, keep=keep, sync=True) as partial, silenced(*_FORMAT_LIMITS):
+        with naming(path), whole_file(path, keep=keep, sync=True) as partial, silenced(*_FORMAT_LIMITS):
             plain = suited_table(table, file_format)
             plain.write(partial, format=file_format, overwrite=True, **options)
-    except OSError as error:  # would name the partial file
-        reason = error.strerror or str(error)
-        if re.fullmatch(
-            r"\d+ requested and \d+ written", reason
-        ):  # what numpy says of a file that cannot grow
-            reason = f"is the disk full? {reason}"
-        raise type(error)(f"{path} cannot be written: {reason}") from error
+    except OSError:
+        raise
     except Exception as error:  # each writer of Astropy raises errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be written: {reason}") from error
