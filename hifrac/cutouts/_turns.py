@@ -94,7 +94,8 @@ class Turns:
             self._connection = sqlite3.connect(
                 place, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
-            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; {_TABLE};")
+            # No write-ahead log: of those that begin at once, SQLite refuses one the change without patience.
+            self._connection.executescript(f"PRAGMA synchronous = OFF; BEGIN IMMEDIATE; {_TABLE}; COMMIT;")
         with self._connection:  # commits, or takes all back
             if len(statements) > 1:
                 self._connection.execute("BEGIN IMMEDIATE")

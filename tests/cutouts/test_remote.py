@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import numpy as np
@@ -295,6 +296,18 @@ def test_two_processes_share_the_turns_and_pauses_of_a_host(tmp_path):
     assert two.reserve(25) > 29
     assert two.reserve(0) > 29
     assert Turns("other", tmp_path / "turns.sqlite").reserve(25) == 0
+
+
+def test_all_that_begin_at_once_share_the_turns(tmp_path):
+    def reserve(turns, start):
+        start.wait()
+        return turns.reserve(0.1)
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(20):  # new files: what is made at once is what was refused
+            start, path = threading.Barrier(4), tmp_path / f"{number}.sqlite"
+            waits = list(pool.map(reserve, [Turns("host", path) for _ in range(4)], [start] * 4))
+            assert np.diff(sorted(waits)).min() > 5, waits  # seconds
 
 
 @pytest.mark.parametrize("ahead", [1e6, 100.0])
